@@ -1,0 +1,124 @@
+"""The one exception tree of Noria.
+
+Every error that reaches a person says what is wrong, where, with which value,
+and what to do about it. Exceptions of client libraries never leave the adapter
+that called them: they are chained as the cause (``raise ... from error``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+_MAX_VALUE_CHARS: Final = 120
+
+
+def shorten(value: object, limit: int = _MAX_VALUE_CHARS) -> str:
+    """Return ``repr(value)`` cut to ``limit`` characters, so that a huge value can't flood a log."""
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with what a user gave us.
+
+    ``path`` is where (``spec.serving.canary.steps[2]``), ``message`` is what is
+    wrong and with which value, ``fix`` is what to do (empty when the message
+    already says it).
+    """
+
+    path: str
+    message: str
+    fix: str = ""
+
+    def __str__(self) -> str:
+        said = f"{self.path}: {self.message}" if self.path else self.message
+        return f"{said}; {self.fix}" if self.fix else said
+
+
+class NoriaError(Exception):
+    """Root of every error that Noria raises on purpose."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, fix: str = "") -> None:
+        super().__init__(f"{message}; {fix}" if fix else message)
+        self.message = message
+        self.fix = fix
+
+
+class InvalidInput(NoriaError):
+    """What the user gave is wrong; nothing was done. Exit code 2, or a 4xx over HTTP."""
+
+    exit_code = 2
+
+    def __init__(
+        self, message: str, *, fix: str = "", problems: Sequence[Problem] = ()
+    ) -> None:
+        super().__init__(message, fix=fix)
+        self.problems = tuple(problems)
+
+
+class SpecError(InvalidInput):
+    """A ``Model`` resource is refused. ``problems`` lists every reason, not only the first."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems), problems=problems)
+
+
+class DataError(InvalidInput):
+    """Rows are missing, malformed, or break a validation rule of the spec."""
+
+
+class LeakageError(DataError):
+    """The training data knows something that it could not know at prediction time."""
+
+
+class NotInstalled(InvalidInput):
+    """The task family or the optional extra that this needs is not installed."""
+
+
+class IntegrityError(NoriaError):
+    """A digest, or the ledger's chain of hashes, does not match its content."""
+
+
+class Conflict(NoriaError):
+    """A compare-and-swap lost: somebody else changed the value first. Read again, decide again."""
+
+
+class Unavailable(NoriaError):
+    """A part that this needs does not answer now; trying again later may work."""
+
+
+class PipelineError(NoriaError):
+    """A pipeline can't be compiled, started, followed or cancelled."""
+
+
+class TrainingError(NoriaError):
+    """Training, tuning or evaluation failed for a reason other than the user's input."""
+
+
+class RegistryError(NoriaError):
+    """The model registry refused or failed."""
+
+
+class TrafficError(NoriaError):
+    """A version can't be deployed, weighted or retired."""
+
+
+class MetricsError(NoriaError):
+    """A metric source failed. The loop turns it into the verdict ``Error``, never into ``Pass``."""
+
+
+class StoreError(NoriaError):
+    """The loop's state or its ledger can't be read or written."""
+
+
+class ServingError(NoriaError):
+    """The model server can't load or run a model."""
+
+
+class MonitoringError(NoriaError):
+    """The monitor can't load a reference, run a detector or write its log."""
