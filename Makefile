@@ -1,0 +1,65 @@
+# The two commands of the README are `make demo` and `make test`. Both work on a
+# machine that has only Python 3.11 or 3.12, make and pip.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+PYTHON ?= python3
+UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
+RUN := $(UV) run --locked --no-sync
+
+.PHONY: help
+help: ## Show the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# uv goes into a private environment: a system Python may refuse a plain `pip install`.
+.tools/bin/uv:
+	@echo "uv is not on this machine: installing it into .tools/"
+	@$(PYTHON) -m venv .tools
+	@.tools/bin/python -m pip install --quiet --disable-pip-version-check uv
+
+.venv/.synced: pyproject.toml uv.lock | $(filter .tools/bin/uv,$(UV))
+	@echo "Installing the locked environment into .venv/ (about 6 GB, most of it torch; once) ..."
+	@$(UV) sync --locked --quiet
+	@touch $@
+
+.PHONY: sync
+sync: .venv/.synced ## Install everything from the lock into .venv/
+
+.PHONY: demo
+demo: sync ## Run the whole loop on real flights (about 4 minutes)
+	@$(RUN) noria demo --quick
+
+.PHONY: test
+test: sync ## Run the tests that take less than ten minutes together
+	$(RUN) pytest -n 2 --dist loadfile -m "not slow"
+
+.PHONY: test-slow
+test-slow: sync ## Run the slow suites: statistics, crashes, the loop end to end
+	$(RUN) pytest -m slow --timeout 900
+
+.PHONY: lint
+lint: sync ## ruff, mypy --strict, layer contracts, generated files
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+	$(RUN) lint-imports --no-cache
+	$(MAKE) --no-print-directory fresh
+
+.PHONY: fresh
+fresh: sync ## Check that generated files are up to date
+	$(RUN) python -m noria.spec.generate --check
+	$(RUN) python -m pipelines.generate --check
+
+.PHONY: generate
+generate: sync ## Make the generated files: schema, CRD, reference page, golden IR
+	$(RUN) python -m noria.spec.generate
+	$(RUN) python -m pipelines.generate
+
+.PHONY: bench
+bench: sync ## Measure, print a table and write bench.json
+	$(RUN) python -m tests.bench
+
+.PHONY: clean
+clean: ## Remove what the demo and the tests left (not .venv/)
+	rm -rf .noria bench.json .pytest_cache .mypy_cache .ruff_cache .hypothesis
