@@ -1,0 +1,270 @@
+"""What the demo measured: immutable values, and their JSON form for machines.
+
+Nothing here knows how the predictions were made, and nothing decides anything:
+it is what the live display, the table at the end, the HTML report and
+``noria demo --json`` all show, so they can't disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+from noria.errors import InvalidInput
+
+Mode = Literal["quick", "full"]
+PREDICTORS: Final = ("loop", "frozen", "monthly", "no_change")
+
+SHARE_AIM: Final = 0.95
+RETRAINS_AIM: Final = 6
+WORST_MONTH_AIM: Final = -0.002
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """One metric of the four predictors on the same rows; None where it is not defined."""
+
+    loop: float | None
+    frozen: float | None
+    monthly: float | None
+    no_change: float | None
+
+    def of(self, predictor: str) -> float | None:
+        """Return the value of one of ``PREDICTORS``."""
+        value: float | None = getattr(self, predictor)
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A calendar month (``2013-02``) or a week (its Monday, ``2013-02-04``), by event time.
+
+    ``rows`` is the number of labelled rows; AUC of a period with one class only is None.
+    """
+
+    name: str
+    rows: int
+    auc: Scores
+    log_loss: Scores
+    accuracy: Scores
+
+
+@dataclass(frozen=True, slots=True)
+class Retrains:
+    """How many times each of the two that retrain did so, the first training not counted."""
+
+    loop: int
+    monthly: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """A drift that was noticed: when (event time), by which detector, in which top features."""
+
+    at: datetime
+    detector: str
+    signal: str
+    features: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """AUC of the new model minus the champion's, on the same held-out rows, with its interval."""
+
+    auc: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retrain:
+    """One run: why it started (``at``), and what became of its candidate (``decided``).
+
+    ``outcome`` is a word such as ``promoted``, ``refused``, ``aborted``, ``failed``
+    or ``undecided`` (the replay ended first; ``decided`` is None then).
+    """
+
+    run_id: str
+    at: datetime
+    reason: str
+    version: str | None
+    outcome: str
+    gain: Gain | None
+    decided: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """The weights (percent per version, sum 100) that hold from ``at`` on."""
+
+    at: datetime
+    weights: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """An aim that was set before the run, beside what came out.
+
+    ``value`` and ``met`` are None when the value is not defined.
+    """
+
+    name: str
+    target: str
+    value: float | None
+    met: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Everything that a run of the demo found out. ``seconds`` is wall time."""
+
+    mode: Mode
+    seed: int
+    rows: int
+    auc: Scores
+    log_loss: Scores
+    accuracy: Scores
+    retrains: Retrains
+    months: tuple[Period, ...]
+    weeks: tuple[Period, ...]
+    drifts: tuple[Drift, ...]
+    retrain_log: tuple[Retrain, ...]
+    traffic: tuple[Traffic, ...]
+    seconds: float
+
+    @property
+    def aims(self) -> tuple[Aim, ...]:
+        """The demo's three aims beside its results, met or not."""
+        return (
+            _share_of_gain(self.auc),
+            Aim(
+                "Retrains by the loop",
+                f"at most {RETRAINS_AIM}",
+                float(self.retrains.loop),
+                self.retrains.loop <= RETRAINS_AIM,
+            ),
+            _worst_month(self.months),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain lists, dicts, strings and numbers; times are ISO-8601 in UTC."""
+        return {
+            "mode": self.mode,
+            "seed": self.seed,
+            "rows": self.rows,
+            "auc": _plain(self.auc),
+            "log_loss": _plain(self.log_loss),
+            "accuracy": _plain(self.accuracy),
+            "retrains": _plain(self.retrains),
+            "months": [_period_to_json(period, "month") for period in self.months],
+            "weeks": [_period_to_json(period, "week") for period in self.weeks],
+            "drifts": [_plain(drift) for drift in self.drifts],
+            "retrain_log": [_plain(retrain) for retrain in self.retrain_log],
+            "traffic": [_plain(change) for change in self.traffic],
+            "aims": [_plain(aim) for aim in self.aims],
+            "seconds": self.seconds,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Figures:
+        """Read what ``to_json`` wrote; aims are computed again, never trusted.
+
+        Raises:
+            InvalidInput: a key is missing or a value has the wrong shape.
+        """
+        try:
+            return cls(
+                mode=data["mode"],
+                seed=data["seed"],
+                rows=data["rows"],
+                auc=Scores(**data["auc"]),
+                log_loss=Scores(**data["log_loss"]),
+                accuracy=Scores(**data["accuracy"]),
+                retrains=Retrains(**data["retrains"]),
+                months=tuple(_period_from_json(item, "month") for item in data["months"]),
+                weeks=tuple(_period_from_json(item, "week") for item in data["weeks"]),
+                drifts=tuple(_drift_from_json(item) for item in data["drifts"]),
+                retrain_log=tuple(_retrain_from_json(item) for item in data["retrain_log"]),
+                traffic=tuple(
+                    Traffic(_time(item["at"]), dict(item["weights"])) for item in data["traffic"]
+                ),
+                seconds=data["seconds"],
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InvalidInput(
+                f"these are not the demo's figures: {error!r}",
+                fix="give a file that `noria demo --json FILE` wrote",
+            ) from error
+
+
+def _share_of_gain(auc: Scores) -> Aim:
+    name, target = "Share of the monthly retrain's AUC gain", f"at least {SHARE_AIM:.0%}"
+    if auc.loop is None or auc.frozen is None or auc.monthly is None:
+        return Aim(name, target, None, None)
+    gain = auc.monthly - auc.frozen
+    if gain <= 0:  # Nothing was gained by retraining: a share of it says nothing.
+        return Aim(name, target, None, None)
+    share = (auc.loop - auc.frozen) / gain
+    return Aim(name, target, share, share >= SHARE_AIM)
+
+
+def _worst_month(months: Sequence[Period]) -> Aim:
+    name, target = "Worst month, loop minus frozen (AUC)", f"at least {WORST_MONTH_AIM}"
+    differences = [
+        month.auc.loop - month.auc.frozen
+        for month in months
+        if month.auc.loop is not None and month.auc.frozen is not None
+    ]
+    if not differences:
+        return Aim(name, target, None, None)
+    worst = min(differences)
+    return Aim(name, target, worst, worst >= WORST_MONTH_AIM)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if hasattr(value, "__dataclass_fields__"):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    return value
+
+
+def _period_to_json(period: Period, key: str) -> dict[str, Any]:
+    plain: dict[str, Any] = _plain(period)
+    return {key: plain.pop("name"), **plain}
+
+
+def _period_from_json(item: Mapping[str, Any], key: str) -> Period:
+    return Period(
+        name=item[key],
+        rows=item["rows"],
+        auc=Scores(**item["auc"]),
+        log_loss=Scores(**item["log_loss"]),
+        accuracy=Scores(**item["accuracy"]),
+    )
+
+
+def _drift_from_json(item: Mapping[str, Any]) -> Drift:
+    return Drift(_time(item["at"]), item["detector"], item["signal"], tuple(item["features"]))
+
+
+def _retrain_from_json(item: Mapping[str, Any]) -> Retrain:
+    return Retrain(
+        run_id=item["run_id"],
+        at=_time(item["at"]),
+        reason=item["reason"],
+        version=item["version"],
+        outcome=item["outcome"],
+        gain=None if item["gain"] is None else Gain(**item["gain"]),
+        decided=None if item["decided"] is None else _time(item["decided"]),
+    )
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)
