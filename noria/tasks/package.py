@@ -1,0 +1,310 @@
+"""The model package: a directory with a ``noria.json`` and native model files, without pickle.
+
+A package is written once and read by the trainer, the registry, the model
+server and the monitor. Every file is listed in the manifest with its SHA-256;
+the digest of the whole package covers the manifest too, so whoever knows the
+digest knows that the bytes are the ones that were registered. Loading reads
+each file once, checks it, and builds the predictor from the bytes that were
+checked, so nothing can change in between.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, cast
+
+import msgspec
+
+from noria.errors import IntegrityError, NotInstalled, TrainingError, shorten
+
+if TYPE_CHECKING:
+    import numpy as np
+
+MANIFEST_NAME: Final = "noria.json"
+FORMAT: Final = 1
+_MAX_MANIFEST_BYTES: Final = 64 * 1024 * 1024
+
+# Family name -> the module whose ``load(manifest, files)`` builds its predictor.
+_LOADERS: Final[Mapping[str, str]] = {
+    "tabular-classification": "noria.tasks.tabular.predictor",
+    "tabular-regression": "noria.tasks.tabular.predictor",
+}
+
+Kind = Literal["numeric", "categorical", "boolean", "timestamp", "text"]
+
+
+class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One column that a client sends.
+
+    ``datatype`` is the Open Inference Protocol's (FP64, BYTES, BOOL, INT64).
+    A timestamp is INT64 milliseconds since 1970 UTC here; a server may accept
+    ISO-8601 strings and convert them. An optional input (an entity key, an
+    event time that no feature needs) is not read by the model.
+    """
+
+    name: str
+    datatype: str
+    kind: Kind
+    optional: bool = False
+
+
+class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One column that the model answers with; ``shape`` is per row (empty: a scalar)."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...] = ()
+
+
+class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One column of the model's matrix, in order.
+
+    ``origin``: sent by the client, looked up online, or derived from the event
+    time. ``categories`` is the table of a categorical feature; a value's code
+    is its place in it, and a value that is not in it is missing.
+    """
+
+    name: str
+    kind: Literal["numeric", "categorical", "boolean"]
+    origin: Literal["input", "lookup", "time"] = "input"
+    categories: tuple[str, ...] = ()
+
+
+class Lookup(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """Which features the server has to look up, and by which columns."""
+
+    kind: Literal["feast"]
+    repository: str
+    service: str
+    join_keys: tuple[str, ...]
+    features: tuple[str, ...]
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """What ``noria.json`` says; closed, so that an unknown key is refused and not ignored.
+
+    ``rows`` is how many rows the model was fitted on, ``trained_until`` the
+    latest event time among them (milliseconds since 1970 UTC, None when rows
+    have no time): a later comparison must not judge the model on rows that it
+    has seen. ``files`` maps each relative path to its SHA-256 in hex.
+    """
+
+    model: str
+    family: str
+    algorithm: str
+    inputs: tuple[Input, ...]
+    outputs: tuple[Output, ...]
+    features: tuple[Feature, ...]
+    format: int = FORMAT
+    options: dict[str, Any] = msgspec.field(default_factory=dict)
+    lookup: Lookup | None = None
+    event_time: str | None = None
+    entity_key: tuple[str, ...] = ()
+    target: str = ""
+    classes: tuple[str | int | bool, ...] = ()
+    rows: int = 0
+    trained_until: int | None = None
+    seed: int = 0
+    parameters: dict[str, Any] = msgspec.field(default_factory=dict)
+    files: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class Predictor(Protocol):
+    """A loaded model. Thread-safe; ``predict`` holds no state between calls."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the package says about itself."""
+        ...
+
+    def predict(self, columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return one array of n rows per output, for columns of n rows each.
+
+        Numeric: float or integer arrays. Categorical: object arrays of str or
+        None, or fixed-width str arrays. Timestamps: int64 milliseconds since
+        1970 UTC, or datetime64. NaN and None are missing values. Looked-up
+        features are columns too.
+
+        Raises:
+            InvalidInput: a column is missing, has another length or a type
+                that can't be read.
+        """
+        ...
+
+
+def load_predictor(package: Path, *, digest: str | None = None) -> Predictor:
+    """Check a package and load its model, importing only what its algorithm needs.
+
+    Args:
+        package: The package's directory.
+        digest: The digest that the package must have, when it is known.
+
+    Raises:
+        IntegrityError: A file is missing, added, changed or outside of the
+            package, or the digest is another one.
+        NotInstalled: The family or the algorithm's library is not installed.
+    """
+    manifest, files = read_package(package, digest=digest)
+    module_name = _LOADERS.get(manifest.family)
+    if module_name is None:
+        raise NotInstalled(
+            f"{package}: no predictor for the task family {manifest.family!r}",
+            fix=f"known families: {', '.join(sorted(_LOADERS))}",
+        )
+    module = importlib.import_module(module_name)
+    return cast("Predictor", module.load(manifest, files))
+
+
+def read_manifest(package: Path) -> Manifest:
+    """Return a package's manifest without reading its other files.
+
+    Raises:
+        IntegrityError: ``noria.json`` is missing, malformed or of another format.
+    """
+    return _parse(package, _read(package, MANIFEST_NAME))
+
+
+def read_package(package: Path, *, digest: str | None = None) -> tuple[Manifest, dict[str, bytes]]:
+    """Read and check every file of a package, each once.
+
+    Raises:
+        IntegrityError: See ``load_predictor``.
+    """
+    raw = _read(package, MANIFEST_NAME)
+    manifest = _parse(package, raw)
+    _refuse_unlisted(package, manifest)
+    files: dict[str, bytes] = {}
+    for path, expected in manifest.files.items():
+        content = _read(package, path)
+        actual = sha256(content)
+        if actual != expected:
+            raise IntegrityError(
+                f"{package / path}: its sha256 is {actual}, the manifest says {expected}",
+                fix="fetch the package from the registry again",
+            )
+        files[path] = content
+    actual = _combine({**manifest.files, MANIFEST_NAME: sha256(raw)})
+    if digest is not None and actual != digest:
+        raise IntegrityError(
+            f"{package}: the package's digest is {actual}, expected {digest}",
+            fix="it is another version than the one that was asked for, or it was changed",
+        )
+    return manifest, files
+
+
+def package_digest(package: Path) -> str:
+    """Return the digest of a package: SHA-256 over its sorted ``sha256  path`` lines.
+
+    The lines cover every file, the manifest included. The files are read and
+    checked against the manifest first.
+
+    Raises:
+        IntegrityError: A file does not match the manifest.
+    """
+    manifest, _ = read_package(package)
+    return _combine({**manifest.files, MANIFEST_NAME: sha256(_read(package, MANIFEST_NAME))})
+
+
+def write_package(package: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Manifest:
+    """Write a package into a new or empty directory and return its manifest with all digests.
+
+    The same manifest and files give the same bytes. ``noria.json`` is written
+    last, by a rename: a half-written package has no manifest and can't be read.
+
+    Raises:
+        TrainingError: The directory is not empty or can't be written.
+    """
+    complete = msgspec.structs.replace(
+        manifest, files={path: sha256(files[path]) for path in sorted(files)}
+    )
+    try:
+        package.mkdir(parents=True, exist_ok=True)
+        if any(package.iterdir()):
+            raise TrainingError(f"{package}: not empty", fix="write a package to a new directory")
+        for path, content in files.items():
+            _check_relative(package, path)
+            (package / path).parent.mkdir(parents=True, exist_ok=True)
+            (package / path).write_bytes(content)
+        text = msgspec.json.format(msgspec.json.encode(complete), indent=2) + b"\n"
+        draft = package / f".{MANIFEST_NAME}.new"
+        draft.write_bytes(text)
+        draft.replace(package / MANIFEST_NAME)
+    except OSError as error:
+        raise TrainingError(f"{package}: the model package can't be written: {error}") from error
+    return complete
+
+
+def sha256(content: bytes) -> str:
+    """Return the SHA-256 of ``content`` in lower-case hex."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def _combine(digests: Mapping[str, str]) -> str:
+    lines = "".join(f"{digests[path]}  {path}\n" for path in sorted(digests))
+    return sha256(lines.encode())
+
+
+def _parse(package: Path, raw: bytes) -> Manifest:
+    where = package / MANIFEST_NAME
+    try:
+        header = msgspec.json.decode(raw)
+    except msgspec.DecodeError as error:
+        raise IntegrityError(f"{where}: not JSON: {error}") from error
+    found = header.get("format") if isinstance(header, dict) else None
+    if found != FORMAT or isinstance(found, bool):
+        raise IntegrityError(
+            f"{where}: format is {shorten(found)}, this version reads format {FORMAT}",
+            fix="use the version of Noria that wrote it, or train again",
+        )
+    try:
+        manifest = msgspec.convert(header, Manifest)
+    except msgspec.ValidationError as error:
+        raise IntegrityError(f"{where}: {error}", fix="train again") from error
+    for path in manifest.files:
+        _check_relative(package, path)
+    return manifest
+
+
+def _check_relative(package: Path, path: str) -> None:
+    pure = PurePosixPath(path)
+    plain = bool(path) and str(pure) == path and "\\" not in path and "\0" not in path
+    if not plain or pure.is_absolute() or ".." in pure.parts or path == MANIFEST_NAME:
+        raise IntegrityError(
+            f"{package / MANIFEST_NAME}: the path {shorten(path)} leaves the package",
+            fix="a package lists plain relative paths with forward slashes",
+        )
+
+
+def _read(package: Path, path: str) -> bytes:
+    """Read one file; refuses links, so that a listed path can't lead out of the package."""
+    where = package / path
+    try:
+        current = package
+        for part in PurePosixPath(path).parts:
+            current = current / part
+            if current.is_symlink():
+                raise IntegrityError(f"{current}: a symbolic link", fix="copy the file instead")
+        if path == MANIFEST_NAME and where.stat().st_size > _MAX_MANIFEST_BYTES:
+            raise IntegrityError(f"{where}: larger than {_MAX_MANIFEST_BYTES} bytes")
+        return where.read_bytes()
+    except FileNotFoundError as error:
+        raise IntegrityError(
+            f"{where}: there is no such file", fix="give the directory that holds noria.json"
+        ) from error
+    except OSError as error:
+        raise IntegrityError(f"{where}: can't be read: {error}") from error
+
+
+def _refuse_unlisted(package: Path, manifest: Manifest) -> None:
+    for folder, _, names in os.walk(package):
+        for name in names:
+            path = (Path(folder) / name).relative_to(package).as_posix()
+            if path != MANIFEST_NAME and path not in manifest.files:
+                raise IntegrityError(
+                    f"{package / path}: not listed in {MANIFEST_NAME}",
+                    fix="remove it, or fetch the package from the registry again",
+                )
