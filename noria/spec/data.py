@@ -1,0 +1,256 @@
+"""``spec.data``: where rows come from, what the columns mean, how they are split and checked."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final, Literal, TypeAlias
+
+from pydantic import Field
+
+from noria.spec.section import Column, Items, Section
+from noria.spec.units import Duration
+
+SourceKind: TypeAlias = Literal["feast", "parquet", "csv", "images", "text", "documents"]
+SOURCE_KINDS: Final[tuple[SourceKind, ...]] = (
+    "feast",
+    "parquet",
+    "csv",
+    "images",
+    "text",
+    "documents",
+)
+TimeFeature: TypeAlias = Literal[
+    "minute-of-day", "hour-of-day", "day-of-week", "day-of-year", "month"
+]
+
+
+class FeastSource(Section):
+    """Labelled rows in a file, joined point in time with a Feast feature service."""
+
+    repository: str = Field(
+        min_length=1,
+        description="Folder of the Feast repository, relative to this file.",
+        examples=["../../feature_repo"],
+    )
+    service: str = Field(
+        min_length=1,
+        description="Feature service that holds the looked-up features.",
+        examples=["flight_delay"],
+    )
+    rows: str = Field(
+        min_length=1,
+        description="Parquet file of the labelled rows, relative to this file.",
+        examples=["data/flights.parquet"],
+    )
+
+
+class ParquetSource(Section):
+    """Rows in Parquet files."""
+
+    paths: Items[str] = Field(
+        min_length=1,
+        description="Files or patterns, relative to this file, read in this order.",
+        examples=[["data/*.parquet"]],
+    )
+
+
+class CsvSource(Section):
+    """Rows in CSV files with a header."""
+
+    paths: Items[str] = Field(
+        min_length=1,
+        description="Files or patterns, relative to this file, read in this order.",
+        examples=[["data/*.csv"]],
+    )
+
+
+class ImagesSource(Section):
+    """Images in one folder per class."""
+
+    folder: str = Field(
+        min_length=1,
+        description="Folder of the class folders, relative to this file.",
+        examples=["data/images"],
+    )
+
+
+class TextSource(Section):
+    """Texts in CSV or JSON Lines files."""
+
+    paths: Items[str] = Field(
+        min_length=1,
+        description="Files or patterns, relative to this file, read in this order.",
+        examples=[["data/*.jsonl"]],
+    )
+    text_column: Column = Field(default="text", description="Column that holds the text.")
+
+
+class DocumentsSource(Section):
+    """Documents in a folder."""
+
+    folder: str = Field(
+        min_length=1,
+        description="Folder of the documents, relative to this file.",
+        examples=["data/documents"],
+    )
+
+
+class Source(Section):
+    """Where rows come from: exactly one of the keys."""
+
+    feast: FeastSource | None = Field(
+        default=None, description="Labelled rows joined point in time with a Feast service."
+    )
+    parquet: ParquetSource | None = Field(default=None, description="Parquet files.")
+    csv: CsvSource | None = Field(default=None, description="CSV files with a header.")
+    images: ImagesSource | None = Field(default=None, description="One folder per class.")
+    text: TextSource | None = Field(default=None, description="CSV or JSON Lines of texts.")
+    documents: DocumentsSource | None = Field(default=None, description="A folder of documents.")
+
+    def kinds(self) -> tuple[SourceKind, ...]:
+        """Return the keys that are given; a valid resource has exactly one."""
+        return tuple(kind for kind in SOURCE_KINDS if getattr(self, kind) is not None)
+
+    @property
+    def kind(self) -> SourceKind:
+        """The one key that is given."""
+        return self.kinds()[0]
+
+
+class Feature(Section):
+    """One column that the model reads."""
+
+    name: Column = Field(description="The column's name.", examples=["distance"])
+    type: Literal["numeric", "categorical", "boolean", "text"] = Field(
+        description="What its values are. Numbers that are only names (a zip code) are categorical."
+    )
+    source_: Literal["request", "feast"] = Field(
+        default="request",
+        alias="from",
+        description="request: the client sends it. feast: it is looked up online by joinKeys, "
+        "and never sent.",
+    )
+
+
+class Range(Section):
+    """Limits of a numeric column, both included."""
+
+    min: float | None = Field(
+        default=None, description="Least value, in the column's unit. null: no limit."
+    )
+    max: float | None = Field(
+        default=None, description="Greatest value, in the column's unit. null: no limit."
+    )
+
+
+class Split(Section):
+    """How rows are held out."""
+
+    kind: Literal["temporal", "stratified", "group"] = Field(
+        default="temporal",
+        description="temporal holds out the latest rows, as the model will meet them; stratified "
+        "shuffles and keeps the target's shares; group keeps each group on one side. "
+        "Without an eventTime the default is stratified.",
+    )
+    test_fraction: float = Field(
+        default=0.2,
+        gt=0,
+        lt=1,
+        description="Share of rows held out, 0 to 1. A fifth measures well and leaves the rest "
+        "to learn from.",
+    )
+    gap: Duration = Field(
+        default=timedelta(0),
+        description="Time left out between training and held-out rows, a duration (temporal only). "
+        "As long as a label takes to arrive, it shows what the model will really know.",
+    )
+    group_key: Column | None = Field(
+        default=None, description="Column whose values stay on one side (group only)."
+    )
+
+
+class Validation(Section):
+    """What rows must look like before anything is trained on them."""
+
+    min_rows: int = Field(
+        default=1000,
+        ge=1,
+        description="Least number of rows. Fewer than 1000 seldom make a model worth serving.",
+    )
+    max_missing: float = Field(
+        default=0.2,
+        ge=0,
+        le=1,
+        description="Greatest share of missing values in a feature, 0 to 1.",
+    )
+    ranges: dict[Column, Range] = Field(
+        default={}, description="Limits of numeric columns, by column. A row outside them fails."
+    )
+
+
+class Data(Section):
+    """Where rows come from, what the columns mean, how they are split and checked."""
+
+    module: str | None = Field(
+        default=None,
+        min_length=1,
+        description="The project's own Python file, relative to this file. null: none is needed.",
+    )
+    source: Source = Field(
+        description="Where rows come from: exactly one key.",
+        examples=[{"parquet": {"paths": ["data/*.parquet"]}}],
+    )
+    features: Items[Feature] = Field(
+        default=(),
+        description="What the model reads, in this order. Needed by families that read columns.",
+    )
+    time_features: Items[TimeFeature] = Field(
+        default=(),
+        description="Features derived from eventTime (UTC), after the others, in this order.",
+    )
+    target: Column | None = Field(
+        default=None,
+        description="Column to predict. Families that learn without labels have none.",
+        examples=["late"],
+    )
+    event_time: Column | None = Field(
+        default=None,
+        description="Column of the moment at which the prediction is asked for: ISO 8601 in UTC, "
+        "or epoch milliseconds. Nothing later is known to the model.",
+    )
+    label_time: Column | None = Field(
+        default=None,
+        description="Column of the moment at which the label became known. null: at once.",
+    )
+    entity_key: Items[Column] = Field(
+        default=(),
+        description="Columns that identify a row; labels join by them. Sent, but not features.",
+    )
+    join_keys: Items[Column] = Field(
+        default=(), description="Columns that the online lookup needs. They may also be features."
+    )
+    split: Split = Field(default=Split(), description="How rows are held out.")
+    validation: Validation = Field(
+        default=Validation(), description="What rows must look like before training."
+    )
+
+    def sent_features(self) -> tuple[Feature, ...]:
+        """Return the features that a client sends, in order."""
+        return tuple(feature for feature in self.features if feature.source_ == "request")
+
+    def looked_up_features(self) -> tuple[Feature, ...]:
+        """Return the features that are looked up online, in order."""
+        return tuple(feature for feature in self.features if feature.source_ == "feast")
+
+    def feature_names(self) -> tuple[str, ...]:
+        """Return what the model reads: the features in order, then the time features."""
+        return (*(feature.name for feature in self.features), *self.time_features)
+
+    def request_columns(self) -> tuple[str, ...]:
+        """Return what a client sends: sent features, event time, entity key, join keys.
+
+        Each column is named once, where it comes first.
+        """
+        event_time = () if self.event_time is None else (self.event_time,)
+        sent = (feature.name for feature in self.sent_features())
+        return tuple(dict.fromkeys((*sent, *event_time, *self.entity_key, *self.join_keys)))

@@ -1,0 +1,104 @@
+"""The ``Model`` resource as a whole."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from noria.spec.data import Data
+from noria.spec.defaults import with_family_defaults
+from noria.spec.gates import Gates
+from noria.spec.metrics import Metric, metrics_for
+from noria.spec.monitoring import Monitoring
+from noria.spec.retraining import Retraining
+from noria.spec.rules import broken_rules
+from noria.spec.section import Label, Section
+from noria.spec.serving import Serving
+from noria.spec.task import Task
+from noria.spec.train import Train
+
+GROUP: Final = "noria.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = "noria.dev/v1alpha1"
+KIND: Final = "Model"
+
+_CLASSIFICATION: Final = frozenset(
+    {
+        "tabular-classification",
+        "image-classification",
+        "text-classification",
+        "token-classification",
+    }
+)
+
+
+class Metadata(Section):
+    """The name of the model, as Kubernetes has it."""
+
+    name: Label = Field(description="The model's name, a DNS label.", examples=["flights"])
+    namespace: Label | Literal[""] = Field(
+        default="", description="Kubernetes namespace. Empty: the current one."
+    )
+    labels: dict[str, str] = Field(default={}, description="Labels, to find it by.")
+    annotations: dict[str, str] = Field(default={}, description="Notes that programs leave.")
+
+
+class ModelSpec(Section):
+    """What the model is, and how it is kept good."""
+
+    task: Task = Field(description="The task family and its options.")
+    data: Data = Field(description="Where rows come from and what the columns mean.")
+    train: Train = Field(default=Train(), description="How a candidate is fitted.")
+    gates: Gates = Field(default=Gates(), description="What a candidate must show first.")
+    serving: Serving = Field(default=Serving(), description="How versions are served.")
+    monitoring: Monitoring = Field(default=Monitoring(), description="What is watched.")
+    retraining: Retraining = Field(default=Retraining(), description="When it is trained again.")
+
+    @model_validator(mode="after")
+    def _complete_and_check(self) -> Self:
+        completed = with_family_defaults(
+            self.task.family,
+            data=self.data,
+            train=self.train,
+            gates=self.gates,
+            monitoring=self.monitoring,
+        )
+        for name, section in completed.items():
+            # The model is frozen for everybody else; it is not built yet here.
+            object.__setattr__(self, name, section)
+        sections: dict[str, Any] = {name: getattr(self, name) for name in type(self).model_fields}
+        problems = broken_rules(sections)
+        if problems:
+            # As one error with all problems in its context: the loader takes them out again.
+            raise PydanticCustomError(
+                "noria_rules",
+                "{text}",
+                {"text": "\n".join(map(str, problems)), "problems": problems},
+            )
+        return self
+
+    @property
+    def is_classification(self) -> bool:
+        """The model predicts a class."""
+        return self.task.family in _CLASSIFICATION
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The metrics of the task family, its default first."""
+        return metrics_for(self.task.family)
+
+
+class Model(Section):
+    """A machine-learning model, and how it is kept good."""
+
+    api_version: Literal["noria.dev/v1alpha1"] = Field(description="Version of this format.")
+    kind: Literal["Model"] = Field(description="Kind of resource.")
+    metadata: Metadata = Field(description="The model's name.")
+    spec: ModelSpec = Field(description="What the model is, and how it is kept good.")
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.metadata.name

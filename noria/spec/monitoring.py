@@ -1,0 +1,187 @@
+"""``spec.monitoring``: what is watched in the traffic, and how seldom it may cry wolf."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from types import MappingProxyType
+from typing import Final, Literal, TypeAlias
+
+from pydantic import Field
+
+from noria.spec.section import Column, Items, Label, ScalarValue, Section
+from noria.spec.units import PositiveDuration
+
+DetectorKind: TypeAlias = Literal[
+    "ks",
+    "chi-square",
+    "tabular",
+    "mmd",
+    "lsdd",
+    "classifier",
+    "model-uncertainty",
+    "fisher",
+    "online-mmd",
+    "online-cvm",
+]
+Backend: TypeAlias = Literal["native", "alibi"]
+
+BACKENDS: Final[Mapping[Backend, tuple[DetectorKind, ...]]] = MappingProxyType(
+    {
+        "native": ("ks", "chi-square", "fisher", "mmd", "tabular"),
+        "alibi": (
+            "ks",
+            "chi-square",
+            "tabular",
+            "mmd",
+            "lsdd",
+            "classifier",
+            "model-uncertainty",
+            "online-mmd",
+            "online-cvm",
+        ),
+    }
+)
+"""The kinds that each backend has."""
+
+
+class Window(Section):
+    """How many rows are looked at together."""
+
+    rows: int = Field(
+        default=1000,
+        ge=100,
+        le=10_000_000,
+        description="Rows of one window. Fewer than 100 tell nothing; 1000 notice a shift of a "
+        "tenth of a standard deviation.",
+    )
+
+
+class FalseAlarmBudget(Section):
+    """How seldom the detectors may alarm when nothing has changed."""
+
+    probability: float = Field(
+        default=0.05,
+        gt=0,
+        lt=1,
+        description="Probability of one false alarm or more within the horizon, 0 to 1, of all "
+        "detectors together.",
+    )
+    horizon: int = Field(
+        default=24,
+        ge=1,
+        le=1_000_000,
+        description="Windows that the probability is for. 24 is a day of hourly windows.",
+    )
+
+
+class Detector(Section):
+    """One drift detector."""
+
+    name: Label = Field(description="Its name in signals and metrics.", examples=["features"])
+    kind: DetectorKind = Field(
+        description="Its statistic. tabular is KS on numeric and chi-square on categorical "
+        "columns; model-uncertainty watches how unsure a classifier is.",
+    )
+    backend: Backend = Field(
+        default="native",
+        description="native is Noria's own vectorised statistics; alibi is Alibi Detect (BSL 1.1: "
+        "most production use needs a licence from Seldon).",
+    )
+    on: Literal["features", "prediction"] = Field(
+        default="features",
+        description="What it watches. YAML 1.1 readers, kubectl among them, take a bare on for "
+        'true: write the key as "on", in quotes.',
+    )
+    columns: Items[Column] = Field(
+        default=(), description="Features that it watches. None: all that its statistic fits."
+    )
+    options: dict[str, ScalarValue] = Field(
+        default={}, description="Options of this kind, under the detector's own names."
+    )
+
+
+class PerformanceDrop(Section):
+    """The drop of performance that is a signal."""
+
+    metric: str = Field(
+        default="",
+        description="Metric to watch. By default the first metric of the task family.",
+    )
+    max: float = Field(
+        default=0.03,
+        ge=0,
+        description="Greatest drop below the held-out value at training, in the metric's unit.",
+    )
+    confidence: float = Field(
+        default=0.95,
+        gt=0.5,
+        lt=1,
+        description="Confidence, 0.5 to 1, that the drop is greater than max before it is a signal.",
+    )
+
+
+class Performance(Section):
+    """Performance on labels that come later."""
+
+    metrics: Items[str] = Field(
+        default=(), description="Metrics to measure. By default all of the task family."
+    )
+    window: Window = Field(default=Window(), description="Labelled rows measured together.")
+    drop: PerformanceDrop | None = Field(
+        default=None,
+        description="The drop that is a signal. By default 0.03 of the family's first metric; "
+        "null: none is.",
+    )
+    max_label_lag: PositiveDuration = Field(
+        default=timedelta(hours=48),
+        description="Longest time that a label takes, a duration. Older rows without one are "
+        "counted as unlabelled; later still is an alert.",
+    )
+
+
+class Quality(Section):
+    """Shares of bad values in a window that are a signal."""
+
+    max_missing: float = Field(
+        default=0.1, ge=0, le=1, description="Greatest share of missing values, 0 to 1."
+    )
+    max_unseen: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="Greatest share of categories never seen in training, 0 to 1.",
+    )
+    max_out_of_range: float = Field(
+        default=0.01,
+        ge=0,
+        le=1,
+        description="Greatest share of numbers outside the range seen in training, 0 to 1.",
+    )
+
+
+class Monitoring(Section):
+    """What is watched in the traffic, and how seldom it may cry wolf."""
+
+    window: Window = Field(default=Window(), description="Rows tested together for drift.")
+    reference_rows: int = Field(
+        default=10_000,
+        ge=100,
+        le=10_000_000,
+        description="Rows of the training data that windows are compared with. Ten times a window "
+        "leaves the window as the only source of noise.",
+    )
+    false_alarm_budget: FalseAlarmBudget = Field(
+        default=FalseAlarmBudget(), description="How seldom the detectors may alarm for nothing."
+    )
+    detectors: Items[Detector] = Field(
+        default=(),
+        description="Drift detectors. By default, for families that read columns, a tabular one on "
+        "the features and a KS test on the prediction.",
+    )
+    performance: Performance = Field(
+        default=Performance(), description="Performance on labels that come later."
+    )
+    quality: Quality = Field(
+        default=Quality(), description="Shares of bad values that are a signal."
+    )

@@ -1,0 +1,5 @@
+"""Rules of ``spec.loop``."""
+
+from typing import Final
+
+LOOP_RULES: Final = ()

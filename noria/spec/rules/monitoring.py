@@ -1,0 +1,5 @@
+"""Rules of ``spec.monitoring``."""
+
+from typing import Final
+
+MONITORING_RULES: Final = ()

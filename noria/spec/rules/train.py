@@ -1,0 +1,5 @@
+"""Rules of ``spec.train``."""
+
+from typing import Final
+
+TRAIN_RULES: Final = ()

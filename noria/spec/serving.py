@@ -1,0 +1,208 @@
+"""``spec.serving``: how a version is served and rolled out."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Any, Final, Literal, TypeAlias
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    WithJsonSchema,
+    model_serializer,
+    model_validator,
+)
+
+from noria.errors import shorten
+from noria.spec.metrics import METRICS
+from noria.spec.section import Column, Items, Section, refuse
+from noria.spec.units import (
+    DURATION_PATTERN,
+    Bytes,
+    Cpu,
+    Duration,
+    PositiveDuration,
+    format_duration,
+    parse_duration,
+)
+
+
+class Resources(Section):
+    """The machine that one replica asks for."""
+
+    cpu: Cpu = Field(default="1", description="CPUs of one replica, a Kubernetes quantity.")
+    memory: Bytes = Field(default=1 << 30, description="Memory of one replica, bytes with a unit.")
+
+
+class Batching(Section):
+    """Requests that are predicted together."""
+
+    max_rows: int = Field(
+        default=256,
+        ge=1,
+        le=1_000_000,
+        description="Greatest number of rows in one call of the predictor. 1: no batching.",
+    )
+    max_delay: Duration = Field(
+        default=timedelta(milliseconds=2),
+        description="Longest time that a request waits for others, a duration.",
+    )
+
+
+def _limit(value: Any) -> Any:
+    if isinstance(value, str):
+        return parse_duration(value).total_seconds()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, int | float | None):
+        raise refuse(f"{shorten(value)} is not a limit", "write a number, or a duration: 250ms")
+    return value
+
+
+Limit: TypeAlias = Annotated[
+    float | None,
+    BeforeValidator(_limit),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number"},
+                {"type": "string", "pattern": DURATION_PATTERN},
+                {"type": "null"},
+            ]
+        }
+    ),
+]
+"""A number, or a duration kept as seconds."""
+
+_LIMITS: Final = ("min", "max", "max_drop")
+
+
+class Check(Section):
+    """What the candidate's traffic must show in each step. Latencies are seconds in code."""
+
+    metric: str = Field(
+        description="error-rate, latency-p50, latency-p99, or a metric of the task family.",
+        examples=["error-rate"],
+    )
+    min: Limit = Field(default=None, description="Least value, in the metric's unit.")
+    max: Limit = Field(
+        default=None,
+        description="Greatest value, in the metric's unit; a duration for a latency.",
+    )
+    max_drop: Limit = Field(
+        default=None,
+        description="How much worse than the champion over the same time it may be, in the "
+        "metric's unit; a duration for a latency.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _limits_have_the_unit_of_the_metric(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        metric = METRICS.get(str(value.get("metric")))
+        if metric is None:
+            return value  # rules say which metrics there are
+        for key in (*_LIMITS, "maxDrop"):
+            limit = value.get(key)
+            number = isinstance(limit, int | float) and not isinstance(limit, bool)
+            if metric.unit == "seconds" and number:
+                raise refuse(
+                    f"{key} {limit} of {metric.name} has no unit", "write a duration: 250ms"
+                )
+            if metric.unit != "seconds" and isinstance(limit, str):
+                raise refuse(
+                    f"{key} {shorten(limit)} of {metric.name} is not a number", "write a number"
+                )
+        return value
+
+    @model_serializer(mode="wrap")
+    def _write_latencies_as_durations(
+        self, handler: SerializerFunctionWrapHandler
+    ) -> dict[str, Any]:
+        written: dict[str, Any] = handler(self)
+        metric = METRICS.get(self.metric)
+        if metric is None or metric.unit != "seconds":
+            return written
+        return {
+            key: format_duration(timedelta(seconds=value)) if isinstance(value, float) else value
+            for key, value in written.items()
+        }
+
+
+class Canary(Section):
+    """How a candidate takes over traffic."""
+
+    steps: Items[Annotated[int, Field(ge=1, le=99)]] = Field(
+        default=(10, 50),
+        min_length=1,
+        max_length=50,
+        description="Percent of traffic in each step, rising, each 1 to 99. Promotion is the 100 "
+        "after the last. 10 risks little; 50 shows the full load.",
+    )
+    min_samples: int = Field(
+        default=500,
+        ge=1,
+        description="Rows that the candidate must have answered in each step. Fewer is "
+        "inconclusive, which never promotes.",
+    )
+    step_timeout: PositiveDuration = Field(
+        default=timedelta(hours=24),
+        description="Longest time of one step, a duration. Inconclusive for longer aborts.",
+    )
+    analysis: Items[Check] = Field(
+        default=(Check(metric="error-rate", max=0.01),),
+        description="What each step must show. By default that at most one request in a hundred "
+        "fails.",
+    )
+    sticky: bool = Field(
+        default=False,
+        description="Keep each client on one version. false: every request is drawn anew, so that "
+        "the versions see alike traffic.",
+    )
+
+
+class Shadow(Section):
+    """Traffic that a candidate sees without answering it."""
+
+    percent: int = Field(
+        default=0, ge=0, le=100, description="Percent of requests that are mirrored. 0: none."
+    )
+
+
+class PayloadLog(Section):
+    """Which requests and responses the monitor sees."""
+
+    sample: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="Share of requests that are logged, 0 to 1. 1: drift is seen soonest.",
+    )
+    redact: Items[Column] = Field(
+        default=(), description="Columns whose values never leave the server."
+    )
+
+
+class Serving(Section):
+    """How a version is served and rolled out."""
+
+    protocols: Items[Literal["rest", "grpc"]] = Field(
+        default=("rest", "grpc"),
+        min_length=1,
+        description="Protocols of the model server (Open Inference Protocol v2).",
+    )
+    replicas: int = Field(default=1, ge=1, le=1000, description="Servers of one version.")
+    resources: Resources = Field(default=Resources(), description="The machine of one replica.")
+    batching: Batching = Field(default=Batching(), description="Requests predicted together.")
+    max_request_bytes: Bytes = Field(
+        default=16 << 20,
+        description="Largest request, bytes with a unit. Larger ones get a 413, so that none can "
+        "exhaust the memory.",
+    )
+    canary: Canary = Field(default=Canary(), description="How a candidate takes over traffic.")
+    shadow: Shadow = Field(default=Shadow(), description="Mirrored traffic for a candidate.")
+    payload_log: PayloadLog = Field(
+        default=PayloadLog(), description="Which requests and responses the monitor sees."
+    )

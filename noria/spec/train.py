@@ -1,0 +1,197 @@
+"""``spec.train``: how a candidate is fitted, and on what machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from types import MappingProxyType
+from typing import Final, Literal, TypeAlias
+
+from pydantic import Field
+
+from noria.spec.section import Items, ScalarValue, Section
+from noria.spec.units import Bytes, BytesOrNone, Cpu, PositiveDuration
+
+Algorithm: TypeAlias = Literal[
+    "linear",
+    "hist-gradient-boosting",
+    "lightgbm",
+    "xgboost",
+    "seasonal-naive",
+    "exponential-smoothing",
+    "kmeans",
+    "hdbscan",
+    "isolation-forest",
+    "fine-tune",
+    "lora",
+    "retrieval",
+    "tool-calling",
+]
+
+_COLUMNS: Final[tuple[Algorithm, ...]] = (
+    "lightgbm",
+    "linear",
+    "hist-gradient-boosting",
+    "xgboost",
+)
+FAMILY_ALGORITHMS: Final[Mapping[str, tuple[Algorithm, ...]]] = MappingProxyType(
+    {
+        "tabular-classification": _COLUMNS,
+        "tabular-regression": _COLUMNS,
+        "forecasting": ("lightgbm", "seasonal-naive", "exponential-smoothing"),
+        "clustering": ("kmeans", "hdbscan"),
+        "anomaly-detection": ("isolation-forest",),
+        "image-classification": ("fine-tune",),
+        "text-classification": ("fine-tune", "linear"),
+        "token-classification": ("fine-tune",),
+        "llm-finetuning": ("lora", "fine-tune"),
+        "rag": ("retrieval",),
+        "agent": ("tool-calling",),
+    }
+)
+"""The algorithms of each family; the first is its default."""
+
+DISTRIBUTED: Final[frozenset[str]] = frozenset({"fine-tune", "lora"})
+"""Algorithms that can use more than one node."""
+
+
+class SearchRange(Section):
+    """Where a hyperparameter is searched: ``low`` to ``high``, or ``choices``."""
+
+    low: float | None = Field(default=None, description="Least value. Whole: searched in integers.")
+    high: float | None = Field(default=None, description="Greatest value, included.")
+    log: bool = Field(
+        default=False,
+        description="Search on a logarithmic scale. For values that span powers of ten.",
+    )
+    choices: Items[ScalarValue] | None = Field(
+        default=None, description="The values to choose from, instead of low and high."
+    )
+
+
+class Search(Section):
+    """Search of hyperparameters."""
+
+    kind: Literal["none", "grid", "random", "bayesian"] = Field(
+        default="none",
+        description="none trains once with hyperparameters; grid tries all choices; random draws; "
+        "bayesian is a tree-structured Parzen estimator with pruning.",
+    )
+    trials: int = Field(
+        default=20, ge=1, le=100_000, description="Greatest number of trials. 20 finds most gains."
+    )
+    timeout: PositiveDuration = Field(
+        default=timedelta(minutes=10),
+        description="Longest time for all trials, a duration. The best so far is kept.",
+    )
+    metric: str = Field(
+        default="",
+        description="Metric to improve, on the cross-validation folds. "
+        "By default the first metric of the task family.",
+    )
+    space: dict[str, SearchRange] = Field(
+        default={}, description="Where each hyperparameter is searched, by name."
+    )
+
+
+class CrossValidation(Section):
+    """The folds that trials are measured on."""
+
+    kind: Literal["temporal", "stratified", "group"] = Field(
+        default="temporal",
+        description="As in data.split, which is also its default: folds must resemble the test.",
+    )
+    folds: int = Field(
+        default=3, ge=2, le=50, description="Number of folds. 3 costs little and averages enough."
+    )
+
+
+class Ensemble(Section):
+    """Several algorithms as one model."""
+
+    kind: Literal["none", "stacking"] = Field(
+        default="none",
+        description="stacking fits a linear model on the members' out-of-fold predictions.",
+    )
+    members: Items[Algorithm] = Field(
+        default=(), description="Algorithms to stack, two or more (stacking only)."
+    )
+
+
+class Gpu(Section):
+    """Graphics processors of one node."""
+
+    product: str = Field(
+        default="",
+        max_length=63,
+        description="Value of the node label nvidia.com/gpu.product. Empty: any product will do.",
+    )
+    count: int = Field(default=0, ge=0, le=64, description="GPUs for each node. 0: none.")
+
+
+class Compute(Section):
+    """The machine that a training step asks for."""
+
+    cpu: Cpu = Field(default="2", description="CPUs of one node, a Kubernetes quantity.")
+    memory: Bytes = Field(
+        default=4 << 30,
+        description="Memory of one node, bytes with a unit. 4Gi holds a million rows of columns.",
+    )
+    gpu: Gpu = Field(default=Gpu(), description="GPUs of one node.")
+    node_pool: str = Field(
+        default="", max_length=63, description="Node pool to run in. Empty: the scheduler chooses."
+    )
+    nodes: int = Field(
+        default=1,
+        ge=1,
+        le=1024,
+        description="Nodes that train together. More than 1 needs an algorithm that distributes.",
+    )
+    shared_memory: BytesOrNone = Field(
+        default=0,
+        description="Size of /dev/shm, bytes with a unit, for data loaders of several processes. "
+        "Empty (0 in code): the container's 64 MB.",
+    )
+    retries: int = Field(
+        default=0,
+        ge=0,
+        le=10,
+        description="Times that a failed step runs again. 0: a bug fails at once.",
+    )
+    timeout: PositiveDuration = Field(
+        default=timedelta(hours=1),
+        description="Longest time of one step, a duration, so that a hung step can't hold the loop.",
+    )
+    cache: bool = Field(
+        default=True, description="Reuse a step's result when its inputs are the same."
+    )
+
+
+class Train(Section):
+    """How a candidate is fitted, and on what machine."""
+
+    algorithm: Algorithm = Field(
+        default="lightgbm",
+        description="What is fitted, beside the simple baseline that always is. "
+        "By default the first algorithm of the task family.",
+    )
+    hyperparameters: dict[str, ScalarValue] = Field(
+        default={}, description="Hyperparameters under the library's own names. None: its defaults."
+    )
+    search: Search = Field(default=Search(), description="Search of hyperparameters.")
+    cross_validation: CrossValidation = Field(
+        default=CrossValidation(), description="The folds that trials are measured on."
+    )
+    ensemble: Ensemble = Field(default=Ensemble(), description="Several algorithms as one model.")
+    seed: int = Field(
+        default=0,
+        ge=0,
+        le=2**31 - 1,
+        description="Seed of everything random, so that a run can be repeated.",
+    )
+    refit: bool = Field(
+        default=True,
+        description="After the gates are measured on held-out rows, fit again on all rows, so that "
+        "the served model knows the latest.",
+    )
+    compute: Compute = Field(default=Compute(), description="The machine of a training step.")
