@@ -200,7 +200,7 @@ class Figures:
 
 
 def _share_of_gain(auc: Scores) -> Aim:
-    name, target = "Share of the monthly retrain's AUC gain", f"at least {SHARE_AIM:.0%}"
+    name, target = "Share of the monthly retrain's AUC gain", f"at least {100 * SHARE_AIM:.0f} %"
     if auc.loop is None or auc.frozen is None or auc.monthly is None:
         return Aim(name, target, None, None)
     gain = auc.monthly - auc.frozen
