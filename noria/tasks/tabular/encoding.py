@@ -1,0 +1,200 @@
+"""From columns to the matrix that every algorithm reads, the same in training and in serving.
+
+One row of the matrix is float64: numbers as they are, booleans as 0 and 1, a
+categorical value as its place in the feature's table, a time feature as the
+number derived from the event time. Whatever is missing, infinite, unreadable
+or was never seen in training is NaN. Only numpy is needed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from noria.errors import InvalidInput
+from noria.tasks.package import Feature
+
+Matrix = NDArray[np.float64]
+Columns = Mapping[str, np.ndarray]
+
+_MINUTE: Final = 60_000
+_HOUR: Final = 60 * _MINUTE
+_DAY: Final = 24 * _HOUR
+_NAT: Final = np.iinfo(np.int64).min
+
+
+def _day_of_year(ms: NDArray[np.int64]) -> NDArray[Any]:
+    days = ms.astype("datetime64[ms]").astype("datetime64[D]")
+    first = days.astype("datetime64[Y]").astype("datetime64[D]")
+    return np.asarray((days - first).astype(np.int64) + 1)
+
+
+def _month(ms: NDArray[np.int64]) -> NDArray[Any]:
+    months = ms.astype("datetime64[ms]").astype("datetime64[M]")
+    return months.astype(np.int64) % 12 + 1
+
+
+# All in UTC. Monday is 0; days of the year and months count from 1.
+TIME_FEATURES: Final[Mapping[str, Callable[[NDArray[np.int64]], NDArray[Any]]]] = {
+    "minute-of-day": lambda ms: ms % _DAY // _MINUTE,
+    "hour-of-day": lambda ms: ms % _DAY // _HOUR,
+    "day-of-week": lambda ms: (ms // _DAY + 3) % 7,
+    "day-of-year": _day_of_year,
+    "month": _month,
+}
+
+
+def time_feature(name: str, epoch_ms: NDArray[np.int64]) -> Matrix:
+    """Return one time feature of n moments, in milliseconds since 1970 UTC; NaN for NaT."""
+    values = np.asarray(TIME_FEATURES[name](epoch_ms), dtype=np.float64)
+    missing = epoch_ms == _NAT
+    return np.where(missing, np.nan, values) if missing.any() else values
+
+
+def epoch_ms(name: str, column: np.ndarray) -> NDArray[np.int64]:
+    """Return a column of moments as milliseconds since 1970 UTC; missing ones as NaT.
+
+    Raises:
+        InvalidInput: The column holds neither integers nor datetime64.
+    """
+    if column.dtype == np.int64:
+        return column
+    if column.dtype.kind == "M":
+        return column.astype("datetime64[ms]").astype(np.int64)
+    if column.dtype.kind in "iuf":
+        known = np.isfinite(column)
+        return np.where(known, np.where(known, column, 0), _NAT).astype(np.int64)
+    raise InvalidInput(
+        f"column {name!r}: {column.dtype} is not a moment",
+        fix="give int64 milliseconds since 1970 UTC, or datetime64",
+    )
+
+
+def category(value: object) -> str | None:
+    """Return the text of a categorical value, or None when it is missing.
+
+    Numbers that are names read the same however a file or a request types
+    them: 7, 7.0 and "7" are one category.
+    """
+    if isinstance(value, str):
+        return str(value)
+    if value is None:
+        return None
+    if isinstance(value, bool | np.bool_):
+        return "true" if value else "false"
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, float | np.floating):
+        number = float(value)
+        if not math.isfinite(number):
+            return None
+        return str(int(number)) if number.is_integer() else repr(number)
+    if isinstance(value, int | np.integer):
+        return str(int(value))
+    return None
+
+
+class Encoder:
+    """Turns columns into the matrix, by the features of a manifest."""
+
+    def __init__(self, features: Sequence[Feature], event_time: str | None) -> None:
+        self.features = tuple(features)
+        self._event_time = event_time
+        self._tables: tuple[dict[Any, float], ...] = tuple(
+            {name: float(code) for code, name in enumerate(feature.categories)}
+            for feature in self.features
+        )
+
+    def encode(self, columns: Columns) -> Matrix:
+        """Return a C-ordered (n, d) float64 matrix, d features in the manifest's order.
+
+        Raises:
+            InvalidInput: A column is missing, is not one-dimensional, has
+                another length than the others, or can't be read as its kind.
+        """
+        rows = self._rows(columns)
+        matrix = np.empty((rows, len(self.features)), dtype=np.float64)
+        moments: NDArray[np.int64] | None = None
+        for place, feature in enumerate(self.features):
+            if feature.origin == "time":
+                if moments is None:
+                    moments = self._moments(columns, rows)
+                matrix[:, place] = time_feature(feature.name, moments)
+                continue
+            column = columns[feature.name]
+            if feature.kind == "categorical":
+                matrix[:, place] = _codes(column, self._tables[place])
+            elif column.dtype.kind in "fiub":
+                matrix[:, place] = column
+            else:
+                matrix[:, place] = _numbers(feature, column)
+        infinite = np.isinf(matrix)
+        if infinite.any():
+            matrix[infinite] = np.nan
+        return matrix
+
+    def _rows(self, columns: Columns) -> int:
+        rows = -1
+        for feature in self.features:
+            if feature.origin == "time":
+                continue
+            column = columns.get(feature.name)
+            if column is None:
+                raise InvalidInput(
+                    f"column {feature.name!r} is missing",
+                    fix=f"send every column: {', '.join(self._needed())}",
+                )
+            if column.ndim != 1 or (rows not in (-1, column.shape[0])):
+                raise InvalidInput(
+                    f"column {feature.name!r}: shape {column.shape}, expected "
+                    f"({'n' if rows == -1 else rows},)",
+                    fix="send one value for each row in every column",
+                )
+            rows = column.shape[0]
+        if rows == -1:
+            moments = columns.get(self._event_time or "")
+            rows = 0 if moments is None else len(moments)
+        return rows
+
+    def _needed(self) -> tuple[str, ...]:
+        names = [feature.name for feature in self.features if feature.origin != "time"]
+        if self._event_time and any(feature.origin == "time" for feature in self.features):
+            names.append(self._event_time)
+        return tuple(names)
+
+    def _moments(self, columns: Columns, rows: int) -> NDArray[np.int64]:
+        name = self._event_time or ""
+        column = columns.get(name)
+        if column is None or column.shape != (rows,):
+            raise InvalidInput(
+                f"column {name!r} (the event time) is missing or has another length than the rows",
+                fix="send the moment of each row",
+            )
+        return epoch_ms(name, column)
+
+
+def _codes(column: np.ndarray, table: Mapping[Any, float]) -> list[float] | Matrix:
+    nan = math.nan
+    if column.dtype.kind == "U":
+        return [table.get(value, nan) for value in column.tolist()]
+    return [
+        table.get(value if type(value) is str else category(value), nan)
+        for value in column.tolist()
+    ]
+
+
+def _numbers(feature: Feature, column: np.ndarray) -> Matrix:
+    """Read an object column of numbers, booleans and None."""
+    try:
+        return np.array(
+            [math.nan if value is None else float(value) for value in column.tolist()],
+            dtype=np.float64,
+        )
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(
+            f"column {feature.name!r}: {error}", fix=f"send {feature.kind} values or null"
+        ) from error

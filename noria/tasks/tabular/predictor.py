@@ -1,0 +1,84 @@
+"""The predictor of a tabular package: encode, score, link, calibrate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from noria.tasks.package import Manifest
+from noria.tasks.tabular import calibration
+from noria.tasks.tabular.encoding import Columns, Encoder
+from noria.tasks.tabular.links import sigmoid, softmax
+from noria.tasks.tabular.scorers import Scorer, linear, load_scorer
+
+Array = NDArray[np.float64]
+BASELINE_FILE = "baseline.npz"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TabularPredictor:
+    """A tabular model that can be asked. Holds no state between calls; thread-safe."""
+
+    manifest: Manifest
+    scorer: Scorer
+    calibrator: calibration.Calibrator | None = None
+    _encoder: Encoder = field(init=False, repr=False)
+    _classes: np.ndarray = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        encoder = Encoder(self.manifest.features, self.manifest.event_time)
+        object.__setattr__(self, "_encoder", encoder)
+        object.__setattr__(self, "_classes", np.array(self.manifest.classes))
+
+    def predict(self, columns: Columns) -> dict[str, np.ndarray]:
+        """Return the outputs of the manifest; see ``noria.tasks.package.Predictor``.
+
+        Classification: ``probability`` (n,) of the positive class for two
+        classes, else (n, k), and ``label`` (n,). Regression: ``prediction`` (n,).
+        """
+        return self.predict_matrix(self._encoder.encode(columns))
+
+    def encode(self, columns: Columns) -> Array:
+        """Return the matrix of n rows; see ``Encoder.encode``."""
+        return self._encoder.encode(columns)
+
+    def predict_matrix(self, matrix: Array) -> dict[str, np.ndarray]:
+        """Return the outputs for an encoded (n, d) matrix."""
+        raw = self.scorer.raw(matrix)
+        if not self.manifest.classes:
+            return {"prediction": raw[:, 0]}
+        probability = probabilities(raw)
+        if self.calibrator is not None:
+            probability = self.calibrator.apply(probability)
+        if probability.ndim == 1:
+            places = (probability >= 0.5).astype(np.int64)
+        else:
+            places = probability.argmax(axis=1)
+        return {"probability": probability, "label": self._classes[places]}
+
+
+def probabilities(raw: Array) -> Array:
+    """Return (n,) probabilities of one column of log-odds, or (n, k) of k logits."""
+    return sigmoid(raw[:, 0]) if raw.shape[1] == 1 else softmax(raw)
+
+
+def load(manifest: Manifest, files: Mapping[str, bytes]) -> TabularPredictor:
+    """Build the predictor from a package's checked files.
+
+    Raises:
+        IntegrityError: A model file is missing or malformed.
+        NotInstalled: The algorithm's library is not installed.
+    """
+    return TabularPredictor(
+        manifest, load_scorer(manifest.algorithm, files), calibration.load(files)
+    )
+
+
+def load_baseline(manifest: Manifest, files: Mapping[str, bytes]) -> TabularPredictor | None:
+    """Build the linear baseline that was fitted beside the model, or None if there is none."""
+    if BASELINE_FILE not in files:
+        return None
+    return TabularPredictor(manifest, linear.load(files, name=BASELINE_FILE))
