@@ -1,0 +1,1 @@
+"""Where rows and looked-up features come from."""
