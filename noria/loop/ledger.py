@@ -8,6 +8,7 @@ and sequence of the last entry (``Head``), so a cut tail shows as well.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -119,7 +120,7 @@ def why(
     Args:
         entries: Any part of a ledger.
         kind: Only notes of this kind (``rollout``, ``retraining``, ...).
-        mention: Only notes that contain this text, such as ``v3``.
+        mention: Only notes that contain this word, such as ``v3``.
     """
     lines = []
     for entry in entries:
@@ -127,7 +128,7 @@ def why(
             text = str(note.get("text", ""))
             if kind is not None and note.get("kind") != kind:
                 continue
-            if mention is not None and mention not in text:
+            if mention is not None and not re.search(rf"\b{re.escape(mention)}\b", text):
                 continue
             lines.append(f"{entry.sequence:>5}  {entry.at:%Y-%m-%d %H:%M:%S}  {text}")
     return lines

@@ -8,7 +8,6 @@ are frozen and go to JSON and back (``values.to_json``, ``values.from_json``).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeAlias
 
@@ -20,6 +19,7 @@ from noria.loop.values import (
     Measurement,
     Message,
     Moment,
+    RunPhase,
     RunRequest,
     RunStatus,
     Signal,
@@ -145,7 +145,8 @@ class Rollout(msgspec.Struct, frozen=True):
     """A candidate on its way. ``step`` counts from 0; ``champion`` is the one it must replace.
 
     ``entered`` starts the step's timeout; ``since`` is when the traffic was first
-    seen as wanted (measurements count from there), None until then.
+    seen as wanted (measurements count from there), None until then. ``forced``: a
+    person promoted it. ``overtaken``: somebody else moved the champion alias.
     """
 
     version: str
@@ -162,6 +163,7 @@ class Rollout(msgspec.Struct, frozen=True):
     unready_since: Moment | None = None
     unready_seen: int = 0
     alias_asked: bool = False
+    overtaken: bool = False
     reason: str = ""
     evidence: tuple[StepEvidence, ...] = ()
 
@@ -210,14 +212,14 @@ class ActiveRun(msgspec.Struct, frozen=True):
 class RunRecord(msgspec.Struct, frozen=True):
     """A run that was started, kept while the budget's period counts it.
 
-    ``ended`` is how: a run phase, or ``lost``; empty while it runs.
+    ``ended`` is how: a run phase; ``unknown`` when the runner lost it; None while it runs.
     """
 
     run_id: str
     kind: RunKind
     as_of: Moment
     cause: str
-    ended: str = ""
+    ended: RunPhase | None = None
     version: str | None = None
 
 
@@ -230,9 +232,9 @@ class Breaker(msgspec.Struct, frozen=True):
 
 
 class Wish(msgspec.Struct, frozen=True):
-    """What was last asked of the world under a key, and when: not asked again each cycle."""
+    """The last action asked for under a key, and when: it is not asked again each cycle."""
 
-    what: str
+    action: Action
     at: Moment
 
 
@@ -327,8 +329,3 @@ class Decision(msgspec.Struct, frozen=True):
 def outcome_of(state: State, version: str) -> Outcome | None:
     """Return how a candidate ended, if that is still remembered."""
     return next((o for o in reversed(state.outcomes) if o.version == version), None)
-
-
-def oldest(moment: datetime, other: datetime | None) -> datetime:
-    """Return the earlier of two times; None counts as never."""
-    return moment if other is None else min(moment, other)

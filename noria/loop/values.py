@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, TypeAlias, TypeVar
+from typing import Annotated, Any, Final, TypeAlias, TypeVar
 
 import msgspec
 
@@ -191,6 +191,21 @@ def finite(value: float | None) -> float | None:
 def to_json(value: Any) -> bytes:
     """Write a value as compact JSON with sorted keys: equal values give equal bytes."""
     return msgspec.json.encode(value, order="sorted")
+
+
+_MESSAGES: Final[msgspec.json.Decoder[Message]] = msgspec.json.Decoder(Message)
+
+
+def message_from_json(data: bytes | str) -> Message:
+    """Read a command or a signal; its key ``type`` says which.
+
+    Raises:
+        InvalidInput: The JSON is malformed or doesn't fit; the message names the field.
+    """
+    try:
+        return _MESSAGES.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"not a message: {error} in {shorten(data)}") from error
 
 
 def from_json(data: bytes | str, kind: type[T]) -> T:

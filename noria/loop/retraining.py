@@ -1,0 +1,187 @@
+"""When a signal starts a run: at most one at a time, and no more than the limits allow."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Final
+
+import msgspec
+
+from noria.loop import runs
+from noria.loop.state import RunKind, RunRecord, State
+from noria.loop.turn import Turn, name
+from noria.loop.values import Moment, Signal, SignalKind
+from noria.spec import ModelSpec
+
+KIND: Final = "retraining"
+_DAY: Final = timedelta(days=1)
+_REMEMBERED_IDS: Final = 256
+_MOST_PENDING: Final = 64
+
+
+class Allowance(msgspec.Struct, frozen=True):
+    """What the limits leave for runs that signals start. ``blocked``: every limit in the way."""
+
+    left_in_budget: int
+    left_today: int
+    cooldown_until: Moment | None
+    blocked: tuple[str, ...]
+
+
+def allowance(spec: ModelSpec, state: State, now: datetime) -> Allowance:
+    """Return what the limits leave at ``now``.
+
+    The first run of all is training, not retraining: it starts the cooldown but
+    uses no budget. A person's runs use the budget, though it does not stop them.
+    Times are from start to start; a clock that went back never allows more.
+    """
+    limits = spec.retraining
+    counted = [r for r in state.runs if r.kind is not RunKind.FIRST]
+    per = limits.budget.per
+    in_budget = sum(r.as_of > now - per for r in counted)
+    today = sum(r.as_of > now - _DAY for r in counted)
+    last = _last(state)
+    cool = last.as_of + limits.cooldown if last is not None else None
+    cool = cool if cool is not None and cool > now else None
+    blocked = []
+    if state.breaker is not None:
+        blocked.append(f"the loop-breaker is open since {state.breaker.opened:%Y-%m-%d %H:%M}")
+    if cool is not None:
+        blocked.append(f"the cooldown lasts until {cool:%Y-%m-%d %H:%M:%S}")
+    if today >= limits.runs_per_day:
+        blocked.append(f"{today} of {limits.runs_per_day} runs in 24 hours are used")
+    if in_budget >= limits.budget.runs:
+        blocked.append(f"{in_budget} of {limits.budget.runs} runs in {per.days} days are used")
+    return Allowance(
+        max(0, limits.budget.runs - in_budget),
+        max(0, limits.runs_per_day - today),
+        cool,
+        tuple(blocked),
+    )
+
+
+def consider(turn: Turn) -> None:
+    """Take note of signals, and start a run when one is wanted and allowed."""
+    _gather(turn)
+    state = turn.state
+    wanted = _wanted(turn)
+    if wanted is None:
+        return
+    kind, cause = wanted
+    if state.run is not None:
+        turn.hold(KIND, f"a run is in flight; waiting: {cause}")
+    elif state.rollout is not None:
+        turn.hold(KIND, f"{name(state.rollout.version)} is being rolled out; waiting: {cause}")
+    elif turn.observation.registry is None:
+        turn.hold(KIND, f"the registry can't be seen, so no run starts; waiting: {cause}")
+    elif kind is RunKind.AUTOMATIC and (blocked := allowance(turn.spec, state, turn.now).blocked):
+        turn.hold(KIND, f"no run starts: {'; '.join(blocked)}; waiting: {cause}")
+    else:
+        used = (*state.used, *(s.id for s in state.pending))[-_REMEMBERED_IDS:]
+        runs.start(turn, kind, cause)
+        turn.update(pending=(), train_asked="", used=used)
+
+
+def _wanted(turn: Turn) -> tuple[RunKind, str] | None:
+    state, registry = turn.state, turn.observation.registry
+    signals = [f"{s.kind}: {s.detail or s.source}" for s in state.pending]
+    if state.train_asked:
+        return RunKind.MANUAL, "; ".join((state.train_asked, *signals))
+    if state.runs_started == 0 and state.champion_as_of is None and state.outcomes == ():
+        if registry is not None and registry.champion is None and state.rollout is None:
+            return RunKind.FIRST, "there is no version yet"
+        return None
+    if state.champion is None:
+        turn.hold(KIND, "there is no champion, so no signal starts a run; a person may ask for one")
+        return None
+    return (RunKind.AUTOMATIC, "; ".join(signals)) if signals else None
+
+
+def _gather(turn: Turn) -> None:
+    """Keep signals that are still current until a run may start; explain the others."""
+    kept = []
+    for signal in turn.state.pending:
+        stale = _stale(turn, signal)
+        if stale:
+            turn.change("signal", f"{signal.kind} of {signal.source} is dropped: {stale}")
+        else:
+            kept.append(signal)
+    pushed = [m for m in turn.observation.inbox if isinstance(m, Signal)]
+    known = {_about(s) for s in kept}
+    used = set(turn.state.used)
+    for told, signals in ((True, pushed), (False, turn.observation.signals), (False, _own(turn))):
+        say = turn.change if told else turn.hold
+        for signal in signals:
+            if signal.id in used:
+                ignored = "a run has started for it"
+            elif signal.kind not in turn.spec.retraining.on:
+                ignored = "spec.retraining.on does not name it"
+            else:
+                ignored = _stale(turn, signal)
+            if ignored:
+                say("signal", f"{signal.kind} of {signal.source} is ignored: {ignored}")
+            elif _about(signal) not in known and len(kept) < _MOST_PENDING:
+                known.add(_about(signal))
+                # A source whose clock runs ahead must not outlive the run that it starts.
+                kept.append(msgspec.structs.replace(signal, at=min(signal.at, turn.now)))
+                turn.change(
+                    "signal",
+                    f"{signal.kind} of {signal.source}: {signal.detail}",
+                    id=signal.id,
+                    version=signal.version,
+                )
+    if tuple(kept) != turn.state.pending:
+        turn.update(pending=tuple(kept))
+
+
+def _about(signal: Signal) -> tuple[str, str, str | None]:
+    return signal.kind, signal.source, signal.version
+
+
+def _stale(turn: Turn, signal: Signal) -> str:
+    state = turn.state
+    if signal.version is not None and signal.version != state.champion:
+        return f"it is about {name(signal.version)}, the champion is {name(state.champion)}"
+    last = _last(state)
+    if last is not None and signal.at <= last.as_of:
+        return f"it is older than the last run's data ({last.as_of:%Y-%m-%d %H:%M:%S})"
+    if state.champion_as_of is not None and signal.at < state.champion_as_of:
+        return f"{name(state.champion)} already knows that time"
+    return ""
+
+
+def _own(turn: Turn) -> tuple[Signal, ...]:
+    """Compute the signals that need no monitor: new labelled rows, and the calendar."""
+    state, policy, registry = turn.state, turn.spec.retraining, turn.observation.registry
+    since = data_since(state)
+    if state.champion is None or since is None or state.run is not None:
+        return ()
+    found = []
+    labelled = turn.observation.labelled_rows
+    info = registry.info if registry is not None else None
+    if policy.new_data is not None and labelled is not None and info is not None:
+        needed = policy.new_data.growth * info.rows
+        if labelled >= needed and labelled > 0:
+            said = f"{labelled} labelled rows since {since:%Y-%m-%d}, {needed:.0f} are enough"
+            found.append(_signal(turn, SignalKind.NEW_DATA, said))
+    if policy.schedule is not None and turn.now - since >= policy.schedule:
+        said = f"the last training was at {since:%Y-%m-%d %H:%M}"
+        found.append(_signal(turn, SignalKind.SCHEDULE, said))
+    on = policy.on
+    return tuple(s for s in found if s.kind in on)
+
+
+def _signal(turn: Turn, kind: SignalKind, detail: str) -> Signal:
+    number = turn.state.runs_started
+    return Signal(f"{kind}/{number}", kind, "loop", turn.now, detail, turn.state.champion)
+
+
+def data_since(state: State) -> datetime | None:
+    """Return the newest data that a run has seen, whatever became of the run."""
+    last = _last(state)
+    seen = [t for t in (state.champion_as_of, last.as_of if last else None) if t is not None]
+    return max(seen, default=None)
+
+
+def _last(state: State) -> RunRecord | None:
+    return state.runs[-1] if state.runs else None
