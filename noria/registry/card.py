@@ -1,0 +1,183 @@
+"""The model card: one Markdown page that says what a version is and how far to trust it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from noria.loop.values import GateResult, Verdict
+from noria.registry.candidate import Candidate
+from noria.tasks.package import Manifest
+from noria.tasks.protocol import Evaluation, MetricValue
+
+
+def model_card(candidate: Candidate, manifest: Manifest, digest: str) -> str:
+    """Return the card of a candidate, as Markdown."""
+    sections = [
+        _what(candidate, manifest, digest),
+        _data(candidate, manifest),
+        _metrics(candidate.evaluation),
+        _comparison(candidate.evaluation, candidate.champion),
+        _gates(candidate.gates),
+        _limits(candidate),
+        _reproduce(candidate),
+    ]
+    return "\n\n".join(section.rstrip() for section in sections if section) + "\n"
+
+
+def _what(candidate: Candidate, manifest: Manifest, digest: str) -> str:
+    outputs = ", ".join(f"`{item.name}`" for item in manifest.outputs)
+    return "\n".join(
+        [
+            f"# Model card: {candidate.model}",
+            "",
+            f"- **Task**: {manifest.family}, target `{manifest.target}`",
+            f"- **Algorithm**: {manifest.algorithm}",
+            f"- **Answers**: {outputs}",
+            f"- **Trained because**: {candidate.reason or 'asked for'}",
+            f"- **Run**: `{candidate.run_id}`",
+            f"- **Package digest**: `sha256:{digest}`",
+            f"- **Code**: {candidate.code_version}",
+        ]
+    )
+
+
+def _data(candidate: Candidate, manifest: Manifest) -> str:
+    looked_up = set(manifest.lookup.features) if manifest.lookup else set()
+    rows = [
+        (
+            f"`{feature.name}`",
+            feature.kind,
+            "looked up" if feature.name in looked_up else _ORIGIN[feature.origin],
+            str(len(feature.categories)) if feature.categories else "-",
+        )
+        for feature in manifest.features
+    ]
+    return "\n".join(
+        [
+            "## Data",
+            "",
+            (
+                f"The packaged model was fitted on {candidate.rows:,} rows, known at "
+                f"{candidate.as_of.isoformat()}; data fingerprint `sha256:{candidate.fingerprint}`."
+            ),
+            "",
+            *_table(("feature", "kind", "comes from", "categories"), rows),
+        ]
+    )
+
+
+_ORIGIN: Final[Mapping[str, str]] = {
+    "input": "the client",
+    "lookup": "looked up",
+    "time": "the event time",
+}
+
+
+def _metrics(evaluation: Evaluation) -> str:
+    rows = [
+        (
+            name,
+            _number(item.value),
+            _interval(item),
+            f"{item.samples:,}",
+            _number(evaluation.baseline[name].value) if name in evaluation.baseline else "-",
+            item.problem or item.method,
+        )
+        for name, item in evaluation.metrics.items()
+    ]
+    head = ("metric", "value", "interval", "rows", "linear baseline", "note")
+    note = (
+        f"On {evaluation.rows:,} rows that the measured model has not seen. When `train.refit` is "
+        "on, the packaged model was then fitted again, on all rows."
+    )
+    return "\n".join(["## Metrics on held-out rows", "", note, "", *_table(head, rows)])
+
+
+def _comparison(evaluation: Evaluation, champion: str | None) -> str:
+    if champion is None:
+        return "## Against the champion\n\nThere was no champion to compare with."
+    rows = [
+        (
+            item.metric,
+            _number(item.candidate),
+            _number(item.champion),
+            _number(item.difference),
+            f"{_number(item.low)} to {_number(item.high)}",
+            f"{item.samples:,}",
+            item.problem or item.method,
+        )
+        for item in evaluation.comparisons
+    ]
+    head = ("metric", "candidate", "champion", "better by", "bounds", "rows", "note")
+    title = f"## Against the champion, version {champion}, on the same rows"
+    return "\n".join([title, "", *_table(head, rows)])
+
+
+def _gates(gates: Sequence[GateResult]) -> str:
+    rows = [
+        (
+            gate.name,
+            gate.verdict.value,
+            _number(gate.value),
+            _number(gate.bound),
+            f"{gate.samples:,}",
+            gate.detail,
+        )
+        for gate in gates
+    ]
+    head = ("gate", "verdict", "value", "bound", "rows", "detail")
+    return "\n".join(["## Gates", "", *_table(head, rows)])
+
+
+def _limits(candidate: Candidate) -> str:
+    lines = [
+        "## Limits",
+        "",
+        (
+            "- The figures hold for rows like the held-out ones; they say nothing about a world "
+            "that has moved since. The monitor watches for that."
+        ),
+        "- Inputs outside the ranges seen in training are answered, but were not measured.",
+    ]
+    weak = [gate.name for gate in candidate.gates if gate.verdict is not Verdict.PASS]
+    if weak:
+        lines.append(f"- These gates did not pass: {', '.join(weak)}.")
+    return "\n".join(lines)
+
+
+def _reproduce(candidate: Candidate) -> str:
+    params = "\n".join(f"- `{key}`: {value}" for key, value in candidate.params.items())
+    return "\n".join(
+        [
+            "## How to reproduce",
+            "",
+            (
+                "Train from the same rows with the `model.json` beside this card, as of "
+                f"{candidate.as_of.isoformat()}, with {candidate.code_version}. Hyperparameters:"
+            ),
+            "",
+            params or "All at their defaults.",
+        ]
+    )
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    found = [f"| {' | '.join(_cell(cell) for cell in row)} |" for row in rows]
+    if not found:
+        return ["None."]
+    return [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}", *found]
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "&#124;").replace("\n", " ") or "-"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
+def _interval(item: MetricValue) -> str:
+    if item.low is None or item.high is None:
+        return "-"
+    return f"{item.low:.4g} to {item.high:.4g} ({item.confidence:.0%})"

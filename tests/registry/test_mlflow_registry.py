@@ -1,0 +1,231 @@
+"""The MLflow registry: versions with everything that belongs to them, and aliases that swap."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from noria.errors import Conflict, RegistryError, Unavailable
+from noria.loop.values import Verdict
+from noria.registry import Candidate, MlflowRegistry
+from noria.registry.client import ClientCatalog
+from noria.tasks.package import package_digest
+
+# MLflow, and what it imports, warn about their own internals; nothing of ours is meant.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore:.*unclosed database.*:ResourceWarning"),
+]
+
+MakeCandidate = Callable[..., Candidate]
+
+
+def test_a_registered_version_carries_everything_that_belongs_to_it(
+    registry: MlflowRegistry, make_candidate: MakeCandidate
+) -> None:
+    candidate = make_candidate(champion=None)
+
+    version = registry.register(candidate)
+
+    info = registry.version("flights", version)
+    assert info is not None
+    assert (info.model, info.version, info.rows, info.champion) == ("flights", "1", 100, None)
+    assert info.metrics == {"auc": 0.7, "log-loss": None}
+    assert info.gates[0].verdict is Verdict.PASS
+    assert info.digest == package_digest(candidate.package)
+    assert Path(info.package) == registry.package_path("flights", version)
+    assert package_digest(registry.package_path("flights", version)) == info.digest
+    assert (registry.reference_path("flights", version) / "reference.json").is_file()
+
+
+def test_the_run_holds_params_metrics_plots_the_spec_and_the_model_card(
+    registry: MlflowRegistry, make_candidate: MakeCandidate, home: Path
+) -> None:
+    import mlflow
+
+    registry.register(make_candidate())
+
+    server = mlflow.MlflowClient(f"sqlite:///{home}/mlflow.db")
+    made = server.get_model_version("flights", "1")
+    run = server.get_run(made.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.params["n_estimators"] == "150"
+    assert run.data.metrics["auc"] == 0.7
+    assert run.data.metrics["auc.low"] == pytest.approx(0.68)
+    assert run.data.metrics["baseline.auc"] == 0.61
+    assert "log-loss" not in run.data.metrics
+    assert made.tags["noria.fingerprint"] == "ab" * 32
+    assert made.tags["noria.code_version"] == "noria 0.1.0"
+    artifacts = {item.path for item in server.list_artifacts(run.info.run_id)}
+    assert {"model_card.md", "model.json", "plots", "reference"} <= artifacts
+    signature = mlflow.models.get_model_info(made.source).signature
+    assert signature.inputs.input_names() == ["distance", "carrier", "flight_id"]
+    assert signature.inputs.required_input_names() == ["distance", "carrier"]
+
+
+def test_no_artifact_is_a_pickle(
+    registry: MlflowRegistry, make_candidate: MakeCandidate, home: Path
+) -> None:
+    registry.register(make_candidate())
+
+    files = [path for path in (home / "artifacts").rglob("*") if path.is_file()]
+    assert len(files) > 5
+    assert not [path for path in files if path.suffix in {".pkl", ".pickle", ".joblib"}]
+    assert not [path for path in files if path.read_bytes()[:1] == b"\x80"]
+    assert os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
+
+
+def test_a_package_with_a_pickle_in_it_is_refused(
+    registry: MlflowRegistry, make_candidate: MakeCandidate
+) -> None:
+    import pickle
+
+    candidate = make_candidate()
+    (candidate.package / "weights.bin").write_bytes(pickle.dumps({"a": 1}))
+
+    with pytest.raises(RegistryError, match="is a pickle"):
+        registry.register(candidate)
+    assert registry.versions("flights") == ()
+
+
+def test_registering_a_run_again_returns_the_version_it_has(
+    registry: MlflowRegistry, make_candidate: MakeCandidate
+) -> None:
+    first = registry.register(make_candidate("run-1"))
+    again = registry.register(make_candidate("run-1"))
+    other = registry.register(make_candidate("run-2"))
+
+    assert (first, again, other) == ("1", "1", "2")
+    assert [info.version for info in registry.versions("flights")] == ["1", "2"]
+
+
+def test_a_worse_candidate_that_finishes_last_cannot_win(
+    registry: MlflowRegistry, make_candidate: MakeCandidate
+) -> None:
+    champion = registry.register(make_candidate("run-1", auc=0.6))
+    registry.set_alias("flights", "champion", champion, expected=None)
+    better = registry.register(make_candidate("run-2", auc=0.8, champion=champion))
+    worse = registry.register(make_candidate("run-3", auc=0.65, champion=champion))
+
+    def promote(version: str) -> None:
+        info = registry.version("flights", version)
+        assert info is not None
+        registry.set_alias("flights", "champion", version, expected=info.champion)
+
+    promote(better)
+    with pytest.raises(Conflict, match="points at 2, not at 1"):
+        promote(worse)
+    assert registry.alias("flights", "champion") == better
+
+
+def test_an_alias_moves_only_from_where_it_was_expected(
+    registry: MlflowRegistry, make_candidate: MakeCandidate
+) -> None:
+    registry.register(make_candidate())
+    assert registry.alias("flights", "challenger") is None
+
+    registry.set_alias("flights", "challenger", "1", expected=None)
+    with pytest.raises(Conflict):
+        registry.set_alias("flights", "challenger", "1", expected=None)
+    registry.set_alias("flights", "challenger", None, expected="1")
+
+    assert registry.alias("flights", "challenger") is None
+    with pytest.raises(RegistryError, match="no version 9"):
+        registry.set_alias("flights", "challenger", "9", expected=None)
+
+
+def test_of_many_swaps_at_once_one_wins(
+    registry: MlflowRegistry, make_candidate: MakeCandidate, home: Path
+) -> None:
+    registry.register(make_candidate())
+    outcomes: list[str] = []
+
+    def swap() -> None:
+        mine = MlflowRegistry(f"sqlite:///{home}/mlflow.db", home / "artifacts")
+        try:
+            mine.set_alias("flights", "champion", "1", expected=None)
+            outcomes.append("won")
+        except Conflict:
+            outcomes.append("lost")
+
+    threads = [threading.Thread(target=swap) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(outcomes) == ["lost"] * 7 + ["won"]
+
+
+def test_mlflow_sees_the_same_versions_and_aliases(
+    registry: MlflowRegistry, make_candidate: MakeCandidate, home: Path
+) -> None:
+    registry.register(make_candidate("run-1"))
+    registry.register(make_candidate("run-2"))
+    registry.set_alias("flights", "champion", "2", expected=None)
+    through_mlflow = ClientCatalog(f"sqlite:///{home}/mlflow.db", home / "locks")
+
+    assert through_mlflow.versions("flights") == registry._catalog.versions("flights")
+    assert through_mlflow.alias("flights", "champion") == "2"
+    with pytest.raises(Conflict):
+        through_mlflow.set_alias("flights", "champion", "1", expected=None)
+    through_mlflow.set_alias("flights", "champion", "1", expected="2")
+    assert registry.alias("flights", "champion") == "1"
+    through_mlflow.set_alias("flights", "champion", None, expected="1")
+    assert registry.alias("flights", "champion") is None
+
+
+def test_before_the_first_version_the_registry_is_empty(tmp_path: Path) -> None:
+    registry = MlflowRegistry(f"sqlite:///{tmp_path}/none.db", tmp_path / "artifacts")
+
+    assert registry.versions("flights") == ()
+    assert registry.version("flights", "1") is None
+    assert registry.alias("flights", "champion") is None
+    with pytest.raises(RegistryError):
+        registry.set_alias("flights", "champion", "1", expected=None)
+    with pytest.raises(RegistryError, match="no version 1"):
+        registry.package_path("flights", "1")
+
+
+def test_a_server_that_does_not_answer_is_unavailable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    registry = MlflowRegistry("http://127.0.0.1:9", tmp_path / "artifacts")
+
+    with pytest.raises((Unavailable, RegistryError)) as caught:
+        registry.versions("flights")
+    assert caught.value.__cause__ is not None
+
+
+def test_reading_the_registry_does_not_import_mlflow(home: Path) -> None:
+    script = (
+        "import sys, pathlib\n"
+        "from noria.registry import MlflowRegistry\n"
+        f"r = MlflowRegistry('sqlite:///{home}/mlflow.db', pathlib.Path({str(home)!r}))\n"
+        "assert r.versions('flights') == () and r.alias('flights', 'champion') is None\n"
+        "heavy = {'mlflow', 'pandas', 'numpy', 'sqlalchemy'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
+def test_the_model_card_says_what_was_measured(
+    registry: MlflowRegistry, make_candidate: MakeCandidate, home: Path
+) -> None:
+    registry.register(make_candidate())
+
+    card = next((home / "artifacts").rglob("model_card.md")).read_text()
+    assert "# Model card: flights" in card
+    assert "| auc | 0.7 | 0.68 to 0.72 (95%) | 500 | 0.61 |" in card
+    assert "one class only" in card
+    assert "drift in distance" in card
+    assert "There was no champion" in card
+    assert "`n_estimators`: 150" in card
