@@ -229,9 +229,9 @@ class Data(Section):
     join_keys: Items[Column] = Field(
         default=(), description="Columns that the online lookup needs. They may also be features."
     )
-    split: Split = Field(default=Split(), description="How rows are held out.")
+    split: Split = Field(default_factory=Split, description="How rows are held out.")
     validation: Validation = Field(
-        default=Validation(), description="What rows must look like before training."
+        default_factory=Validation, description="What rows must look like before training."
     )
 
     def sent_features(self) -> tuple[Feature, ...]:

@@ -1,4 +1,4 @@
-"""Defaults that depend on the task family; filled in when the resource is read.
+"""Defaults that depend on other sections; filled in when the resource is read.
 
 They can't be written on the fields, because a field does not know its family. A
 key that the user wrote is never changed, not even one written as empty.
@@ -6,49 +6,85 @@ key that the user wrote is never changed, not even one written as empty.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from noria.spec.data import Data
-from noria.spec.gates import ChampionGate, Gates
+from noria.spec.gates import ChampionGate
 from noria.spec.metrics import FAMILY_METRICS
 from noria.spec.monitoring import Detector, Monitoring, PerformanceDrop
-from noria.spec.section import Section
+from noria.spec.retraining import Retraining, SignalKind
 from noria.spec.train import FAMILY_ALGORITHMS, Train
 
-_DETECTORS: Final = (
-    Detector(name="features", kind="tabular", on="features"),
-    Detector(name="prediction", kind="ks", on="prediction"),
-)
 WATCHED_BY_DEFAULT: Final = ("tabular-classification", "tabular-regression")
 
 
-def with_family_defaults(
-    family: str, *, data: Data, train: Train, gates: Gates, monitoring: Monitoring
-) -> dict[str, Section]:
-    """Return the four sections with what the user left out filled in for the family."""
-    metrics = FAMILY_METRICS[family]
-    timed = data.event_time is not None
-    split = _fill(data.split, kind=data.split.kind if timed else "stratified")
-    performance = monitoring.performance
+def completed(sections: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the sections with what the user left out filled in.
+
+    Args:
+        sections: Sections of ``spec`` by attribute name. Those that could not be read are
+            absent, and what depends on them stays as it is.
+    """
+    filled = dict(sections)
+    if "data" in filled:
+        filled["data"] = _data(filled["data"])
+    if "task" in filled:
+        family = filled["task"].family
+        if "data" in filled and "train" in filled:
+            filled["train"] = _train(filled["train"], family, filled["data"])
+        if "gates" in filled:
+            default = (ChampionGate(metric=FAMILY_METRICS[family][0]),)
+            filled["gates"] = _fill(filled["gates"], champion=default)
+        if "monitoring" in filled:
+            filled["monitoring"] = _monitoring(filled["monitoring"], family)
+            if "retraining" in filled:
+                filled["retraining"] = _retraining(filled["retraining"], filled["monitoring"])
+    return filled
+
+
+def _data(data: Data) -> Any:
+    kind = data.split.kind if data.event_time is not None else "stratified"
+    return _replace(data, split=_fill(data.split, kind=kind))
+
+
+def _train(train: Train, family: str, data: Data) -> Any:
+    return _replace(
+        _fill(train, algorithm=FAMILY_ALGORITHMS[family][0]),
+        search=_fill(train.search, metric=FAMILY_METRICS[family][0]),
+        cross_validation=_fill(train.cross_validation, kind=data.split.kind),
+    )
+
+
+def _monitoring(monitoring: Monitoring, family: str) -> Any:
+    performance = _fill(monitoring.performance, metrics=FAMILY_METRICS[family])
+    measured = performance.metrics
+    first = FAMILY_METRICS[family][0]
+    metric = first if first in measured or not measured else measured[0]
     drop = performance.drop
-    if drop is None and "drop" not in performance.model_fields_set:
-        drop = PerformanceDrop(metric=metrics[0])
-    elif drop is not None:
-        drop = _fill(drop, metric=metrics[0])
-    detectors = _DETECTORS if family in WATCHED_BY_DEFAULT else ()
-    return {
-        "data": _replace(data, split=split),
-        "train": _replace(
-            _fill(train, algorithm=FAMILY_ALGORITHMS[family][0]),
-            search=_fill(train.search, metric=metrics[0]),
-            cross_validation=_fill(train.cross_validation, kind=split.kind),
-        ),
-        "gates": _fill(gates, champion=(ChampionGate(metric=metrics[0]),)),
-        "monitoring": _replace(
-            _fill(monitoring, detectors=detectors),
-            performance=_replace(_fill(performance, metrics=metrics), drop=drop),
-        ),
+    if drop is not None:
+        drop = _fill(drop, metric=metric)
+    elif "drop" not in performance.model_fields_set and measured:
+        drop = PerformanceDrop(metric=metric)
+    detectors = _default_detectors() if family in WATCHED_BY_DEFAULT else ()
+    return _replace(
+        _fill(monitoring, detectors=detectors), performance=_replace(performance, drop=drop)
+    )
+
+
+def _default_detectors() -> tuple[Detector, ...]:
+    return (
+        Detector(name="features", kind="tabular", on="features"),
+        Detector(name="prediction", kind="ks", on="prediction"),
+    )
+
+
+def _retraining(retraining: Retraining, monitoring: Monitoring) -> Any:
+    can_arise: dict[SignalKind, object] = {
+        "drift": monitoring.detectors,
+        "performance": monitoring.performance.drop,
     }
+    return _fill(retraining, on=tuple(kind for kind, source in can_arise.items() if source))
 
 
 def _fill(section: Any, **values: object) -> Any:

@@ -31,24 +31,19 @@ _KINDS: Final = (
 )
 
 
-def explain(
-    error: ValidationError, raw: Mapping[str, Any], model: type[BaseModel]
-) -> list[Problem]:
+def explain(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
     """Return every problem of a validation error.
 
     Args:
         error: What pydantic raised.
-        raw: The value that it was raised for, with the keys as written.
         model: The class that was validated.
     """
     return [
-        problem
-        for details in error.errors(include_url=False)
-        for problem in _of(details, raw, model)
+        problem for details in error.errors(include_url=False) for problem in _of(details, model)
     ]
 
 
-def _of(details: ErrorDetails, raw: Mapping[str, Any], model: type[BaseModel]) -> Iterator[Problem]:
+def _of(details: ErrorDetails, model: type[BaseModel]) -> Iterator[Problem]:
     kind = details["type"]
     context: dict[str, Any] = details.get("ctx", {})
     if kind == "noria_rules":

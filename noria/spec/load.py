@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
 from noria.errors import InvalidInput, Problem, SpecError, shorten
+from noria.spec.defaults import completed
 from noria.spec.explain import explain
 from noria.spec.model import Model, ModelSpec
 from noria.spec.rules import broken_rules
 from noria.spec.section import Section
 from noria.spec.task import TASKS
-from noria.spec.text import MAX_BYTES, read_yaml
+
+MAX_BYTES: Final = 1 << 20
 
 
 def load_model(path: str | Path) -> Model:
@@ -66,7 +68,7 @@ def parse_model(source: str | Mapping[str, Any], *, origin: str = "model.yaml") 
     Raises:
         SpecError: The resource is refused; ``problems`` holds every reason.
     """
-    raw = read_yaml(source, origin=origin) if isinstance(source, str) else source
+    raw = _read(source, origin) if isinstance(source, str) else source
     if not isinstance(raw, Mapping):
         raise SpecError(
             [Problem(origin, f"{shorten(raw)} is not a mapping", "give the whole resource")]
@@ -74,10 +76,17 @@ def parse_model(source: str | Mapping[str, Any], *, origin: str = "model.yaml") 
     try:
         return Model.model_validate(raw, by_alias=True, by_name=False)
     except ValidationError as error:
-        problems = explain(error, raw, Model)
+        problems = explain(error, Model)
         known = {str(problem) for problem in problems}
         problems += [found for found in _rules_of_the_rest(raw) if str(found) not in known]
         raise SpecError(problems) from error
+
+
+def _read(text: str, origin: str) -> Mapping[str, Any]:
+    # PyYAML is a tenth of what importing this package costs, and few importers read a file.
+    from noria.spec.text import read_yaml
+
+    return read_yaml(text, origin=origin)
 
 
 def _rules_of_the_rest(raw: Mapping[str, Any]) -> list[Problem]:
@@ -88,19 +97,16 @@ def _rules_of_the_rest(raw: Mapping[str, Any]) -> list[Problem]:
     sections: dict[str, Any] = {}
     for name, field in ModelSpec.model_fields.items():
         value = spec.get(field.alias or name, {})
-        section = _task(value) if name == "task" else field.annotation
-        if section is None:
+        kind = field.annotation if name != "task" else _task(value)
+        if not isinstance(kind, type) or not issubclass(kind, Section):
             continue
         try:
-            sections[name] = section.model_validate(value, by_alias=True, by_name=False)
+            sections[name] = kind.model_validate(value, by_alias=True, by_name=False)
         except ValidationError:
-            continue
-    return broken_rules(sections)
+            continue  # its own problems are explained already
+    return broken_rules(completed(sections))
 
 
 def _task(value: object) -> type[Section] | None:
     family = value.get("family") if isinstance(value, Mapping) else None
-    for task in TASKS:
-        if task.model_fields["family"].annotation.__args__ == (family,):  # type: ignore[union-attr]
-            return task
-    return None
+    return next((task for task in TASKS if task.family_name() == family), None)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, Self
+from typing import Final, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from noria.spec.data import Data
-from noria.spec.defaults import with_family_defaults
+from noria.spec.defaults import completed
 from noria.spec.gates import Gates
 from noria.spec.metrics import Metric, metrics_for
 from noria.spec.monitoring import Monitoring
@@ -50,25 +50,20 @@ class ModelSpec(Section):
 
     task: Task = Field(description="The task family and its options.")
     data: Data = Field(description="Where rows come from and what the columns mean.")
-    train: Train = Field(default=Train(), description="How a candidate is fitted.")
-    gates: Gates = Field(default=Gates(), description="What a candidate must show first.")
-    serving: Serving = Field(default=Serving(), description="How versions are served.")
-    monitoring: Monitoring = Field(default=Monitoring(), description="What is watched.")
-    retraining: Retraining = Field(default=Retraining(), description="When it is trained again.")
+    train: Train = Field(default_factory=Train, description="How a candidate is fitted.")
+    gates: Gates = Field(default_factory=Gates, description="What a candidate must show first.")
+    serving: Serving = Field(default_factory=Serving, description="How versions are served.")
+    monitoring: Monitoring = Field(default_factory=Monitoring, description="What is watched.")
+    retraining: Retraining = Field(
+        default_factory=Retraining, description="When it is trained again."
+    )
 
     @model_validator(mode="after")
     def _complete_and_check(self) -> Self:
-        completed = with_family_defaults(
-            self.task.family,
-            data=self.data,
-            train=self.train,
-            gates=self.gates,
-            monitoring=self.monitoring,
-        )
-        for name, section in completed.items():
+        sections = completed({name: getattr(self, name) for name in type(self).model_fields})
+        for name, section in sections.items():
             # The model is frozen for everybody else; it is not built yet here.
             object.__setattr__(self, name, section)
-        sections: dict[str, Any] = {name: getattr(self, name) for name in type(self).model_fields}
         problems = broken_rules(sections)
         if problems:
             # As one error with all problems in its context: the loader takes them out again.

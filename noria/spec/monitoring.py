@@ -117,7 +117,7 @@ class PerformanceDrop(Section):
         default=0.95,
         gt=0.5,
         lt=1,
-        description="Confidence, 0.5 to 1, that the drop is greater than max before it is a signal.",
+        description="Confidence, 0.5 to 1, that the drop is over max before it is a signal.",
     )
 
 
@@ -127,7 +127,7 @@ class Performance(Section):
     metrics: Items[str] = Field(
         default=(), description="Metrics to measure. By default all of the task family."
     )
-    window: Window = Field(default=Window(), description="Labelled rows measured together.")
+    window: Window = Field(default_factory=Window, description="Labelled rows measured together.")
     drop: PerformanceDrop | None = Field(
         default=None,
         description="The drop that is a signal. By default 0.03 of the family's first metric; "
@@ -163,7 +163,7 @@ class Quality(Section):
 class Monitoring(Section):
     """What is watched in the traffic, and how seldom it may cry wolf."""
 
-    window: Window = Field(default=Window(), description="Rows tested together for drift.")
+    window: Window = Field(default_factory=Window, description="Rows tested together for drift.")
     reference_rows: int = Field(
         default=10_000,
         ge=100,
@@ -172,7 +172,8 @@ class Monitoring(Section):
         "leaves the window as the only source of noise.",
     )
     false_alarm_budget: FalseAlarmBudget = Field(
-        default=FalseAlarmBudget(), description="How seldom the detectors may alarm for nothing."
+        default_factory=FalseAlarmBudget,
+        description="How seldom the detectors may alarm for nothing.",
     )
     detectors: Items[Detector] = Field(
         default=(),
@@ -180,8 +181,8 @@ class Monitoring(Section):
         "the features and a KS test on the prediction.",
     )
     performance: Performance = Field(
-        default=Performance(), description="Performance on labels that come later."
+        default_factory=Performance, description="Performance on labels that come later."
     )
     quality: Quality = Field(
-        default=Quality(), description="Shares of bad values that are a signal."
+        default_factory=Quality, description="Shares of bad values that are a signal."
     )

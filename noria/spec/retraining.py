@@ -71,9 +71,11 @@ class Retraining(Section):
         default=1, ge=0, le=1000, description="Greatest number of runs in any 24 hours."
     )
     budget: RunBudget = Field(
-        default=RunBudget(), description="How many runs a longer time may see."
+        default_factory=RunBudget, description="How many runs a longer time may see."
     )
-    train_on: TrainOn = Field(default=TrainOn(), description="The rows that a run learns from.")
+    train_on: TrainOn = Field(
+        default_factory=TrainOn, description="The rows that a run learns from."
+    )
     give_up_after: int = Field(
         default=3,
         ge=1,

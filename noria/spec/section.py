@@ -32,6 +32,8 @@ class Section(BaseModel):
         populate_by_name=True,
         allow_inf_nan=False,
         protected_namespaces=(),
+        # Built at first use: a command that only prints its help need not pay for it.
+        defer_build=True,
     )
 
 

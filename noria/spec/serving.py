@@ -131,6 +131,10 @@ class Check(Section):
         }
 
 
+def _default_analysis() -> tuple[Check, ...]:
+    return (Check(metric="error-rate", max=0.01),)
+
+
 class Canary(Section):
     """How a candidate takes over traffic."""
 
@@ -152,7 +156,7 @@ class Canary(Section):
         description="Longest time of one step, a duration. Inconclusive for longer aborts.",
     )
     analysis: Items[Check] = Field(
-        default=(Check(metric="error-rate", max=0.01),),
+        default_factory=_default_analysis,
         description="What each step must show. By default that at most one request in a hundred "
         "fails.",
     )
@@ -194,15 +198,19 @@ class Serving(Section):
         description="Protocols of the model server (Open Inference Protocol v2).",
     )
     replicas: int = Field(default=1, ge=1, le=1000, description="Servers of one version.")
-    resources: Resources = Field(default=Resources(), description="The machine of one replica.")
-    batching: Batching = Field(default=Batching(), description="Requests predicted together.")
+    resources: Resources = Field(
+        default_factory=Resources, description="The machine of one replica."
+    )
+    batching: Batching = Field(default_factory=Batching, description="Requests predicted together.")
     max_request_bytes: Bytes = Field(
         default=16 << 20,
         description="Largest request, bytes with a unit. Larger ones get a 413, so that none can "
         "exhaust the memory.",
     )
-    canary: Canary = Field(default=Canary(), description="How a candidate takes over traffic.")
-    shadow: Shadow = Field(default=Shadow(), description="Mirrored traffic for a candidate.")
+    canary: Canary = Field(
+        default_factory=Canary, description="How a candidate takes over traffic."
+    )
+    shadow: Shadow = Field(default_factory=Shadow, description="Mirrored traffic for a candidate.")
     payload_log: PayloadLog = Field(
-        default=PayloadLog(), description="Which requests and responses the monitor sees."
+        default_factory=PayloadLog, description="Which requests and responses the monitor sees."
     )

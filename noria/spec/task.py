@@ -7,7 +7,7 @@ the installed task families, not to this module.
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias, get_args
 
 from pydantic import Field
 
@@ -81,7 +81,7 @@ class AnomalyDetectionOptions(Section):
         default=0.01,
         gt=0,
         lt=0.5,
-        description="Share of rows expected to be anomalies, 0 to 0.5. 0.01 flags one in a hundred.",
+        description="Share of rows that are anomalies, 0 to 0.5. 0.01 flags one in a hundred.",
     )
 
 
@@ -110,7 +110,7 @@ class TextClassificationOptions(Section):
     base_model: str = Field(
         default="distilbert-base-uncased",
         min_length=1,
-        description="Pre-trained encoder. DistilBERT keeps most of BERT's quality at half its cost.",
+        description="Pre-trained encoder. DistilBERT is nearly as good as BERT at half its cost.",
     )
     max_tokens: int = Field(
         default=256,
@@ -200,93 +200,104 @@ _FAMILY: Final = "The task family: what is predicted, from what."
 _OPTIONS: Final = "Options of this family. Each has a default."
 
 
-class TabularClassification(Section):
+class TaskSection(Section):
+    """What all task families share."""
+
+    @classmethod
+    def family_name(cls) -> str:
+        """Return the value of ``family`` that stands for this class."""
+        return str(get_args(cls.model_fields["family"].annotation)[0])
+
+
+class TabularClassification(TaskSection):
     """A class from a row of columns."""
 
     family: Literal["tabular-classification"] = Field(description=_FAMILY)
     options: TabularClassificationOptions = Field(
-        default=TabularClassificationOptions(), description=_OPTIONS
+        default_factory=TabularClassificationOptions, description=_OPTIONS
     )
 
 
-class TabularRegression(Section):
+class TabularRegression(TaskSection):
     """A number from a row of columns."""
 
     family: Literal["tabular-regression"] = Field(description=_FAMILY)
     options: TabularRegressionOptions = Field(
-        default=TabularRegressionOptions(), description=_OPTIONS
+        default_factory=TabularRegressionOptions, description=_OPTIONS
     )
 
 
-class Forecasting(Section):
+class Forecasting(TaskSection):
     """The next values of series."""
 
     family: Literal["forecasting"] = Field(description=_FAMILY)
-    options: ForecastingOptions = Field(default=ForecastingOptions(), description=_OPTIONS)
+    options: ForecastingOptions = Field(default_factory=ForecastingOptions, description=_OPTIONS)
 
 
-class Clustering(Section):
+class Clustering(TaskSection):
     """Groups of alike rows."""
 
     family: Literal["clustering"] = Field(description=_FAMILY)
-    options: ClusteringOptions = Field(default=ClusteringOptions(), description=_OPTIONS)
+    options: ClusteringOptions = Field(default_factory=ClusteringOptions, description=_OPTIONS)
 
 
-class AnomalyDetection(Section):
+class AnomalyDetection(TaskSection):
     """Rows unlike the others."""
 
     family: Literal["anomaly-detection"] = Field(description=_FAMILY)
     options: AnomalyDetectionOptions = Field(
-        default=AnomalyDetectionOptions(), description=_OPTIONS
+        default_factory=AnomalyDetectionOptions, description=_OPTIONS
     )
 
 
-class ImageClassification(Section):
+class ImageClassification(TaskSection):
     """A class from an image."""
 
     family: Literal["image-classification"] = Field(description=_FAMILY)
     options: ImageClassificationOptions = Field(
-        default=ImageClassificationOptions(), description=_OPTIONS
+        default_factory=ImageClassificationOptions, description=_OPTIONS
     )
 
 
-class TextClassification(Section):
+class TextClassification(TaskSection):
     """A class from a text."""
 
     family: Literal["text-classification"] = Field(description=_FAMILY)
     options: TextClassificationOptions = Field(
-        default=TextClassificationOptions(), description=_OPTIONS
+        default_factory=TextClassificationOptions, description=_OPTIONS
     )
 
 
-class TokenClassification(Section):
+class TokenClassification(TaskSection):
     """A tag for each token of a text."""
 
     family: Literal["token-classification"] = Field(description=_FAMILY)
     options: TokenClassificationOptions = Field(
-        default=TokenClassificationOptions(), description=_OPTIONS
+        default_factory=TokenClassificationOptions, description=_OPTIONS
     )
 
 
-class LlmFinetuning(Section):
+class LlmFinetuning(TaskSection):
     """A language model taught a domain."""
 
     family: Literal["llm-finetuning"] = Field(description=_FAMILY)
-    options: LlmFinetuningOptions = Field(default=LlmFinetuningOptions(), description=_OPTIONS)
+    options: LlmFinetuningOptions = Field(
+        default_factory=LlmFinetuningOptions, description=_OPTIONS
+    )
 
 
-class Rag(Section):
+class Rag(TaskSection):
     """Answers from a collection of documents."""
 
     family: Literal["rag"] = Field(description=_FAMILY)
-    options: RagOptions = Field(default=RagOptions(), description=_OPTIONS)
+    options: RagOptions = Field(default_factory=RagOptions, description=_OPTIONS)
 
 
-class Agent(Section):
+class Agent(TaskSection):
     """Tasks done with tools."""
 
     family: Literal["agent"] = Field(description=_FAMILY)
-    options: AgentOptions = Field(default=AgentOptions(), description=_OPTIONS)
+    options: AgentOptions = Field(default_factory=AgentOptions, description=_OPTIONS)
 
 
 Task: TypeAlias = Annotated[
@@ -305,7 +316,7 @@ Task: TypeAlias = Annotated[
 ]
 """One task family with its options; ``family`` says which."""
 
-TASKS: Final[tuple[type[Section], ...]] = (
+TASKS: Final[tuple[type[TaskSection], ...]] = (
     TabularClassification,
     TabularRegression,
     Forecasting,

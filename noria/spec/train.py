@@ -137,7 +137,7 @@ class Compute(Section):
         default=4 << 30,
         description="Memory of one node, bytes with a unit. 4Gi holds a million rows of columns.",
     )
-    gpu: Gpu = Field(default=Gpu(), description="GPUs of one node.")
+    gpu: Gpu = Field(default_factory=Gpu, description="GPUs of one node.")
     node_pool: str = Field(
         default="", max_length=63, description="Node pool to run in. Empty: the scheduler chooses."
     )
@@ -160,7 +160,7 @@ class Compute(Section):
     )
     timeout: PositiveDuration = Field(
         default=timedelta(hours=1),
-        description="Longest time of one step, a duration, so that a hung step can't hold the loop.",
+        description="Longest time of one step, a duration, so that none hangs for ever.",
     )
     cache: bool = Field(
         default=True, description="Reuse a step's result when its inputs are the same."
@@ -178,11 +178,13 @@ class Train(Section):
     hyperparameters: dict[str, ScalarValue] = Field(
         default={}, description="Hyperparameters under the library's own names. None: its defaults."
     )
-    search: Search = Field(default=Search(), description="Search of hyperparameters.")
+    search: Search = Field(default_factory=Search, description="Search of hyperparameters.")
     cross_validation: CrossValidation = Field(
-        default=CrossValidation(), description="The folds that trials are measured on."
+        default_factory=CrossValidation, description="The folds that trials are measured on."
     )
-    ensemble: Ensemble = Field(default=Ensemble(), description="Several algorithms as one model.")
+    ensemble: Ensemble = Field(
+        default_factory=Ensemble, description="Several algorithms as one model."
+    )
     seed: int = Field(
         default=0,
         ge=0,
@@ -194,4 +196,4 @@ class Train(Section):
         description="After the gates are measured on held-out rows, fit again on all rows, so that "
         "the served model knows the latest.",
     )
-    compute: Compute = Field(default=Compute(), description="The machine of a training step.")
+    compute: Compute = Field(default_factory=Compute, description="The machine of a training step.")

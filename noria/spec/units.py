@@ -47,10 +47,7 @@ def parse_duration(value: Any) -> timedelta:
     Raises:
         PydanticCustomError: Not a duration, negative, finer than a millisecond, or over 100 years.
     """
-    if isinstance(value, timedelta):
-        duration = value
-    else:
-        duration = _duration_of_text(value)
+    duration = value if isinstance(value, timedelta) else _duration_of_text(value)
     if duration < timedelta(0) or duration % timedelta(milliseconds=1):
         raise refuse(f"{value} is not a duration of whole milliseconds", _DURATION_FIX)
     if duration > _MAX_DURATION:
@@ -71,7 +68,7 @@ def _duration_of_text(value: Any) -> timedelta:
 
 
 def format_duration(duration: timedelta) -> str:
-    """Return the shortest text that ``parse_duration`` reads as ``duration``: ``2d``, not ``48h``."""
+    """Return the shortest text that ``parse_duration`` reads back: ``2d``, not ``48h``."""
     if not duration:
         return "0s"
     for unit, size in _DURATION_UNITS.items():

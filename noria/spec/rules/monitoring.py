@@ -1,5 +1,177 @@
 """Rules of ``spec.monitoring``."""
 
-from typing import Final
+from __future__ import annotations
 
-MONITORING_RULES: Final = ()
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+from noria.errors import Problem
+from noria.spec.data import Data
+from noria.spec.monitoring import BACKENDS, Detector, DetectorKind, Monitoring
+from noria.spec.rules.data import repeats
+from noria.spec.rules.metric import too_wide, unfit
+from noria.spec.serving import Serving
+from noria.spec.words import choose, meant_or_choose
+
+_NUMBERS: Final = ("numeric", "boolean")
+_ANY: Final = ("numeric", "boolean", "categorical", "text")
+COLUMN_TYPES: Final[Mapping[DetectorKind, tuple[str, ...]]] = MappingProxyType(
+    {
+        "ks": ("numeric",),
+        "chi-square": ("categorical", "boolean"),
+        "tabular": ("numeric", "categorical", "boolean"),
+        "fisher": ("boolean", "categorical"),
+        "mmd": _NUMBERS,
+        "lsdd": _NUMBERS,
+        "classifier": _NUMBERS,
+        "online-mmd": _NUMBERS,
+        "online-cvm": _NUMBERS,
+        "model-uncertainty": _ANY,
+    }
+)
+"""The types of columns that a statistic is defined on."""
+
+_ON_PREDICTION: Final[tuple[DetectorKind, ...]] = (
+    "ks",
+    "mmd",
+    "lsdd",
+    "classifier",
+    "model-uncertainty",
+    "online-mmd",
+    "online-cvm",
+)
+_CLASSIFIERS: Final = frozenset(
+    {"tabular-classification", "image-classification", "text-classification"}
+)
+
+
+def detectors_exist(task: Any, monitoring: Monitoring) -> Iterator[Problem]:
+    """The backend has the kind, the kind can watch what it is on, and names differ."""
+    seen: dict[str, int] = {}
+    for index, detector in enumerate(monitoring.detectors):
+        path = f"spec.monitoring.detectors[{index}]"
+        if detector.name in seen:
+            yield Problem(
+                f"{path}.name",
+                f"{detector.name} is already detectors[{seen[detector.name]}]",
+                "give each its own name",
+            )
+        seen.setdefault(detector.name, index)
+        if detector.kind not in BACKENDS[detector.backend]:
+            having = [name for name, kinds in BACKENDS.items() if detector.kind in kinds]
+            yield Problem(
+                f"{path}.kind",
+                f"backend {detector.backend} has no {detector.kind}",
+                f"{choose(BACKENDS[detector.backend])}, or write backend: {having[0]}",
+            )
+        if detector.on == "prediction" and detector.kind not in _ON_PREDICTION:
+            yield Problem(
+                f"{path}.kind",
+                f"{detector.kind} can't watch the prediction, which is a number",
+                choose(_ON_PREDICTION),
+            )
+        if detector.kind == "model-uncertainty" and task.family not in _CLASSIFIERS:
+            yield Problem(
+                f"{path}.kind",
+                f"model-uncertainty is of a classifier, and this is {task.family}",
+                "watch the prediction with ks",
+            )
+
+
+def detectors_have_columns(data: Data, monitoring: Monitoring) -> Iterator[Problem]:
+    """A detector's columns are features of types that its statistic is defined on."""
+    types: dict[str, str] = {feature.name: feature.type for feature in data.features}
+    types.update(dict.fromkeys(data.time_features, "numeric"))
+    for index, detector in enumerate(monitoring.detectors):
+        path = f"spec.monitoring.detectors[{index}]"
+        yield from repeats(f"{path}.columns", detector.columns)
+        if detector.on == "prediction":
+            if detector.columns:
+                yield Problem(
+                    f"{path}.columns",
+                    "is not used by a detector on the prediction",
+                    "remove it, or write on: features",
+                )
+        elif types:
+            yield from _misfits(path, detector, types)
+
+
+def _misfits(path: str, detector: Detector, types: Mapping[str, str]) -> Iterator[Problem]:
+    fitting = COLUMN_TYPES[detector.kind]
+    if not detector.columns and not any(kind in fitting for kind in types.values()):
+        yield Problem(
+            f"{path}.kind",
+            f"{detector.kind} needs {' or '.join(fitting)} columns, and there is none",
+            "choose another kind",
+        )
+    for position, column in enumerate(detector.columns):
+        here = f"{path}.columns[{position}]"
+        if column not in types:
+            yield Problem(here, f"{column} is no feature", meant_or_choose(column, types))
+        elif types[column] not in fitting:
+            kinds = [kind for kind, fits in COLUMN_TYPES.items() if types[column] in fits]
+            yield Problem(
+                here,
+                f"{column} is {types[column]}, and {detector.kind} needs {' or '.join(fitting)}",
+                f"remove it, or choose kind {kinds[0]}",
+            )
+
+
+def windows_have_a_reference(monitoring: Monitoring) -> Iterator[Problem]:
+    """The reference is no smaller than the window that is compared with it."""
+    if monitoring.reference_rows < monitoring.window.rows:
+        yield Problem(
+            "spec.monitoring.referenceRows",
+            f"{monitoring.reference_rows} is under window.rows, {monitoring.window.rows}",
+            "write as many at least",
+        )
+
+
+def performance_can_be_measured(task: Any, monitoring: Monitoring) -> Iterator[Problem]:
+    """Metrics are of this family, and the one that signals is among the measured."""
+    performance = monitoring.performance
+    path = "spec.monitoring.performance"
+    for index, metric in enumerate(performance.metrics):
+        yield from unfit(f"{path}.metrics[{index}]", metric, task.family)
+    yield from repeats(f"{path}.metrics", performance.metrics)
+    if performance.drop is None:
+        return
+    metric = performance.drop.metric
+    misfits = list(unfit(f"{path}.drop.metric", metric, task.family))
+    yield from misfits
+    if not misfits and metric not in performance.metrics:
+        yield Problem(
+            f"{path}.drop.metric",
+            f"{metric} is not among performance.metrics",
+            f"add {metric} to metrics, or watch another",
+        )
+    yield from too_wide(f"{path}.drop.max", metric, performance.drop.max)
+
+
+def the_monitor_sees_what_it_watches(serving: Serving, monitoring: Monitoring) -> Iterator[Problem]:
+    """Detectors need logged requests, and their columns in clear."""
+    log = serving.payload_log
+    if not log.sample and monitoring.detectors:
+        yield Problem(
+            "spec.serving.payloadLog.sample",
+            f"0 logs nothing, and {len(monitoring.detectors)} detectors watch the log",
+            "write a share over 0, or monitoring.detectors: []",
+        )
+    for index, detector in enumerate(monitoring.detectors):
+        for position, column in enumerate(detector.columns):
+            if column in log.redact:
+                yield Problem(
+                    f"spec.monitoring.detectors[{index}].columns[{position}]",
+                    f"{column} is redacted by serving.payloadLog.redact",
+                    "remove it from one of them",
+                )
+
+
+MONITORING_RULES: Final = (
+    detectors_exist,
+    detectors_have_columns,
+    windows_have_a_reference,
+    performance_can_be_measured,
+    the_monitor_sees_what_it_watches,
+)
