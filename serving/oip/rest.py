@@ -1,0 +1,288 @@
+"""OIP v2 over REST: a request body to tensors, outputs to a response body.
+
+The binary tensor extension is spoken in both directions: a JSON header of
+``Inference-Header-Content-Length`` bytes, then the tensors that say
+``binary_data_size``, one after another, little-endian.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import orjson
+
+from noria.errors import shorten
+from noria.tasks.package import Output
+from serving.oip.datatypes import DATATYPES, Datatype
+from serving.oip.tensors import (
+    Tensor,
+    datatype_of,
+    from_json,
+    from_raw,
+    may_hold_booleans,
+    shape_of,
+    to_raw,
+)
+from serving.refusal import Refusal, bad
+
+MAX_ID_CHARS: Final = 512
+_MAX_INPUTS: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class InferRequest:
+    """A decoded request. ``outputs`` maps what was asked for to "as binary"; None: everything."""
+
+    id: str | None
+    tensors: tuple[Tensor, ...]
+    outputs: Mapping[str, bool] | None
+    binary: bool
+
+
+def decode(body: bytes, header_length: bytes | None) -> InferRequest:
+    """Decode the body of ``POST /v2/models/{m}/infer``.
+
+    Args:
+        body: The whole body.
+        header_length: The value of ``Inference-Header-Content-Length``, if it was sent.
+
+    Raises:
+        Refusal: The body is not an inference request; the message names the field.
+    """
+    head, tail = body, memoryview(b"")
+    if header_length is not None:
+        head, tail = _cut(body, header_length)
+    document = parse_object(head)
+    inputs = document.get("inputs")
+    if type(inputs) is not list or not inputs:
+        raise bad("inputs", f"{shorten(inputs)} is not a list of one tensor or more")
+    if len(inputs) > _MAX_INPUTS:
+        raise bad("inputs", f"{len(inputs)} tensors; at most {_MAX_INPUTS} are read")
+    booleans = may_hold_booleans(head)
+    tensors = []
+    offset = 0
+    for place, given in enumerate(inputs):
+        tensor, offset = _tensor(f"inputs[{place}]", given, tail, offset, booleans=booleans)
+        tensors.append(tensor)
+    if offset != len(tail):
+        raise bad("body", f"{len(tail) - offset} bytes after the last binary tensor")
+    parameters = _parameters(document, "parameters")
+    binary = _flag(parameters, "binary_data_output", "parameters")
+    return InferRequest(
+        id=request_id(document.get("id")),
+        tensors=tuple(tensors),
+        outputs=_requested(document.get("outputs"), binary=binary),
+        binary=binary,
+    )
+
+
+def parse_object(body: bytes | memoryview) -> dict[str, Any]:
+    """Parse JSON that must be an object.
+
+    Raises:
+        Refusal: It is not JSON, is nested too deeply, or is not an object.
+    """
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise bad("body", f"not JSON: {error}") from error
+    if type(document) is not dict:
+        raise bad("body", "not a JSON object")
+    return document
+
+
+def request_id(value: object) -> str | None:
+    """Check a request's ``id``.
+
+    Raises:
+        Refusal: It is not a string, or too long to be echoed.
+    """
+    if value is None or value == "":
+        return None
+    if type(value) is not str:
+        raise bad("id", f"{shorten(value)} is not a string")
+    if len(value) > MAX_ID_CHARS:
+        raise bad("id", f"longer than {MAX_ID_CHARS} characters")
+    return value
+
+
+def _cut(body: bytes, header_length: bytes) -> tuple[bytes, memoryview]:
+    field = "Inference-Header-Content-Length"
+    if not header_length.isdigit() or len(header_length) > 12:
+        raise bad(field, f"{shorten(header_length.decode('latin-1'))} is not a number of bytes")
+    length = int(header_length)
+    if length > len(body):
+        raise bad(field, f"{length}, but the body has {len(body)} bytes")
+    return body[:length], memoryview(body)[length:]
+
+
+def _tensor(
+    field: str, given: object, tail: memoryview, offset: int, *, booleans: bool
+) -> tuple[Tensor, int]:
+    if type(given) is not dict:
+        raise bad(field, f"{shorten(given)} is not an object")
+    name = given.get("name")
+    if type(name) is not str or not name:
+        raise bad(f"{field}.name", f"{shorten(name)} is not a name")
+    datatype = datatype_of(given.get("datatype"), field)
+    shape = shape_of(given.get("shape"), field)
+    parameters = _parameters(given, f"{field}.parameters")
+    size = parameters.get("binary_data_size")
+    if size is None:
+        if "data" not in given:
+            raise bad(f"{field}.data", "missing, and there is no binary_data_size")
+        values = from_json(field, datatype, shape, given["data"], look_for_booleans=booleans)
+        return Tensor(field, name, datatype, shape, values), offset
+    where = f"{field}.parameters.binary_data_size"
+    if "data" in given:
+        raise bad(where, "given together with data; send one of them")
+    if type(size) is not int or size < 0:
+        raise bad(where, f"{shorten(size)} is not a number of bytes")
+    if size > len(tail) - offset:
+        raise bad(where, f"{size}, but only {len(tail) - offset} bytes are left in the body")
+    values = from_raw(where, datatype, shape, tail[offset : offset + size])
+    return Tensor(field, name, datatype, shape, values), offset + size
+
+
+def _parameters(given: Mapping[str, Any], field: str) -> Mapping[str, Any]:
+    parameters = given.get("parameters")
+    if parameters is None:
+        return _NO_PARAMETERS
+    if type(parameters) is not dict:
+        raise bad(field, f"{shorten(parameters)} is not an object")
+    return parameters
+
+
+_NO_PARAMETERS: Final[Mapping[str, Any]] = {}
+
+
+def _flag(parameters: Mapping[str, Any], name: str, field: str, *, default: bool = False) -> bool:
+    value = parameters.get(name, default)
+    if type(value) is not bool:
+        raise bad(f"{field}.{name}", f"{shorten(value)} is not true or false")
+    return value
+
+
+def _requested(given: object, *, binary: bool) -> Mapping[str, bool] | None:
+    if given is None or given == []:
+        return None
+    if type(given) is not list:
+        raise bad("outputs", f"{shorten(given)} is not a list")
+    wanted: dict[str, bool] = {}
+    for place, output in enumerate(given):
+        field = f"outputs[{place}]"
+        name = output.get("name") if type(output) is dict else None
+        if type(name) is not str:
+            raise bad(f"{field}.name", f"{shorten(name)} is not a name")
+        if name in wanted:
+            raise bad(f"{field}.name", f"{shorten(name)} was asked for before")
+        parameters = _parameters(output, f"{field}.parameters")
+        wanted[name] = _flag(parameters, "binary_data", f"{field}.parameters", default=binary)
+    return wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A response body; ``header_length`` is set when binary tensors follow the JSON."""
+
+    body: bytes
+    header_length: int | None
+
+
+class ResponseEncoder:
+    """Writes responses of one model version around parts that were made once."""
+
+    def __init__(self, model: str, version: str, outputs: Sequence[Output]) -> None:
+        said = orjson.dumps(
+            {
+                "model_name": model,
+                "model_version": version,
+                "parameters": {"model_version": version},
+            }
+        )
+        self._head = said[:-1] + b',"id":'
+        self._datatypes: dict[str, Datatype] = {
+            output.name: DATATYPES[output.datatype] for output in outputs
+        }
+        self._starts = {
+            name: b'{"name":%b,"datatype":"%b","shape":'
+            % (orjson.dumps(name), datatype.name.encode())
+            for name, datatype in self._datatypes.items()
+        }
+
+    @property
+    def datatypes(self) -> Mapping[str, Datatype]:
+        """The outputs and their datatypes, in the manifest's order."""
+        return self._datatypes
+
+    def select(self, request: InferRequest) -> Sequence[tuple[str, bool]]:
+        """Return the outputs to send, each with whether it goes as binary.
+
+        Raises:
+            Refusal: An output that was asked for does not exist.
+        """
+        return select_outputs(self._datatypes, request.outputs, binary=request.binary)
+
+    def encode(
+        self,
+        request_id: str,
+        results: Mapping[str, np.ndarray[Any, Any]],
+        wanted: Sequence[tuple[str, bool]],
+    ) -> Encoded:
+        """Write the response of one request."""
+        parts = [self._head, orjson.dumps(request_id), b',"outputs":[']
+        raw: list[bytes] = []
+        for place, (name, binary) in enumerate(wanted):
+            values = results[name]
+            if place:
+                parts.append(b",")
+            parts.append(self._starts[name])
+            parts.append(orjson.dumps(values.shape))
+            if binary:
+                tail = to_raw(values, self._datatypes[name])
+                raw.append(tail)
+                parts.append(b',"parameters":{"binary_data_size":%d}}' % len(tail))
+            else:
+                parts.append(b',"data":')
+                parts.append(_numbers_to_json(values))
+                parts.append(b"}")
+        parts.append(b"]}")
+        head = b"".join(parts)
+        if not raw:
+            return Encoded(head, None)
+        return Encoded(b"".join((head, *raw)), len(head))
+
+
+def select_outputs(
+    known: Mapping[str, Datatype], requested: Mapping[str, bool] | None, *, binary: bool
+) -> Sequence[tuple[str, bool]]:
+    """Return the outputs to send, each with whether it goes as binary.
+
+    Raises:
+        Refusal: An output that was asked for does not exist.
+    """
+    if requested is None:
+        return [(name, binary) for name in known]
+    for place, name in enumerate(requested):
+        if name not in known:
+            raise unknown_output(place, name, known)
+    return list(requested.items())
+
+
+def unknown_output(place: int, name: str, known: Mapping[str, Datatype]) -> Refusal:
+    """Return the refusal of an output that does not exist."""
+    return bad(
+        f"outputs[{place}].name",
+        f"{shorten(name)} is not an output of this model; its outputs are {', '.join(known)}",
+    )
+
+
+def _numbers_to_json(values: np.ndarray[Any, Any]) -> bytes:
+    if values.ndim > 1:
+        values = values.ravel()
+    if values.dtype.kind in "OUS":
+        return orjson.dumps(values.tolist())
+    return orjson.dumps(np.ascontiguousarray(values), option=orjson.OPT_SERIALIZE_NUMPY)

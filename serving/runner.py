@@ -1,0 +1,286 @@
+"""Runs predictions without blocking the event loop, and batches them when that helps.
+
+- A prediction that is known to be cheap runs where it is: handing it to a thread
+  costs more than it does. The cost per size of batch is measured at start-up
+  and kept up to date.
+- Anything else runs on one worker thread. While it is busy, requests queue; when it
+  is free, what has queued is concatenated, up to ``max_rows``, into one call.
+  A lone request never waits. After a batch of several requests the worker waits up
+  to ``max_delay`` for as many again: clients that were concurrent come back.
+- The queue is bounded; above it a request is refused with 503 at once.
+
+So the predictor is never called by two threads at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from time import perf_counter, thread_time
+from typing import Any, Final, Protocol
+
+import numpy as np
+
+from noria.tasks.package import Predictor
+from serving.columns import Batch
+from serving.metrics import ServerMetrics
+from serving.refusal import Refusal
+
+_log: Final = logging.getLogger("serving.runner")
+
+Columns = dict[str, np.ndarray[Any, Any]]
+
+_INLINE_SECONDS: Final = 200e-6
+_SMOOTHING: Final = 0.2
+_CALIBRATION_LIMIT_SECONDS: Final = 0.02
+_CALIBRATION_REPEATS: Final = 3
+_CALIBRATION_MAX_ROWS: Final = 4096
+
+
+class Lookup(Protocol):
+    """Finds the features that a client does not send."""
+
+    def lookup(self, columns: Mapping[str, np.ndarray[Any, Any]]) -> Columns:
+        """Return one column per looked-up feature, aligned with the rows of ``columns``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """``max_delay`` is in seconds; ``max_queue`` counts requests."""
+
+    max_rows: int = 256
+    max_delay: float = 0.002
+    max_queue: int = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a prediction saw (looked-up features included) and what it said."""
+
+    columns: Mapping[str, np.ndarray[Any, Any]]
+    results: Mapping[str, np.ndarray[Any, Any]]
+    rows: int
+
+
+@dataclass(slots=True)
+class _Waiting:
+    batch: Batch
+    future: asyncio.Future[Outcome]
+
+
+class Runner:
+    """Runs one model's predictions for one event loop."""
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        lookup: Lookup | None,
+        batching: Batching,
+        metrics: ServerMetrics,
+    ) -> None:
+        self._predictor = predictor
+        self._lookup = lookup
+        self._batching = batching
+        self._metrics = metrics
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="predict")
+        self._queue: deque[_Waiting] = deque()
+        self._busy = False
+        self._expected = 1
+        self._timer: asyncio.TimerHandle | None = None
+        self._costs: dict[int, float] = {}
+
+    def run(self, batch: Batch) -> Outcome | Awaitable[Outcome]:
+        """Predict now when that is cheap, else as soon as the worker can.
+
+        Raises:
+            Refusal: The queue is full.
+            Exception: What the predictor raised.
+        """
+        if not self._busy and self._lookup is None:
+            cost = self._costs.get(batch.rows.bit_length())
+            if cost is not None and cost <= _INLINE_SECONDS:
+                return self._run_inline(batch)
+        if len(self._queue) >= self._batching.max_queue:
+            raise Refusal(
+                503, f"server: {len(self._queue)} requests are waiting already", retry_after=1
+            )
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._queue.append(_Waiting(batch, future))
+        if not self._busy and (self._timer is None or self._enough()):
+            self._start()
+        return future
+
+    def calibrate(self) -> None:
+        """Measure the cost per batch size on made-up rows; also warms the predictor's caches.
+
+        Blocks; call it before the first request, from any one thread.
+        """
+        rows = 1
+        while rows <= _CALIBRATION_MAX_ROWS:
+            columns = _made_up_columns(self._predictor, rows)
+            best = float("inf")
+            for _ in range(_CALIBRATION_REPEATS):
+                began = perf_counter()
+                try:
+                    self._predictor.predict(columns)
+                except Exception:  # noqa: BLE001 - whatever the predictor raises
+                    # Made-up rows may be refused; real requests will measure instead.
+                    _log.info("calibration stopped at %d rows", rows, exc_info=True)
+                    return
+                best = min(best, perf_counter() - began)
+            self._costs[rows.bit_length()] = best
+            if best > _CALIBRATION_LIMIT_SECONDS:
+                return
+            rows *= 2
+
+    def close(self) -> None:
+        """Stop the worker after what it is doing."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _run_inline(self, batch: Batch) -> Outcome:
+        began = perf_counter()
+        results = self._predictor.predict(batch.columns)
+        self._learn(batch.rows, perf_counter() - began)
+        self._metrics.batch_rows.observe(batch.rows)
+        return Outcome(batch.columns, results, batch.rows)
+
+    def _learn(self, rows: int, seconds: float) -> None:
+        key = rows.bit_length()
+        known = self._costs.get(key, seconds)
+        self._costs[key] = known + _SMOOTHING * (seconds - known)
+
+    def _enough(self) -> bool:
+        waiting = len(self._queue)
+        return (
+            waiting >= self._expected
+            or sum(item.batch.rows for item in self._queue) >= self._batching.max_rows
+        )
+
+    def _start(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        taken = self._take()
+        if not taken:
+            return
+        self._busy = True
+        loop = asyncio.get_running_loop()
+        work = loop.run_in_executor(
+            self._pool, self._predict_together, [item.batch for item in taken]
+        )
+        work.add_done_callback(lambda done: self._deliver(taken, done))
+
+    def _take(self) -> list[_Waiting]:
+        """Take requests with the same columns from the front of the queue, up to ``max_rows``."""
+        taken: list[_Waiting] = []
+        rows = 0
+        while self._queue:
+            item = self._queue[0]
+            if item.future.done():  # its client went away
+                self._queue.popleft()
+                continue
+            rows += item.batch.rows
+            if taken and (
+                rows > self._batching.max_rows
+                or item.batch.columns.keys() != taken[0].batch.columns.keys()
+            ):
+                break
+            taken.append(self._queue.popleft())
+        return taken
+
+    def _deliver(
+        self, taken: Sequence[_Waiting], done: asyncio.Future[list[Outcome | Exception]]
+    ) -> None:
+        self._busy = False
+        if done.cancelled():
+            for item in taken:
+                item.future.cancel()
+            return
+        for item, outcome in zip(taken, done.result(), strict=True):
+            if item.future.done():
+                continue
+            if isinstance(outcome, Exception):
+                item.future.set_exception(outcome)
+            else:
+                item.future.set_result(outcome)
+        self._metrics.batch_rows.observe(sum(item.batch.rows for item in taken))
+        self._expected = len(taken)
+        if self._expected > 1 and self._batching.max_delay > 0 and not self._enough():
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self._batching.max_delay, self._start)
+        else:
+            self._start()
+
+    def _predict_together(self, batches: list[Batch]) -> list[Outcome | Exception]:
+        """Runs on the worker. One request that fails must not fail the others."""
+        try:
+            if len(batches) == 1:
+                return [self._predict(batches[0])]
+            return _split(self._predict(_joined(batches)), [batch.rows for batch in batches])
+        except Exception as error:  # noqa: BLE001 - whatever a predictor raises belongs to a request
+            if len(batches) == 1:
+                return [error]
+        return [outcome for batch in batches for outcome in self._predict_together([batch])]
+
+    def _predict(self, batch: Batch) -> Outcome:
+        columns: Mapping[str, np.ndarray[Any, Any]] = batch.columns
+        if self._lookup is not None:
+            columns = {**columns, **self._lookup.lookup(columns)}
+        began, cpu_began = perf_counter(), thread_time()
+        results = self._predictor.predict(columns)
+        seconds = perf_counter() - began
+        # Waiting for the interpreter's lock, or for anything else, is not the cost.
+        if seconds <= 2 * (thread_time() - cpu_began):
+            self._learn(batch.rows, seconds)
+        return Outcome(columns, results, batch.rows)
+
+
+def _joined(batches: Sequence[Batch]) -> Batch:
+    names = batches[0].columns
+    return Batch(
+        {name: np.concatenate([batch.columns[name] for batch in batches]) for name in names},
+        sum(batch.rows for batch in batches),
+    )
+
+
+def _split(outcome: Outcome, sizes: Sequence[int]) -> list[Outcome | Exception]:
+    parts: list[Outcome | Exception] = []
+    start = 0
+    for rows in sizes:
+        part = slice(start, start + rows)
+        start += rows
+        parts.append(
+            Outcome(
+                {name: values[part] for name, values in outcome.columns.items()},
+                {name: values[part] for name, values in outcome.results.items()},
+                rows,
+            )
+        )
+    return parts
+
+
+def _made_up_columns(predictor: Predictor, rows: int) -> Columns:
+    manifest = predictor.manifest
+    columns: Columns = {}
+    for given in manifest.inputs:
+        if given.kind == "numeric":
+            columns[given.name] = np.zeros(rows)
+        elif given.kind == "timestamp":
+            columns[given.name] = np.zeros(rows, dtype=np.int64)
+        elif given.kind == "boolean":
+            columns[given.name] = np.zeros(rows, dtype=np.bool_)
+        else:
+            columns[given.name] = np.full(rows, "", dtype=object)
+    if manifest.lookup is not None:
+        kinds = {feature.name: feature.kind for feature in manifest.features}
+        for name in manifest.lookup.features:
+            categorical = kinds.get(name) == "categorical"
+            columns[name] = (
+                np.full(rows, None, dtype=object) if categorical else np.full(rows, np.nan)
+            )
+    return columns

@@ -1,0 +1,156 @@
+"""The life of one server process: listen, load, be ready, drain, exit.
+
+The sockets listen before the package is loaded, so that liveness answers at once
+and readiness says 503. On SIGTERM readiness goes first; the listener stays open for
+``drain_delay``, so that whoever routes to this server can see it; then requests in
+flight are finished and payload events sent, and the process exits 0.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final
+
+import orjson
+import uvloop
+
+from serving.http import HttpLimits, HttpServer, Response
+from serving.metrics import ServerMetrics
+from serving.payloads import PayloadLog, PayloadSettings
+from serving.refusal import Refusal
+from serving.routes import Router
+from serving.runner import Batching
+from serving.service import InferenceService, Loaded, load, refusal_response
+from serving.settings import Settings
+
+if TYPE_CHECKING:
+    from serving.oip.grpc import GrpcServer
+
+_log: Final = logging.getLogger("serving")
+_PAYLOAD_FLUSH_SECONDS: Final = 5.0
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        IntegrityError, NotInstalled: The package can't be loaded.
+        InvalidInput: The sink is not a URL.
+        OSError: A port is taken.
+    """
+    uvloop.run(_Process(settings).run())
+
+
+class _Process:
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._metrics = ServerMetrics(settings.name, settings.version)
+        self._payloads = _payload_log(settings)
+        if self._payloads is not None:
+            self._metrics.payload_dropped = self._payloads.dropped
+            self._metrics.payload_sent = self._payloads.sent
+        self._service = InferenceService(
+            settings.name, settings.version, self._metrics, self._payloads
+        )
+        self._http = HttpServer(
+            Router(self._service), _refuse, HttpLimits(settings.max_request_bytes)
+        )
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        settings = self._settings
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        listener = await self._http.listen(settings.host, settings.port)
+        sweeper = loop.create_task(self._http.sweep())
+        port = listener.sockets[0].getsockname()[1]
+        _log.info("listening on %s:%d, loading %s", settings.host, port, settings.package)
+        grpc: GrpcServer | None = None
+        try:
+            if settings.grpc_port >= 0:
+                from serving.oip.grpc import GrpcServer
+
+                grpc = await GrpcServer.start(
+                    self._service, settings.host, settings.grpc_port, settings.max_request_bytes
+                )
+            stopped = loop.create_task(self._stop.wait())
+            loaded = await self._load(stopped)
+            if loaded is not None:
+                self._service.become_ready(loaded)
+                self._write_ready_file(port, grpc.port if grpc is not None else None)
+                _log.info("ready: %s version %s", settings.name, settings.version)
+                await stopped
+        finally:
+            await self._drain(listener, grpc)
+            sweeper.cancel()
+            if self._payloads is not None:
+                await asyncio.to_thread(self._payloads.close, _PAYLOAD_FLUSH_SECONDS)
+
+    async def _load(self, stopped: asyncio.Task[bool]) -> Loaded | None:
+        """Load in a thread; None when the process is told to stop meanwhile."""
+        settings = self._settings
+        loading = asyncio.get_running_loop().run_in_executor(
+            ThreadPoolExecutor(1),
+            lambda: load(
+                settings.package,
+                digest=settings.digest,
+                feature_base=settings.feature_base,
+                name=settings.name,
+                version=settings.version,
+                batching=Batching(settings.batch_rows, settings.batch_delay, settings.max_queue),
+                metrics=self._metrics,
+            ),
+        )
+        await asyncio.wait((loading, stopped), return_when=asyncio.FIRST_COMPLETED)
+        if not loading.done():
+            loading.cancel()
+            return None
+        # What was imported stays: keep the collector from walking it again and again.
+        gc.collect()
+        gc.freeze()
+        return loading.result()
+
+    def _write_ready_file(self, rest: int, grpc: int | None) -> None:
+        path = self._settings.ready_file
+        if path is None:
+            return
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        draft.write_bytes(orjson.dumps({"pid": os.getpid(), "rest": rest, "grpc": grpc}))
+        draft.replace(path)
+
+    async def _drain(self, listener: asyncio.Server, grpc: GrpcServer | None) -> None:
+        was_ready = self._metrics.ready
+        self._service.start_draining()
+        if was_ready:
+            await asyncio.sleep(self._settings.drain_delay)
+        listener.close()
+        clean = await self._http.drain(self._settings.drain_timeout)
+        if grpc is not None:
+            await grpc.stop(self._settings.drain_timeout)
+        if not clean:
+            _log.error("requests were still in flight after %s s", self._settings.drain_timeout)
+
+
+def _payload_log(settings: Settings) -> PayloadLog | None:
+    if not settings.sink or settings.sample == 0:
+        return None
+    return PayloadLog(
+        PayloadSettings(
+            sink=settings.sink,
+            model=settings.name,
+            version=settings.version,
+            namespace=settings.namespace,
+            sample=settings.sample,
+            redact=settings.redact,
+        )
+    )
+
+
+def _refuse(status: int, message: str) -> Response:
+    return refusal_response(Refusal(status, message))
