@@ -37,10 +37,8 @@ def objections(
         for gate in gates
         if (verdict := verdict_of(gate, spec.gates.min_rows)) is not Verdict.PASS
     ]
-    # A comparison needs somebody to compare with, and a candidate must show at least one.
-    needed = len(spec.gates.bounds)
-    if champion is not None:
-        needed += max(1, len(spec.gates.champion))
+    # A gate that was not measured was not passed. A comparison needs somebody to compare with.
+    needed = len(spec.gates.bounds) + (len(spec.gates.champion) if champion is not None else 0)
     if len(gates) < needed:
         said.append(f"only {len(gates)} of its {needed} gates were measured")
     return said

@@ -115,18 +115,20 @@ def verify(
 def why(
     entries: Iterable[LedgerEntry], *, kind: str | None = None, mention: str | None = None
 ) -> list[str]:
-    """Render entries for a person, one line a note, oldest first.
+    """Render what happened for a person, one line a note, oldest first.
+
+    Notes that only say why something was held stay in the entry and are left out here.
 
     Args:
         entries: Any part of a ledger.
-        kind: Only notes of this kind (``rollout``, ``retraining``, ...).
+        kind: Only notes of this kind (``rollout``, ``run``, ``breaker``, ...).
         mention: Only notes that contain this word, such as ``v3``.
     """
     lines = []
     for entry in entries:
         for note in entry.notes:
             text = str(note.get("text", ""))
-            if kind is not None and note.get("kind") != kind:
+            if not note.get("change") or (kind is not None and note.get("kind") != kind):
                 continue
             if mention is not None and not re.search(rf"\b{re.escape(mention)}\b", text):
                 continue

@@ -92,6 +92,8 @@ def _wanted(turn: Turn) -> tuple[RunKind, str] | None:
             return RunKind.FIRST, "there is no version yet"
         return None
     if state.champion is None:
+        if not state.pending:
+            return None
         turn.hold(KIND, "there is no champion, so no signal starts a run; a person may ask for one")
         return None
     return (RunKind.AUTOMATIC, "; ".join(signals)) if signals else None
@@ -106,32 +108,39 @@ def _gather(turn: Turn) -> None:
             turn.change("signal", f"{signal.kind} of {signal.source} is dropped: {stale}")
         else:
             kept.append(signal)
-    pushed = [m for m in turn.observation.inbox if isinstance(m, Signal)]
     known = {_about(s) for s in kept}
-    used = set(turn.state.used)
-    for told, signals in ((True, pushed), (False, turn.observation.signals), (False, _own(turn))):
-        say = turn.change if told else turn.hold
-        for signal in signals:
-            if signal.id in used:
-                ignored = "a run has started for it"
-            elif signal.kind not in turn.spec.retraining.on:
-                ignored = "spec.retraining.on does not name it"
-            else:
-                ignored = _stale(turn, signal)
-            if ignored:
-                say("signal", f"{signal.kind} of {signal.source} is ignored: {ignored}")
-            elif _about(signal) not in known and len(kept) < _MOST_PENDING:
-                known.add(_about(signal))
-                # A source whose clock runs ahead must not outlive the run that it starts.
-                kept.append(msgspec.structs.replace(signal, at=min(signal.at, turn.now)))
-                turn.change(
-                    "signal",
-                    f"{signal.kind} of {signal.source}: {signal.detail}",
-                    id=signal.id,
-                    version=signal.version,
-                )
+    ignored: dict[str, list[str]] = {}
+    pushed = [m for m in turn.observation.inbox if isinstance(m, Signal)]
+    for signal in (*pushed, *turn.observation.signals, *_own(turn)):
+        reason = _ignored(turn, signal)
+        if reason:
+            ignored.setdefault(reason, []).append(f"{signal.kind} of {signal.source}")
+        elif _about(signal) not in known and len(kept) < _MOST_PENDING:
+            known.add(_about(signal))
+            # A source whose clock runs ahead must not outlive the run that it starts.
+            kept.append(msgspec.structs.replace(signal, at=min(signal.at, turn.now)))
+            turn.change(
+                "signal",
+                f"{signal.kind} of {signal.source}: {signal.detail}",
+                id=signal.id,
+                version=signal.version,
+            )
+    # The monitor repeats itself; only what was pushed, and is gone now, is worth an entry.
+    for reason, what in ignored.items():
+        say = turn.change if pushed else turn.hold
+        said = what[0] if len(what) == 1 else f"{len(what)} signals ({what[0]}, ...)"
+        say("signal", f"{said} ignored: {reason}")
     if tuple(kept) != turn.state.pending:
         turn.update(pending=tuple(kept))
+
+
+def _ignored(turn: Turn, signal: Signal) -> str:
+    if signal.kind not in turn.spec.retraining.on:
+        return f"spec.retraining.on does not name {signal.kind}"
+    stale = _stale(turn, signal)
+    if not stale and signal.id in turn.state.used:
+        return "a run has started for it"
+    return stale
 
 
 def _about(signal: Signal) -> tuple[str, str, str | None]:

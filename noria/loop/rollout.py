@@ -125,7 +125,7 @@ def _champion_stands(turn: Turn, rollout: Rollout) -> bool:
         if not rollout.alias_asked:
             outcomes.finish(turn, rollout, Result.PROMOTED, "somebody moved the champion alias")
         elif not aborting:
-            outcomes.finish(turn, rollout, Result.PROMOTED, "it is the champion")
+            outcomes.finish(turn, rollout, Result.PROMOTED, _won(rollout))
         else:
             # The move was on its way when the abort came: take it back.
             turn.want(SetAlias("", CHAMPION, rollout.champion, expected=rollout.version))
@@ -140,6 +140,14 @@ def _champion_stands(turn: Turn, rollout: Rollout) -> bool:
     back_to = registry.champion or rollout.champion
     abort(turn, msgspec.structs.replace(rollout, champion=back_to, overtaken=True), moved)
     return True
+
+
+def _won(rollout: Rollout) -> str:
+    if rollout.forced:
+        return "a person promoted it"
+    if rollout.champion is None:
+        return "it is the first version"
+    return f"it passed all of {len(rollout.evidence)} steps"
 
 
 def _is_ready(turn: Turn, rollout: Rollout, traffic: TrafficView) -> bool:

@@ -9,6 +9,7 @@ from noria.loop.fakes.pipelines import FakePipelines
 from noria.loop.fakes.registry import FakeRegistry
 from noria.loop.fakes.store import MemoryStore
 from noria.loop.fakes.traffic import FakeTraffic
+from noria.loop.fakes.world import FakeWorld
 
 __all__ = [
     "FakeAlerts",
@@ -17,5 +18,6 @@ __all__ = [
     "FakePipelines",
     "FakeRegistry",
     "FakeTraffic",
+    "FakeWorld",
     "MemoryStore",
 ]

@@ -13,7 +13,7 @@ class FakeMetrics:
     def __init__(self) -> None:
         self.queries: list[MetricQuery] = []
         self._published: dict[tuple[str, str], Measurement] = {}
-        self._signals: list[Signal] = []
+        self._signals: dict[str, list[Signal]] = {}
 
     def measure(self, query: MetricQuery) -> Measurement:
         """Return what was published, with the champion's as its baseline."""
@@ -35,7 +35,7 @@ class FakeMetrics:
 
     def signals(self, model: str) -> tuple[Signal, ...]:
         """Return every signal that was published and not withdrawn."""
-        return tuple(self._signals)
+        return tuple(self._signals.get(model, ()))
 
     def publish(self, measurement: Measurement) -> None:
         """Driver: set what is measured from now on."""
@@ -45,6 +45,6 @@ class FakeMetrics:
         """Driver: no version has any data."""
         self._published.clear()
 
-    def signal(self, signal: Signal) -> None:
+    def signal(self, model: str, signal: Signal) -> None:
         """Driver: add a signal."""
-        self._signals.append(signal)
+        self._signals.setdefault(model, []).append(signal)
