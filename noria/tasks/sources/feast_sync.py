@@ -1,0 +1,106 @@
+"""Keeps Feast's online store in step with the sources, never ahead of what was known."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from noria.errors import DataError
+from noria.tasks.sources.asof import KNOWN, known_log
+from noria.tasks.sources.feast_repository import Repository, View, feast_errors, open_repository
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class OnlineSync:
+    """Copies what has become known from the sources into the online store, in time order.
+
+    Holds the parsed sources in memory, so that a step of a replay costs only its own rows. One
+    writer per online store; readers may go on.
+
+    Raises:
+        DataError: The service or its sources are refused.
+        Unavailable: The repository has not been applied, or the store can't be written.
+    """
+
+    def __init__(self, base: Path, repository: str, service: str) -> None:
+        self._repository = open_repository(repository, base)
+        self._views = [
+            (view, _Log(view, self._repository)) for view in self._repository.views(service)
+        ]
+
+    def materialise(self, until: datetime) -> int:
+        """Make the online store hold what counted at ``until``, whatever it held before.
+
+        Keys of which nothing was known by then become missing. Returns the rows written.
+        """
+        return sum(self._write(view, log.state(until)) for view, log in self._views)
+
+    def sync(self, since: datetime, until: datetime) -> int:
+        """Write what became known in (since, until], and so counts at ``until``.
+
+        Right only for a store that holds the state at ``since``: after :meth:`materialise` or a
+        sync up to there. Returns the rows written.
+        """
+        return sum(self._write(view, log.changes(since, until)) for view, log in self._views)
+
+    def _write(self, view: View, rows: pd.DataFrame) -> int:
+        if len(rows):
+            with feast_errors(f"the feature view {view.name!r} can't be written online"):
+                self._repository.store.provider.ingest_df(view.definition, rows)
+        return len(rows)
+
+
+class _Log:
+    """When each row of a view's source began to count."""
+
+    def __init__(self, view: View, repository: Repository) -> None:
+        if not view.keys:
+            raise DataError(f"the feature view {view.name!r} has no entity to look it up by")
+        with feast_errors(f"the source of the feature view {view.name!r} can't be read"):
+            from noria.tasks.sources.feast_offline import read_source
+
+            source = read_source(view.definition.batch_source, repository.root)
+            log = known_log(source, view.keys, view.event, view.created)
+        self._keys = list(view.keys)
+        self._known = _microseconds(log[KNOWN])
+        instants = [view.event, *([view.created] if view.created else [])]
+        columns = dict.fromkeys([*view.keys, *view.fields, *instants])
+        self._columns, self._instants = list(columns), instants
+        # Feast takes instants without a zone as UTC, and is much faster at it.
+        self._rows = log.assign(**{column: _naive(log[column]) for column in instants})[
+            self._columns
+        ]
+        self._every_key = self._rows[self._keys].drop_duplicates(ignore_index=True)
+
+    def changes(self, since: datetime, until: datetime) -> pd.DataFrame:
+        first, last = (
+            int(np.searchsorted(self._known, _epoch(instant), side="right"))
+            for instant in (since, until)
+        )
+        return self._rows.iloc[first:last].drop_duplicates(self._keys, keep="last")
+
+    def state(self, until: datetime) -> pd.DataFrame:
+        last = int(np.searchsorted(self._known, _epoch(until), side="right"))
+        known = self._rows.iloc[:last].drop_duplicates(self._keys, keep="last")
+        state = self._every_key.merge(known, on=self._keys, how="left")
+        at = pd.Timestamp(_epoch(until), unit="us")
+        return state.assign(**{name: state[name].fillna(at) for name in self._instants})
+
+
+def _naive(column: pd.Series) -> pd.Series:
+    return pd.to_datetime(column, utc=True).dt.tz_convert(None).astype("datetime64[us]")
+
+
+def _microseconds(column: pd.Series) -> np.ndarray:
+    return column.astype("datetime64[us, UTC]").astype("int64").to_numpy()
+
+
+def _epoch(instant: datetime) -> int:
+    if instant.tzinfo is None:
+        raise DataError(f"{instant.isoformat()} has no time zone", fix="give an aware datetime")
+    return (instant - _EPOCH) // timedelta(microseconds=1)
