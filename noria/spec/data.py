@@ -7,7 +7,7 @@ from typing import Final, Literal, TypeAlias
 
 from pydantic import Field
 
-from noria.spec.section import Column, Items, Section
+from noria.spec.section import FILLED, Column, Items, Section
 from noria.spec.units import Duration
 
 SourceKind: TypeAlias = Literal["feast", "parquet", "csv", "images", "text", "documents"]
@@ -147,6 +147,7 @@ class Split(Section):
     """How rows are held out."""
 
     kind: Literal["temporal", "stratified", "group"] = Field(
+        json_schema_extra=FILLED,
         default="temporal",
         description="temporal holds out the latest rows, as the model will meet them; stratified "
         "shuffles and keeps the target's shares; group keeps each group on one side. "
@@ -206,6 +207,7 @@ class Data(Section):
     )
     time_features: Items[TimeFeature] = Field(
         default=(),
+        max_length=5,
         description="Features derived from eventTime (UTC), after the others, in this order.",
     )
     target: Column | None = Field(

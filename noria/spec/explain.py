@@ -16,7 +16,7 @@ _WANTED: Final = {
     "int": "write a whole number",
     "float": "write a number",
     "bool": "write true or false",
-    "string": "write text; put it in quotes",
+    "string": "write text, in quotes",
     "tuple": "write a list: [a, b]",
     "dict": "write a mapping: {key: value}",
     "model": "write a mapping: {key: value}",
@@ -38,8 +38,14 @@ def explain(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
         error: What pydantic raised.
         model: The class that was validated.
     """
+    found = error.errors(include_url=False)
+    # A list whose items are refused is also too short for pydantic; that is no news.
+    within = {details["loc"][:-1] for details in found}
     return [
-        problem for details in error.errors(include_url=False) for problem in _of(details, model)
+        problem
+        for details in found
+        if details["type"] != "too_short" or details["loc"] not in within
+        for problem in _of(details, model)
     ]
 
 
@@ -53,10 +59,11 @@ def _of(details: ErrorDetails, model: type[BaseModel]) -> Iterator[Problem]:
     for step in details["loc"]:
         place.enter(step)
     if kind == "noria":
-        yield Problem(place.path, context["said"], context["fix"])
+        path = f"{place.path}.{context['key']}" if context["key"] else place.path
+        yield Problem(path, context["said"], context["fix"])
     elif kind == "extra_forbidden":
         fix = meant_or_choose(place.name, place.keys())
-        said = f"is an unknown key, with the value {shorten(details['input'])}"
+        said = f"is an unknown key, with the value {_written(details['input'])}"
         yield Problem(place.path, said, fix)
     elif kind == "missing":
         yield Problem(place.path, "is missing", place.example())
@@ -70,7 +77,7 @@ def _family(place: _Place, value: object) -> Problem:
     path = f"{place.path}.family"
     if not isinstance(value, Mapping) or "family" not in value:
         return Problem(path, "is missing", choose(place.tags()))
-    said = f"{shorten(value['family'])} is not a task family"
+    said = f"{_written(value['family'])} is not a task family"
     return Problem(path, said, meant_or_choose(str(value["family"]), place.tags()))
 
 
@@ -167,7 +174,7 @@ def _flow(value: object) -> str:
 
 def _refusal(kind: str, value: object, context: Mapping[str, Any], said: str) -> tuple[str, str]:
     """Return what is wrong and the fix, for one of pydantic's own kinds of error."""
-    written = shorten(value)
+    written = _written(value)
     wanted = _WANTED.get(kind.removesuffix("_type").removesuffix("_attributes"))
     if value is None and wanted:
         return "is empty", f"{wanted}, or remove the key"
@@ -194,6 +201,11 @@ def _refusal(kind: str, value: object, context: Mapping[str, Any], said: str) ->
     if kind == "finite_number":
         return f"{written} is not a finite number", "write a finite number"
     return f"{written} is refused: {said[0].lower()}{said[1:]}", ""
+
+
+def _written(value: object) -> str:
+    """Return a value as its YAML has it, cut short."""
+    return str(value).lower() if isinstance(value, bool) else shorten(value)
 
 
 def _kind_of(value: object) -> str:

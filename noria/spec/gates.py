@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from noria.spec.section import Items, Section
+from noria.spec.section import FILLED, Items, Section
 
 
 class Bound(Section):
@@ -43,6 +43,7 @@ class Gates(Section):
     )
     bounds: Items[Bound] = Field(default=(), description="Absolute limits. All must hold.")
     champion: Items[ChampionGate] = Field(
+        json_schema_extra=FILLED,
         default=(),
         description="Comparisons with the champion. All must hold. By default the family's first "
         "metric must not drop.",

@@ -14,7 +14,7 @@ from noria.spec.metrics import Metric, metrics_for
 from noria.spec.monitoring import Monitoring
 from noria.spec.retraining import Retraining
 from noria.spec.rules import broken_rules
-from noria.spec.section import Label, Section
+from noria.spec.section import Label, LabelOrEmpty, Section
 from noria.spec.serving import Serving
 from noria.spec.task import Task
 from noria.spec.train import Train
@@ -38,7 +38,7 @@ class Metadata(Section):
     """The name of the model, as Kubernetes has it."""
 
     name: Label = Field(description="The model's name, a DNS label.", examples=["flights"])
-    namespace: Label | Literal[""] = Field(
+    namespace: LabelOrEmpty = Field(
         default="", description="Kubernetes namespace. Empty: the current one."
     )
     labels: dict[str, str] = Field(default={}, description="Labels, to find it by.")

@@ -9,7 +9,7 @@ from typing import Final, Literal, TypeAlias
 
 from pydantic import Field
 
-from noria.spec.section import Column, Items, Label, ScalarValue, Section
+from noria.spec.section import FILLED, Column, Items, Label, ScalarValue, Section
 from noria.spec.units import PositiveDuration
 
 DetectorKind: TypeAlias = Literal[
@@ -105,6 +105,7 @@ class PerformanceDrop(Section):
     """The drop of performance that is a signal."""
 
     metric: str = Field(
+        json_schema_extra=FILLED,
         default="",
         description="Metric to watch. By default the first metric of the task family.",
     )
@@ -125,10 +126,13 @@ class Performance(Section):
     """Performance on labels that come later."""
 
     metrics: Items[str] = Field(
-        default=(), description="Metrics to measure. By default all of the task family."
+        json_schema_extra=FILLED,
+        default=(),
+        description="Metrics to measure. By default all of the task family.",
     )
     window: Window = Field(default_factory=Window, description="Labelled rows measured together.")
     drop: PerformanceDrop | None = Field(
+        json_schema_extra=FILLED,
         default=None,
         description="The drop that is a signal. By default 0.03 of the family's first metric; "
         "null: none is.",
@@ -176,6 +180,7 @@ class Monitoring(Section):
         description="How seldom the detectors may alarm for nothing.",
     )
     detectors: Items[Detector] = Field(
+        json_schema_extra=FILLED,
         default=(),
         description="Drift detectors. By default, for families that read columns, a tabular one on "
         "the features and a KS test on the prediction.",

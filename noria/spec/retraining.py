@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from pydantic import Field
 
-from noria.spec.section import Items, Section
+from noria.spec.section import FILLED, Items, Section
 from noria.spec.units import Duration, PositiveDuration
 
 SignalKind: TypeAlias = Literal["drift", "performance", "quality", "new-data", "schedule", "manual"]
@@ -50,7 +50,9 @@ class Retraining(Section):
     """Which signals may start a run, how often, and on which rows."""
 
     on: Items[SignalKind] = Field(
+        json_schema_extra=FILLED,
         default=("drift", "performance"),
+        max_length=6,
         description="Signals that may start a run. None: the loop never retrains by itself. YAML "
         '1.1 readers, kubectl among them, take a bare on for true: write the key as "on", in '
         "quotes.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Final, TypeAlias, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Strict, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, JsonValue, Strict, WithJsonSchema
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
@@ -37,16 +37,20 @@ class Section(BaseModel):
     )
 
 
-def refuse(message: str, fix: str = "") -> PydanticCustomError:
+def refuse(message: str, fix: str = "", *, key: str = "") -> PydanticCustomError:
     """Return the error that a field's validator raises; the loader adds the path.
 
     Args:
         message: What is wrong, with the value.
         fix: What to do about it.
+        key: The key that it is about, where a whole section is validated.
     """
     # The texts travel in the context: a message template would choke on braces in a value.
-    return PydanticCustomError("noria", "{said}; {fix}", {"said": message, "fix": fix})
+    return PydanticCustomError("noria", "{said}; {fix}", {"said": message, "fix": fix, "key": key})
 
+
+FILLED: Final[dict[str, JsonValue]] = {"x-filled": True}
+"""Marks a field whose default comes from other sections, so that no schema may state one."""
 
 T = TypeVar("T")
 Items: TypeAlias = Annotated[tuple[T, ...], Strict(False)]  # noqa: FBT003 - pydantic's own API
@@ -105,11 +109,25 @@ def _label(value: Any) -> Any:
     return value
 
 
-LABEL_SCHEMA: Final[dict[str, Any]] = {
-    "type": "string",
-    "minLength": 1,
-    "maxLength": _MAX_LABEL_CHARS,
-    "pattern": f"^{_LABEL.pattern}$",
-}
-Label: TypeAlias = Annotated[str, BeforeValidator(_label), WithJsonSchema(LABEL_SCHEMA)]
+Label: TypeAlias = Annotated[
+    str,
+    BeforeValidator(_label),
+    WithJsonSchema(
+        {"type": "string", "maxLength": _MAX_LABEL_CHARS, "pattern": f"^{_LABEL.pattern}$"}
+    ),
+]
 """A DNS-1123 label: what Kubernetes takes for names."""
+
+
+def _label_or_empty(value: Any) -> Any:
+    return value if value == "" else _label(value)
+
+
+LabelOrEmpty: TypeAlias = Annotated[
+    str,
+    BeforeValidator(_label_or_empty),
+    WithJsonSchema(
+        {"type": "string", "maxLength": _MAX_LABEL_CHARS, "pattern": f"^({_LABEL.pattern})?$"}
+    ),
+]
+"""A DNS-1123 label, or nothing."""

@@ -75,7 +75,7 @@ Limit: TypeAlias = Annotated[
 ]
 """A number, or a duration kept as seconds."""
 
-_LIMITS: Final = ("min", "max", "max_drop")
+_LIMITS: Final = ("min", "max", "max_drop", "maxDrop")
 
 
 class Check(Section):
@@ -104,17 +104,15 @@ class Check(Section):
         metric = METRICS.get(str(value.get("metric")))
         if metric is None:
             return value  # rules say which metrics there are
-        for key in (*_LIMITS, "maxDrop"):
+        for key in _LIMITS:
             limit = value.get(key)
             number = isinstance(limit, int | float) and not isinstance(limit, bool)
             if metric.unit == "seconds" and number:
-                raise refuse(
-                    f"{key} {limit} of {metric.name} has no unit", "write a duration: 250ms"
-                )
+                said = f"{limit} has no unit, and {metric.name} is a time"
+                raise refuse(said, "write a duration, such as 250ms", key=key)
             if metric.unit != "seconds" and isinstance(limit, str):
-                raise refuse(
-                    f"{key} {shorten(limit)} of {metric.name} is not a number", "write a number"
-                )
+                said = f"{shorten(limit)} is not a number, and {metric.name} has no unit"
+                raise refuse(said, "write a number", key=key)
         return value
 
     @model_serializer(mode="wrap")

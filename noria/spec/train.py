@@ -9,7 +9,7 @@ from typing import Final, Literal, TypeAlias
 
 from pydantic import Field
 
-from noria.spec.section import Items, ScalarValue, Section
+from noria.spec.section import FILLED, Items, ScalarValue, Section
 from noria.spec.units import Bytes, BytesOrNone, Cpu, PositiveDuration
 
 Algorithm: TypeAlias = Literal[
@@ -85,6 +85,7 @@ class Search(Section):
         description="Longest time for all trials, a duration. The best so far is kept.",
     )
     metric: str = Field(
+        json_schema_extra=FILLED,
         default="",
         description="Metric to improve, on the cross-validation folds. "
         "By default the first metric of the task family.",
@@ -98,6 +99,7 @@ class CrossValidation(Section):
     """The folds that trials are measured on."""
 
     kind: Literal["temporal", "stratified", "group"] = Field(
+        json_schema_extra=FILLED,
         default="temporal",
         description="As in data.split, which is also its default: folds must resemble the test.",
     )
@@ -171,6 +173,7 @@ class Train(Section):
     """How a candidate is fitted, and on what machine."""
 
     algorithm: Algorithm = Field(
+        json_schema_extra=FILLED,
         default="lightgbm",
         description="What is fitted, beside the simple baseline that always is. "
         "By default the first algorithm of the task family.",

@@ -160,7 +160,7 @@ Bytes: TypeAlias = Annotated[
     BeforeValidator(_no_newline),
     AfterValidator(_positive_bytes),
     PlainSerializer(format_bytes, return_type=str, when_used="json"),
-    WithJsonSchema({"type": "string", "pattern": BYTES_PATTERN}),
+    WithJsonSchema({"type": ["integer", "string"], "minimum": 1, "pattern": BYTES_PATTERN}),
 ]
 BytesOrNone: TypeAlias = Annotated[
     int,
@@ -169,7 +169,7 @@ BytesOrNone: TypeAlias = Annotated[
     PlainSerializer(
         lambda size: format_bytes(size) if size else "", return_type=str, when_used="json"
     ),
-    WithJsonSchema({"type": "string", "pattern": BYTES_OR_NONE_PATTERN}),
+    WithJsonSchema({"type": ["integer", "string"], "minimum": 0, "pattern": BYTES_OR_NONE_PATTERN}),
 ]
 Cpu: TypeAlias = Annotated[
     str,

@@ -9,6 +9,7 @@ from typing import Final
 from noria.errors import Problem
 from noria.spec.data import SOURCE_KINDS, Data, SourceKind
 from noria.spec.section import Section
+from noria.spec.units import format_duration
 from noria.spec.words import choose
 
 _ROWS: Final[tuple[SourceKind, ...]] = ("feast", "parquet", "csv")
@@ -222,7 +223,7 @@ def the_split_has_its_column(data: Data) -> Iterator[Problem]:
     if split.gap and split.kind != "temporal":
         yield Problem(
             "spec.data.split.gap",
-            f"is not used by kind {split.kind}",
+            f"{format_duration(split.gap)} is not used by kind {split.kind}",
             "choose kind temporal, or remove gap",
         )
 
