@@ -1,0 +1,40 @@
+"""``noria ledger``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from noria.cli.facade import embedded
+from noria.cli.options import DEFAULT_HOME, HomeOption
+from noria.cli.output import say
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True)
+
+
+@app.callback()
+def ledger() -> None:
+    """Verify that no decision was changed afterwards."""
+
+
+@app.command()
+def verify(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="The model; without it, all of them.")
+    ] = None,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Check the chain of hashes from the first decision to the last.
+
+    Exit code 1 and the number of the first entry that does not hold, if one does not.
+    """
+    from noria.loop.ledger import verify as check
+
+    loop = embedded()
+    names = [name] if name is not None else [status.model for status in loop.status(home)]
+    for model in names:
+        head = check(loop.entries(home, model))
+        say(f"{model}: {head.sequence} decisions, unbroken (head {head.hash[:12]})")
+    if not names:
+        say(f"no model in {home}")

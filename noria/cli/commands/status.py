@@ -1,0 +1,74 @@
+"""``noria status``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from noria.cli.facade import ModelStatus, embedded
+from noria.cli.options import DEFAULT_HOME, HomeOption
+from noria.cli.output import hint, say, say_json
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+@app.command()
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Show what each model is doing.
+
+    Who answers, what is rolling out, what drifted, how good it is, how many retrains are left.
+    """
+    models = embedded().status(home)
+    if as_json:
+        say_json({"home": str(home.resolve()), "models": list(models)})
+        return
+    if not models:
+        say(f"no model in {home}")
+        hint("noria init my-model", "noria up -f my-model/model.yaml")
+        return
+    for model in models:
+        _describe(model)
+    for model in models:
+        _next(model)
+
+
+def _describe(model: ModelStatus) -> None:
+    flags = [word for word, on in (("paused", model.paused), ("LOOP-BREAKER OPEN",
+             model.breaker_open)) if on]  # fmt: skip
+    say(f"{model.model}: {model.stage}{''.join(f' [{flag}]' for flag in flags)}")
+    traffic = ", ".join(f"v{name} {share} %" for name, share in model.weights.items())
+    facts: list[tuple[str, Any]] = [
+        ("url", model.url),
+        ("champion", model.champion and f"v{model.champion}"),
+        ("candidate", model.candidate and f"v{model.candidate}"),
+        ("traffic", traffic),
+        ("step", model.step),
+        ("verdict", model.last_verdict),
+        ("run", model.run),
+        ("drift", model.drift),
+        ("performance", ", ".join(f"{k} {_number(v)}" for k, v in model.performance.items())),
+        ("retrains left", model.retrains_left),
+    ]
+    for name, value in facts:
+        if value is not None and value != "":
+            say(f"  {name:<14}{value}")
+    for process in model.processes:
+        say(f"  {'process':<14}{process}")
+    say()
+
+
+def _next(model: ModelStatus) -> None:
+    if model.breaker_open:
+        hint(f"noria why {model.model}, then noria rollout reset-breaker {model.model}")
+    elif model.paused:
+        hint(f"noria rollout resume {model.model}")
+    else:
+        hint(f"noria why {model.model}")
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else "–" if value is None else str(value)

@@ -1,0 +1,58 @@
+"""``noria train``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from noria.cli.facade import embedded
+from noria.cli.options import DEFAULT_HOME, FileOption, HomeOption
+from noria.cli.output import hint, say, table
+from noria.errors import PipelineError
+
+if TYPE_CHECKING:
+    from noria.loop.values import RunResult
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+@app.command()
+def train(file: FileOption, home: HomeOption = DEFAULT_HOME) -> None:
+    """Run the training pipeline once, on this machine.
+
+    Ingests, validates, splits, tunes, trains, evaluates against the champion and registers a
+    version. Nothing is served or promoted by it: that is what `noria up` does.
+    """
+    from noria.loop.values import RunPhase
+    from noria.spec import load_model
+
+    name = load_model(file).name
+    say(f"training {name}; state in {home}")
+    status = embedded().train(home, file.resolve(), lambda line: say(f"  {line}"))
+    if status.phase is not RunPhase.SUCCEEDED or status.result is None:
+        raise PipelineError(
+            f"run {status.run_id} {status.phase.value}: {status.detail or 'no reason given'}"
+        )
+    _report(name, status.result)
+    hint(f"noria up -f {file}")
+
+
+def _report(name: str, result: RunResult) -> None:
+    from noria.loop.values import Verdict
+
+    say(f"registered {name} version {result.version}, {result.rows:,} rows")
+    metrics = [
+        (metric, "–" if value is None else f"{value:.4f}")
+        for metric, value in result.metrics.items()
+    ]
+    if metrics:
+        table(("metric", "held-out rows"), metrics)
+    if result.gates:
+        say()
+        table(
+            ("gate", "verdict", "why"),
+            [(gate.name, gate.verdict.value, gate.detail) for gate in result.gates],
+        )
+    if any(gate.verdict is not Verdict.PASS for gate in result.gates):
+        say("not every gate passed: the loop will not give this version traffic")

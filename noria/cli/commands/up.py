@@ -1,0 +1,60 @@
+"""``noria up``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from noria.cli.facade import embedded
+from noria.cli.options import DEFAULT_HOME, HomeOption
+from noria.cli.output import hint, say
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+@app.command()
+def up(
+    file: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--file",
+            "-f",
+            metavar="FILE",
+            help="A model.yaml; repeat it for more. Without it: the models known here.",
+        ),
+    ] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Go on in the background once it is ready.")
+    ] = False,
+    timeout: Annotated[
+        float,
+        typer.Option(min=1, metavar="SECONDS", help="How long --detach waits until ready."),
+    ] = 600,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Serve, watch and retrain models until stopped.
+
+    Trains a first version where there is none. Carries on where it was after any crash: all
+    state is in one folder. Stop it with Ctrl-C, SIGTERM or `noria down`.
+    """
+    from noria.spec import load_model
+
+    files = [path.resolve() for path in file or []]
+    names = [load_model(path).name for path in files]
+    if detach:
+        from noria.cli.background import start
+
+        statuses = start(home, files, names, timeout).models
+        for status in statuses:
+            say(f"{status.model}: {status.url}")
+        say(f"running in the background; log in {home / 'up.log'}")
+        first = statuses[0].model if statuses else "NAME"
+        hint("noria status", f"noria predict {first} --row column=value ...", "noria down")
+        return
+    known = ", ".join(names) or "the models known here"
+    say(f"bringing up {known}; state in {home}; Ctrl-C stops")
+    hint("in another terminal: noria status")
+    embedded().up(home, files)
+    say("stopped; `noria up` carries on from here")

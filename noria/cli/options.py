@@ -1,0 +1,19 @@
+"""Options that several commands share, spelled and explained once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final, TypeAlias
+
+import typer
+
+DEFAULT_HOME: Final = Path(".noria")
+
+HomeOption: TypeAlias = Annotated[
+    Path,
+    typer.Option("--home", envvar="NORIA_HOME", help="Folder that holds all of Noria's state."),
+]
+FileOption: TypeAlias = Annotated[
+    Path, typer.Option("--file", "-f", help="The model.yaml.", metavar="FILE")
+]
+NameArgument: TypeAlias = Annotated[str, typer.Argument(help="Name of the model.", metavar="NAME")]

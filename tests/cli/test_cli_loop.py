@@ -1,0 +1,206 @@
+"""The commands that talk to the loop: what they ask it, and what they say."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from noria.cli.background import start
+from noria.errors import NoriaError
+from noria.loop.values import RunPhase
+
+if TYPE_CHECKING:
+    from conftest import Loop, Noria
+
+
+def test_train_shows_the_steps_the_metrics_and_why_a_gate_failed(
+    noria: Noria, loop: Loop, project: Path
+) -> None:
+    ran = noria("train", "-f", str(project))
+    assert ran.exit_code == 0
+    assert "ingest: 6,000 rows" in ran.stdout
+    assert "registered parcels version 7, 6,000 rows" in ran.stdout
+    assert "0.5400" in ran.stdout
+    assert "0.540 on 1200 rows" in ran.stdout
+    assert "not every gate passed" in ran.stdout
+
+
+def test_a_failed_run_is_an_error_with_its_reason(noria: Noria, loop: Loop, project: Path) -> None:
+    loop.phase = RunPhase.FAILED
+    ran = noria("train", "-f", str(project))
+    assert ran.exit_code == 1
+    assert "run run-1 failed: the train step failed" in ran.stderr
+
+
+def test_up_checks_every_file_before_anything_starts(
+    noria: Noria, loop: Loop, project: Path
+) -> None:
+    assert noria("up", "-f", str(project), "-f", "nowhere.yaml").exit_code == 2
+    assert loop.brought_up == []
+    ran = noria("up", "-f", str(project))
+    assert loop.brought_up == [project]
+    assert "bringing up parcels" in ran.stdout
+
+
+def test_up_in_the_background_tells_why_it_stopped(loop: Loop, tmp_path: Path) -> None:
+    loop.models = []
+    with pytest.raises(NoriaError, match=r"exit code 2(.|\n)*there is no such file"):
+        start(tmp_path / "home", [tmp_path / "nowhere.yaml"], ["x"], timeout=30)
+
+
+def test_up_in_the_background_is_ready_when_every_model_has_a_url(
+    loop: Loop, tmp_path: Path
+) -> None:
+    found = start(tmp_path / "home", [tmp_path / "nowhere.yaml"], ["flights"], timeout=30)
+    assert [status.model for status in found.models] == ["flights"]
+    found.process.wait(timeout=20)
+
+
+def test_down_says_that_the_state_is_kept(noria: Noria, loop: Loop) -> None:
+    assert "the state is kept in .noria" in noria("down").stdout
+    assert loop.is_down
+
+
+def test_status_reads_like_a_report(noria: Noria, loop: Loop) -> None:
+    loop.models.append(replace(loop.models[0], model="fares", breaker_open=True, paused=True))
+    said = noria("status").stdout
+    assert "flights: canary\n" in said
+    assert "v1 90 %, v2 10 %" in said
+    assert "auc 0.6912, accuracy –" in said
+    assert "fares: canary [paused] [LOOP-BREAKER OPEN]" in said
+    assert "next: noria why fares, then noria rollout reset-breaker fares" in said
+
+
+def test_status_for_machines_is_json_and_nothing_else(noria: Noria, loop: Loop) -> None:
+    found = json.loads(noria("status", "--json").stdout)
+    assert found["models"][0]["weights"] == {"1": 90, "2": 10}
+    assert found["models"][0]["processes"] == ["server v1 (pid 41)"]
+    assert Path(found["home"]).is_absolute()
+
+
+def test_status_of_an_empty_home_says_how_to_begin(noria: Noria, loop: Loop) -> None:
+    loop.models = []
+    assert "next: noria init my-model" in noria("status").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "body"),
+    [
+        (
+            ["-r", "carrier=UA", "-r", "distance=1400", "-r", "temp=null", "-r", 'code="007"'],
+            None,
+            {"instances": [{"carrier": "UA", "distance": 1400, "temp": None, "code": "007"}]},
+        ),
+        (["-r", "at=2013-02-01T10:00:00Z"], None, {"instances": [{"at": "2013-02-01T10:00:00Z"}]}),
+        (["-r", "note=a=b", "-r", "x=NaN"], None, {"instances": [{"note": "a=b", "x": "NaN"}]}),
+        ([], '{"carrier": "UA"}', {"instances": [{"carrier": "UA"}]}),
+        (["-f", "-"], '[{"a": 1}, {"a": 2}]', {"instances": [{"a": 1}, {"a": 2}]}),
+        ([], '{"inputs": []}', {"inputs": []}),
+    ],
+)
+def test_predict_takes_rows_in_the_form_at_hand(
+    noria: Noria, loop: Loop, arguments: list[str], stdin: str | None, body: dict[str, Any]
+) -> None:
+    ran = noria("predict", "flights", *arguments, stdin=stdin)
+    assert ran.exit_code == 0
+    assert loop.asked == [body]
+    assert json.loads(ran.stdout) == {"predictions": [{"probability": 0.25}]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "said"),
+    [
+        (["-r", "carrier"], None, "is not KEY=VALUE"),
+        (["-r", "a=1", "-r", "a=2"], None, "--row a: given twice"),
+        (["-r", "a=1", "-f", "x.json"], None, "only one of them"),
+        ([], "carrier=UA", "stdin: not JSON"),
+        ([], '{"a": NaN}', "NaN is not JSON"),
+        ([], "{}", "holds no row"),
+        (["-f", "nowhere.json"], None, "nowhere.json: can't be read"),
+    ],
+)
+def test_predict_says_what_is_wrong_with_a_row(
+    noria: Noria, loop: Loop, arguments: list[str], stdin: str | None, said: str
+) -> None:
+    ran = noria("predict", "flights", *arguments, stdin=stdin)
+    assert ran.exit_code == 2
+    assert said in ran.stderr
+    assert loop.asked == []
+
+
+def test_replay_tells_each_month_once_away_from_a_terminal(
+    noria: Noria, loop: Loop, project: Path
+) -> None:
+    ran = noria("replay", "-f", str(project), "--start", "2013-03-01", "--speed", "3600")
+    assert ran.exit_code == 0
+    assert loop.replayed == [(datetime(2013, 3, 1, tzinfo=UTC), None, 3600)]
+    lines = [line for line in ran.stdout.splitlines() if line.startswith("2013-")]
+    assert [line[:10] for line in lines] == ["2013-03-01", "2013-04-01"]
+
+
+def test_replay_refuses_an_end_before_its_start(noria: Noria, loop: Loop, project: Path) -> None:
+    ran = noria(
+        "replay", "-f", str(project), "--start", "2013-03-02", "--end", "2013-03-01"
+    )  # fmt: skip
+    assert ran.exit_code == 2
+    assert loop.replayed == []
+
+
+def test_why_tells_the_decisions_oldest_first(noria: Noria, loop: Loop) -> None:
+    lines = noria("why", "flights").stdout.splitlines()
+    assert [line.split(maxsplit=3)[-1] for line in lines[:3]] == [
+        "drift in temp starts run 1", "canary of v2 at 10 %", "v2 promoted",
+    ]  # fmt: skip
+    newest = noria("why", "flights", "--last", "1").stdout
+    assert "(2 earlier lines" in newest
+    assert "v2 promoted" in newest
+    assert "drift in temp" not in newest
+    assert "drift in temp" not in noria("why", "flights", "--mention", "v2").stdout
+    assert "nothing was decided that fits" in noria("why", "flights", "--kind", "alert").stdout
+
+
+def test_an_unknown_model_is_bad_input(noria: Noria, loop: Loop) -> None:
+    ran = noria("why", "fares")
+    assert ran.exit_code == 2
+    assert "there is no model 'fares' here" in ran.stderr
+
+
+def test_ledger_verify_counts_the_decisions_or_names_the_changed_one(
+    noria: Noria, loop: Loop
+) -> None:
+    assert "flights: 3 decisions, unbroken" in noria("ledger", "verify").stdout
+    assert noria("ledger", "verify", "flights").exit_code == 0
+    changed = msgspec.structs.replace(loop.ledger[1], notes=({"text": "v2 was never tried"},))
+    loop.ledger[1] = changed
+    ran = noria("ledger", "verify")
+    assert ran.exit_code == 1
+    assert "ledger broken at 2" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("word", "verb"),
+    [("promote", "promote"), ("abort", "abort"), ("pause", "pause"), ("resume", "resume"),
+     ("retrain", "train"), ("reset-breaker", "reset-breaker")],
+)  # fmt: skip
+def test_rollout_puts_a_command_with_its_reason_into_the_inbox(
+    noria: Noria, loop: Loop, word: str, verb: str
+) -> None:
+    ran = noria("rollout", word, "flights", "-m", "it is Friday", "--by", "kim")
+    assert ran.exit_code == 0
+    assert loop.submitted == [("flights", verb, "it is Friday", "kim")]
+    assert "next: noria why flights" in ran.stdout
+
+
+def test_the_home_comes_from_the_option_or_the_environment(
+    noria: Noria, loop: Loop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("NORIA_HOME", str(tmp_path / "elsewhere"))
+    assert json.loads(noria("status", "--json").stdout)["home"] == str(tmp_path / "elsewhere")
+    given = noria("status", "--json", "--home", str(tmp_path / "given")).stdout
+    assert json.loads(given)["home"] == str(tmp_path / "given")
