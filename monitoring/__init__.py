@@ -1,1 +1,1 @@
-"""Noria."""
+"""Watches a model: payload log, windows, drift detectors, delayed labels, signals."""

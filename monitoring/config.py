@@ -1,0 +1,108 @@
+"""What the monitor needs to know of a model: a flat view of the ``Model`` resource."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal
+
+from monitoring.budget import FalseAlarmBudget
+from monitoring.table import Kind
+from noria.spec import Model
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedDetector:
+    """One detector of the spec."""
+
+    name: str
+    kind: str
+    backend: str
+    on: Literal["features", "prediction"]
+    columns: tuple[str, ...]
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """The performance drop that is a signal: more than ``max`` below (above) the reference."""
+
+    metric: str
+    max: float
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class QualityRules:
+    """Shares (0 to 1) of a window's rows above which a feature's values are a signal."""
+
+    max_missing: float
+    max_unseen: float
+    max_out_of_range: float
+
+
+@dataclass(frozen=True, slots=True)
+class MonitorConfig:
+    """How one model is watched. Durations are seconds, windows are rows.
+
+    ``features`` are the columns watched: name to kind; features derived from the
+    event time are not among them, for a calendar always drifts.
+    """
+
+    model: str
+    classification: bool
+    positive: str
+    features: Mapping[str, Kind]
+    entity_key: tuple[str, ...]
+    event_time: str | None
+    detectors: tuple[WatchedDetector, ...]
+    budget: FalseAlarmBudget
+    window_rows: int
+    metrics: tuple[str, ...]
+    performance_rows: int
+    drop: Drop | None
+    quality: QualityRules
+    max_label_lag: float
+
+    @classmethod
+    def from_model(cls, model: Model) -> MonitorConfig:
+        """Take from the resource what the monitor needs."""
+        spec = model.spec
+        watch, performance = spec.monitoring, spec.monitoring.performance
+        drop = performance.drop
+        options = spec.task.options
+        positive = getattr(options, "positive_class", None)
+        return cls(
+            model=model.name,
+            classification=spec.is_classification,
+            positive="" if positive is None else str(positive),
+            features={
+                feature.name: "numeric" if feature.type in ("numeric", "boolean") else "categorical"
+                for feature in spec.data.features
+                if feature.type != "text"
+            },
+            entity_key=tuple(spec.data.entity_key),
+            event_time=spec.data.event_time,
+            detectors=tuple(
+                WatchedDetector(d.name, d.kind, d.backend, d.on, tuple(d.columns), dict(d.options))
+                for d in watch.detectors
+            ),
+            budget=FalseAlarmBudget(
+                watch.false_alarm_budget.probability, watch.false_alarm_budget.horizon
+            ),
+            window_rows=watch.window.rows,
+            metrics=tuple(performance.metrics) or tuple(m.name for m in spec.metrics),
+            performance_rows=performance.window.rows,
+            drop=None
+            if drop is None
+            else Drop(drop.metric or spec.metrics[0].name, drop.max, drop.confidence),
+            quality=QualityRules(
+                watch.quality.max_missing, watch.quality.max_unseen, watch.quality.max_out_of_range
+            ),
+            max_label_lag=_seconds(performance.max_label_lag),
+        )
+
+
+def _seconds(duration: timedelta) -> float:
+    return duration.total_seconds()

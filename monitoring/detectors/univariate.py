@@ -1,0 +1,192 @@
+"""Detectors that test each column by itself: KS, chi-square, Fisher and tabular.
+
+A detector over d columns alarms when the smallest p-value times d is at or
+under its alpha (Bonferroni), which holds the level whatever the dependence
+between the columns is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitoring.detectors.protocol import DetectorConfig, DetectorResult, FeatureResult
+from monitoring.detectors.statistics import chi_square, fisher_exact, ks_p_values, ks_statistic
+from monitoring.detectors.storage import save_table
+from monitoring.table import Column, ColumnArray, FloatArray, Table
+from noria.errors import InvalidInput
+
+_BINARY: Final = 2
+
+
+def suits(test: str, column: Column, values: ColumnArray) -> bool:
+    """Whether ``test`` can watch this column of the reference."""
+    match test:
+        case "ks":
+            return column.kind == "numeric"
+        case "chi-square":
+            return column.kind == "categorical"
+        case "fisher":
+            return _is_binary(column, values)
+        case _:
+            return True
+
+
+def _is_binary(column: Column, values: ColumnArray) -> bool:
+    if column.kind == "categorical":
+        return len(column.categories) == _BINARY
+    kept = values[~np.isnan(values)]
+    return bool(kept.size) and bool(np.isin(kept, (0.0, 1.0)).all())
+
+
+@dataclass(frozen=True, slots=True)
+class _Numeric:
+    """A column under the KS test: the reference, sorted once."""
+
+    name: str
+    reference: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """A column under chi-square: the reference's counts; the last bucket is for unseen values."""
+
+    name: str
+    reference: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class _Binary:
+    """A column under Fisher's test: what counts as "yes", and the reference's yes and no."""
+
+    name: str
+    yes: float
+    counts: tuple[int, int]
+
+
+class UnivariateDetector:
+    """One test per column, combined by Bonferroni.
+
+    The effect of a result is that of its strongest column: D for KS (0 to 1),
+    Cramer's V for chi-square (0 to 1), the absolute difference of proportions
+    for Fisher.
+    """
+
+    def __init__(self, config: DetectorConfig, reference: Table) -> None:
+        """Sort or count every watched column of the reference once.
+
+        Raises:
+            InvalidInput: no column suits the test, or a named one does not.
+        """
+        self._config = config
+        self._reference = _chosen(config, reference)
+        self._numeric: list[_Numeric] = []
+        self._counted: list[_Counted] = []
+        self._binary: list[_Binary] = []
+        for column in self._reference.schema:
+            self._fit(column, self._reference.columns[column.name])
+
+    @property
+    def config(self) -> DetectorConfig:
+        """How it was built."""
+        return self._config
+
+    def score(self, window: Table) -> DetectorResult:
+        """Test every column; missing values are left out (their share is a quality rule)."""
+        found = [*self._score_numeric(window), *self._score_counted(window)]
+        found += self._score_binary(window)
+        ranked = tuple(sorted(found, key=lambda result: (result.p_value, -result.effect)))
+        first = ranked[0]
+        p_value = min(1.0, first.p_value * len(ranked))
+        return DetectorResult(
+            statistic=first.statistic,
+            p_value=p_value,
+            threshold=self._config.alpha,
+            drift=p_value <= self._config.alpha,
+            effect=abs(first.effect),
+            features=ranked,
+            samples=window.rows,
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write the configuration and the reference; fitting again is cheaper than reading more."""
+        save_table(folder, self._config, self._reference)
+
+    def _fit(self, column: Column, values: ColumnArray) -> None:
+        if self._config.kind == "fisher":
+            yes = 1.0
+            known = values[values >= 0]
+            ones = int((known == yes).sum())
+            self._binary.append(_Binary(column.name, yes, (ones, int(known.size) - ones)))
+        elif column.kind == "numeric":
+            kept = np.sort(values[~np.isnan(values)]).astype(np.float64)
+            self._numeric.append(_Numeric(column.name, kept))
+        else:
+            self._counted.append(_Counted(column.name, _count(values, column.unseen + 1)))
+
+    def _score_numeric(self, window: Table) -> list[FeatureResult]:
+        if not self._numeric:
+            return []
+        statistics = np.empty(len(self._numeric))
+        sizes = np.empty(len(self._numeric), np.int64)
+        for i, column in enumerate(self._numeric):
+            kept = np.sort(window.columns[column.name].astype(np.float64, copy=False))
+            # NaN sorts last.
+            kept = kept[: np.searchsorted(kept, np.nan)]
+            statistics[i] = ks_statistic(column.reference, kept)
+            sizes[i] = kept.size
+        references = np.array([column.reference.size for column in self._numeric])
+        p_values = ks_p_values(statistics, references, sizes)
+        return [
+            FeatureResult(column.name, "ks", float(d), float(p), float(d))
+            for column, d, p in zip(self._numeric, statistics, p_values, strict=True)
+        ]
+
+    def _score_counted(self, window: Table) -> list[FeatureResult]:
+        found = []
+        for column in self._counted:
+            counts = _count(window.columns[column.name], column.reference.size)
+            statistic, p_value, effect = chi_square(column.reference, counts)
+            found.append(FeatureResult(column.name, "chi-square", statistic, p_value, effect))
+        return found
+
+    def _score_binary(self, window: Table) -> list[FeatureResult]:
+        found = []
+        for column in self._binary:
+            values = window.columns[column.name]
+            known = values[values >= 0]
+            ones = int((known == column.yes).sum())
+            odds, p_value, effect = fisher_exact(*column.counts, ones, int(known.size) - ones)
+            found.append(FeatureResult(column.name, "fisher", odds, p_value, effect))
+        return found
+
+
+def _chosen(config: DetectorConfig, reference: Table) -> Table:
+    test = config.kind
+    if config.columns:
+        chosen = reference.select(config.columns)
+        for column in chosen.schema:
+            if not suits(test, column, chosen.columns[column.name]):
+                raise InvalidInput(
+                    f"detector {config.name!r}: a {test} test can't watch the {column.kind} "
+                    f"column {column.name!r}",
+                    fix="name other columns, or use kind: tabular",
+                )
+        return chosen
+    names = [c.name for c in reference.schema if suits(test, c, reference.columns[c.name])]
+    if not names:
+        raise InvalidInput(
+            f"detector {config.name!r}: no column of the reference suits a {test} test",
+            fix="use kind: tabular, or name columns",
+        )
+    return reference.select(names)
+
+
+def _count(values: ColumnArray, buckets: int) -> NDArray[np.int64]:
+    # Missing is -1: shifted into bucket 0 and cut off.
+    counted = np.bincount(values.astype(np.int64) + 1, minlength=buckets + 1)[1:]
+    return counted.astype(np.int64)

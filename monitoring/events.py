@@ -1,0 +1,139 @@
+"""From HTTP to events: CloudEvents 1.0 in binary, structured and batch mode.
+
+Source: CloudEvents specification 1.0.2, HTTP protocol binding and JSON event
+format. Attributes are those of KServe's payload logger.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from noria.errors import InvalidInput, shorten
+
+REQUEST: Final = "org.kubeflow.serving.inference.request"
+RESPONSE: Final = "org.kubeflow.serving.inference.response"
+VERSION_ANNOTATION: Final = "noria.dev/model-version"
+_MAX_ID_CHARS: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One payload event: its identity, and the JSON body still unread."""
+
+    id: str
+    type: str
+    model: str
+    version: str
+    body: bytes | memoryview
+
+
+class _Structured(msgspec.Struct):
+    id: str
+    type: str
+    source: str
+    specversion: str
+    data: msgspec.Raw = msgspec.Raw()
+    data_base64: str | None = None
+    inferenceservicename: str = ""
+    annotations: str | dict[str, Any] = ""
+
+
+_one = msgspec.json.Decoder(_Structured)
+_many = msgspec.json.Decoder(list[_Structured])
+_annotations = msgspec.json.Decoder(dict[str, Any])
+
+
+def read_events(headers: Mapping[str, str], body: bytes) -> list[Event]:
+    """Return the events of one HTTP request.
+
+    Args:
+        headers: names in lower case.
+        body: the whole body.
+
+    Raises:
+        InvalidInput: the request is not a CloudEvent that the monitor understands.
+    """
+    content = headers.get("content-type", "").partition(";")[0].strip().lower()
+    try:
+        if content == "application/cloudevents-batch+json":
+            found = _many.decode(body)
+            return [_structured(event, f"[{i}].") for i, event in enumerate(found)]
+        if content == "application/cloudevents+json":
+            return [_structured(_one.decode(body), "")]
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"body: not a CloudEvent in JSON: {error}") from error
+    return [_binary(headers, body)]
+
+
+def _binary(headers: Mapping[str, str], body: bytes) -> Event:
+    for name in ("ce-id", "ce-type", "ce-specversion"):
+        if not headers.get(name):
+            raise InvalidInput(
+                f"header {name}: missing", fix="send a CloudEvent, as KServe's logger does"
+            )
+    return _checked(
+        headers["ce-id"],
+        headers["ce-type"],
+        headers["ce-specversion"],
+        headers.get("ce-inferenceservicename", ""),
+        headers.get("ce-annotations", ""),
+        body,
+        "header ce-",
+    )
+
+
+def _structured(event: _Structured, where: str) -> Event:
+    body: bytes | memoryview
+    if event.data_base64 is not None:
+        try:
+            body = base64.b64decode(event.data_base64, validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise InvalidInput(f"{where}data_base64: not base64: {error}") from error
+    else:
+        body = memoryview(event.data)
+    return _checked(
+        event.id,
+        event.type,
+        event.specversion,
+        event.inferenceservicename,
+        event.annotations,
+        body,
+        where,
+    )
+
+
+def _checked(
+    identity: str,
+    kind: str,
+    specversion: str,
+    model: str,
+    annotations: str | dict[str, Any],
+    body: bytes | memoryview,
+    where: str,
+) -> Event:
+    if not specversion.startswith("1."):
+        raise InvalidInput(f"{where}specversion: {shorten(specversion)} is not 1.0")
+    if kind not in (REQUEST, RESPONSE):
+        raise InvalidInput(
+            f"{where}type: {shorten(kind)} is not a payload event",
+            fix=f"use {REQUEST} or …response",
+        )
+    if not identity or len(identity) > _MAX_ID_CHARS:
+        raise InvalidInput(f"{where}id: {shorten(identity)} is empty or over {_MAX_ID_CHARS} long")
+    return Event(identity, kind, model, _version(annotations, where), body)
+
+
+def _version(annotations: str | dict[str, Any], where: str) -> str:
+    if not annotations:
+        return ""
+    try:
+        found = annotations if isinstance(annotations, dict) else _annotations.decode(annotations)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{where}annotations: not a JSON object: {error}") from error
+    return str(found.get(VERSION_ANNOTATION, ""))[:64]

@@ -1,0 +1,170 @@
+"""What Prometheus scrapes. Labels are bounded: models, versions, detectors, features, rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
+
+from monitoring.service import Monitor
+from monitoring.state import Core
+
+
+class Exposition(Collector):
+    """Renders the last commit of a monitor."""
+
+    kind = CONTENT_TYPE_LATEST.encode()
+
+    def __init__(self, monitor: Monitor) -> None:
+        """Register with a registry of its own."""
+        self._monitor = monitor
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
+
+    def text(self) -> bytes:
+        """Return the text format."""
+        return generate_latest(self._registry)
+
+    def describe(self) -> list[Metric]:
+        """Return nothing: metrics are made when they are asked for."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric as of the last commit."""
+        core = self._monitor.snapshot
+        yield from self._counts(core)
+        yield from self._health(core)
+        yield from self._drift(core)
+        yield from self._quality(core)
+        yield from self._performance(core)
+
+    def _counts(self, core: Core) -> Iterator[Metric]:
+        counts = core.counts
+        yield self._counter(
+            "events",
+            "Payload events counted once",
+            "type",
+            {"request": counts.requests, "response": counts.responses},
+        )
+        yield self._counter("duplicates", "Events that came again", "", {"": counts.duplicates})
+        yield self._counter("rows", "Rows predicted", "version", core.rows_by_version)
+        yield self._counter("labels", "Labels received", "", {"": counts.labels})
+        yield self._counter("labels_joined", "Rows with their label", "", {"": counts.joined})
+        yield self._counter("windows", "Windows closed", "", {"": counts.windows})
+        yield self._counter("signals", "Signals given", "kind", core.signals)
+        yield self._counter("dropped", "Lost, by reason", "reason", self._monitor.dropped())
+
+    def _health(self, core: Core) -> Iterator[Metric]:
+        monitor = self._monitor
+        yield self._gauge("backlog_records", "Logged, not yet processed", monitor.backlog)
+        yield self._gauge(
+            "last_window_age_seconds", "Since the last drift window", monitor.window_age()
+        )
+        yield self._gauge(
+            "label_lag_seconds", "Labels behind predictions, in arrival time", monitor.label_lag()
+        )
+        yield self._gauge(
+            "label_lag_limit_seconds", "spec: maxLabelLag", monitor.config.max_label_lag
+        )
+        yield self._gauge("label_delay_seconds", "Prediction to label, last", core.label_delay)
+        yield self._gauge("processing_held_up", "1 when processing fails", bool(monitor.problem))
+        yield self._labelled(
+            "detector_problem",
+            "1 for a detector that does not run",
+            ("detector",),
+            [((name,), 1.0) for name in core.problems],
+        )
+
+    def _drift(self, core: Core) -> Iterator[Metric]:
+        reports = core.drift.items()
+        names = ("version", "detector")
+        for metric, help_text, value in (
+            ("drift", "1 when the last window drifted", lambda r: float(r.drift)),
+            ("drift_statistic", "Statistic of the last window", lambda r: r.statistic),
+            ("drift_p_value", "P-value of the last window", lambda r: r.p_value),
+            ("drift_threshold", "Threshold of the last window", lambda r: r.threshold),
+            ("drift_effect", "Effect size of the last window", lambda r: r.effect),
+        ):
+            rows = [((r.version, name), value(r)) for name, r in reports]
+            yield self._labelled(metric, help_text, names, rows)
+        yield self._labelled(
+            "drift_feature_effect",
+            "Effect size by feature, the ten strongest of the last window",
+            ("version", "detector", "feature"),
+            [
+                ((r.version, name, str(feature["name"])), feature["effect"])
+                for name, r in reports
+                for feature in r.features
+            ],
+        )
+        yield self._counter("drift_alarms", "Windows that drifted", "detector", core.drifts)
+
+    def _quality(self, core: Core) -> Iterator[Metric]:
+        quality = core.quality
+        if quality is None:
+            return
+        shares = {
+            "missing": quality.missing,
+            "unseen": quality.unseen,
+            "out-of-range": quality.out_of_range,
+        }
+        yield self._labelled(
+            "quality_share",
+            "Share of bad values in the worst feature of the last window",
+            ("rule",),
+            [((rule,), share) for rule, share in shares.items()],
+        )
+        yield self._gauge("quality_breaches", "Rules broken", len(quality.breaches))
+
+    def _performance(self, core: Core) -> Iterator[Metric]:
+        for metric, help_text, field in (
+            ("performance", "Last performance window", "value"),
+            ("performance_low", "Lower bound of its interval", "low"),
+            ("performance_high", "Upper bound of its interval", "high"),
+        ):
+            yield self._labelled(
+                metric,
+                help_text,
+                ("version", "metric"),
+                [
+                    ((version, name), getattr(found, field))
+                    for version, report in core.performance.items()
+                    for name, found in report.metrics.items()
+                ],
+            )
+        yield self._labelled(
+            "performance_expected",
+            "The champion's performance on held-out rows",
+            ("version", "metric"),
+            [((core.champion, name), value) for name, value in core.expected.items()],
+        )
+
+    def _counter(
+        self, name: str, help_text: str, label: str, values: Mapping[str, float]
+    ) -> CounterMetricFamily:
+        labels = ["model", label] if label else ["model"]
+        family = CounterMetricFamily(f"noria_monitor_{name}", help_text, labels=labels)
+        for key, value in values.items():
+            family.add_metric([self._monitor.config.model, *([key] if label else [])], value)
+        return family
+
+    def _gauge(self, name: str, help_text: str, value: float) -> GaugeMetricFamily:
+        return self._labelled(name, help_text, (), [((), float(value))])
+
+    def _labelled(
+        self,
+        name: str,
+        help_text: str,
+        labels: Sequence[str],
+        rows: Sequence[tuple[tuple[str, ...], float | None]],
+    ) -> GaugeMetricFamily:
+        family = GaugeMetricFamily(f"noria_monitor_{name}", help_text, labels=["model", *labels])
+        for values, number in rows:
+            # What is not known is absent, never zero.
+            if number is not None:
+                family.add_metric([self._monitor.config.model, *values], number)
+        return family

@@ -1,0 +1,269 @@
+"""The durable log: what came in, in order, before anything is made of it.
+
+One SQLite file in WAL mode with full synchronisation; one thread writes, and
+whatever arrived while it was writing shares the next transaction. Its file is
+not the state's file: the sink never waits for the processor's transaction.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from monitoring.records import Label, LabelsRecord, Record, decode, encode
+from noria.errors import MonitoringError, Unavailable
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS log (
+    offset INTEGER PRIMARY KEY AUTOINCREMENT,
+    received REAL NOT NULL,
+    rows INTEGER NOT NULL,
+    body BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS labels (
+    key TEXT PRIMARY KEY,
+    received REAL NOT NULL
+) WITHOUT ROWID;
+"""
+_BATCH_BYTES: Final = 32 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """One record of the log. ``received`` is the wall clock in epoch seconds."""
+
+    offset: int
+    received: float
+    record: Record | None
+
+
+@dataclass(slots=True)
+class _Entry:
+    records: Sequence[tuple[int, bytes]]
+    labels: tuple[Label, ...]
+    done: Future[int] = field(default_factory=Future)
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open a SQLite file in WAL mode with full synchronisation.
+
+    Raises:
+        MonitoringError: the file can't be opened or is damaged.
+    """
+    try:
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA busy_timeout=10000")
+        connection.execute("PRAGMA journal_size_limit=67108864")
+    except sqlite3.Error as error:
+        raise MonitoringError(f"{path} can't be opened: {error}") from error
+    return connection
+
+
+class EventLog:
+    """Appends in groups, reads in order, forgets what is processed."""
+
+    def __init__(
+        self,
+        path: Path,
+        now: Callable[[], float],
+        *,
+        max_pending_bytes: int = 256 * 1024 * 1024,
+    ) -> None:
+        """Open (or make) the log and start its writer.
+
+        Args:
+            path: the SQLite file.
+            now: wall clock, epoch seconds.
+            max_pending_bytes: what may wait for the disk; more is refused, not kept.
+        """
+        self._now = now
+        self._appended: Callable[[], None] = _nobody
+        self._writer = connect(path)
+        self._reader = connect(path)
+        self._reading = threading.Lock()
+        with _translated("open"):
+            self._writer.executescript(_SCHEMA)
+            row = self._writer.execute(
+                "SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name='log'), 0))"
+            ).fetchone()
+        self.end: int = row[0]
+        self._room = threading.Condition()
+        self._waiting: list[_Entry] = []
+        self._pending_bytes = 0
+        self._max_pending_bytes = max_pending_bytes
+        self._closed = False
+        self._thread = threading.Thread(target=self._write_groups, name="log", daemon=True)
+        self._thread.start()
+
+    def on_append(self, appended: Callable[[], None]) -> None:
+        """Have ``appended`` called after every commit, by the writer's thread."""
+        self._appended = appended
+
+    def append(self, records: Sequence[tuple[int, bytes]]) -> Future[int]:
+        """Queue encoded records (rows, body); the future's result comes after the commit.
+
+        Raises:
+            Unavailable: the disk is too far behind.
+        """
+        return self._queue(_Entry(records, ()))
+
+    def append_labels(self, labels: Sequence[Label]) -> Future[int]:
+        """Queue labels; the future's result is how many were new. The first label of a key wins.
+
+        Raises:
+            Unavailable: the disk is too far behind.
+        """
+        return self._queue(_Entry((), tuple(labels)))
+
+    def read(self, after: int, limit: int) -> list[Logged]:
+        """Return up to ``limit`` records with an offset above ``after``, in order.
+
+        A record that can't be decoded comes as None.
+        """
+        found: list[Logged] = []
+        size = 0
+        with self._reading, _translated("read"):
+            rows = self._reader.execute(
+                "SELECT offset, received, body FROM log WHERE offset > ? ORDER BY offset LIMIT ?",
+                (after, limit),
+            )
+            for offset, received, body in rows:
+                found.append(Logged(offset, received, _decoded(body)))
+                size += len(body)
+                if size > _BATCH_BYTES:
+                    break
+            rows.close()
+        return found
+
+    def get(self, offset: int) -> Record | None:
+        """Return one record, or None when it is gone."""
+        with self._reading, _translated("read"):
+            row = self._reader.execute(
+                "SELECT body FROM log WHERE offset = ?", (offset,)
+            ).fetchone()
+        return None if row is None else _decoded(row[0])
+
+    def prune(self, below: int, labels_before: float) -> None:
+        """Forget records with an offset under ``below`` and label keys older than a moment."""
+        done: Future[int] = self._queue(_Prune(below, labels_before))
+        done.result()
+
+    def close(self) -> None:
+        """Write what waits, and close."""
+        with self._room:
+            self._closed = True
+            self._room.notify()
+        self._thread.join()
+        self._writer.close()
+        with self._reading:
+            self._reader.close()
+
+    def _queue(self, entry: _Entry) -> Future[int]:
+        size = sum(len(body) for _, body in entry.records) + 64 * len(entry.labels)
+        with self._room:
+            if self._closed:
+                raise Unavailable("the monitor is stopping")
+            if self._pending_bytes + size > self._max_pending_bytes and self._waiting:
+                raise Unavailable("the monitor's disk is too far behind", fix="send less, or later")
+            self._pending_bytes += size
+            self._waiting.append(entry)
+            self._room.notify()
+        return entry.done
+
+    def _write_groups(self) -> None:
+        while True:
+            with self._room:
+                while not self._waiting and not self._closed:
+                    self._room.wait()
+                group, self._waiting = self._waiting, []
+                self._pending_bytes = 0
+                if not group and self._closed:
+                    return
+            self._write(group)
+
+    def _write(self, group: list[_Entry]) -> None:
+        try:
+            self._writer.execute("BEGIN IMMEDIATE")
+            results = [self._write_entry(entry) for entry in group]
+            self._writer.execute("COMMIT")
+        except sqlite3.Error as error:
+            if self._writer.in_transaction:
+                self._writer.rollback()
+            for entry in group:
+                failed = Unavailable(f"the monitor's log can't be written: {error}")
+                failed.__cause__ = error
+                entry.done.set_exception(failed)
+            return
+        row = self._writer.execute("SELECT seq FROM sqlite_sequence WHERE name='log'").fetchone()
+        self.end = row[0] if row else 0
+        # Before the answers: whoever is told "durable" finds the records with flush().
+        self._appended()
+        for entry, result in zip(group, results, strict=True):
+            entry.done.set_result(result)
+
+    def _write_entry(self, entry: _Entry) -> int:
+        now = self._now()
+        if isinstance(entry, _Prune):
+            self._writer.execute("DELETE FROM log WHERE offset < ?", (entry.below,))
+            self._writer.execute("DELETE FROM labels WHERE received < ?", (entry.labels_before,))
+            return 0
+        self._writer.executemany(
+            "INSERT INTO log (received, rows, body) VALUES (?, ?, ?)",
+            [(now, rows, body) for rows, body in entry.records],
+        )
+        if not entry.labels:
+            return len(entry.records)
+        fresh = tuple(
+            label
+            for label in entry.labels
+            if self._writer.execute(
+                "INSERT OR IGNORE INTO labels VALUES (?, ?)", (label.key, now)
+            ).rowcount
+        )
+        if fresh:
+            self._writer.execute(
+                "INSERT INTO log (received, rows, body) VALUES (?, ?, ?)",
+                (now, len(fresh), encode(LabelsRecord(fresh))),
+            )
+        return len(fresh)
+
+
+def _nobody() -> None:
+    """Nobody listens yet."""
+
+
+class _Prune(_Entry):
+    __slots__ = ("below", "labels_before")
+
+    def __init__(self, below: int, labels_before: float) -> None:
+        super().__init__((), ())
+        self.below = below
+        self.labels_before = labels_before
+
+
+def _decoded(body: bytes) -> Record | None:
+    import msgspec
+
+    try:
+        return decode(body)
+    except msgspec.MsgspecError:
+        return None
+
+
+class _translated:  # noqa: N801 - reads as a verb
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, sqlite3.Error):
+            raise MonitoringError(f"the monitor's log can't be {self._doing}: {error}") from error

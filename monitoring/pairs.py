@@ -1,0 +1,122 @@
+"""Requests and responses become rows: paired by request id, each counted once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+from typing import Final
+
+import msgspec
+
+from monitoring.log import EventLog, Logged
+from monitoring.records import Record, RequestRecord, ResponseRecord
+from monitoring.state import Core, Pair, Seen, State
+
+MAX_VERSIONS: Final = 64
+_NO_PAIR: Final = 0
+_UNSEEN: Final = Seen(None, None, None)
+
+
+class PairJoiner:
+    """Pairs events of one id, whichever comes first; what comes again is a duplicate."""
+
+    def __init__(
+        self,
+        core: Core,
+        state: State,
+        log: EventLog,
+        paired: Callable[[Pair, RequestRecord], None],
+    ) -> None:
+        """Start from what is committed; ``paired`` is called for each new pair, in log order."""
+        self._core = core
+        self._state = state
+        self._log = log
+        self._paired = paired
+        self._fresh: dict[str, tuple[Seen, float]] = {}
+        self._recent: dict[int, Record] = {}
+
+    def request(self, record: RequestRecord, logged: Logged, at: float) -> None:
+        """Take a request that arrived at ``at`` (epoch seconds)."""
+        seen = self.seen(record.id)
+        if seen.request is not None:
+            self._core.counts.duplicates += 1
+            return
+        self._core.counts.requests += 1
+        self._note(record, logged.offset, seen._replace(request=logged.offset), at)
+        if seen.response is not None:
+            response = self._find(seen.response)
+            if isinstance(response, ResponseRecord):
+                self._pair(record, response, logged.offset, at)
+
+    def response(self, record: ResponseRecord, logged: Logged, at: float) -> None:
+        """Take a response that arrived at ``at`` (epoch seconds)."""
+        seen = self.seen(record.id)
+        if seen.response is not None:
+            self._core.counts.duplicates += 1
+            return
+        self._core.counts.responses += 1
+        self._note(record, logged.offset, seen._replace(response=logged.offset), at)
+        if seen.request is not None:
+            request = self._find(seen.request)
+            if isinstance(request, RequestRecord):
+                self._pair(request, record, seen.request, at)
+
+    def seen(self, identity: str) -> Seen:
+        """Return what is known of a request id."""
+        fresh = self._fresh.get(identity)
+        return fresh[0] if fresh is not None else self._state.seen(identity) or _UNSEEN
+
+    def flush(self) -> None:
+        """Write the ids seen since the last flush."""
+        self._state.put_seen(self._fresh)
+        self._fresh.clear()
+        self._recent.clear()
+
+    def _note(self, record: Record, offset: int, seen: Seen, at: float) -> None:
+        self._fresh[record.id] = (seen, at)  # type: ignore[union-attr]
+        self._recent[offset] = record
+
+    def _find(self, offset: int) -> Record | None:
+        return self._recent.get(offset) or self._log.get(offset)
+
+    def _pair(
+        self, request: RequestRecord, response: ResponseRecord, offset: int, at: float
+    ) -> None:
+        core = self._core
+        seen, _ = self._fresh[request.id]
+        if request.rows != response.rows:
+            core.counts.mismatched += 1
+            self._fresh[request.id] = (seen._replace(pair=_NO_PAIR), at)
+            return
+        pair = Pair(
+            seq=core.next_pair,
+            id=request.id,
+            request=offset,
+            version=self._bounded(response.version or request.version or "unknown"),
+            at=at,
+            rows=request.rows,
+            prediction=response.prediction,
+            keys=None if request.keys is None else msgspec.msgpack.encode(request.keys),
+            labelled=None,
+        )
+        core.next_pair += 1
+        core.counts.rows += pair.rows
+        core.rows_by_version[pair.version] = core.rows_by_version.get(pair.version, 0) + pair.rows
+        core.first_prediction_at = core.first_prediction_at or at
+        core.last_prediction_at = max(core.last_prediction_at, at)
+        self._fresh[request.id] = (seen._replace(pair=pair.seq), at)
+        self._state.put_pair(pair, key_hashes(request.keys or ()))
+        self._paired(pair, request)
+
+    def _bounded(self, version: str) -> str:
+        """Versions come from outside: only so many become labels of metrics."""
+        known = self._core.rows_by_version
+        return version if version in known or len(known) < MAX_VERSIONS else "other"
+
+
+def key_hashes(keys: Sequence[str]) -> list[int]:
+    """Return a signed 64-bit hash per entity key: what the index holds instead of the text."""
+    return [
+        int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big", signed=True)
+        for key in keys
+    ]

@@ -1,0 +1,158 @@
+"""From an Open Inference Protocol (V2) body to columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from monitoring.config import MonitorConfig
+from monitoring.events import REQUEST, Event
+from monitoring.records import RequestRecord, ResponseRecord, Texts
+from monitoring.table import MISSING, FloatArray, text_of
+from noria.errors import InvalidInput, shorten
+
+_MATRIX: Final = 2
+
+
+class _Tensor(msgspec.Struct):
+    name: str
+    shape: list[int]
+    datatype: str
+    data: list[Any]
+
+
+class _Request(msgspec.Struct):
+    inputs: list[_Tensor]
+
+
+class _Response(msgspec.Struct):
+    outputs: list[_Tensor]
+    model_version: str | None = None
+
+
+_request = msgspec.json.Decoder(_Request)
+_response = msgspec.json.Decoder(_Response)
+
+
+def read_payload(event: Event, config: MonitorConfig) -> RequestRecord | ResponseRecord:
+    """Return what the log keeps of an event: the watched columns, or the predictions.
+
+    Raises:
+        InvalidInput: the body is not a V2 request or response that fits the model.
+    """
+    try:
+        if event.type == REQUEST:
+            return _requested(event, _request.decode(event.body), config)
+        return _answered(event, _response.decode(event.body))
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"data: not a V2 inference body: {error}") from error
+
+
+def _requested(event: Event, body: _Request, config: MonitorConfig) -> RequestRecord:
+    tensors = _columns(body.inputs, list(config.features))
+    rows = {len(data) for _, data in tensors.values()}
+    if len(rows) != 1:
+        sizes = {name: len(data) for name, (_, data) in tensors.items()}
+        raise InvalidInput(f"inputs: tensors of different lengths: {shorten(sizes)}")
+    if not any(name in tensors for name in config.features):
+        raise InvalidInput(
+            f"inputs: none of the model's features is there, only {shorten(list(tensors))}",
+            fix=f"expected {shorten(list(config.features))}",
+        )
+    columns: dict[str, bytes | Texts] = {}
+    for name, kind in config.features.items():
+        if name in tensors:
+            where, data = tensors[name]
+            columns[name] = _numbers(data, where).tobytes() if kind == "numeric" else _texts(data)
+    time = None
+    if config.event_time in tensors:
+        where, data = tensors[config.event_time]
+        known = [epoch_ms(value, f"{where}.data") for value in data if value is not None]
+        time = max(known, default=None)
+    keys = None
+    if config.entity_key and all(name in tensors for name in config.entity_key):
+        parts = [tensors[name][1] for name in config.entity_key]
+        keys = tuple("|".join(map(text_of, row)) for row in zip(*parts, strict=True))
+    return RequestRecord(event.id, event.version, rows.pop(), columns, time, keys)
+
+
+def _answered(event: Event, body: _Response) -> ResponseRecord:
+    by_name = {tensor.name: i for i, tensor in enumerate(body.outputs)}
+    if not by_name:
+        raise InvalidInput("outputs: empty")
+    name = next((n for n in ("probability", "prediction") if n in by_name), body.outputs[0].name)
+    i = by_name[name]
+    tensor = body.outputs[i]
+    where = f"outputs[{i}]"
+    values = _numbers(tensor.data, where)
+    if len(tensor.shape) == _MATRIX and tensor.shape[1] > 1:
+        if values.size != tensor.shape[0] * tensor.shape[1]:
+            raise InvalidInput(f"{where}.shape: {tensor.shape} does not fit {values.size} values")
+        # Probabilities of k classes: the positive one of two, else that of the class chosen.
+        matrix = values.reshape(tensor.shape)
+        values = matrix[:, 1] if tensor.shape[1] == _MATRIX else matrix.max(axis=1)
+    version = event.version or (body.model_version or "")[:64]
+    return ResponseRecord(event.id, version, values.size, values.tobytes())
+
+
+def _columns(
+    tensors: Sequence[_Tensor], features: Sequence[str]
+) -> dict[str, tuple[str, list[Any]]]:
+    """Return name to (where it was, values); one 2-D tensor is split into the features."""
+    if len(tensors) == 1 and tensors[0].name not in features and len(tensors[0].shape) == _MATRIX:
+        tensor = tensors[0]
+        rows, width = tensor.shape
+        flat = _flat(tensor.data)
+        if width != len(features) or len(flat) != rows * width:
+            raise InvalidInput(
+                f"inputs[0].shape: {tensor.shape} with {len(flat)} values does not fit "
+                f"{len(features)} features"
+            )
+        return {name: ("inputs[0]", flat[i::width]) for i, name in enumerate(features)}
+    return {t.name: (f"inputs[{i}]", _flat(t.data)) for i, t in enumerate(tensors)}
+
+
+def _flat(data: list[Any]) -> list[Any]:
+    while data and isinstance(data[0], list):
+        data = [value for row in data for value in (row if isinstance(row, list) else [row])]
+    return data
+
+
+def _numbers(data: list[Any], where: str) -> FloatArray:
+    try:
+        found = np.asarray(_flat(data), np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidInput(f"{where}.data: not all numbers or null: {error}") from error
+    # An infinite value has no place in a mean or a range: it counts as missing.
+    return np.where(np.isfinite(found), found, np.nan)
+
+
+def _texts(data: list[Any]) -> Texts:
+    index: dict[str, int] = {}
+    found = [
+        MISSING if value is None else index.setdefault(text_of(value), len(index)) for value in data
+    ]
+    return Texts(tuple(index), np.array(found, np.int32).tobytes())
+
+
+def epoch_ms(value: Any, where: str) -> int:
+    """Return a moment (ISO 8601 text, UTC when it does not say; or epoch ms) as epoch ms.
+
+    Raises:
+        InvalidInput: it is neither.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return int(value)
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError as error:
+            raise InvalidInput(f"{where}: {shorten(value)} is not ISO 8601") from error
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return int(moment.timestamp() * 1000)
+    raise InvalidInput(f"{where}: {shorten(value)} is not a time", fix="use ISO 8601 or epoch ms")

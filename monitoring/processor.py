@@ -1,0 +1,202 @@
+"""Works through the log: one transaction per batch commits all that it made of it.
+
+Everything is a function of the log's prefix. However the log is cut into
+transactions, and however often the process dies between them, the same records
+make the same windows.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+
+from monitoring.config import MonitorConfig
+from monitoring.labels import LabelJoiner
+from monitoring.log import EventLog, Logged
+from monitoring.pairs import PairJoiner
+from monitoring.records import LabelsRecord, ReferenceRecord, RequestRecord, ResponseRecord
+from monitoring.state import Core, Pair, State
+from monitoring.watch import Watch
+from monitoring.windows import Windows
+from noria.errors import NoriaError
+
+_log = logging.getLogger(__name__)
+_HOUSEKEEPING: Final = 2000
+ArrivalClock: TypeAlias = Literal["wall", "event"]
+"""What arrival time is: when the monitor got the event, or the largest event time so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Rows kept at most; older ones are forgotten first, and counted."""
+
+    pair_rows: int = 5_000_000
+    outcome_rows: int = 2_000_000
+
+
+class Processor:
+    """Turns log records into rows, windows, results and signals. Used by one thread."""
+
+    def __init__(
+        self,
+        config: MonitorConfig,
+        log: EventLog,
+        state: State,
+        home: Path,
+        clock: ArrivalClock = "wall",
+        limits: Limits = Limits(),
+    ) -> None:
+        """Load what was committed last.
+
+        Args:
+            config: what to watch.
+            log: where records come from.
+            state: where everything else is kept.
+            home: folder of the references' copies and of fitted detectors.
+            clock: what arrival time is.
+            limits: bounds of what is kept.
+        """
+        self._config = config
+        self._log = log
+        self._state = state
+        self._home = home
+        self._clock = clock
+        self._limits = limits
+        self._watches: dict[str, Watch] = {}
+        self._load()
+
+    @property
+    def snapshot(self) -> Core:
+        """The core as of the last commit; nobody changes it any more."""
+        return self._snapshot
+
+    def step(self, limit: int = 512) -> int:
+        """Process up to ``limit`` records in one transaction; return how many.
+
+        Raises:
+            MonitoringError: the log or the state can't be used; nothing was done.
+        """
+        batch = self._log.read(self._core.offset, limit)
+        if not batch:
+            return 0
+        try:
+            self._process(batch)
+        except NoriaError:
+            self._load()
+            raise
+        except Exception:  # noqa: BLE001 - one bad record must not stop the others
+            _log.exception("a record of the log can't be processed; trying them one by one")
+            self._load()
+            self._one_by_one(batch)
+        return len(batch)
+
+    def prune(self) -> None:
+        """Forget log records that no open window and no open pair needs any more."""
+        core = self._snapshot
+        needed = [
+            core.offset + 1,
+            *self._state.oldest_open_offsets(),
+            *self._state.oldest_requests(self._windows.first_feature_pair()),
+        ]
+        self._log.prune(min(needed), core.received - 2 * self._config.max_label_lag)
+
+    def _one_by_one(self, batch: list[Logged]) -> None:
+        for logged in batch:
+            try:
+                self._process([logged])
+            except NoriaError:
+                self._load()
+                raise
+            except Exception:  # noqa: BLE001 - counted and left out
+                _log.exception("record %d of the log is left out", logged.offset)
+                self._load()
+                self._process([Logged(logged.offset, logged.received, None)])
+
+    def _load(self) -> None:
+        self._core = core = self._state.core()
+        self._snapshot = self._state.core()
+        self._windows = Windows(
+            self._config, core, self._state, self._log, self._watch(core.champion)
+        )
+        self._pairs = PairJoiner(core, self._state, self._log, self._paired)
+        self._labels = LabelJoiner(core, self._state, self._pairs, self._windows.outcomes)
+
+    def _process(self, batch: list[Logged]) -> None:
+        core = self._core
+        with self._state.transaction():
+            for logged in batch:
+                core.offset, core.received = logged.offset, logged.received
+                core.counts.processed += 1
+                self._apply(logged)
+                if logged.offset % _HOUSEKEEPING == 0:
+                    self._keep_house(logged)
+            self._pairs.flush()
+            self._windows.flush()
+            body = self._state.put_core(core)
+        self._snapshot = msgspec.msgpack.decode(body, type=Core)
+
+    def _apply(self, logged: Logged) -> None:
+        core, record = self._core, logged.record
+        match record:
+            case RequestRecord():
+                if record.time is not None:
+                    core.watermark = max(core.watermark, record.time / 1000.0)
+                self._pairs.request(record, logged, self._now(logged))
+            case ResponseRecord():
+                self._pairs.response(record, logged, self._now(logged))
+            case LabelsRecord():
+                times = [label.time for label in record.labels if label.time is not None]
+                core.watermark = max(core.watermark, max(times, default=0) / 1000.0)
+                self._labels.labels(record, self._now(logged))
+            case ReferenceRecord():
+                self._reference(record)
+            case None:
+                core.counts.unreadable += 1
+
+    def _paired(self, pair: Pair, request: RequestRecord) -> None:
+        self._labels.pair(pair, request)
+        self._windows.pair(pair, request)
+
+    def _reference(self, record: ReferenceRecord) -> None:
+        core = self._core
+        same = core.references.get(record.version) == record.folder
+        core.references[record.version] = record.folder
+        if not record.champion or (same and core.champion == record.version):
+            return
+        core.champion = record.version
+        self._windows.switch(self._watch(record.version))
+
+    def _watch(self, version: str) -> Watch | None:
+        """Return the detectors fitted on a version's reference; None when there is none."""
+        core = self._core
+        folder = core.references.get(version)
+        if not version or folder is None:
+            return None
+        watch = self._watches.get(folder)
+        if watch is None:
+            try:
+                watch = Watch(
+                    self._config, self._home / "references" / folder, self._home / "fitted" / folder
+                )
+            except NoriaError as error:
+                _log.warning("the reference of version %s can't be used: %s", version, error)
+                core.problems = {"reference": str(error)}
+                return None
+            # Only the champion's is used; the last one stays for a rollback of a batch.
+            self._watches = {folder: watch}
+        core.problems = dict(watch.problems)
+        return watch
+
+    def _keep_house(self, logged: Logged) -> None:
+        core = self._core
+        self._pairs.flush()
+        before = self._now(logged) - 2 * self._config.max_label_lag
+        self._state.expire(before, self._windows.first_pair(), self._limits.pair_rows, core)
+        self._state.expire_outcomes(self._limits.outcome_rows, self._windows.first_outcome(), core)
+
+    def _now(self, logged: Logged) -> float:
+        return logged.received if self._clock == "wall" else self._core.watermark

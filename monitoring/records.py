@@ -1,0 +1,97 @@
+"""What the log holds: one record per event, columns as compact blobs (msgpack, never pickle)."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+import numpy as np
+
+from monitoring.table import MISSING, CodeArray, FloatArray
+
+
+class Texts(msgspec.Struct, frozen=True, array_like=True):
+    """A column of texts: distinct values and, per row, int32 codes into them (-1 is missing)."""
+
+    values: tuple[str, ...]
+    codes: bytes
+
+
+class RequestRecord(msgspec.Struct, frozen=True, array_like=True, tag="q"):
+    """A request: ``rows`` feature rows. Numbers are float64 bytes, with NaN for missing.
+
+    ``version`` is empty when the event does not say it; ``time`` is the largest
+    event time of the rows in epoch ms; ``keys`` are the rows' entity keys.
+    """
+
+    id: str
+    version: str
+    rows: int
+    columns: dict[str, bytes | Texts]
+    time: int | None = None
+    keys: tuple[str, ...] | None = None
+
+
+class ResponseRecord(msgspec.Struct, frozen=True, array_like=True, tag="p"):
+    """A response: the prediction of each row, float64 bytes."""
+
+    id: str
+    version: str
+    rows: int
+    prediction: bytes
+
+
+class Label(msgspec.Struct, frozen=True, array_like=True):
+    """A label. ``key`` is ``id:<request>:<row>`` or ``key:<entity key>``; ``time`` is epoch ms."""
+
+    key: str
+    value: float
+    time: int | None = None
+
+
+class LabelsRecord(msgspec.Struct, frozen=True, array_like=True, tag="l"):
+    """Labels that no earlier record holds."""
+
+    labels: tuple[Label, ...]
+
+
+class ReferenceRecord(msgspec.Struct, frozen=True, array_like=True, tag="r"):
+    """A version's reference became known; ``folder`` is its copy in the monitor's state."""
+
+    version: str
+    folder: str
+    champion: bool
+
+
+Record: TypeAlias = RequestRecord | ResponseRecord | LabelsRecord | ReferenceRecord
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[Record] = msgspec.msgpack.Decoder(Record)
+
+
+def encode(record: Record) -> bytes:
+    """Write a record for the log."""
+    return _encoder.encode(record)
+
+
+def decode(body: bytes) -> Record:
+    """Read a record of the log.
+
+    Raises:
+        msgspec.MsgspecError: the bytes are not a record.
+    """
+    return _decoder.decode(body)
+
+
+def floats(blob: bytes) -> FloatArray:
+    """Return a float64 column, read-only, without copying."""
+    return np.frombuffer(blob, np.float64)
+
+
+def codes(texts: Texts, categories: dict[str, int]) -> CodeArray:
+    """Return a text column as codes into ``categories``; what is not in them gets their number."""
+    unseen = len(categories)
+    # The last element is where code -1 points to.
+    table = np.array([categories.get(v, unseen) for v in texts.values] + [MISSING], np.int32)
+    found: CodeArray = table[np.frombuffer(texts.codes, np.int32)]
+    return found

@@ -1,0 +1,96 @@
+"""From logged requests to one window's table, encoded against a reference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from monitoring.records import RequestRecord, Texts, codes, floats
+from monitoring.table import MISSING, CodeArray, Column, ColumnArray, FloatArray, Table, text_of
+
+
+class Piece(NamedTuple):
+    """Rows ``start`` to ``stop`` (exclusive) of a request; ``seq`` is its pair's number."""
+
+    seq: int
+    record: RequestRecord
+    start: int
+    stop: int
+
+
+def encode(schema: tuple[Column, ...], pieces: Sequence[Piece]) -> Table:
+    """Return the rows of ``pieces``, in order, as a table of this schema.
+
+    A column that a request lacks is missing in its rows.
+    """
+    rows = sum(piece.stop - piece.start for piece in pieces)
+    columns: dict[str, ColumnArray] = {}
+    for column in schema:
+        if column.kind == "numeric":
+            columns[column.name] = _numbers(column, pieces)
+        else:
+            columns[column.name] = _codes(column, pieces)
+    return Table(schema, columns, rows)
+
+
+def _numbers(column: Column, pieces: Sequence[Piece]) -> FloatArray:
+    size = 8
+    parts: list[bytes] = []
+    for piece in pieces:
+        found = piece.record.columns.get(column.name)
+        if isinstance(found, bytes):
+            parts.append(
+                found
+                if piece.stop - piece.start == piece.record.rows
+                else found[piece.start * size : piece.stop * size]
+            )
+        elif found is None:
+            parts.append(np.full(piece.stop - piece.start, np.nan).tobytes())
+        else:
+            parts.append(_parsed(found)[piece.start : piece.stop].tobytes())
+    # One copy, whatever the number of requests.
+    return floats(b"".join(parts))
+
+
+def _codes(column: Column, pieces: Sequence[Piece]) -> CodeArray:
+    index = {category: i for i, category in enumerate(column.categories)}
+    parts: list[CodeArray | list[int]] = []
+    for piece in pieces:
+        found = piece.record.columns.get(column.name)
+        if isinstance(found, bytes):
+            found = _written(floats(found))
+        if found is None:
+            parts.append([MISSING] * (piece.stop - piece.start))
+        elif piece.record.rows == 1:
+            # Most requests have one row: no array for it.
+            parts.append([index.get(found.values[0], len(index)) if found.values else MISSING])
+        else:
+            parts.append(codes(found, index)[piece.start : piece.stop])
+    if all(isinstance(part, list) for part in parts):
+        return np.array([code for part in parts for code in part], np.int32)
+    return np.concatenate([np.asarray(part, np.int32) for part in parts])
+
+
+def _parsed(found: Texts) -> FloatArray:
+    """Return texts as numbers where the reference has numbers: true is 1, no number is missing."""
+    table = np.array([_number(value) for value in found.values] + [np.nan])
+    chosen: FloatArray = table[np.frombuffer(found.codes, np.int32)]
+    return chosen
+
+
+def _number(value: str) -> float:
+    if value in ("true", "false"):
+        return float(value == "true")
+    try:
+        return float(value)
+    except ValueError:
+        return float("nan")
+
+
+def _written(values: FloatArray) -> Texts:
+    """Return numbers as texts where the reference has categories."""
+    distinct, inverse = np.unique(values, return_inverse=True)
+    kept = np.where(np.isnan(values), MISSING, inverse.reshape(values.shape)).astype(np.int32)
+    return Texts(tuple(text_of(float(value)) for value in distinct), kept.tobytes())

@@ -1,0 +1,325 @@
+"""One model's monitor, without HTTP: what may be asked of it, and what it answers."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from monitoring.config import MonitorConfig
+from monitoring.events import read_events
+from monitoring.labels import BY_ID, BY_KEY
+from monitoring.log import EventLog
+from monitoring.measures import Measured, measure
+from monitoring.payload import epoch_ms, read_payload
+from monitoring.processor import ArrivalClock, Processor
+from monitoring.records import Label, ReferenceRecord, encode
+from monitoring.reference import keep_reference, read_reference
+from monitoring.runner import Runner
+from monitoring.state import Core, State, StateReader
+from monitoring.table import text_of
+from noria.errors import InvalidInput, Unavailable, shorten
+from noria.loop.ports import LABELLED_ROWS
+
+_SIGNALS: Final = 200
+_MAX_BACKLOG: Final = 2_000_000
+_MAX_KEY_CHARS: Final = 512
+_FLUSH_SECONDS: Final = 300.0
+
+
+class FeedbackLabel(msgspec.Struct, forbid_unknown_fields=True):
+    """One label as a client sends it: ``id`` is ``<request id>:<row>``, or give ``key``."""
+
+    label: float | int | bool | str
+    id: str | None = None
+    key: str | None = None
+    time: str | int | None = None
+
+
+class Feedback(msgspec.Struct):
+    """The body of ``POST /feedback``."""
+
+    labels: list[FeedbackLabel]
+    model: str = ""
+
+
+class PutReference(msgspec.Struct):
+    """The body of ``PUT /models/{m}/versions/{v}/reference``."""
+
+    path: str
+    champion: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Where a monitor keeps its files, and what it takes as arrival time."""
+
+    home: Path
+    clock: ArrivalClock = "wall"
+
+
+class Monitor:
+    """Log, processor and readers of one model."""
+
+    def __init__(self, config: MonitorConfig, setting: Setting, now: Callable[[], float]) -> None:
+        """Open the state, and start to process what is still in the log.
+
+        Args:
+            config: what to watch.
+            setting: where to keep it.
+            now: wall clock, epoch seconds.
+
+        Raises:
+            MonitoringError: the files can't be opened or read.
+        """
+        home = setting.home
+        (home / "references").mkdir(parents=True, exist_ok=True)
+        self.config = config
+        self._home = home
+        self._clock = setting.clock
+        self._now = now
+        self._log = EventLog(home / "log.db", now)
+        self._state = State(home / "state.db")
+        self._reader = StateReader(home / "state.db")
+        self._reading = threading.Lock()
+        self._runner = Runner(
+            Processor(config, self._log, self._state, home, setting.clock), self._log
+        )
+        self._dropped: dict[str, int] = {}
+        self._log.on_append(self._runner.wake)
+        self._runner.start()
+        self._runner.wake()
+
+    # What comes in ----------------------------------------------------------------------------
+
+    def accept(self, headers: Mapping[str, str], body: bytes) -> Future[int]:
+        """Log the payload events of one HTTP request; the future ends when they are durable.
+
+        Raises:
+            InvalidInput: they are no events of this model; the message names the field.
+            Unavailable: too much waits already; they are dropped and counted.
+        """
+        events = read_events(headers, body)
+        records = []
+        for event in events:
+            if event.model and event.model != self.config.model:
+                raise InvalidInput(
+                    f"inferenceservicename: {shorten(event.model)} is not watched here",
+                    fix=f"this monitor watches {self.config.model!r}",
+                )
+            record = read_payload(event, self.config)
+            records.append((record.rows, encode(record)))
+        if self.backlog > _MAX_BACKLOG:
+            self.drop("backlog", len(records))
+            raise Unavailable("the monitor is too far behind", fix="sample less")
+        return self._log.append(records)
+
+    def feedback(self, body: bytes) -> tuple[Future[int], int]:
+        """Log labels; the future's result is how many are new, of the number also returned.
+
+        Raises:
+            InvalidInput: a label is malformed; the message names it.
+            Unavailable: too much waits already.
+        """
+        try:
+            found = msgspec.json.decode(body, type=Feedback)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise InvalidInput(f"body: {error}") from error
+        if found.model and found.model != self.config.model:
+            raise InvalidInput(f"model: {shorten(found.model)} is not watched here")
+        labels = [self._label(label, f"labels[{i}]") for i, label in enumerate(found.labels)]
+        return self._log.append_labels(labels), len(labels)
+
+    def put_reference(self, version: str, body: bytes) -> Future[int]:
+        """Copy a version's reference and log it; with ``champion`` windows start against it.
+
+        Raises:
+            InvalidInput: the folder does not hold a reference.
+        """
+        try:
+            found = msgspec.json.decode(body, type=PutReference)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise InvalidInput(f"body: {error}") from error
+        if not version or len(version) > 64:
+            raise InvalidInput(f"version: {shorten(version)} is empty or too long")
+        source = Path(found.path)
+        read_reference(source)
+        kept = keep_reference(source, self._home / "references", version)
+        return self._log.append([(0, encode(ReferenceRecord(version, kept, found.champion)))])
+
+    def drop(self, reason: str, count: int) -> None:
+        """Count events that were refused or lost before the log."""
+        self._dropped[reason] = self._dropped.get(reason, 0) + count
+
+    # What may be asked ------------------------------------------------------------------------
+
+    @property
+    def snapshot(self) -> Core:
+        """What is processed and committed."""
+        return self._runner.snapshot
+
+    @property
+    def backlog(self) -> int:
+        """Records that are logged and not yet processed."""
+        return max(0, self._log.end - self.snapshot.offset)
+
+    @property
+    def problem(self) -> str:
+        """Why processing is held up; empty when it is not."""
+        return self._runner.problem
+
+    def dropped(self) -> dict[str, int]:
+        """Return how many events or rows were lost, by reason."""
+        counts = self.snapshot.counts
+        return {
+            **self._dropped,
+            "mismatched": counts.mismatched,
+            "orphan-label": counts.orphan_labels,
+            "unlabelled": counts.unlabelled,
+            "unpaired": counts.unpaired,
+            "unreadable": counts.unreadable,
+        }
+
+    def now(self) -> float:
+        """Return the time that arrivals are measured in, epoch seconds."""
+        return self._now() if self._clock == "wall" else self.snapshot.watermark
+
+    def label_lag(self) -> float:
+        """Return by how many seconds of arrivals the labels are behind the predictions."""
+        core = self.snapshot
+        return core.last_prediction_at - (core.last_labelled_at or core.first_prediction_at)
+
+    def window_age(self) -> float:
+        """Return the seconds since the last drift window (before any: since the first row)."""
+        core = self.snapshot
+        since = core.last_window_at or core.first_prediction_at
+        return max(0.0, self.now() - since) if since else 0.0
+
+    def flush(self) -> dict[str, Any]:
+        """Process all that is logged now, and return the counts.
+
+        Raises:
+            Unavailable, MonitoringError: it takes too long, or can't be done.
+        """
+        return self._counts(self._runner.drain(_FLUSH_SECONDS))
+
+    def measure(self, metric: str, version: str | None, since: float) -> tuple[str, Measured]:
+        """Measure a version (None: the champion) on rows that arrived at or after ``since``.
+
+        Returns:
+            The version, and the measurement at confidence 0.95. Metric ``labelled-rows`` counts
+            the rows that got a label since then, of one version or (None) of all.
+
+        Raises:
+            InvalidInput: the metric is unknown.
+        """
+        if metric == LABELLED_ROWS:
+            with self._reading:
+                rows = self._reader.labelled_rows(since, version)
+            return version or "", Measured(float(rows), None, None, rows)
+        wanted = version or self.snapshot.champion
+        with self._reading:
+            scores, labels = self._reader.outcomes(wanted, since)
+        return wanted, measure(metric, scores, labels)
+
+    def signals(self) -> list[msgspec.Raw]:
+        """Return the signals about the present champion, oldest first, as JSON."""
+        with self._reading:
+            found = self._reader.signals(self.snapshot.champion, _SIGNALS)
+        return [msgspec.Raw(body) for body in found]
+
+    def windows(self, stream: str, limit: int) -> list[msgspec.Raw]:
+        """Return what the newest windows of a stream said, oldest first, as JSON."""
+        with self._reading:
+            found = self._reader.windows(stream, limit)
+        return [msgspec.Raw(body) for body in found]
+
+    def status(self) -> dict[str, Any]:
+        """Return everything a person asks first, ready for JSON."""
+        core = self.snapshot
+        return {
+            "model": self.config.model,
+            "champion": core.champion,
+            "references": core.references,
+            "counts": self._counts(core),
+            "watermark": core.watermark or None,
+            "windows": {
+                name: {"index": s.number, "rows": s.rows} for name, s in core.streams.items()
+            },
+            "drift": core.drift,
+            "alarms": core.drifts,
+            "quality": core.quality,
+            "performance": core.performance,
+            "expected": core.expected,
+            "label_lag_seconds": self.label_lag(),
+            "label_delay_seconds": core.label_delay,
+            "last_window_age_seconds": self.window_age(),
+            "problems": core.problems | ({"processing": self.problem} if self.problem else {}),
+            "signals": self.signals(),
+        }
+
+    def close(self) -> None:
+        """Stop processing and close the files; what is in the log stays for the next start."""
+        self._runner.stop()
+        self._log.close()
+        with self._reading:
+            self._reader.close()
+        self._state.close()
+
+    def _counts(self, core: Core) -> dict[str, Any]:
+        counts: dict[str, Any] = msgspec.to_builtins(core.counts)
+        return {
+            **counts,
+            "received": self._log.end,
+            "processed": core.offset,
+            "dropped": self.dropped(),
+            "versions": core.rows_by_version,
+            "signals": sum(core.signals.values()),
+        }
+
+    def _label(self, label: FeedbackLabel, where: str) -> Label:
+        value = self._label_value(label.label, f"{where}.label")
+        time = None if label.time is None else epoch_ms(label.time, f"{where}.time")
+        if (label.id is None) == (label.key is None):
+            raise InvalidInput(f"{where}: give either id or key")
+        if label.key is not None:
+            if not label.key or len(label.key) > _MAX_KEY_CHARS:
+                raise InvalidInput(f"{where}.key: {shorten(label.key)} is empty or too long")
+            return Label(BY_KEY + label.key, value, time)
+        identity, _, row = (label.id or "").rpartition(":")
+        if not identity or not row.isascii() or not row.isdigit() or len(row) > 9:
+            raise InvalidInput(
+                f"{where}.id: {shorten(label.id)} is not <request id>:<row>", fix='such as "r1:0"'
+            )
+        return Label(f"{BY_ID}{identity}:{int(row)}", value, time)
+
+    def _label_value(self, label: float | bool | str, where: str) -> float:  # noqa: FBT001
+        if self.config.classification and self.config.positive:
+            return float(text_of(label) == self.config.positive)
+        value = _as_number(label)
+        if value is None or not math.isfinite(value):
+            raise InvalidInput(
+                f"{where}: {shorten(label)} is not a number",
+                fix="set spec.task.options.positiveClass to send class names"
+                if self.config.classification
+                else "",
+            )
+        if self.config.classification and value not in (0.0, 1.0):
+            raise InvalidInput(f"{where}: {shorten(label)} is not 0, 1, true or false")
+        return value
+
+
+def _as_number(label: float | bool | str) -> float | None:  # noqa: FBT001
+    if not isinstance(label, str):
+        return float(label)
+    named: Mapping[str, float] = {"true": 1.0, "false": 0.0}
+    try:
+        return named[label] if label in named else float(label)
+    except ValueError:
+        return None

@@ -1,0 +1,451 @@
+"""What the monitor has made of its log so far, in one SQLite file and one transaction.
+
+Every row here is a function of a prefix of the log; ``Core.offset`` says which.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import numpy as np
+
+from monitoring.log import connect
+from monitoring.quality import QualityResult
+from monitoring.records import Label
+from monitoring.table import FloatArray
+from noria.errors import MonitoringError
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS core (one INTEGER PRIMARY KEY, body BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS events (
+    id TEXT PRIMARY KEY, request INTEGER, response INTEGER, pair INTEGER, at REAL NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS events_at ON events (at);
+CREATE INDEX IF NOT EXISTS events_open ON events (request, response) WHERE pair IS NULL;
+CREATE TABLE IF NOT EXISTS pairs (
+    seq INTEGER PRIMARY KEY, id TEXT NOT NULL, request INTEGER NOT NULL, version TEXT NOT NULL,
+    at REAL NOT NULL, rows INTEGER NOT NULL, prediction BLOB NOT NULL, keys BLOB, labelled BLOB
+);
+CREATE INDEX IF NOT EXISTS pairs_at ON pairs (at);
+CREATE TABLE IF NOT EXISTS keys (
+    hash INTEGER, pair INTEGER, row INTEGER, PRIMARY KEY (hash, pair, row)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS keys_pair ON keys (pair);
+CREATE TABLE IF NOT EXISTS labels (
+    key TEXT PRIMARY KEY, value REAL NOT NULL, at REAL NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS outcomes (
+    seq INTEGER PRIMARY KEY, version TEXT NOT NULL, last REAL NOT NULL, at REAL NOT NULL,
+    rows INTEGER NOT NULL, body BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS outcomes_version ON outcomes (version, seq);
+CREATE TABLE IF NOT EXISTS signals (
+    id TEXT PRIMARY KEY, seq INTEGER NOT NULL, version TEXT NOT NULL, body BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS signals_seq ON signals (seq);
+CREATE TABLE IF NOT EXISTS windows (
+    stream TEXT, number INTEGER, body BLOB NOT NULL, PRIMARY KEY (stream, number)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS detectors (name TEXT PRIMARY KEY, state BLOB NOT NULL) WITHOUT ROWID;
+"""
+
+
+class StreamState(msgspec.Struct):
+    """Where a stream's open window starts: a sequence number and a row within it."""
+
+    number: int = 0
+    first: int = 0
+    row: int = 0
+    rows: int = 0
+
+
+class DriftReport(msgspec.Struct, frozen=True):
+    """The last result of one detector."""
+
+    kind: str
+    backend: str
+    window: int
+    version: str
+    statistic: float | None
+    p_value: float | None
+    threshold: float
+    drift: bool
+    effect: float | None
+    at: float
+    samples: int
+    features: tuple[dict[str, Any], ...] = ()
+
+
+class MetricReport(msgspec.Struct, frozen=True):
+    """One metric of one performance window."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    samples: int
+    problem: str = ""
+
+
+class PerformanceReport(msgspec.Struct, frozen=True):
+    """The last performance window of a version."""
+
+    window: int
+    at: float
+    metrics: dict[str, MetricReport]
+
+
+class Counts(msgspec.Struct):
+    """How many of what, ever. ``processed`` counts log records."""
+
+    processed: int = 0
+    requests: int = 0
+    responses: int = 0
+    duplicates: int = 0
+    rows: int = 0
+    labels: int = 0
+    joined: int = 0
+    unpaired: int = 0
+    unlabelled: int = 0
+    mismatched: int = 0
+    unreadable: int = 0
+    orphan_labels: int = 0
+    windows: int = 0
+
+
+class Core(msgspec.Struct):
+    """Everything small. Times are epoch seconds; ``watermark`` is the largest event time."""
+
+    offset: int = 0
+    received: float = 0.0
+    watermark: float = 0.0
+    champion: str = ""
+    references: dict[str, str] = {}
+    expected: dict[str, float] = {}
+    next_pair: int = 1
+    next_outcome: int = 1
+    next_signal: int = 1
+    outcome_rows: int = 0
+    waiting_labels: int = 0
+    counts: Counts = msgspec.field(default_factory=Counts)
+    rows_by_version: dict[str, int] = {}
+    streams: dict[str, StreamState] = {}
+    drift: dict[str, DriftReport] = {}
+    drifts: dict[str, int] = {}
+    signals: dict[str, int] = {}
+    problems: dict[str, str] = {}
+    quality: QualityResult | None = None
+    quality_at: float = 0.0
+    performance: dict[str, PerformanceReport] = {}
+    last_window_at: float = 0.0
+    last_prediction_at: float = 0.0
+    last_labelled_at: float = 0.0
+    first_prediction_at: float = 0.0
+    label_delay: float = 0.0
+
+
+class Pair(NamedTuple):
+    """A request with its response."""
+
+    seq: int
+    id: str
+    request: int
+    version: str
+    at: float
+    rows: int
+    prediction: bytes
+    keys: bytes | None
+    labelled: bytes | None
+
+
+class Seen(NamedTuple):
+    """Which events of a request id were seen: offsets in the log, and the pair they made."""
+
+    request: int | None
+    response: int | None
+    pair: int | None
+
+
+class State:
+    """The processor's tables. One thread writes; readers take their own connection."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or make the file.
+
+        Raises:
+            MonitoringError: the file can't be opened.
+        """
+        self._path = path
+        self._db = connect(path)
+        with translated():
+            self._db.executescript(_SCHEMA)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing."""
+        with translated():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.rollback()
+                raise
+
+    def core(self) -> Core:
+        """Return the core as of the last commit."""
+        row = self._db.execute("SELECT body FROM core").fetchone()
+        return Core() if row is None else msgspec.msgpack.decode(row[0], type=Core)
+
+    def put_core(self, core: Core) -> bytes:
+        """Write the core and return what was written."""
+        body = msgspec.msgpack.encode(core)
+        self._db.execute("INSERT OR REPLACE INTO core VALUES (1, ?)", (body,))
+        return body
+
+    def seen(self, identity: str) -> Seen | None:
+        """Return what is known of a request id."""
+        row = self._db.execute(
+            "SELECT request, response, pair FROM events WHERE id = ?", (identity,)
+        ).fetchone()
+        return None if row is None else Seen(*row)
+
+    def put_seen(self, fresh: Mapping[str, tuple[Seen, float]]) -> None:
+        """Write what is known of request ids: id to (what, when)."""
+        self._db.executemany(
+            "INSERT OR REPLACE INTO events VALUES (?, ?, ?, ?, ?)",
+            [(identity, *seen, at) for identity, (seen, at) in fresh.items()],
+        )
+
+    def put_pair(self, pair: Pair, hashes: Sequence[int]) -> None:
+        """Write a pair, and its entity keys' hashes by row."""
+        self._db.execute("INSERT INTO pairs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", pair)
+        if hashes:
+            self._db.executemany(
+                "INSERT INTO keys VALUES (?, ?, ?)",
+                [(value, pair.seq, row) for row, value in enumerate(hashes)],
+            )
+
+    def pair(self, seq: int) -> Pair | None:
+        """Return one pair."""
+        row = self._db.execute("SELECT * FROM pairs WHERE seq = ?", (seq,)).fetchone()
+        return None if row is None else Pair(*row)
+
+    def pairs_from(self, first: int) -> Iterator[Pair]:
+        """Yield pairs with a sequence number of at least ``first``, in order."""
+        for row in self._db.execute("SELECT * FROM pairs WHERE seq >= ? ORDER BY seq", (first,)):
+            yield Pair(*row)
+
+    def put_labelled(self, seq: int, labelled: bytes) -> None:
+        """Write which rows of a pair have their label, one byte each."""
+        self._db.execute("UPDATE pairs SET labelled = ? WHERE seq = ?", (labelled, seq))
+
+    def rows_with_key(self, value: int) -> list[tuple[int, int]]:
+        """Return (pair, row) of every row whose entity key has this hash."""
+        return self._db.execute("SELECT pair, row FROM keys WHERE hash = ?", (value,)).fetchall()
+
+    def put_label(self, label: Label, at: float) -> None:
+        """Keep a label that waits for its prediction."""
+        self._db.execute(
+            "INSERT OR IGNORE INTO labels VALUES (?, ?, ?)", (label.key, label.value, at)
+        )
+
+    def label(self, key: str) -> float | None:
+        """Return a waiting label."""
+        row = self._db.execute("SELECT value FROM labels WHERE key = ?", (key,)).fetchone()
+        return None if row is None else row[0]
+
+    def labels_of_request(self, identity: str) -> dict[int, float]:
+        """Return the waiting labels that name rows of a request: row to value."""
+        prefix = f"id:{identity}:"
+        rows = self._db.execute(
+            "SELECT key, value FROM labels WHERE key >= ? AND key < ?", (prefix, prefix[:-1] + ";")
+        )
+        return {
+            int(key[len(prefix) :]): value for key, value in rows if key[len(prefix) :].isdigit()
+        }
+
+    def drop_label(self, key: str) -> None:
+        """Forget a label that found its prediction."""
+        self._db.execute("DELETE FROM labels WHERE key = ?", (key,))
+
+    def put_outcome(
+        self,
+        seq: int,
+        version: str,
+        at: float,
+        scores: FloatArray,
+        labels: FloatArray,
+        arrivals: FloatArray,
+    ) -> None:
+        """Write labelled rows of one version; ``at`` is when they got their labels."""
+        body = np.stack([scores, labels, arrivals]).tobytes()
+        self._db.execute(
+            "INSERT INTO outcomes VALUES (?, ?, ?, ?, ?, ?)",
+            (seq, version, float(arrivals.max()), at, scores.size, body),
+        )
+
+    def put_signal(self, seq: int, identity: str, version: str, body: bytes, keep: int) -> bool:
+        """Write a signal, and forget all but the last ``keep``; False when it is there already."""
+        fresh = self._db.execute(
+            "INSERT OR IGNORE INTO signals VALUES (?, ?, ?, ?)", (identity, seq, version, body)
+        ).rowcount
+        self._db.execute("DELETE FROM signals WHERE seq <= ?", (seq - keep,))
+        return bool(fresh)
+
+    def put_window(self, stream: str, number: int, body: bytes, keep: int) -> None:
+        """Write what a window said, and forget windows more than ``keep`` ago."""
+        self._db.execute("INSERT OR REPLACE INTO windows VALUES (?, ?, ?)", (stream, number, body))
+        self._db.execute(
+            "DELETE FROM windows WHERE stream = ? AND number <= ?", (stream, number - keep)
+        )
+
+    def detector_states(self) -> dict[str, bytes]:
+        """Return the states of the stateful detectors by name."""
+        return dict(self._db.execute("SELECT name, state FROM detectors"))
+
+    def put_detector_state(self, name: str, state: bytes) -> None:
+        """Write a stateful detector's state."""
+        self._db.execute("INSERT OR REPLACE INTO detectors VALUES (?, ?)", (name, state))
+
+    def clear_detector_states(self) -> None:
+        """Forget every detector's state: they start afresh."""
+        self._db.execute("DELETE FROM detectors")
+
+    def oldest_open_offsets(self) -> list[int]:
+        """Return the log offsets of the oldest request and response without a partner."""
+        row = self._db.execute(
+            "SELECT min(request), min(response) FROM events WHERE pair IS NULL"
+        ).fetchone()
+        return [offset for offset in row if offset is not None]
+
+    def oldest_requests(self, first_pair: int) -> list[int]:
+        """Return the smallest log offset of the requests of pairs from ``first_pair`` on."""
+        row = self._db.execute(
+            "SELECT min(request) FROM pairs WHERE seq >= ?", (first_pair,)
+        ).fetchone()
+        return [offset for offset in row if offset is not None]
+
+    def expire(self, before: float, first_pair: int, rows_kept: int, core: Core) -> None:
+        """Forget what is older than ``before``, and the oldest beyond ``rows_kept`` rows.
+
+        Pairs from ``first_pair`` on are in an open window and stay.
+        """
+        db = self._db
+        counts = core.counts
+        counts.unpaired += db.execute(
+            "DELETE FROM events WHERE at < ? AND pair IS NULL", (before,)
+        ).rowcount
+        db.execute("DELETE FROM events WHERE at < ? AND pair < ?", (before, first_pair))
+        kept = db.execute("SELECT coalesce(sum(rows), 0) FROM pairs").fetchone()[0]
+        doomed = []
+        for seq, at, rows, labelled in db.execute(
+            "SELECT seq, at, rows, labelled FROM pairs WHERE seq < ? ORDER BY seq", (first_pair,)
+        ):
+            if at >= before and kept <= rows_kept:
+                break
+            kept -= rows
+            counts.unlabelled += rows - sum(labelled or b"")
+            doomed.append((seq,))
+        db.executemany("DELETE FROM pairs WHERE seq = ?", doomed)
+        db.executemany("DELETE FROM keys WHERE pair = ?", doomed)
+        orphans = db.execute("DELETE FROM labels WHERE at < ?", (before,)).rowcount
+        counts.orphan_labels += orphans
+        core.waiting_labels -= orphans
+
+    def expire_outcomes(self, rows_kept: int, first_needed: int, core: Core) -> None:
+        """Forget the oldest labelled rows beyond ``rows_kept``."""
+        while core.outcome_rows > rows_kept:
+            row = self._db.execute(
+                "SELECT seq, rows FROM outcomes WHERE seq < ? ORDER BY seq LIMIT 1", (first_needed,)
+            ).fetchone()
+            if row is None:
+                return
+            self._db.execute("DELETE FROM outcomes WHERE seq = ?", (row[0],))
+            core.outcome_rows -= row[1]
+
+    def outcomes_from(
+        self, version: str, first: int
+    ) -> Iterator[tuple[int, FloatArray, FloatArray, FloatArray]]:
+        """Yield (sequence, scores, labels, arrivals) of a version's labelled rows, in order."""
+        for seq, body in self._db.execute(
+            "SELECT seq, body FROM outcomes WHERE version = ? AND seq >= ? ORDER BY seq",
+            (version, first),
+        ):
+            yield (seq, *_outcome(body))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+
+class StateReader:
+    """Reads the last commit, from any one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file that a ``State`` has made."""
+        self._db = connect(path)
+
+    def outcomes(self, version: str, since: float) -> tuple[FloatArray, FloatArray]:
+        """Return scores and labels of a version's rows that arrived at or after ``since``."""
+        with translated():
+            rows = self._db.execute(
+                "SELECT body FROM outcomes WHERE version = ? AND last >= ? ORDER BY seq",
+                (version, since),
+            ).fetchall()
+        if not rows:
+            return np.empty(0), np.empty(0)
+        stacked = np.concatenate([np.stack(_outcome(body)) for (body,) in rows], axis=1)
+        wanted = stacked[2] >= since
+        return stacked[0][wanted], stacked[1][wanted]
+
+    def labelled_rows(self, since: float, version: str | None) -> int:
+        """Return how many rows got their label at or after ``since``."""
+        with translated():
+            found: int = self._db.execute(
+                "SELECT coalesce(sum(rows), 0) FROM outcomes WHERE at >= ? "
+                "AND (? IS NULL OR version = ?)",
+                (since, version, version),
+            ).fetchone()[0]
+        return found
+
+    def signals(self, version: str, limit: int) -> list[bytes]:
+        """Return the newest signals about a version as JSON, oldest first."""
+        with translated():
+            rows = self._db.execute(
+                "SELECT body FROM signals WHERE version = ? ORDER BY seq DESC LIMIT ?",
+                (version, limit),
+            ).fetchall()
+        return [body for (body,) in reversed(rows)]
+
+    def windows(self, stream: str, limit: int) -> list[bytes]:
+        """Return what the newest windows of a stream said as JSON, oldest first."""
+        with translated():
+            rows = self._db.execute(
+                "SELECT body FROM windows WHERE stream = ? ORDER BY number DESC LIMIT ?",
+                (stream, limit),
+            ).fetchall()
+        return [body for (body,) in reversed(rows)]
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+
+def _outcome(body: bytes) -> tuple[FloatArray, FloatArray, FloatArray]:
+    scores, labels, arrivals = np.frombuffer(body, np.float64).reshape(3, -1)
+    return scores, labels, arrivals
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn SQLite's errors into ours."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise MonitoringError(f"the monitor's state can't be used: {error}") from error

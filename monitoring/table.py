@@ -1,0 +1,114 @@
+"""Columns of rows, as detectors see them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from noria.errors import InvalidInput
+
+Kind: TypeAlias = Literal["numeric", "categorical"]
+FloatArray: TypeAlias = NDArray[np.float64]
+CodeArray: TypeAlias = NDArray[np.int32]
+ColumnArray: TypeAlias = FloatArray | CodeArray
+
+MISSING: int = -1
+"""The code of a missing categorical value."""
+
+
+def text_of(value: Any) -> str:
+    """Return a value as it is written in a category or an entity key; 3.0 and 3 are one."""
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """What one column holds.
+
+    A numeric column is float64 with NaN for missing. A categorical column is
+    int32 codes into ``categories``: -1 is missing, ``len(categories)`` is a
+    value that the reference has never seen.
+    """
+
+    name: str
+    kind: Kind
+    categories: tuple[str, ...] = ()
+
+    @property
+    def unseen(self) -> int:
+        """The code of every value that is not in ``categories``."""
+        return len(self.categories)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows by column; every array is 1-D and has ``rows`` elements."""
+
+    schema: tuple[Column, ...]
+    columns: Mapping[str, ColumnArray]
+    rows: int
+
+    def __post_init__(self) -> None:
+        for column in self.schema:
+            values = self.columns.get(column.name)
+            if values is None or values.shape != (self.rows,):
+                got = "nothing" if values is None else f"shape {values.shape}"
+                raise InvalidInput(
+                    f"column {column.name!r}: {got} where {self.rows} rows are expected"
+                )
+
+    @classmethod
+    def from_matrix(cls, matrix: NDArray[np.float64], names: Sequence[str] = ()) -> Table:
+        """Return the columns of an n x d matrix as a numeric table; names default to x0, x1, ..."""
+        chosen = tuple(names) or tuple(f"x{i}" for i in range(matrix.shape[1]))
+        columns = {
+            name: np.ascontiguousarray(matrix[:, i], dtype=np.float64)
+            for i, name in enumerate(chosen)
+        }
+        return cls(tuple(Column(name, "numeric") for name in chosen), columns, matrix.shape[0])
+
+    def select(self, names: Sequence[str]) -> Table:
+        """Return only the columns called ``names``, in that order.
+
+        Raises:
+            InvalidInput: the table has no column of that name.
+        """
+        known = {column.name: column for column in self.schema}
+        absent = [name for name in names if name not in known]
+        if absent:
+            raise InvalidInput(
+                f"column {absent[0]!r} is not in the reference",
+                fix=f"use some of: {', '.join(known)}",
+            )
+        return Table(
+            tuple(known[name] for name in names),
+            {name: self.columns[name] for name in names},
+            self.rows,
+        )
+
+    def take(self, rows: NDArray[np.int64]) -> Table:
+        """Return the rows at these positions."""
+        return Table(
+            self.schema, {name: values[rows] for name, values in self.columns.items()}, len(rows)
+        )
+
+    def slice(self, start: int, stop: int) -> Table:
+        """Return rows ``start`` to ``stop`` (exclusive) without copying."""
+        stop = min(stop, self.rows)
+        return Table(
+            self.schema,
+            {name: values[start:stop] for name, values in self.columns.items()},
+            stop - start,
+        )

@@ -1,0 +1,301 @@
+"""Rows become windows, windows become results, and results that matter become signals."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import numpy as np
+
+from monitoring.config import MonitorConfig
+from monitoring.detectors import DetectorResult, Stateful
+from monitoring.labels import Outcomes
+from monitoring.log import EventLog
+from monitoring.measures import GREATER_IS_BETTER, measure
+from monitoring.quality import check_quality
+from monitoring.records import RequestRecord, floats
+from monitoring.reference import prediction_table
+from monitoring.rows import Piece, encode
+from monitoring.state import (
+    Core,
+    DriftReport,
+    MetricReport,
+    Pair,
+    PerformanceReport,
+    State,
+    StreamState,
+)
+from monitoring.streams import Stream
+from monitoring.table import FloatArray, Table
+from monitoring.watch import Watch, Watched, judge
+from noria.errors import MonitoringError
+from noria.loop.values import Signal, SignalKind, finite, to_json
+
+_log = logging.getLogger(__name__)
+_KEPT: Final = 1000
+_TOP: Final = 10
+_PERFORMANCE: Final = "performance/"
+
+
+class Scores(NamedTuple):
+    """Predictions (and, for performance, labels) of consecutive rows."""
+
+    seq: int
+    scores: FloatArray
+    labels: FloatArray
+    start: int
+    stop: int
+
+
+class Windows:
+    """The open windows of a model: features (all versions), prediction (champion), performance."""
+
+    def __init__(
+        self, config: MonitorConfig, core: Core, state: State, log: EventLog, watch: Watch | None
+    ) -> None:
+        """Fill the open windows again from what is stored.
+
+        Raises:
+            MonitoringError: a record of an open window is gone.
+        """
+        self._config = config
+        self._core = core
+        self._state = state
+        self._watch = watch
+        self._moved: set[str] = set()
+        self._features: Stream[Piece] = Stream(self._stream_state("features"))
+        self._prediction: Stream[Scores] = Stream(self._stream_state("prediction"))
+        self._performance: dict[str, Stream[Scores]] = {}
+        for name in list(core.streams):
+            if name.startswith(_PERFORMANCE):
+                self._performance_of(name.removeprefix(_PERFORMANCE))
+        if watch is None:
+            return
+        for pair in state.pairs_from(self.first_pair()):
+            if self._needs_record(pair):
+                record = log.get(pair.request)
+                if not isinstance(record, RequestRecord):
+                    raise MonitoringError(f"record {pair.request} of an open window is gone")
+                self._features.refill(Piece(pair.seq, record, 0, pair.rows))
+            if pair.version == core.champion:
+                self._prediction.refill(_scores(pair))
+        watch.restore(state.detector_states())
+
+    def first_pair(self) -> int:
+        """Return the first pair that an open window holds; without one, the next to come."""
+        following = self._core.next_pair
+        return min(self._features.first(following), self._prediction.first(following))
+
+    def first_feature_pair(self) -> int:
+        """Return the first pair whose request an open window still needs."""
+        return self._features.first(self._core.next_pair)
+
+    def first_outcome(self) -> int:
+        """Return the first outcome that an open performance window holds."""
+        following = self._core.next_outcome
+        return min((s.first(following) for s in self._performance.values()), default=following)
+
+    def pair(self, pair: Pair, request: RequestRecord) -> None:
+        """Add the rows of a new pair."""
+        if self._watch is None:
+            return
+        self._features.push(Piece(pair.seq, request, 0, pair.rows))
+        while (pieces := self._features.take(self._config.window_rows)) is not None:
+            self._features_window(self._watch, pieces, pair.at)
+        if pair.version == self._core.champion:
+            self._prediction.push(_scores(pair))
+            while (scores := self._prediction.take(self._config.window_rows)) is not None:
+                window = prediction_table(
+                    np.concatenate([s.scores[s.start : s.stop] for s in scores])
+                )
+                results = list(
+                    self._judge(self._watch.on("prediction"), window, "prediction", pair.at)
+                )
+                self._keep("prediction", self._prediction.number - 1, pair.at, {"drift": results})
+
+    def outcomes(self, found: Outcomes, at: float) -> None:
+        """Add rows that got their labels at ``at``."""
+        core = self._core
+        seq = core.next_outcome
+        core.next_outcome += 1
+        core.counts.joined += found.scores.size
+        core.outcome_rows += found.scores.size
+        core.last_labelled_at = max(core.last_labelled_at, float(found.arrivals.max()))
+        core.label_delay = max(0.0, at - float(found.arrivals.mean()))
+        self._state.put_outcome(seq, found.version, at, found.scores, found.labels, found.arrivals)
+        stream = self._performance_of(found.version)
+        stream.push(Scores(seq, found.scores, found.labels, 0, found.scores.size))
+        while (pieces := stream.take(self._config.performance_rows)) is not None:
+            self._performance_window(found.version, stream.number - 1, pieces, at)
+
+    def switch(self, watch: Watch | None) -> None:
+        """Watch against another reference: open windows are thrown away, detectors start afresh."""
+        self._watch = watch
+        self._features.clear()
+        self._prediction.clear()
+        self._state.clear_detector_states()
+        self._moved.clear()
+        self._core.drift.clear()
+        self._core.quality = None
+        self._core.expected = {} if watch is None else dict(watch.reference.performance)
+
+    def flush(self) -> None:
+        """Write the state of the detectors that have moved."""
+        for watched in () if self._watch is None else self._watch.watched:
+            if watched.name in self._moved and isinstance(watched.detector, Stateful):
+                self._state.put_detector_state(watched.name, watched.detector.state())
+        self._moved.clear()
+
+    # ------------------------------------------------------------------------------------------
+
+    def _stream_state(self, name: str) -> StreamState:
+        return self._core.streams.setdefault(name, StreamState())
+
+    def _performance_of(self, version: str) -> Stream[Scores]:
+        stream = self._performance.get(version)
+        if stream is None:
+            stream = Stream(self._stream_state(_PERFORMANCE + version))
+            first = stream.first(self._core.next_outcome)
+            for seq, scores, labels, _ in self._state.outcomes_from(version, first):
+                stream.refill(Scores(seq, scores, labels, 0, scores.size))
+            self._performance[version] = stream
+        return stream
+
+    def _needs_record(self, pair: Pair) -> bool:
+        return pair.seq >= self._features.first(self._core.next_pair)
+
+    def _features_window(self, watch: Watch, pieces: Sequence[Piece], at: float) -> None:
+        core = self._core
+        number = self._features.number - 1
+        window = encode(watch.reference.features.schema, pieces)
+        results = list(self._judge(watch.on("features"), window, "features", at))
+        quality = check_quality(window, watch.reference.ranges, self._config.quality)
+        core.quality, core.quality_at = quality, at
+        if quality.breaches:
+            worst = max(quality.breaches, key=lambda breach: breach.share - breach.limit)
+            said = (
+                f"{worst.share:.1%} of {worst.feature} is {worst.rule}, above {worst.limit:.1%}; "
+                f"{len(quality.breaches)} rules broken"
+            )
+            self._signal(SignalKind.QUALITY, "quality", number, at, said, core.champion)
+        self._keep("features", number, at, {"drift": results, "quality": quality})
+
+    def _judge(
+        self, watched: Sequence[Watched], window: Table, stream: str, at: float
+    ) -> Iterator[tuple[str, DriftReport]]:
+        core = self._core
+        number = (self._features if stream == "features" else self._prediction).number - 1
+        for one in watched:
+            self._moved.add(one.name)
+            try:
+                result = judge(one, window)
+            except Exception as error:  # noqa: BLE001 - a third party's detector: the others go on
+                _log.exception("detector %s failed", one.name)
+                core.problems[one.name] = f"window {number}: {error}"
+                continue
+            core.problems.pop(one.name, None)
+            report = _report(one, result, number, core.champion, at)
+            core.drift[one.name] = report
+            yield one.name, report
+            if result.drift:
+                core.drifts[one.name] = core.drifts.get(one.name, 0) + 1
+                self._signal(
+                    SignalKind.DRIFT, one.name, number, at, _drift_text(result), core.champion
+                )
+
+    def _performance_window(
+        self, version: str, number: int, pieces: Sequence[Scores], at: float
+    ) -> None:
+        scores = np.concatenate([p.scores[p.start : p.stop] for p in pieces])
+        labels = np.concatenate([p.labels[p.start : p.stop] for p in pieces])
+        metrics = {
+            name: MetricReport(m.value, m.low, m.high, m.samples, m.problem)
+            for name in self._config.metrics
+            for m in [measure(name, scores, labels)]
+        }
+        self._core.performance[version] = PerformanceReport(number, at, metrics)
+        self._keep(_PERFORMANCE + version, number, at, {"metrics": metrics})
+        drop, watch = self._config.drop, self._watch
+        if drop is None or watch is None or version != self._core.champion:
+            return
+        expected = watch.reference.performance.get(drop.metric)
+        if expected is None:
+            return
+        found = measure(drop.metric, scores, labels, drop.confidence)
+        if found.value is None or found.low is None or found.high is None:
+            return
+        if drop.metric in GREATER_IS_BETTER:
+            dropped, bound = found.high < expected - drop.max, found.high
+        else:
+            dropped, bound = found.low > expected + drop.max, found.low
+        if dropped:
+            said = (
+                f"{drop.metric} is {found.value:.4g}, at best {bound:.4g} with confidence "
+                f"{drop.confidence:g}; {expected:.4g} at training, {drop.max:g} allowed"
+            )
+            self._signal(SignalKind.PERFORMANCE, "performance", number, at, said, version)
+
+    def _signal(
+        self, kind: SignalKind, source: str, number: int, at: float, detail: str, version: str
+    ) -> None:
+        core = self._core
+        identity = f"{self._config.model}/{version}/{source}/{number}"
+        signal = Signal(identity, kind, source, datetime.fromtimestamp(at, UTC), detail, version)
+        if self._state.put_signal(core.next_signal, identity, version, to_json(signal), _KEPT):
+            core.signals[kind] = core.signals.get(kind, 0) + 1
+        core.next_signal += 1
+
+    def _keep(self, stream: str, number: int, at: float, said: dict[str, Any]) -> None:
+        core = self._core
+        core.counts.windows += 1
+        if not stream.startswith(_PERFORMANCE):
+            core.last_window_at = at
+            said["drift"] = dict(said["drift"])
+        said |= {"window": number, "at": at, "champion": core.champion}
+        self._state.put_window(stream, number, msgspec.json.encode(said), _KEPT)
+
+
+def _scores(pair: Pair) -> Scores:
+    scores = floats(pair.prediction)
+    return Scores(pair.seq, scores, scores, 0, pair.rows)
+
+
+def _report(
+    watched: Watched, result: DetectorResult, number: int, version: str, at: float
+) -> DriftReport:
+    config = watched.detector.config
+    return DriftReport(
+        kind=config.kind,
+        backend=config.backend,
+        window=number,
+        version=version,
+        statistic=finite(result.statistic),
+        p_value=finite(result.p_value),
+        threshold=result.threshold,
+        drift=result.drift,
+        effect=finite(result.effect),
+        at=at,
+        samples=result.samples,
+        features=tuple(
+            {
+                "name": f.name,
+                "test": f.test,
+                "statistic": finite(f.statistic),
+                "p_value": finite(f.p_value),
+                "effect": finite(f.effect),
+            }
+            for f in result.features[:_TOP]
+        ),
+    )
+
+
+def _drift_text(result: DetectorResult) -> str:
+    said = f"statistic {result.statistic:.4g}, effect {result.effect:.3g}"
+    if result.p_value is not None:
+        said += f", p {result.p_value:.2g} at or under {result.threshold:.2g}"
+    if result.features:
+        said += "; most: " + ", ".join(f.name for f in result.features[:3])
+    return said

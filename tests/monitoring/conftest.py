@@ -1,0 +1,144 @@
+"""A model to watch, its reference, and payload events as the model server sends them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+CARRIERS = ["AA", "B6", "DL"]
+MODEL = "flights"
+
+
+def model_document(**monitoring: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "noria.dev/v1alpha1",
+        "kind": "Model",
+        "metadata": {"name": MODEL},
+        "spec": {
+            "task": {"family": "tabular-classification"},
+            "data": {
+                "source": {"parquet": {"paths": ["rows.parquet"]}},
+                "features": [
+                    {"name": "carrier", "type": "categorical"},
+                    {"name": "distance", "type": "numeric"},
+                    {"name": "wind", "type": "numeric"},
+                ],
+                "target": "late",
+                "eventTime": "scheduled",
+                "entityKey": ["flight_id"],
+            },
+            "monitoring": {
+                "window": {"rows": 200},
+                "detectors": [
+                    {"name": "features", "kind": "tabular", "on": "features"},
+                    {"name": "prediction", "kind": "ks", "on": "prediction"},
+                ],
+                "performance": {
+                    "metrics": ["auc", "log-loss", "accuracy"],
+                    "window": {"rows": 200},
+                    "drop": {"metric": "auc", "max": 0.03, "confidence": 0.95},
+                },
+                **monitoring,
+            },
+        },
+    }
+
+
+class World:
+    """Draws rows, and writes them as references, events and labels."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.random = np.random.default_rng(seed)
+
+    def rows(self, count: int, shift: float = 0.0) -> dict[str, np.ndarray]:
+        return {
+            "carrier": self.random.choice(3, count, p=[0.5, 0.3, 0.2]).astype(np.int32),
+            "distance": self.random.uniform(100, 3000, count),
+            "wind": self.random.normal(10 + shift, 3, count),
+        }
+
+    def scores(self, count: int, shift: float = 0.0) -> np.ndarray:
+        return np.clip(self.random.beta(2, 5, count) + shift, 0.001, 0.999)
+
+    def labels(self, scores: np.ndarray, skill: float = 1.0) -> np.ndarray:
+        odds = skill * scores + (1 - skill) * scores.mean()
+        return (self.random.random(scores.size) < odds).astype(int)
+
+    def reference(self, folder: Path, rows: int = 2000, auc: float = 0.7) -> Path:
+        folder.mkdir(parents=True)
+        columns = self.rows(rows)
+        features = [
+            {"name": "carrier", "kind": "categorical", "categories": CARRIERS},
+            {"name": "distance", "kind": "numeric", "min": 100.0, "max": 3000.0},
+            {"name": "wind", "kind": "numeric", "min": -10.0, "max": 40.0},
+        ]
+        performance = {"auc": {"value": auc, "low": auc - 0.01, "high": auc + 0.01,
+                               "samples": 2000}}
+        document = {"format": 1, "model": MODEL, "rows": rows, "features": features,
+                    "prediction": {"kind": "probability"}, "performance": performance}
+        (folder / "reference.json").write_text(json.dumps(document))
+        np.savez(folder / "rows.npz", f0=columns["carrier"], f1=columns["distance"],
+                 f2=columns["wind"], prediction=self.scores(rows))
+        return folder
+
+    def request(self, count: int, shift: float = 0.0, start: int = 0,
+                when: str = "2013-02-01T00:00:00Z") -> dict[str, Any]:
+        columns = self.rows(count, shift)
+        return {
+            "inputs": [
+                tensor("carrier", "BYTES", [CARRIERS[i] for i in columns["carrier"]]),
+                tensor("distance", "FP64", columns["distance"].tolist()),
+                tensor("wind", "FP64", columns["wind"].tolist()),
+                tensor("scheduled", "BYTES", [when] * count),
+                tensor("flight_id", "INT64", list(range(start, start + count))),
+            ]
+        }
+
+
+def tensor(name: str, datatype: str, data: list[Any]) -> dict[str, Any]:
+    return {"name": name, "shape": [len(data)], "datatype": datatype, "data": data}
+
+
+def response(scores: np.ndarray) -> dict[str, Any]:
+    return {"model_name": MODEL, "outputs": [tensor("probability", "FP64", scores.tolist())]}
+
+
+def event_headers(identity: str, kind: str, version: str = "1") -> dict[str, str]:
+    return {
+        "content-type": "application/json",
+        "ce-specversion": "1.0",
+        "ce-id": identity,
+        "ce-type": f"org.kubeflow.serving.inference.{kind}",
+        "ce-source": "http://localhost:9081/",
+        "ce-inferenceservicename": MODEL,
+        "ce-annotations": json.dumps({"noria.dev/model-version": version}),
+    }
+
+
+def structured(identity: str, kind: str, data: Any, version: str = "1") -> dict[str, Any]:
+    headers = event_headers(identity, kind, version)
+    return {
+        **{name[3:]: value for name, value in headers.items() if name.startswith("ce-")},
+        "data": data,
+    }
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def model_file(tmp_path: Path) -> Callable[..., Path]:
+    def write(**monitoring: Any) -> Path:
+        path = tmp_path / "model.yaml"
+        path.write_text(yaml.safe_dump(model_document(**monitoring)))
+        return path
+
+    return write
