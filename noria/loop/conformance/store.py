@@ -71,7 +71,7 @@ class StoreConformance:
         expect.same(list(driver.port.entries(MODEL, after=2)), entries[2:], "entries after 2")
 
     def test_an_entry_that_does_not_follow_is_a_conflict(self, driver: StoreDriver) -> None:
-        first, second, third = _chain(3)
+        first, _, third = _chain(3)
         port = driver.port
         revision = port.compare_and_swap(MODEL, State(MODEL), 0, (first,))
         for wrong in (first, third):
@@ -82,7 +82,7 @@ class StoreConformance:
                     MODEL,
                     State(MODEL, champion="9"),
                     revision,
-                    (second, wrong),
+                    (wrong,),
                 ),
             )
         stored = port.load(MODEL)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from noria.loop.fakes.alerts import FakeAlerts
 from noria.loop.fakes.clock import FakeClock
 from noria.loop.fakes.metrics import FakeMetrics
+from noria.loop.fakes.model import sample_model
 from noria.loop.fakes.pipelines import FakePipelines
 from noria.loop.fakes.registry import FakeRegistry
 from noria.loop.fakes.store import MemoryStore
@@ -20,4 +21,5 @@ __all__ = [
     "FakeTraffic",
     "FakeWorld",
     "MemoryStore",
+    "sample_model",
 ]

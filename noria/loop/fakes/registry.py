@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from noria.errors import Conflict, RegistryError
 from noria.loop.values import VersionInfo
 
@@ -10,6 +12,7 @@ class FakeRegistry:
     """A ``Registry`` port. ``moves`` is every alias move that took effect, in order."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self.moves: list[tuple[str, str | None, str | None]] = []
         self._versions: dict[tuple[str, str], VersionInfo] = {}
         self._aliases: dict[tuple[str, str], str] = {}
@@ -30,16 +33,17 @@ class FakeRegistry:
         self, model: str, alias: str, version: str | None, *, expected: str | None
     ) -> None:
         """Move an alias by compare-and-swap."""
-        now = self._aliases.get((model, alias))
-        if now != expected:
-            raise Conflict(f"alias {alias!r} of {model!r} points at {now}, not at {expected}")
-        if version is None:
-            self._aliases.pop((model, alias), None)
-        elif (model, version) not in self._versions:
-            raise RegistryError(f"{model!r} has no version {version!r}")
-        else:
-            self._aliases[model, alias] = version
-        self.moves.append((alias, now, version))
+        with self._lock:
+            now = self._aliases.get((model, alias))
+            if now != expected:
+                raise Conflict(f"alias {alias!r} of {model!r} points at {now}, not at {expected}")
+            if version is None:
+                self._aliases.pop((model, alias), None)
+            elif (model, version) not in self._versions:
+                raise RegistryError(f"{model!r} has no version {version!r}")
+            else:
+                self._aliases[model, alias] = version
+            self.moves.append((alias, now, version))
 
     def register(self, info: VersionInfo) -> None:
         """Driver: add a version."""

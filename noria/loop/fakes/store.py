@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 
 from noria.errors import Conflict
@@ -14,6 +15,7 @@ class MemoryStore:
     """A ``Store`` port."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._states: dict[str, tuple[bytes, int]] = {}
         self._ledgers: dict[str, list[bytes]] = {}
         self._messages: dict[str, dict[str, bytes]] = {}
@@ -35,16 +37,17 @@ class MemoryStore:
         consumed: Sequence[str] = (),
     ) -> int:
         """Write everything or nothing."""
-        now = self._states[model][1] if model in self._states else 0
-        if now != revision:
-            raise Conflict(f"the state of {model!r} is at revision {now}, not {revision}")
-        last = len(self._ledgers.get(model, []))
-        for offset, entry in enumerate(entries, start=1):
-            if entry.sequence != last + offset:
-                raise Conflict(f"entry {entry.sequence} does not follow entry {last}")
-        self._states[model] = (to_json(state), revision + 1)
-        self._ledgers.setdefault(model, []).extend(to_json(e) for e in entries)
-        self._consumed.setdefault(model, set()).update(consumed)
+        with self._lock:
+            now = self._states[model][1] if model in self._states else 0
+            if now != revision:
+                raise Conflict(f"the state of {model!r} is at revision {now}, not {revision}")
+            last = len(self._ledgers.get(model, []))
+            for offset, entry in enumerate(entries, start=1):
+                if entry.sequence != last + offset:
+                    raise Conflict(f"entry {entry.sequence} does not follow entry {last}")
+            self._states[model] = (to_json(state), revision + 1)
+            self._ledgers.setdefault(model, []).extend(to_json(e) for e in entries)
+            self._consumed.setdefault(model, set()).update(consumed)
         return revision + 1
 
     def entries(self, model: str, after: int = 0) -> Iterator[LedgerEntry]:
