@@ -45,10 +45,14 @@ class MlflowRegistry:
         if self._database is not None:
             self._database.parent.mkdir(parents=True, exist_ok=True)
             with locked(self._locks, "initialise"):
-                if not SqliteCatalog(self._database).ready():
+                if not self.ready():
                     server = client(self._uri)
                     with translated("make the registry's tables"):
                         server.search_registered_models(max_results=1)
+
+    def ready(self) -> bool:
+        """Whether the registry has its tables (a server is taken to have them)."""
+        return self._database is None or SqliteCatalog(self._database).ready()
 
     def versions(self, model: str) -> tuple[VersionInfo, ...]:
         """Return every version, oldest first; empty for an unknown model."""

@@ -1,0 +1,256 @@
+"""Runs the training pipeline on this machine, in KFP's own local runner.
+
+``python -m pipelines.local --model M --request R --run-dir D --tracking-uri U --artifacts A``
+writes ``D/status.json`` (a ``RunStatus``), ``D/progress.json`` and ``D/log.txt``.
+Each step is a fresh Python process of this environment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from noria.errors import InvalidInput, NoriaError, PipelineError
+from noria.loop.values import RunPhase, RunRequest, RunResult, RunStatus, from_json
+from noria.registry import MlflowRegistry
+from noria.spec import load_model
+from pipelines.arguments import model_argument, run_arguments
+from pipelines.rundir import Progress, RunDir, StepTime
+from pipelines.watch import Watch
+
+
+def run_local(
+    model_path: Path,
+    request: RunRequest,
+    run_dir: Path,
+    tracking_uri: str,
+    artifacts: Path,
+    on_step: Callable[[str], None],
+) -> RunStatus:
+    """Run the pipeline here and now, and return how it ended.
+
+    A run that has ended, or whose version is registered already, is not run
+    again. ``on_step`` gets each step's name as it starts.
+
+    Raises:
+        PipelineError: A runner works on this run already, or its folder can't be written.
+    """
+    folder = RunDir(run_dir.absolute())
+    with folder.locked():
+        return _run(folder, model_path, request, tracking_uri, artifacts, on_step)
+
+
+def registered_result(registry: MlflowRegistry, model: str, run_id: str) -> RunResult | None:
+    """Return what a run made, from the registry, or None when it has not registered a version."""
+    version = registry.version_of_run(model, run_id)
+    info = None if version is None else registry.version(model, version)
+    if info is None:
+        return None
+    return RunResult(
+        version=info.version,
+        rows=info.rows,
+        metrics=info.metrics,
+        gates=info.gates,
+        champion=info.champion,
+    )
+
+
+def _run(
+    folder: RunDir,
+    model_path: Path,
+    request: RunRequest,
+    tracking_uri: str,
+    artifacts: Path,
+    on_step: Callable[[str], None],
+) -> RunStatus:
+    ended = folder.ended()
+    if ended is not None:
+        return ended
+    folder.accept(request)
+    folder.write_pid()
+    registry = MlflowRegistry(tracking_uri, artifacts)
+    try:
+        status = _follow(folder, model_path, request, tracking_uri, artifacts, on_step, registry)
+    except NoriaError as error:
+        status = _ended(request, RunPhase.FAILED, str(error))
+    except KeyboardInterrupt:
+        folder.write_status(_ended(request, RunPhase.CANCELLED, "interrupted"))
+        raise
+    folder.write_status(status)
+    if status.phase is RunPhase.SUCCEEDED:
+        # A failed run keeps what its steps wrote, to be looked at.
+        shutil.rmtree(folder.work, ignore_errors=True)
+    return status
+
+
+def _follow(
+    folder: RunDir,
+    model_path: Path,
+    request: RunRequest,
+    tracking_uri: str,
+    artifacts: Path,
+    on_step: Callable[[str], None],
+    registry: MlflowRegistry,
+) -> RunStatus:
+    if folder.cancel_asked():
+        return _ended(request, RunPhase.CANCELLED, "cancelled before it started")
+    known = registered_result(registry, request.model, request.run_id)
+    if known is not None:
+        return RunStatus(request.run_id, RunPhase.SUCCEEDED, "", known)
+    model = load_model(model_path)
+    if model.name != request.model:
+        raise InvalidInput(
+            f"{model_path} describes {model.name!r}, the run is for {request.model!r}"
+        )
+    folder.write_status(RunStatus(request.run_id, RunPhase.RUNNING))
+    shutil.rmtree(folder.work, ignore_errors=True)
+    arguments = run_arguments(
+        request,
+        model=model_argument(model, spill=folder.path / "model.json"),
+        base=model_path.absolute().parent,
+        tracking_uri=tracking_uri,
+        artifacts=artifacts.absolute(),
+    )
+    done: dict[str, float] = {}
+
+    def entered(step: str) -> None:
+        times = tuple(StepTime(name, round(value, 3)) for name, value in done.items())
+        folder.write_progress(Progress(step, times))
+        on_step(step)
+
+    folder.write_progress(Progress())
+    with folder.log.open("a") as log, _tables_being_made(registry, tracking_uri, artifacts):
+        watch = Watch(log, entered)
+        done = watch.seconds
+        error = _run_pipeline(folder, arguments, watch)
+    folder.write_progress(
+        Progress("", tuple(StepTime(name, round(value, 3)) for name, value in done.items()))
+    )
+    result = registered_result(registry, request.model, request.run_id)
+    if error is None and result is not None:
+        return RunStatus(request.run_id, RunPhase.SUCCEEDED, "", result)
+    if folder.cancel_asked():
+        return _ended(request, RunPhase.CANCELLED, f"cancelled in step {watch.step or 'none'}")
+    return _ended(request, RunPhase.FAILED, f"{watch.step or 'start'}: {watch.reason()}")
+
+
+def _run_pipeline(folder: RunDir, arguments: dict[str, str], watch: Watch) -> Exception | None:
+    """Run all steps; return KFP's own error, which names the step but not the reason."""
+    from kfp import local
+
+    from pipelines.training import training_pipeline
+
+    temporary = folder.path / "tmp"
+    temporary.mkdir(exist_ok=True)
+    # KFP deletes the workspace after every run, whosever it is: it gets one of its own.
+    workspace = folder.path / "workspace"
+    workspace.mkdir(exist_ok=True)
+    pipeline = training_pipeline()
+    try:
+        with (
+            _environment(TMPDIR=str(temporary), PYTHONSAFEPATH="1", PYTHONUNBUFFERED="1"),
+            contextlib.redirect_stdout(watch),
+            warnings.catch_warnings(),
+        ):
+            # It warns that an image of ours will not be used, which is why we are here.
+            warnings.filterwarnings("ignore", message="You may be attemping to run a task")
+            local.init(
+                local.SubprocessRunner(use_venv=False),
+                pipeline_root=str(folder.work),
+                workspace_root=str(workspace),
+                enable_caching=False,
+            )
+            pipeline(**arguments)
+    except NoriaError:
+        raise
+    except Exception as error:
+        if not watch.step:
+            raise PipelineError(f"the pipeline can't be started: {error}") from error
+        return error
+    finally:
+        watch.finish()
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(workspace, ignore_errors=True)
+    return None
+
+
+@contextlib.contextmanager
+def _tables_being_made(
+    registry: MlflowRegistry, tracking_uri: str, artifacts: Path
+) -> Iterator[None]:
+    """Make the registry's tables beside the first steps of the very first run: it takes seconds."""
+    if registry.ready():
+        yield
+        return
+    with subprocess.Popen(
+        [sys.executable, "-m", "noria.registry", tracking_uri, str(artifacts)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as maker:
+        try:
+            yield
+        finally:
+            maker.terminate()
+
+
+@contextlib.contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _ended(request: RunRequest, phase: RunPhase, detail: str) -> RunStatus:
+    return RunStatus(request.run_id, phase, detail)
+
+
+def main(arguments: list[str]) -> int:
+    """Run the pipeline as a process of its own; 0 when a version was registered."""
+    parser = argparse.ArgumentParser(prog="python -m pipelines.local")
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--request", type=Path, required=True)
+    parser.add_argument("--run-dir", type=Path, required=True)
+    parser.add_argument("--tracking-uri", required=True)
+    parser.add_argument("--artifacts", type=Path, required=True)
+    parser.add_argument("--lock-fd", type=int, help="descriptor that holds the run's lock already")
+    given = parser.parse_args(arguments)
+    try:
+        request = from_json(given.request.read_bytes(), RunRequest)
+        folder = RunDir(given.run_dir.absolute())
+        if given.lock_fd is None:
+            holding: contextlib.AbstractContextManager[None] = folder.locked()
+        else:
+            # Whoever started us took the lock for us; our own children must not keep it alive.
+            os.set_inheritable(given.lock_fd, False)  # noqa: FBT003 - the standard library's door
+            holding = contextlib.nullcontext()
+        with holding:
+            status = _run(
+                folder, given.model, request, given.tracking_uri, given.artifacts, _say_nothing
+            )
+    except (NoriaError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0 if status.phase is RunPhase.SUCCEEDED else 1
+
+
+def _say_nothing(step: str) -> None:
+    del step
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
