@@ -20,8 +20,6 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 LATE_MINUTES: Final = 15
 """A flight is late when it arrives more than this many minutes after its scheduled time."""
@@ -135,8 +133,8 @@ def weather() -> pd.DataFrame:
     rows["observed"] = _instants(rows["time_hour"])
     rows["published"] = rows["observed"] + PUBLICATION_DELAY
     rows[list(OBSERVATIONS)] = rows[list(OBSERVATIONS)].astype("float64")
-    ordered = rows[["origin", "observed", "published", *OBSERVATIONS]]
-    return ordered.sort_values(["observed", "origin"], ignore_index=True)
+    ordered = rows.sort_values(["observed", "origin"], ignore_index=True)
+    return ordered.reindex(columns=["origin", "observed", "published", *OBSERVATIONS])
 
 
 def routes(journeys: pd.DataFrame) -> pd.DataFrame:
@@ -144,8 +142,8 @@ def routes(journeys: pd.DataFrame) -> pd.DataFrame:
 
     Two routes carry two distances in the records; the commoner one is taken.
     """
-    pairs = journeys.groupby(["origin", "dest"], as_index=False)["distance"]
-    frame = pairs.agg(lambda miles: miles.mode().iloc[0])
+    miles = journeys.groupby(["origin", "dest"])["distance"]
+    frame = miles.agg(lambda flown: flown.mode().iloc[0]).reset_index()
     frame["effective"] = pd.Timestamp("2012-01-01", tz="UTC").as_unit("us")
     return frame
 
@@ -178,8 +176,7 @@ def write(folder: Path, frames: Mapping[str, pd.DataFrame], recipe: Mapping[str,
     _replace(folder / _MANIFEST, json.dumps({"files": sorted({*before, *files})}).encode())
     for file, frame in zip(files, frames.values(), strict=True):
         buffer = io.BytesIO()
-        # One thread: with more, pyarrow reads a zoned column in a way that pandas 3 deprecates.
-        pq.write_table(pa.Table.from_pandas(frame, preserve_index=False, nthreads=1), buffer)
+        frame.to_parquet(buffer, index=False)
         _replace(folder / file, buffer.getvalue())
     for file in before:
         if file not in files:

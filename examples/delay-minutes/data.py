@@ -11,8 +11,8 @@ def prepare(base: Path, fraction: float = 1.0, seed: int = 0) -> None:
     """Write ``flights`` as one Parquet file a month into ``base / "data"``.
 
     A client of this model knows the weather and sends it; here it is the latest observation
-    published at or before the scheduled departure. Does nothing when the files are there
-    already, made with the same arguments.
+    published at or before the scheduled departure, if it is at most six hours old. Does
+    nothing when the files are there already, made with the same arguments.
 
     Args:
         base: Folder of ``model.yaml``.
@@ -30,7 +30,7 @@ def prepare(base: Path, fraction: float = 1.0, seed: int = 0) -> None:
         left_on="scheduled",
         right_on="published",
         by="origin",
-        tolerance=pd.Timedelta(hours=6),
+        tolerance=pd.Timedelta(hours=6) - nycflights.PUBLICATION_DELAY,
     ).drop(columns="published")
     month = rows["scheduled"].dt.tz_convert("America/New_York").dt.strftime("%Y-%m")
     nycflights.write(

@@ -187,8 +187,7 @@ class _Job(RetrievalJob):  # type: ignore[misc]
         return self._make()
 
     def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:  # noqa: ARG002
-        # One thread: with more, pyarrow reads a zoned column in a way that pandas 3 deprecates.
-        return pa.Table.from_pandas(self._make(), preserve_index=False, nthreads=1)
+        return pa.Table.from_pandas(self._make(), preserve_index=False)
 
 
 def read_source(source: Any, folder: Path) -> pd.DataFrame:
