@@ -6,17 +6,22 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-import msgspec
 import numpy as np
 
-from monitoring.pairs import PairJoiner, key_hashes
-from monitoring.records import Label, LabelsRecord, RequestRecord, floats
+from monitoring.pairs import PairJoiner
+from monitoring.records import (
+    Label,
+    LabelsRecord,
+    RequestRecord,
+    decode_keys,
+    floats,
+    key_hashes,
+)
 from monitoring.state import Core, Pair, State
 from monitoring.table import FloatArray
 
 BY_ID: Final = "id:"
 BY_KEY: Final = "key:"
-_keys = msgspec.msgpack.Decoder(tuple[str, ...])
 
 
 class Outcomes(NamedTuple):
@@ -131,4 +136,4 @@ class LabelJoiner:
 
 
 def _key(pair: Pair, row: int) -> str | None:
-    return None if pair.keys is None else _keys.decode(pair.keys)[row]
+    return None if pair.keys is None else decode_keys(pair.keys)[row]

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from hashlib import blake2b
+from collections.abc import Callable
 from typing import Final
 
-import msgspec
-
 from monitoring.log import EventLog, Logged
-from monitoring.records import Record, RequestRecord, ResponseRecord
+from monitoring.records import Record, RequestRecord, ResponseRecord, encode_keys, key_hashes
 from monitoring.state import Core, Pair, Seen, State
 
 MAX_VERSIONS: Final = 64
@@ -96,7 +93,7 @@ class PairJoiner:
             at=at,
             rows=request.rows,
             prediction=response.prediction,
-            keys=None if request.keys is None else msgspec.msgpack.encode(request.keys),
+            keys=None if request.keys is None else encode_keys(request.keys),
             labelled=None,
         )
         core.next_pair += 1
@@ -112,11 +109,3 @@ class PairJoiner:
         """Versions come from outside: only so many become labels of metrics."""
         known = self._core.rows_by_version
         return version if version in known or len(known) < MAX_VERSIONS else "other"
-
-
-def key_hashes(keys: Sequence[str]) -> list[int]:
-    """Return a signed 64-bit hash per entity key: what the index holds instead of the text."""
-    return [
-        int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big", signed=True)
-        for key in keys
-    ]

@@ -71,7 +71,8 @@ def _requested(event: Event, body: _Request, config: MonitorConfig) -> RequestRe
     time = None
     if config.event_time in tensors:
         where, data = tensors[config.event_time]
-        known = [epoch_ms(value, f"{where}.data") for value in data if value is not None]
+        # Rows of one request often share their time.
+        known = (epoch_ms(value, f"{where}.data") for value in set(data) if value is not None)
         time = max(known, default=None)
     keys = None
     if config.entity_key and all(name in tensors for name in config.entity_key):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from hashlib import blake2b
 from typing import TypeAlias
 
 import msgspec
@@ -95,3 +97,24 @@ def codes(texts: Texts, categories: dict[str, int]) -> CodeArray:
     table = np.array([categories.get(v, unseen) for v in texts.values] + [MISSING], np.int32)
     found: CodeArray = table[np.frombuffer(texts.codes, np.int32)]
     return found
+
+
+_keys = msgspec.msgpack.Decoder(tuple[str, ...])
+
+
+def encode_keys(keys: tuple[str, ...]) -> bytes:
+    """Write the entity keys of a request's rows."""
+    return _encoder.encode(keys)
+
+
+def decode_keys(body: bytes) -> tuple[str, ...]:
+    """Read the entity keys of a request's rows."""
+    return _keys.decode(body)
+
+
+def key_hashes(keys: Sequence[str]) -> list[int]:
+    """Return a signed 64-bit hash per entity key: what the index holds instead of the text."""
+    return [
+        int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big", signed=True)
+        for key in keys
+    ]

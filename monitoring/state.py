@@ -16,7 +16,7 @@ import numpy as np
 
 from monitoring.log import connect
 from monitoring.quality import QualityResult
-from monitoring.records import Label
+from monitoring.records import Label, decode_keys, key_hashes
 from monitoring.table import FloatArray
 from noria.errors import MonitoringError
 
@@ -35,7 +35,6 @@ CREATE INDEX IF NOT EXISTS pairs_at ON pairs (at);
 CREATE TABLE IF NOT EXISTS keys (
     hash INTEGER, pair INTEGER, row INTEGER, PRIMARY KEY (hash, pair, row)
 ) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS keys_pair ON keys (pair);
 CREATE TABLE IF NOT EXISTS labels (
     key TEXT PRIMARY KEY, value REAL NOT NULL, at REAL NOT NULL
 ) WITHOUT ROWID;
@@ -228,7 +227,8 @@ class State:
         if hashes:
             self._db.executemany(
                 "INSERT INTO keys VALUES (?, ?, ?)",
-                [(value, pair.seq, row) for row, value in enumerate(hashes)],
+                # In the order of the index: neighbours share its pages.
+                sorted((value, pair.seq, row) for row, value in enumerate(hashes)),
             )
 
     def pair(self, seq: int) -> Pair | None:
@@ -344,16 +344,21 @@ class State:
         db.execute("DELETE FROM events WHERE at < ? AND pair < ?", (before, first_pair))
         kept = db.execute("SELECT coalesce(sum(rows), 0) FROM pairs").fetchone()[0]
         doomed = []
-        for seq, at, rows, labelled in db.execute(
-            "SELECT seq, at, rows, labelled FROM pairs WHERE seq < ? ORDER BY seq", (first_pair,)
+        for seq, at, rows, labelled, keys in db.execute(
+            "SELECT seq, at, rows, labelled, keys FROM pairs WHERE seq < ? ORDER BY seq",
+            (first_pair,),
         ):
             if at >= before and kept <= rows_kept:
                 break
             kept -= rows
             counts.unlabelled += rows - sum(labelled or b"")
             doomed.append((seq,))
+            hashes = key_hashes(decode_keys(keys)) if keys else []
+            db.executemany(
+                "DELETE FROM keys WHERE hash = ? AND pair = ? AND row = ?",
+                [(value, seq, row) for row, value in enumerate(hashes)],
+            )
         db.executemany("DELETE FROM pairs WHERE seq = ?", doomed)
-        db.executemany("DELETE FROM keys WHERE pair = ?", doomed)
         orphans = db.execute("DELETE FROM labels WHERE at < ?", (before,)).rowcount
         counts.orphan_labels += orphans
         core.waiting_labels -= orphans

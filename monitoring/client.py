@@ -1,0 +1,168 @@
+"""A client of the monitor's HTTP interface."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
+
+import httpx
+import msgspec
+
+from noria.errors import InvalidInput, MonitoringError, Unavailable, shorten
+from noria.loop.values import Signal
+
+_OK = 200
+_SERVER_ERROR = 500
+T = TypeVar("T")
+
+
+class FeedbackAnswer(msgspec.Struct, frozen=True):
+    """How many labels were new, and how many were known."""
+
+    accepted: int
+    duplicates: int
+
+
+class MetricAnswer(msgspec.Struct, frozen=True):
+    """A measurement; ``value`` is None when the rows can't tell, and ``problem`` says why."""
+
+    metric: str
+    version: str
+    value: float | None
+    samples: int
+    low: float | None
+    high: float | None
+    problem: str
+
+
+class _Signals(msgspec.Struct, frozen=True):
+    signals: tuple[Signal, ...]
+
+
+class MonitorClient:
+    """Talks to one monitor. Not for several threads at once.
+
+    Every method raises ``InvalidInput`` when the monitor refuses what it is
+    sent, ``Unavailable`` when it can't be reached or is busy, and
+    ``MonitoringError`` for any other answer.
+    """
+
+    def __init__(self, url: str, *, timeout: float = 10.0) -> None:
+        """Talk to the monitor at ``url``; ``timeout`` is in seconds, per request."""
+        self._url = url
+        self._http = httpx.Client(base_url=url, timeout=timeout)
+
+    def __enter__(self) -> Self:
+        """Use the client as a context; leaving it closes the connections."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the connections."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def feedback(self, model: str, labels: Sequence[Mapping[str, Any]]) -> FeedbackAnswer:
+        """Send labels: each has ``id`` ("request:row") or ``key``, ``label`` and maybe ``time``."""
+        body = msgspec.json.encode({"model": model, "labels": labels})
+        return self._decode(self._send("POST", "/feedback", body), FeedbackAnswer)
+
+    def put_reference(self, model: str, version: str, path: Path, *, champion: bool) -> None:
+        """Give a version's reference; with ``champion``, watch against it from now on."""
+        body = msgspec.json.encode({"path": str(path), "champion": champion})
+        self._send("PUT", f"{_model(model)}/versions/{quote(version, safe='')}/reference", body)
+
+    def measure(
+        self, model: str, metric: str, *, version: str | None = None, since: datetime | None = None
+    ) -> MetricAnswer:
+        """Measure a version (the champion) on rows that arrived at or after ``since`` (ever)."""
+        query = {"metric": metric}
+        if version is not None:
+            query["version"] = version
+        if since is not None:
+            query["since"] = since.isoformat()
+        return self._decode(
+            self._send("GET", f"{_model(model)}/measure", query=query), MetricAnswer
+        )
+
+    def signals(self, model: str) -> tuple[Signal, ...]:
+        """Return the signals about the present champion, oldest first."""
+        return self._decode(self._send("GET", f"{_model(model)}/signals"), _Signals).signals
+
+    def status(self, model: str) -> dict[str, Any]:
+        """Return all that the monitor knows of the model."""
+        return self._decode(self._send("GET", f"{_model(model)}/status"), dict[str, Any])
+
+    def windows(self, model: str, stream: str, limit: int = 100) -> list[dict[str, Any]]:
+        """Return what the newest windows said: ``features``, ``prediction``, ``performance/V``."""
+        query = {"stream": stream, "limit": str(limit)}
+        answer = self._send("GET", f"{_model(model)}/windows", query=query)
+        return self._decode(answer, dict[str, list[dict[str, Any]]])["windows"]
+
+    def flush(self, *, timeout: float = 300.0) -> dict[str, Any]:
+        """Have all that is logged processed, and return the counts; waits up to ``timeout`` s."""
+        return self._decode(self._send("POST", "/flush", timeout=timeout), dict[str, Any])
+
+    def healthy(self) -> bool:
+        """Whether the monitor answers and can process what it logs."""
+        try:
+            self._send("GET", "/healthz")
+        except (MonitoringError, Unavailable):
+            return False
+        return True
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        *,
+        query: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> bytes:
+        try:
+            answer = self._http.request(
+                method,
+                path,
+                content=body,
+                params=query,
+                timeout=httpx.USE_CLIENT_DEFAULT if timeout is None else timeout,
+            )
+        except httpx.HTTPError as error:
+            raise Unavailable(f"the monitor at {self._url} does not answer: {error}") from error
+        if answer.status_code == _OK:
+            return answer.content
+        said = _said(answer.content)
+        if answer.status_code < _SERVER_ERROR:
+            raise InvalidInput(said)
+        raise Unavailable(f"the monitor at {self._url}: {said}")
+
+    def _decode(self, body: bytes, kind: type[T]) -> T:
+        try:
+            return msgspec.json.decode(body, type=kind)
+        except msgspec.DecodeError as error:
+            raise MonitoringError(
+                f"the monitor at {self._url} answered {shorten(body)}: {error}"
+            ) from error
+
+
+def _model(model: str) -> str:
+    return f"/models/{quote(model, safe='')}"
+
+
+def _said(body: bytes) -> str:
+    try:
+        return str(msgspec.json.decode(body, type=dict[str, str])["error"])
+    except (msgspec.DecodeError, KeyError):
+        return shorten(body)
