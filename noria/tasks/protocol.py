@@ -95,13 +95,13 @@ class Comparison(msgspec.Struct, frozen=True):
     """
 
     metric: str
-    candidate: float | None
-    champion: float | None
-    difference: float | None
-    low: float | None
-    high: float | None
-    confidence: float
     samples: int
+    confidence: float
+    candidate: float | None = None
+    champion: float | None = None
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
     method: str = ""
     problem: str = ""
 
@@ -204,8 +204,8 @@ class TaskFamily(Protocol):
         """Measure a ``Fitted`` or a package's directory on held-out rows, and judge its gates."""
         ...
 
-    def save(self, spec: ModelSpec, fitted: Any, package: Path) -> Manifest:
-        """Write the model package."""
+    def save(self, spec: ModelSpec, fitted: Any, package: Path, *, model: str = "") -> Manifest:
+        """Write the model package; ``model`` is the resource's name, which a spec does not know."""
         ...
 
     def reference(
@@ -216,5 +216,9 @@ class TaskFamily(Protocol):
         test: pd.DataFrame,
         out_dir: Path,
     ) -> None:
-        """Write the monitoring reference: rows seen in training, predictions on held-out rows."""
+        """Write the monitoring reference: rows seen in training, predictions on held-out rows.
+
+        ``package`` is the model as it was evaluated: fitted on ``train`` alone.
+        After a refit on all rows, the held-out rows would flatter it.
+        """
         ...

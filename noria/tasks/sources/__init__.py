@@ -1,1 +1,1 @@
-"""Where rows and looked-up features come from."""
+"""Where rows come from: one module per kind of source, and the project's own data module."""

@@ -1,0 +1,146 @@
+"""Labelled rows as they were known at a moment, in one order whatever the files' order is."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from noria.errors import DataError, LeakageError, shorten
+from noria.spec import Data, ModelSpec
+from noria.tasks.sources import csv, parquet
+from noria.tasks.sources.files import source_files
+
+
+def labelled_rows(spec: ModelSpec, base: Path, as_of: datetime | None) -> pd.DataFrame:
+    """Return the rows whose label was known at ``as_of``, ordered by event time and entity key.
+
+    Without ``as_of`` every labelled row counts. Event and label times become
+    datetime64[us, UTC]. ``spec.retraining.trainOn`` limits how old a row may be.
+
+    Args:
+        spec: The model.
+        base: The folder of model.yaml.
+        as_of: A moment with a time zone.
+
+    Raises:
+        DataError: A file, column or time is missing or can't be read, or no row is left.
+        LeakageError: A label was known before its event, or by ``as_of`` for a later event.
+    """
+    data = spec.data
+    if as_of is not None and as_of.tzinfo is None:
+        raise DataError(f"as_of {as_of.isoformat()} has no time zone", fix="give it in UTC")
+    rows = _read(data, base)
+    read = len(rows)
+    if data.target is not None:
+        rows = rows[rows[data.target].notna()]
+    rows = _with_times(data, rows)
+    if as_of is not None and data.event_time is not None:
+        rows = _known_at(data, rows, as_of)
+    rows = _recent(spec, rows, as_of)
+    if rows.empty:
+        raise DataError(
+            f"no labelled row is left of the {read} that were read"
+            + (f" (as of {as_of.isoformat()})" if as_of is not None else ""),
+            fix="check spec.data.target, labelTime and spec.retraining.trainOn",
+        )
+    order = [name for name in (data.event_time, *data.entity_key) if name is not None]
+    if order:
+        rows = rows.sort_values(order, kind="stable")
+    return rows.reset_index(drop=True)
+
+
+def row_columns(data: Data) -> list[str]:
+    """Return the columns that the files must hold: all but looked-up and derived ones."""
+    looked_up = {feature.name for feature in data.looked_up_features()}
+    extra = (
+        data.target,
+        data.label_time,
+        data.split.group_key,
+        *(name for name in data.validation.ranges if name not in looked_up),
+    )
+    names = (*data.request_columns(), *(name for name in extra if name is not None))
+    return list(dict.fromkeys(names))
+
+
+def moments(rows: pd.DataFrame, column: str) -> np.ndarray:
+    """Return a time column of ingested rows as int64 milliseconds since 1970 UTC."""
+    return rows[column].to_numpy(dtype="datetime64[ms]").astype(np.int64)
+
+
+def _read(data: Data, base: Path) -> pd.DataFrame:
+    files = source_files(data, base)
+    columns = row_columns(data)
+    if data.source.csv is not None:
+        texts = {feature.name for feature in data.features if feature.type == "categorical"}
+        return csv.read(files, columns, texts | set(data.entity_key) | set(data.join_keys))
+    return parquet.read(files, columns)
+
+
+def _with_times(data: Data, rows: pd.DataFrame) -> pd.DataFrame:
+    if data.event_time is None:
+        return rows
+    rows = rows.assign(**{data.event_time: _utc(rows, data.event_time)})
+    missing = int(rows[data.event_time].isna().sum())
+    if missing:
+        raise DataError(
+            f"spec.data.eventTime: {data.event_time} is missing in {missing} of {len(rows)} rows",
+            fix="drop those rows in the data module, or fill them",
+        )
+    if data.label_time is None:
+        return rows
+    rows = rows.assign(**{data.label_time: _utc(rows, data.label_time)})
+    # Without the time of its label, a row may not be called labelled at any moment.
+    rows = rows[rows[data.label_time].notna()]
+    early = rows[data.label_time] < rows[data.event_time]
+    if early.any():
+        first = rows[early].iloc[0]
+        raise LeakageError(
+            f"spec.data.labelTime: {int(early.sum())} of {len(rows)} labels were known before "
+            f"their event, the first by {data.label_time} {first[data.label_time]} for "
+            f"{data.event_time} {first[data.event_time]}",
+            fix="correct the times, or drop those rows in the data module",
+        )
+    return rows
+
+
+def _utc(rows: pd.DataFrame, name: str) -> pd.Series:
+    """Read datetimes (naive ones are UTC), ISO-8601 texts or integer milliseconds."""
+    column = rows[name]
+    try:
+        if pd.api.types.is_numeric_dtype(column.dtype):
+            parsed = pd.to_datetime(column, unit="ms", utc=True)
+        elif isinstance(column.dtype, pd.DatetimeTZDtype) or column.dtype.kind == "M":
+            parsed = pd.to_datetime(column, utc=True)
+        else:
+            parsed = pd.to_datetime(column, utc=True, format="ISO8601")
+    except (ValueError, TypeError, OverflowError) as error:
+        raise DataError(
+            f"column {name}: {shorten(str(error))}",
+            fix="give ISO-8601 texts, datetimes or integer milliseconds since 1970, in UTC",
+        ) from error
+    return parsed.dt.as_unit("us")
+
+
+def _known_at(data: Data, rows: pd.DataFrame, as_of: datetime) -> pd.DataFrame:
+    cut = pd.Timestamp(as_of.astimezone(UTC))
+    rows = rows[rows[data.label_time or data.event_time] <= cut]
+    late = rows[data.event_time] > cut
+    if late.any():
+        raise LeakageError(
+            f"spec.data.eventTime: {int(late.sum())} rows lie after {as_of.isoformat()} although "
+            "their labels do not",
+            fix="correct eventTime and labelTime",
+        )
+    return rows
+
+
+def _recent(spec: ModelSpec, rows: pd.DataFrame, as_of: datetime | None) -> pd.DataFrame:
+    train_on = spec.retraining.train_on
+    event_time = spec.data.event_time
+    if train_on.kind == "all" or train_on.window is None or event_time is None or rows.empty:
+        return rows
+    end = rows[event_time].max() if as_of is None else pd.Timestamp(as_of.astimezone(UTC))
+    return rows[rows[event_time] > end - pd.Timedelta(train_on.window)]

@@ -1,0 +1,191 @@
+"""Fitting one algorithm: the library trains, and what is kept is the scorer of its files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from noria.errors import InvalidInput, TrainingError, shorten
+from noria.tasks.tabular.fit_linear import fit_linear
+from noria.tasks.tabular.scorers import Scorer
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Design:
+    """Encoded training rows.
+
+    ``matrix`` (n, d); ``target`` (n,) class codes or values; ``classes`` their
+    number, 0 for a regression; ``categories`` per column the size of its table,
+    0 for a number; ``weight`` (n,) or None; ``seed`` and ``threads`` as for all.
+    """
+
+    matrix: Array
+    target: Array
+    classes: int
+    categories: tuple[int, ...]
+    weight: Array | None
+    seed: int
+    threads: int
+
+    def take(self, places: NDArray[np.int64]) -> Design:
+        """Return the design of some of the rows."""
+        return Design(
+            self.matrix[places],
+            self.target[places],
+            self.classes,
+            self.categories,
+            None if self.weight is None else self.weight[places],
+            self.seed,
+            self.threads,
+        )
+
+    @property
+    def outputs(self) -> int:
+        """How many scores a row has."""
+        return self.classes if self.classes > 2 else 1
+
+
+def fit(algorithm: str, params: Mapping[str, Any], design: Design) -> Scorer:
+    """Fit ``algorithm`` and return its scorer. The same design gives the same bytes.
+
+    Raises:
+        InvalidInput: The library refuses a hyperparameter's value.
+        TrainingError: It fails for another reason.
+    """
+    try:
+        return _FITTERS[algorithm](dict(params), design)
+    except (InvalidInput, TrainingError):
+        raise
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(
+            f"spec.train.hyperparameters: {algorithm} refuses {shorten(dict(params))}: {error}",
+            fix="correct the value",
+        ) from error
+    except Exception as error:
+        # Both boosting libraries raise an exception class of their own for anything at all.
+        raise TrainingError(f"{algorithm} failed: {type(error).__name__}: {error}") from error
+
+
+def balanced(codes: NDArray[np.int64], classes: int) -> Array:
+    """Return the weight of each row when every class weighs the same; their mean is 1."""
+    counts = np.bincount(codes, minlength=classes)
+    return np.asarray((codes.size / (classes * np.maximum(counts, 1)))[codes])
+
+
+def _linear(params: dict[str, Any], design: Design) -> Scorer:
+    strength = params.pop("alpha", 1.0) if not design.classes else 1.0 / params.pop("C", 1.0)
+    params.pop("alpha", None)
+    params.pop("C", None)
+    return fit_linear(
+        design.matrix,
+        design.target,
+        design.weight,
+        design.classes,
+        design.categories,
+        strength=float(strength),
+        **params,
+    )
+
+
+def _hist(params: dict[str, Any], design: Design) -> Scorer:
+    from sklearn.ensemble import (
+        HistGradientBoostingClassifier,
+        HistGradientBoostingRegressor,
+    )
+
+    from noria.tasks.tabular.scorers.trees import of_sklearn
+
+    if "n_estimators" in params:
+        params["max_iter"] = params.pop("n_estimators")
+    mask = np.array(design.categories) > 0
+    estimator = HistGradientBoostingClassifier if design.classes else HistGradientBoostingRegressor
+    model = estimator(
+        **params,
+        categorical_features=mask if mask.any() else None,
+        early_stopping=False,
+        random_state=design.seed,
+    )
+    target = design.target.astype(np.int64) if design.classes else design.target
+    model.fit(design.matrix, target, sample_weight=design.weight)
+    return of_sklearn(model, design.matrix.shape[1])
+
+
+_ROUNDS: Final = ("n_estimators", "num_iterations", "num_boost_round", "num_trees")
+
+
+def _rounds(params: dict[str, Any], default: int) -> int:
+    given = [params.pop(name) for name in _ROUNDS if name in params]
+    return int(given[0]) if given else default
+
+
+def _lightgbm(params: dict[str, Any], design: Design) -> Scorer:
+    import lightgbm
+
+    from noria.tasks.tabular.scorers.lightgbm_native import LightgbmScorer
+
+    rounds = _rounds(params, 100)
+    objective = {0: "regression", 2: "binary"}.get(design.classes, "multiclass")
+    settings: dict[str, Any] = {
+        "objective": objective,
+        **params,
+        "metric": "none",
+        "seed": design.seed,
+        "num_threads": design.threads,
+        "deterministic": True,
+        "force_row_wise": True,
+        "verbosity": -1,
+    }
+    if design.classes > 2:
+        settings["num_class"] = design.classes
+    data = lightgbm.Dataset(
+        design.matrix,
+        design.target,
+        weight=design.weight,
+        categorical_feature=[j for j, size in enumerate(design.categories) if size],
+        free_raw_data=True,
+    )
+    booster = lightgbm.train(settings, data, num_boost_round=rounds)
+    return LightgbmScorer(booster.model_to_string().encode())
+
+
+def _xgboost(params: dict[str, Any], design: Design) -> Scorer:
+    import xgboost
+
+    from noria.tasks.tabular.scorers.xgboost_native import XgboostScorer
+
+    rounds = _rounds(params, 100)
+    objective = {0: "reg:squarederror", 2: "binary:logistic"}.get(design.classes, "multi:softprob")
+    settings: dict[str, Any] = {
+        "objective": objective,
+        "tree_method": "hist",
+        **params,
+        "seed": design.seed,
+        "nthread": design.threads,
+        "verbosity": 0,
+    }
+    if design.classes > 2:
+        settings["num_class"] = design.classes
+    data = xgboost.DMatrix(
+        design.matrix,
+        design.target,
+        weight=design.weight,
+        feature_types=["c" if size else "q" for size in design.categories],
+        enable_categorical=True,
+        nthread=design.threads,
+    )
+    booster = xgboost.train(settings, data, num_boost_round=rounds)
+    return XgboostScorer(bytes(booster.save_raw("ubj")))
+
+
+_FITTERS: Final = {
+    "linear": _linear,
+    "hist-gradient-boosting": _hist,
+    "lightgbm": _lightgbm,
+    "xgboost": _xgboost,
+}

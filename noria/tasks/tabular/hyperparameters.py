@@ -1,0 +1,108 @@
+"""Which hyperparameters an algorithm takes; no library is imported to know it.
+
+A name that the library would ignore is a typing error that costs a search, so
+unknown names are refused. What decides the task, the seed or the machine is
+set by other fields of the resource and is refused here, too.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, Final
+
+from noria.errors import InvalidInput, Problem
+
+ALGORITHMS: Final = ("linear", "hist-gradient-boosting", "lightgbm", "xgboost")
+
+_LINEAR: Final = {"C", "alpha", "max_iter", "tol"}
+_HIST: Final = {
+    "n_estimators", "max_iter", "learning_rate", "max_leaf_nodes", "max_depth",
+    "min_samples_leaf", "l2_regularization", "max_features", "max_bins",
+}  # fmt: skip
+_LIGHTGBM: Final = {
+    "n_estimators", "num_iterations", "num_boost_round", "num_trees", "learning_rate", "eta",
+    "shrinkage_rate", "num_leaves", "max_leaves", "max_depth", "min_child_samples",
+    "min_data_in_leaf", "min_data", "min_child_weight", "min_sum_hessian_in_leaf",
+    "subsample", "bagging_fraction", "subsample_freq", "bagging_freq", "colsample_bytree",
+    "feature_fraction", "feature_fraction_bynode", "colsample_bynode", "extra_trees",
+    "reg_alpha", "lambda_l1", "reg_lambda", "lambda_l2", "linear_lambda", "min_split_gain",
+    "min_gain_to_split", "max_delta_step", "max_bin", "min_data_in_bin", "boosting",
+    "boosting_type", "drop_rate", "max_drop", "skip_drop", "top_rate", "other_rate",
+    "data_sample_strategy", "cat_l2", "cat_smooth", "max_cat_to_onehot", "max_cat_threshold",
+    "min_data_per_group", "path_smooth", "is_unbalance", "scale_pos_weight", "objective",
+    "alpha", "linear_tree", "enable_bundle", "bin_construct_sample_cnt",
+    "subsample_for_bin",
+}  # fmt: skip
+_XGBOOST: Final = {
+    "n_estimators", "num_boost_round", "learning_rate", "eta", "gamma", "min_split_loss",
+    "max_depth", "min_child_weight", "max_delta_step", "subsample", "sampling_method",
+    "colsample_bytree", "colsample_bylevel", "colsample_bynode", "reg_lambda", "lambda",
+    "reg_alpha", "alpha", "scale_pos_weight", "grow_policy", "max_leaves", "max_bin",
+    "num_parallel_tree", "max_cat_to_onehot", "max_cat_threshold", "objective",
+}  # fmt: skip
+_KNOWN: Final[Mapping[str, frozenset[str]]] = {
+    "linear": frozenset(_LINEAR),
+    "hist-gradient-boosting": frozenset(_HIST),
+    "lightgbm": frozenset(_LIGHTGBM),
+    "xgboost": frozenset(_XGBOOST),
+}
+_SET_ELSEWHERE: Final[Mapping[str, str]] = {
+    "seed": "spec.train.seed",
+    "random_state": "spec.train.seed",
+    "n_jobs": "spec.train.compute.cpu",
+    "nthread": "spec.train.compute.cpu",
+    "num_threads": "spec.train.compute.cpu",
+    "class_weight": "spec.task.options.classWeights",
+}
+# Losses whose raw score is the prediction itself, so that no link is needed to serve them.
+REGRESSION_OBJECTIVES: Final[Mapping[str, frozenset[str]]] = {
+    "lightgbm": frozenset(
+        {"regression", "regression_l1", "mae", "mse", "huber", "fair", "quantile", "mape"}
+    ),
+    "xgboost": frozenset({"reg:squarederror", "reg:absoluteerror", "reg:pseudohubererror"}),
+}
+
+
+def problems_of(algorithm: str, family: str, names: Mapping[str, Any], path: str) -> list[Problem]:
+    """Return what is wrong with hyperparameters, by name.
+
+    Args:
+        algorithm: One of ``ALGORITHMS``.
+        family: The task family.
+        names: Hyperparameters (or a search space) by name.
+        path: Where they are in the resource.
+    """
+    known = _KNOWN.get(algorithm, frozenset())
+    found = []
+    for name, value in names.items():
+        if name in _SET_ELSEWHERE:
+            found.append(
+                Problem(f"{path}.{name}", "is set elsewhere", f"use {_SET_ELSEWHERE[name]}")
+            )
+        elif name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            fix = f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(known))}"
+            found.append(Problem(f"{path}.{name}", f"{algorithm} has no such parameter", fix))
+        elif name == "objective":
+            allowed = REGRESSION_OBJECTIVES.get(algorithm, frozenset())
+            if family != "tabular-regression" or value not in allowed:
+                found.append(
+                    Problem(
+                        f"{path}.objective",
+                        f"{value!r} is not an objective of {family} with {algorithm}",
+                        f"regressions take {', '.join(sorted(allowed))}; remove it otherwise",
+                    )
+                )
+    return found
+
+
+def refuse_unknown(algorithm: str, family: str, params: Mapping[str, Any]) -> None:
+    """Refuse hyperparameters that ``problems_of`` finds something wrong with.
+
+    Raises:
+        InvalidInput: It lists every problem.
+    """
+    problems = problems_of(algorithm, family, params, "spec.train.hyperparameters")
+    if problems:
+        raise InvalidInput("\n".join(map(str, problems)), problems=problems)

@@ -1,0 +1,117 @@
+"""Signs that training rows know what a request can't know."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from noria.errors import DataError, LeakageError, shorten
+from noria.spec import Data
+from noria.tasks.package import Feature
+from noria.tasks.tabular.metrics import value_of
+from noria.tasks.tabular.schema import Target, numbers
+
+Array = NDArray[np.float64]
+
+# One column alone that ranks (or explains the ranks of) unseen rows this well is the answer.
+_DETERMINES: Final = 0.998
+_BINS: Final = 500
+# With fewer rows, a good feature looks perfect by chance.
+_MIN_ROWS: Final = 200
+
+
+def refuse_answers(features: tuple[Feature, ...], frame: pd.DataFrame, target: Target) -> None:
+    """Refuse a feature that alone almost determines the target.
+
+    Each feature is cut into bins; what the bins of one half of the rows say is
+    tried on the other half: AUC (the mean over classes) or the R2 of ranks. A
+    missing value is a bin, too: what is filled in only afterwards leaks by its
+    absence.
+
+    Raises:
+        LeakageError: It names the feature and its score.
+    """
+    if len(frame) < _MIN_ROWS:
+        return
+    truth = target.values if target.classes else _ranks(target.values)
+    for feature in features:
+        if feature.origin == "time" or feature.name not in frame:
+            continue
+        score = _score(_bins(feature, frame[feature.name]), truth, len(target.classes))
+        if score >= _DETERMINES:
+            what = "AUC" if target.classes else "R2 of ranks"
+            raise LeakageError(
+                f"spec.data.features: {feature.name} alone predicts the target "
+                f"({what} {score:.4f} on rows it was not fitted on)",
+                fix="is it known only after the event? then remove it from the features; if it "
+                "is known before, the target needs no model",
+            )
+
+
+def refuse_shared_entities(data: Data, train: pd.DataFrame, test: pd.DataFrame) -> None:
+    """Refuse a split that has the same entity (or group) on both sides.
+
+    Raises:
+        LeakageError: It names the columns and an entity.
+    """
+    group = () if data.split.group_key is None else (data.split.group_key,)
+    for path, keys in (("spec.data.entityKey", data.entity_key), ("spec.data.split", group)):
+        if not keys:
+            continue
+        left = pd.MultiIndex.from_frame(train[list(keys)])
+        right = pd.MultiIndex.from_frame(test[list(keys)])
+        shared = right[right.isin(left)]
+        if len(shared):
+            raise LeakageError(
+                f"{path}: {len(shared.unique())} of {len(right.unique())} held-out values of "
+                f"{', '.join(keys)} are among the training rows too, such as "
+                f"{shorten(list(map(str, shared[0])))}",
+                fix="remove repeated rows, add the column that tells them apart to entityKey, or "
+                "use split.kind group",
+            )
+
+
+def _score(bins: NDArray[np.int64], truth: Array, classes: int) -> float:
+    size = int(bins.max()) + 1
+    if size < 2:
+        return 0.0
+    learn, tried = slice(0, None, 2), slice(1, None, 2)
+    count = np.bincount(bins[learn], minlength=size)
+
+    def means(values: Array) -> Array:
+        total = np.bincount(bins[learn], weights=values[learn], minlength=size)
+        # A bin that the first half does not know tells nothing.
+        return np.where(count > 0, total / np.maximum(count, 1), values[learn].mean())[bins[tried]]
+
+    if not classes:
+        return value_of("r2", truth[tried], means(truth), 0)
+    scores = []
+    for code in range(1 if classes == 2 else 0, classes):
+        hit = (truth == code).astype(np.float64)
+        scores.append(value_of("auc", hit[tried], means(hit), 2))
+    return float(np.nanmean(scores)) if np.isfinite(scores).any() else 0.0
+
+
+def _bins(feature: Feature, column: pd.Series) -> NDArray[np.int64]:
+    """Return a bin per row, from 0; missing values are the last."""
+    if feature.kind == "categorical":
+        codes = pd.factorize(column)[0].astype(np.int64)
+    else:
+        try:
+            values = numbers(column)
+        except DataError:
+            return np.zeros(len(column), dtype=np.int64)
+        known = np.isfinite(values)
+        if not known.any():
+            return np.zeros(len(column), dtype=np.int64)
+        edges = np.unique(np.quantile(values[known], np.linspace(0.0, 1.0, _BINS + 1)[1:-1]))
+        codes = np.where(known, np.searchsorted(edges, values, side="right"), -1)
+    return np.asarray(np.where(codes < 0, codes.max() + 1, codes))
+
+
+def _ranks(values: Array) -> Array:
+    _, inverse = np.unique(values, return_inverse=True)
+    return inverse.astype(np.float64)

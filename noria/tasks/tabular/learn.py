@@ -1,0 +1,169 @@
+"""Learning a tabular model: folds, stacking and calibration around one algorithm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from noria.errors import DataError
+from noria.spec import ModelSpec, TabularClassificationOptions, cpu_count
+from noria.tasks.package import Feature
+from noria.tasks.sources.rows import moments
+from noria.tasks.tabular import calibration
+from noria.tasks.tabular.encoding import Encoder
+from noria.tasks.tabular.fit import Design, balanced, fit
+from noria.tasks.tabular.folds import Fold, RowFacts, deciles, folds
+from noria.tasks.tabular.predictor import probabilities
+from noria.tasks.tabular.schema import Target, columns_of
+from noria.tasks.tabular.scorers import Scorer
+from noria.tasks.tabular.scorers.stacked import StackedScorer
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Learned:
+    """What training gives: the scorer, its calibrator (or None), and the algorithm's name."""
+
+    scorer: Scorer
+    calibrator: calibration.Calibrator | None
+    algorithm: str
+
+
+def facts_of(spec: ModelSpec, frame: pd.DataFrame, target: Target) -> RowFacts:
+    """Return what splits need to know about the rows of a frame."""
+    data = spec.data
+    key = data.split.group_key
+    if key is not None and bool(frame[key].isna().any()):
+        raise DataError(
+            f"spec.data.split.groupKey: {key} is missing in {int(frame[key].isna().sum())} rows",
+            fix="fill it, or drop those rows in the data module",
+        )
+    return RowFacts(
+        strata=target.codes if target.classes else deciles(target.values),
+        event=None if data.event_time is None else moments(frame, data.event_time),
+        known=None if data.label_time is None else moments(frame, data.label_time),
+        groups=None if key is None else pd.factorize(frame[key], sort=True)[0].astype(np.int64),
+    )
+
+
+def design_of(
+    spec: ModelSpec, frame: pd.DataFrame, features: Sequence[Feature], target: Target
+) -> Design:
+    """Return the encoded rows of a frame."""
+    event_time = spec.data.event_time
+    encoder = Encoder(features, event_time)
+    options = spec.task.options
+    weigh = (
+        isinstance(options, TabularClassificationOptions) and options.class_weights == "balanced"
+    )
+    return Design(
+        matrix=encoder.encode(columns_of(features, event_time, frame)),
+        target=target.values,
+        classes=len(target.classes),
+        # A table without an entry is a column without a value: it has nothing to split on.
+        categories=tuple(
+            max(1, len(feature.categories)) if feature.kind == "categorical" else 0
+            for feature in features
+        ),
+        weight=balanced(target.codes, len(target.classes)) if weigh else None,
+        seed=spec.train.seed,
+        threads=max(1, int(cpu_count(spec.train.compute.cpu))),
+    )
+
+
+def cross_validation(spec: ModelSpec, facts: RowFacts) -> list[Fold]:
+    """Return the folds of ``spec.train.crossValidation``."""
+    gap_ms = int(spec.data.split.gap.total_seconds() * 1000)
+    cv = spec.train.cross_validation
+    return list(folds(cv.kind, facts, cv.folds, gap_ms, spec.train.seed))
+
+
+def learn(spec: ModelSpec, params: Mapping[str, Any], design: Design, facts: RowFacts) -> Learned:
+    """Fit the model of the spec on all rows of the design, calibrated if it asks for that."""
+    stack = spec.train.ensemble.kind == "stacking"
+    options = spec.task.options
+    method = options.calibration if isinstance(options, TabularClassificationOptions) else "none"
+    held: list[Fold] = []
+    if stack or method != "none":
+        held = [fold for fold in cross_validation(spec, facts) if _has_classes(design, fold)]
+        if not held:
+            raise DataError(
+                "spec.train.crossValidation: no fold has every class to fit on",
+                fix="give more rows, or fewer folds",
+            )
+    if not stack:
+        algorithm = spec.train.algorithm
+        scorer = fit(algorithm, params, design)
+        if method == "none":
+            return Learned(scorer, None, algorithm)
+        raw = np.vstack(
+            [
+                fit(algorithm, params, design.take(fold.train)).raw(design.matrix[fold.test])
+                for fold in held
+            ]
+        )
+        return Learned(scorer, _calibrate(method, raw, design, held), algorithm)
+    members = tuple(spec.train.ensemble.members)
+    # One row of scores per held-out row: all members' outputs side by side.
+    out = np.vstack(
+        [
+            np.hstack(
+                [
+                    fit(name, _own(spec, name, params), design.take(fold.train)).raw(
+                        design.matrix[fold.test]
+                    )
+                    for name in members
+                ]
+            )
+            for fold in held
+        ]
+    )
+    places = np.concatenate([fold.test for fold in held])
+    meta_design = Design(
+        out,
+        design.target[places],
+        design.classes,
+        (0,) * out.shape[1],
+        None if design.weight is None else design.weight[places],
+        design.seed,
+        design.threads,
+    )
+    from noria.tasks.tabular.fit_linear import fit_linear
+
+    meta = fit_linear(
+        meta_design.matrix,
+        meta_design.target,
+        meta_design.weight,
+        meta_design.classes,
+        meta_design.categories,
+    )
+    fitted = tuple(fit(name, _own(spec, name, params), design) for name in members)
+    stacked = StackedScorer(members, fitted, meta)
+    calibrator = None
+    if method != "none":
+        calibrator = _calibrate(method, meta.raw(out), design, held)
+    return Learned(stacked, calibrator, "stacking")
+
+
+def _own(spec: ModelSpec, member: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Hyperparameters belong to ``spec.train.algorithm``; other members have their defaults."""
+    return params if member == spec.train.algorithm else {}
+
+
+def _calibrate(
+    method: str, raw: Array, design: Design, held: Sequence[Fold]
+) -> calibration.Calibrator:
+    codes = design.target[np.concatenate([fold.test for fold in held])].astype(np.int64)
+    return calibration.fit(method, probabilities(raw), codes)
+
+
+def _has_classes(design: Design, fold: Fold) -> bool:
+    if not design.classes:
+        return True
+    return np.unique(design.target[fold.train]).size == design.classes

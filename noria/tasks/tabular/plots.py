@@ -1,0 +1,254 @@
+"""Plots of an evaluation, as small PNG files that stand for themselves in a report.
+
+The model is blue, the linear baseline grey, whatever is ideal a thin dotted
+line. Matplotlib's Agg canvas is used without pyplot: nothing global is set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from noria.errors import TrainingError
+from noria.tasks.tabular.evaluation import scores
+from noria.tasks.tabular.measure import Truth
+from noria.tasks.tabular.metrics import value_of, weighted_metrics
+
+if TYPE_CHECKING:
+    from noria.tasks.tabular.evaluation import Asked
+
+Array = NDArray[np.float64]
+_BLUE: Final = "#2563eb"
+_GREY: Final = "#94a3b8"
+_INK: Final = "#1e293b"
+_DOTS_PER_INCH: Final = 110
+_IMPORTANCE_ROWS: Final = 2000
+_IMPORTANCE_SHOWN: Final = 15
+_CURVE_POINTS: Final = 400
+_MOST_CLASSES: Final = 20
+
+
+def draw(folder: Path, asked: Asked, truth: Truth) -> tuple[str, ...]:
+    """Write the plots that fit the model and return their file names.
+
+    Args:
+        folder: A directory; made if missing.
+        asked: The model and its predictions.
+        truth: What happened.
+
+    Raises:
+        TrainingError: A file can't be written.
+    """
+    plots: dict[str, Callable[[Any, Asked, Truth], None]]
+    if not truth.classes:
+        plots = {
+            "residuals.png": _residuals,
+            "predicted.png": _predicted,
+            "importance.png": _importance,
+        }
+    elif truth.classes == 2 and 0 < int(truth.positive.sum()) < truth.rows:
+        plots = {
+            "confusion.png": _confusion,
+            "roc.png": _roc,
+            "precision-recall.png": _precision_recall,
+            "calibration.png": _calibration,
+            "importance.png": _importance,
+        }
+    else:
+        plots = {"confusion.png": _confusion, "importance.png": _importance}
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, plot in plots.items():
+            figure = Figure(figsize=(5.2, 4.2), dpi=_DOTS_PER_INCH, layout="constrained")
+            FigureCanvasAgg(figure)
+            plot(_axes(figure), asked, truth)
+            # No date and no version inside: the same evaluation gives the same bytes.
+            figure.savefig(folder / name, format="png", metadata={"Software": None})
+    except OSError as error:
+        raise TrainingError(f"{folder}: a plot can't be written: {error}") from error
+    return tuple(plots)
+
+
+def _axes(figure: Any) -> Any:
+    axes = figure.add_subplot()
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(_GREY)
+    axes.tick_params(colors=_INK, labelsize=8.5)
+    axes.grid(color="#e2e8f0", linewidth=0.7)
+    axes.set_axisbelow(True)
+    return axes
+
+
+def _title(axes: Any, title: str, x: str, y: str) -> None:
+    axes.set_title(title, fontsize=11, color=_INK, loc="left", pad=10)
+    axes.set_xlabel(x, fontsize=9, color=_INK)
+    axes.set_ylabel(y, fontsize=9, color=_INK)
+
+
+def _series(asked: Asked) -> list[tuple[str, Array, str]]:
+    shown = [("model", asked.prediction, _BLUE)]
+    if asked.baseline is not None:
+        shown.insert(0, ("linear baseline", asked.baseline, _GREY))
+    return shown
+
+
+def _steps(positive: NDArray[np.bool_], score: Array) -> tuple[Array, Array, Array]:
+    """Return false positives, true positives and rows called positive, at falling thresholds."""
+    order = np.argsort(-score, kind="stable")
+    hits = np.cumsum(positive[order]).astype(np.float64)
+    ends = np.concatenate([np.nonzero(np.diff(score[order]))[0], [score.size - 1]])
+    called = (ends + 1).astype(np.float64)
+    return called - hits[ends], hits[ends], called
+
+
+def _thin(*curves: Array) -> tuple[Array, ...]:
+    """Keep evenly spaced points of long curves: a screen shows no more, and files stay small."""
+    size = curves[0].size
+    if size <= _CURVE_POINTS:
+        return curves
+    kept = np.unique(np.linspace(0, size - 1, _CURVE_POINTS).astype(np.int64))
+    return tuple(curve[kept] for curve in curves)
+
+
+def _roc(axes: Any, asked: Asked, truth: Truth) -> None:
+    positive = truth.positive
+    total = float(positive.sum())
+    axes.plot([0, 1], [0, 1], ":", color=_INK, linewidth=0.9)
+    for name, score, colour in _series(asked):
+        wrong, right, _ = _steps(positive, score)
+        x, y = _thin(
+            np.concatenate([[0.0], wrong / (truth.rows - total)]),
+            np.concatenate([[0.0], right / total]),
+        )
+        area = value_of("auc", truth.values, score, 2)
+        axes.plot(x, y, color=colour, linewidth=1.8, label=f"{name}: AUC {area:.3f}")
+    axes.legend(fontsize=8.5, frameon=False, loc="lower right")
+    _title(axes, "ROC", "false positive rate", "true positive rate")
+
+
+def _precision_recall(axes: Any, asked: Asked, truth: Truth) -> None:
+    positive = truth.positive
+    total = float(positive.sum())
+    axes.axhline(total / truth.rows, linestyle=":", color=_INK, linewidth=0.9)
+    for name, score, colour in _series(asked):
+        _, right, called = _steps(positive, score)
+        x, y = _thin(right / total, right / called)
+        area = value_of("average-precision", truth.values, score, 2)
+        axes.plot(x, y, color=colour, linewidth=1.8, label=f"{name}: AP {area:.3f}")
+    axes.set_ylim(0, 1.02)
+    axes.legend(fontsize=8.5, frameon=False, loc="upper right")
+    _title(axes, "Precision and recall", "recall", "precision")
+
+
+def _calibration(axes: Any, asked: Asked, truth: Truth) -> None:
+    """Mean prediction against share of positives, in ten bins of equally many rows."""
+    top = 0.0
+    for name, score, colour in _series(asked):
+        order = np.argsort(score, kind="stable")
+        bins = [part for part in np.array_split(order, 10) if part.size]
+        said = [float(score[part].mean()) for part in bins]
+        was = [float(truth.values[part].mean()) for part in bins]
+        axes.plot(said, was, "o-", color=colour, linewidth=1.8, markersize=4, label=name)
+        top = max(top, *said, *was)
+    axes.plot([0, top], [0, top], ":", color=_INK, linewidth=0.9)
+    axes.legend(fontsize=8.5, frameon=False, loc="upper left")
+    _title(axes, "Calibration", "predicted probability", "share that was positive")
+
+
+def _confusion(axes: Any, asked: Asked, truth: Truth) -> None:
+    labels = [str(label) for label in asked.model.manifest.classes]
+    score = asked.prediction
+    guess = (score >= 0.5).astype(np.int64) if score.ndim == 1 else score.argmax(axis=1)
+    size = len(labels)
+    counts = np.zeros((size, size))
+    np.add.at(counts, (truth.values.astype(np.int64), guess), 1)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.grid(visible=False)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    if size <= _MOST_CLASSES:
+        axes.set_xticks(range(size), labels)
+        axes.set_yticks(range(size), labels)
+    if size <= 6:
+        for row in range(size):
+            for column in range(size):
+                share = shares[row, column]
+                axes.text(
+                    column,
+                    row,
+                    f"{counts[row, column]:,.0f}\n{share:.1%}",
+                    ha="center",
+                    va="center",
+                    fontsize=10,
+                    color="white" if share > 0.55 else _INK,
+                )
+    _title(axes, "Confusion (shares of each row)", "predicted", "true")
+
+
+def _importance(axes: Any, asked: Asked, truth: Truth) -> None:
+    """Permutation importance (Breiman, 2001): what shuffling a feature costs."""
+    name = "log-loss" if truth.classes else "rmse"
+    rng = np.random.default_rng(truth.seed)
+    kept = np.sort(rng.permutation(truth.rows)[:_IMPORTANCE_ROWS])
+    matrix, values = asked.matrix[kept], truth.values[kept]
+    once = np.ones((1, kept.size))
+
+    def loss(at: Array) -> float:
+        said = scores(asked.model, at)
+        return float(weighted_metrics([name], values, said, truth.classes)[name](once)[0])
+
+    whole = loss(matrix)
+    order = rng.permutation(kept.size)
+    costs = []
+    for place in range(matrix.shape[1]):
+        shuffled = matrix.copy()
+        shuffled[:, place] = matrix[order, place]
+        costs.append(loss(shuffled) - whole)
+    names = [feature.name for feature in asked.model.manifest.features]
+    shown = sorted(zip(costs, names, strict=True))[-_IMPORTANCE_SHOWN:]
+    axes.barh(
+        [label for _, label in shown],
+        [cost for cost, _ in shown],
+        color=[_BLUE if cost > 0 else _GREY for cost, _ in shown],
+        height=0.65,
+    )
+    axes.grid(visible=False, axis="y")
+    _title(axes, "Importance", f"{name} added by shuffling the feature", "")
+
+
+def _residuals(axes: Any, asked: Asked, truth: Truth) -> None:
+    for name, said, colour in _series(asked):
+        error = said - truth.values
+        low, high = np.quantile(error, [0.005, 0.995])
+        edges = np.linspace(low, max(high, low + 1e-12), 61)
+        height, _ = np.histogram(error, edges, density=True)
+        middle = (edges[:-1] + edges[1:]) / 2
+        label = f"{name}: MAE {np.abs(error).mean():.4g}"
+        axes.plot(middle, height, color=colour, linewidth=1.8, label=label)
+        axes.fill_between(middle, height, color=colour, alpha=0.12)
+    axes.axvline(0, linestyle=":", color=_INK, linewidth=0.9)
+    axes.set_ylim(bottom=0)
+    axes.legend(fontsize=8.5, frameon=False)
+    _title(axes, "Residuals (middle 99 %)", "predicted - true", "density")
+
+
+def _predicted(axes: Any, asked: Asked, truth: Truth) -> None:
+    """True values by twenty bins of the prediction: median and middle half."""
+    order = np.argsort(asked.prediction, kind="stable")
+    bins = [part for part in np.array_split(order, 20) if part.size]
+    said = np.array([asked.prediction[part].mean() for part in bins])
+    low, middle, high = np.array(
+        [np.quantile(truth.values[part], [0.25, 0.5, 0.75]) for part in bins]
+    ).T
+    axes.plot([said[0], said[-1]], [said[0], said[-1]], ":", color=_INK, linewidth=0.9)
+    axes.fill_between(said, low, high, color=_BLUE, alpha=0.18, linewidth=0)
+    axes.plot(said, middle, "o-", color=_BLUE, linewidth=1.8, markersize=4)
+    _title(axes, "True by predicted (median, middle half)", "predicted", "true")

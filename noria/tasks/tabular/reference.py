@@ -1,0 +1,103 @@
+"""The monitoring reference: what training rows and held-out predictions looked like.
+
+``reference.json`` names the features, their categories and ranges, and the
+held-out performance; ``rows.npz`` holds, for feature i, ``f{i}``: float64
+numbers (booleans are 0 and 1), or int32 places in the categories, -1 for a
+missing value or a rare category that the model does not know. ``prediction``
+holds predictions on held-out rows: the probability of the positive class, of
+the likeliest one when there are more than two, or the value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from noria.errors import TrainingError
+from noria.tasks.package import Manifest
+from noria.tasks.protocol import MetricValue
+from noria.tasks.tabular.arrays import pack
+from noria.tasks.tabular.encoding import Encoder
+from noria.tasks.tabular.schema import columns_of
+
+
+def write_reference(
+    out_dir: Path,
+    manifest: Manifest,
+    train: pd.DataFrame,
+    prediction: NDArray[np.float64],
+    performance: Mapping[str, MetricValue],
+    most_rows: int,
+) -> None:
+    """Write the reference.
+
+    Args:
+        out_dir: A directory; made if missing.
+        manifest: Of the package that predicted.
+        train: Training rows with their features.
+        prediction: (n,) or (n, k) on held-out rows.
+        performance: Metrics on them.
+        most_rows: Greatest number of training rows to keep, a seeded sample of them.
+
+    Raises:
+        TrainingError: The directory can't be written.
+    """
+    # Time features change by themselves, and are no part of a request.
+    features = tuple(feature for feature in manifest.features if feature.origin != "time")
+    matrix = Encoder(features, None).encode(columns_of(features, None, train))
+    rows = matrix.shape[0]
+    kept = np.arange(rows)
+    if rows > most_rows:
+        rng = np.random.default_rng(manifest.seed)
+        kept = np.sort(rng.choice(rows, most_rows, replace=False))
+    arrays: dict[str, NDArray[Any]] = {}
+    described: list[dict[str, Any]] = []
+    for place, feature in enumerate(features):
+        column = matrix[:, place]
+        known = column[~np.isnan(column)]
+        if feature.kind == "categorical":
+            arrays[f"f{place}"] = np.nan_to_num(column[kept], nan=-1.0).astype(np.int32)
+            described.append(
+                {"name": feature.name, "kind": "categorical", "categories": feature.categories}
+            )
+        else:
+            arrays[f"f{place}"] = column[kept]
+            described.append(
+                {
+                    "name": feature.name,
+                    "kind": "numeric",
+                    "categories": [],
+                    "min": float(known.min()) if known.size else None,
+                    "max": float(known.max()) if known.size else None,
+                }
+            )
+    arrays["prediction"] = prediction if prediction.ndim == 1 else prediction.max(axis=1)
+    said = {
+        "format": 1,
+        "model": manifest.model,
+        "rows": len(kept),
+        "features": described,
+        "prediction": {"kind": "probability" if manifest.classes else "value"},
+        "performance": {
+            name: {
+                "value": value.value,
+                "low": value.low,
+                "high": value.high,
+                "samples": value.samples,
+            }
+            for name, value in performance.items()
+        },
+    }
+    try:
+        out_dir.mkdir(parents=True, exist_ok=True)
+        (out_dir / "rows.npz").write_bytes(pack(arrays))
+        text = msgspec.json.format(msgspec.json.encode(said), indent=2) + b"\n"
+        (out_dir / "reference.json").write_bytes(text)
+    except OSError as error:
+        raise TrainingError(f"{out_dir}: the reference can't be written: {error}") from error

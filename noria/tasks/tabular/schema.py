@@ -1,0 +1,224 @@
+"""From frames to columns, categories and classes: what the model reads and answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from noria.errors import DataError, shorten
+from noria.spec import Data, ModelSpec, TabularClassificationOptions
+from noria.tasks.package import Feature, Input, Lookup
+from noria.tasks.sources.rows import moments
+from noria.tasks.tabular.encoding import category
+
+Class = str | int | bool
+
+# HistGradientBoosting takes 255 codes at most; one limit for all algorithms makes them agree.
+MAX_CATEGORIES: Final = 250
+_MAX_CLASSES: Final = 1000
+_DATATYPES: Final = {"numeric": "FP64", "categorical": "BYTES", "boolean": "BOOL"}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The target of n rows: class codes with their classes, or values with none."""
+
+    values: NDArray[np.float64]
+    codes: NDArray[np.int64]
+    classes: tuple[Class, ...]
+
+
+def features_of(data: Data, frame: pd.DataFrame) -> tuple[Feature, ...]:
+    """Return the features with their category tables, from training rows.
+
+    A table holds the ``MAX_CATEGORIES`` most frequent values, in alphabetical
+    order; the others count as missing, as values never seen do.
+    """
+    features = []
+    for feature in data.features:
+        origin: Literal["input", "lookup"] = "lookup" if feature.source_ == "feast" else "input"
+        if feature.type == "categorical":
+            table = _categories(frame[feature.name])
+            features.append(Feature(feature.name, "categorical", origin, table))
+        elif feature.type == "boolean":
+            features.append(Feature(feature.name, "boolean", origin))
+        else:
+            features.append(Feature(feature.name, "numeric", origin))
+    features.extend(Feature(name, "numeric", "time") for name in data.time_features)
+    return tuple(features)
+
+
+def inputs_of(data: Data) -> tuple[Input, ...]:
+    """Return what a client sends, in the order of ``Data.request_columns``."""
+    kinds = {feature.name: feature.type for feature in data.sent_features()}
+    inputs = []
+    for name in data.request_columns():
+        if name in kinds:
+            inputs.append(Input(name, _DATATYPES[kinds[name]], kinds[name]))
+        elif name == data.event_time:
+            needed = bool(data.time_features or data.looked_up_features())
+            inputs.append(Input(name, "INT64", "timestamp", optional=not needed))
+        else:
+            needed = name in data.join_keys and bool(data.looked_up_features())
+            inputs.append(Input(name, "BYTES", "categorical", optional=not needed))
+    return tuple(inputs)
+
+
+def lookup_of(data: Data) -> Lookup | None:
+    """Return how the server looks features up, or None when it has none to look up."""
+    looked_up = data.looked_up_features()
+    if data.source.feast is None or not looked_up:
+        return None
+    return Lookup(
+        kind="feast",
+        repository=data.source.feast.repository,
+        service=data.source.feast.service,
+        join_keys=tuple(data.join_keys),
+        features=tuple(feature.name for feature in looked_up),
+    )
+
+
+def columns_of(
+    features: Iterable[Feature], event_time: str | None, frame: pd.DataFrame
+) -> dict[str, np.ndarray]:
+    """Return a frame's columns as a predictor takes them.
+
+    Raises:
+        DataError: A column is missing, or holds no numbers where they are needed.
+    """
+    columns: dict[str, np.ndarray] = {}
+    for feature in features:
+        if feature.origin == "time":
+            if event_time is not None and event_time not in columns:
+                columns[event_time] = moments(frame, event_time)
+            continue
+        if feature.name not in frame:
+            raise DataError(
+                f"the rows have no column {feature.name}",
+                fix=f"they have {', '.join(map(str, frame.columns))}",
+            )
+        column = frame[feature.name]
+        if feature.kind == "categorical":
+            columns[feature.name] = texts(column)
+        else:
+            columns[feature.name] = numbers(column)
+    return columns
+
+
+def numbers(column: pd.Series) -> NDArray[np.float64]:
+    """Return a column of numbers or booleans as float64, NaN where missing.
+
+    Raises:
+        DataError: It holds something else.
+    """
+    try:
+        return column.to_numpy(dtype=np.float64, na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"column {column.name}: {shorten(str(error))}",
+            fix="give numbers, or declare the feature as categorical",
+        ) from error
+
+
+def texts(column: pd.Series) -> np.ndarray:
+    """Return a column of categorical values as an object array of str and None."""
+    codes, uniques = pd.factorize(column)
+    table = np.array([*(category(value) for value in uniques.tolist()), None], dtype=object)
+    return table[codes]
+
+
+def target_of(spec: ModelSpec, frame: pd.DataFrame, known: tuple[Class, ...] = ()) -> Target:
+    """Return the target of a frame's rows.
+
+    Args:
+        spec: The model.
+        frame: Labelled rows.
+        known: The model's classes, when it has been fitted; else they are taken from the rows.
+
+    Raises:
+        DataError: The target can't be read, or a label is none of the known classes.
+    """
+    column = frame[spec.data.target]
+    none = np.zeros(0, dtype=np.int64)
+    if spec.task.family == "tabular-regression":
+        values = numbers(column)
+        if not np.isfinite(values).all():
+            raise DataError(
+                f"spec.data.target: {spec.data.target} is not finite in "
+                f"{int((~np.isfinite(values)).sum())} rows",
+                fix="drop those rows in the data module",
+            )
+        return Target(values, none, ())
+    codes, uniques = pd.factorize(column)
+    labels = [as_class(value) for value in uniques.tolist()]
+    classes = known or _classes(spec, labels)
+    place = {(type(label), label): code for code, label in enumerate(classes)}
+    table = [place.get((type(label), label), -1) for label in labels]
+    if -1 in table:
+        raise DataError(
+            f"spec.data.target: the label {shorten(labels[table.index(-1)])} is none of the "
+            f"classes {shorten(list(classes))}",
+            fix="train again with rows of every class",
+        )
+    mapped = np.array(table, dtype=np.int64)[codes]
+    return Target(mapped.astype(np.float64), mapped, classes)
+
+
+def as_class(value: Any) -> Class:
+    """Return a label as one of the plain types: 1.0 is 1, numpy's types are Python's."""
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if isinstance(value, int | np.integer):
+        return int(value)
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        return int(value)
+    return str(value)
+
+
+def _classes(spec: ModelSpec, labels: list[Class]) -> tuple[Class, ...]:
+    name = spec.data.target
+    if len({type(label) for label in labels}) > 1:
+        raise DataError(
+            f"spec.data.target: {name} mixes {shorten(labels[:5])}",
+            fix="give labels of one type: all texts, all integers or all booleans",
+        )
+    classes = sorted(labels)
+    if len(classes) < 2:
+        raise DataError(
+            f"spec.data.target: {name} has only the value {shorten(classes)}",
+            fix="train on rows of at least two classes",
+        )
+    if len(classes) > _MAX_CLASSES:
+        raise DataError(
+            f"spec.data.target: {name} has {len(classes)} different values",
+            fix="use the family tabular-regression for a number",
+        )
+    options = spec.task.options
+    wanted = options.positive_class if isinstance(options, TabularClassificationOptions) else None
+    if wanted is None:
+        return tuple(classes)
+    positive = as_class(wanted)
+    if len(classes) != 2 or positive not in classes or type(positive) is not type(classes[0]):
+        raise DataError(
+            f"spec.task.options.positiveClass: {shorten(wanted)} is not one of two classes "
+            f"{shorten(classes)}",
+            fix="name one of them, or remove positiveClass",
+        )
+    return (*(label for label in classes if label != positive), positive)
+
+
+def _categories(column: pd.Series) -> tuple[str, ...]:
+    codes, uniques = pd.factorize(column)
+    counts = np.bincount(codes[codes >= 0], minlength=len(uniques))
+    total: dict[str, int] = {}
+    for value, count in zip(uniques.tolist(), counts.tolist(), strict=True):
+        text = category(value)
+        if text is not None:
+            total[text] = total.get(text, 0) + count
+    frequent = sorted(total, key=lambda text: (-total[text], text))[:MAX_CATEGORIES]
+    return tuple(sorted(frequent))

@@ -1,0 +1,104 @@
+"""Holding rows against the spec's rules before anything is trained on them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from noria.errors import DataError, Problem
+from noria.spec import Data, ModelSpec
+from noria.tasks.package import Feature
+from noria.tasks.protocol import Check, ValidationReport
+from noria.tasks.tabular.leakage import refuse_answers
+from noria.tasks.tabular.schema import features_of, numbers, target_of
+
+
+def validate(spec: ModelSpec, rows: pd.DataFrame) -> ValidationReport:
+    """Check rows, with or without their looked-up features; every broken rule is listed.
+
+    Raises:
+        DataError: A rule of ``spec.data.validation`` is broken, or the target can't be learnt.
+        LeakageError: A feature gives the target away.
+    """
+    data = spec.data
+    problems: list[Problem] = []
+    checks: list[Check] = []
+    least = data.validation.min_rows
+    if len(rows) < least:
+        problems.append(
+            Problem(
+                "spec.data.validation.minRows",
+                f"{len(rows)} labelled rows, and at least {least} are asked for",
+                "give more rows, or a lower minRows",
+            )
+        )
+    else:
+        checks.append(Check("minRows", f"{len(rows)} rows, at least {least}"))
+    present = data.model_copy(
+        update={"features": tuple(f for f in data.features if f.name in rows), "time_features": ()}
+    )
+    missing = missing_problems(present, rows, tuple(f.name for f in present.features))
+    problems.extend(missing)
+    if not missing:
+        checks.append(Check("maxMissing", f"at most {data.validation.max_missing:g} in a feature"))
+    for name in data.validation.ranges:
+        if name in rows:
+            found = _range_problems(data, rows, name)
+            problems.extend(found)
+            if not found:
+                checks.append(Check(f"ranges.{name}", "every row is inside"))
+    if problems:
+        raise DataError("\n".join(map(str, problems)), problems=problems)
+    target = target_of(spec, rows)
+    if target.classes:
+        counts = np.bincount(target.codes, minlength=len(target.classes))
+        shares = ", ".join(
+            f"{label}: {count}" for label, count in zip(target.classes, counts, strict=True)
+        )
+        checks.append(Check("target", shares))
+    else:
+        if float(np.ptp(target.values)) == 0.0:
+            raise DataError(
+                f"spec.data.target: {data.target} is {target.values[0]:g} in every row",
+                fix="give rows from which something can be learnt",
+            )
+        checks.append(Check("target", f"mean {target.values.mean():g}, finite in every row"))
+    features: tuple[Feature, ...] = features_of(present, rows)
+    refuse_answers(features, rows, target)
+    checks.append(Check("leakage", "no feature alone determines the target"))
+    return ValidationReport(len(rows), tuple(checks))
+
+
+def missing_problems(data: Data, rows: pd.DataFrame, names: tuple[str, ...]) -> list[Problem]:
+    """Return a problem for each of the features that is missing more often than allowed."""
+    most = data.validation.max_missing
+    problems = []
+    for name in names:
+        share = float(rows[name].isna().mean()) if len(rows) else 0.0
+        if share > most:
+            problems.append(
+                Problem(
+                    "spec.data.validation.maxMissing",
+                    f"{name} is missing in {share:.1%} of the rows, and at most {most:.1%} may be",
+                    "fill it, remove the feature, or raise maxMissing",
+                )
+            )
+    return problems
+
+
+def _range_problems(data: Data, rows: pd.DataFrame, name: str) -> list[Problem]:
+    limits = data.validation.ranges[name]
+    values = numbers(rows[name])
+    low = -np.inf if limits.min is None else limits.min
+    high = np.inf if limits.max is None else limits.max
+    outside = (values < low) | (values > high)
+    if not outside.any():
+        return []
+    return [
+        Problem(
+            f"spec.data.validation.ranges.{name}",
+            f"{int(outside.sum())} of {len(rows)} rows are outside {low:g} to {high:g}, "
+            f"such as {values[outside][0]:g}",
+            "drop or correct them in the data module, or widen the range",
+        )
+    ]
