@@ -66,7 +66,7 @@ class Repository:
     def apply(self) -> None:
         """Register the definitions and make the tables of the online store; repeatable."""
         config = self.store.config
-        if config.registry.registry_type == "file":
+        if config.registry.registry_type == "file" and "://" not in config.registry.path:
             (self.root / config.registry.path).parent.mkdir(parents=True, exist_ok=True)
         database = self.online_database()
         with feast_errors(f"the Feast repository {self.name!r} can't be applied"):
@@ -90,9 +90,19 @@ class Repository:
             DataError: The service is unknown or uses what Noria does not support.
             Unavailable: The repository has not been applied.
         """
+        registry = self.store.config.registry
+        if registry.registry_type == "file" and not self._is_registered(registry.path):
+            raise Unavailable(
+                f"the Feast repository {self.name!r} has not been applied in {self.root}",
+                fix="apply the repository first",
+            )
         with feast_errors(f"the feature service {service!r} of {self.name!r} can't be read"):
             projections = self.store.get_feature_service(service).feature_view_projections
             return tuple(self._view(projection) for projection in projections)
+
+    def _is_registered(self, path: str) -> bool:
+        # Asked before Feast looks: it would make an empty registry. Remote ones are URLs.
+        return "://" in path or (self.root / path).is_file()
 
     def _view(self, projection: Any) -> View:
         if projection.join_key_map or projection.name_alias:
@@ -249,10 +259,6 @@ def feast_errors(what: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        if "feast apply" in str(error):
-            raise Unavailable(
-                f"{what}: it has not been applied", fix="apply the repository first"
-            ) from error
         raise DataError(f"{what}: {error}", fix="prepare the data first") from error
     except (sqlite3.Error, OSError) as error:
         raise Unavailable(f"{what}: {error}") from error
@@ -265,5 +271,6 @@ def feast_errors(what: str) -> Iterator[None]:
         NotImplementedError,
         TypeError,
         ValueError,
+        yaml.YAMLError,
     ) as error:
         raise DataError(f"{what}: {error}") from error
