@@ -71,12 +71,15 @@ def train(
     *, model: str, frame: Path, train: Path, params: Path, candidate: Path, package: Path
 ) -> None:
     """Fit on the training rows for the gates, and with ``train.refit`` on all rows to be served."""
-    spec = read_model(model).spec
+    resource = read_model(model)
+    spec = resource.spec
     tasks = family(spec.task.family)
     chosen = _read_json(params, TuneResult).params
-    tasks.save(spec, tasks.train(spec, _read_frame(train), chosen), candidate)
+    fitted = tasks.train(spec, _read_frame(train), chosen)
+    tasks.save(spec, fitted, candidate, model=resource.name)
     if spec.train.refit:
-        tasks.save(spec, tasks.train(spec, _read_frame(frame), chosen), package)
+        fitted = tasks.train(spec, _read_frame(frame), chosen)
+        tasks.save(spec, fitted, package, model=resource.name)
     else:
         _copy(candidate, package)
 

@@ -14,16 +14,24 @@ import shutil
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Final
 
 from noria.errors import InvalidInput, NoriaError, PipelineError
 from noria.loop.values import RunPhase, RunRequest, RunResult, RunStatus, from_json
 from noria.registry import MlflowRegistry
-from noria.spec import load_model
+from noria.spec import Model, load_model
 from pipelines.arguments import model_argument, run_arguments
 from pipelines.rundir import Progress, RunDir, StepTime
+from pipelines.warm import warm_steps
 from pipelines.watch import Watch
+
+_ALGORITHM_LIBRARY: Final = {
+    "hist-gradient-boosting": "sklearn.ensemble",
+    "lightgbm": "lightgbm",
+    "xgboost": "xgboost",
+}
 
 
 def run_local(
@@ -119,17 +127,20 @@ def _follow(
         artifacts=artifacts.absolute(),
     )
     done: dict[str, float] = {}
+    screen = sys.stdout
 
     def entered(step: str) -> None:
         times = tuple(StepTime(name, round(value, 3)) for name, value in done.items())
         folder.write_progress(Progress(step, times))
-        on_step(step)
+        # What the caller prints is for its own screen, not for the log that stdout is meanwhile.
+        with contextlib.redirect_stdout(screen):
+            on_step(step)
 
     folder.write_progress(Progress())
     with folder.log.open("a") as log, _tables_being_made(registry, tracking_uri, artifacts):
         watch = Watch(log, entered)
         done = watch.seconds
-        error = _run_pipeline(folder, arguments, watch)
+        error = _run_pipeline(folder, arguments, _libraries(model), watch)
     folder.write_progress(
         Progress("", tuple(StepTime(name, round(value, 3)) for name, value in done.items()))
     )
@@ -141,24 +152,27 @@ def _follow(
     return _ended(request, RunPhase.FAILED, f"{watch.step or 'start'}: {watch.reason()}")
 
 
-def _run_pipeline(folder: RunDir, arguments: dict[str, str], watch: Watch) -> Exception | None:
+def _run_pipeline(
+    folder: RunDir, arguments: dict[str, str], libraries: Sequence[str], watch: Watch
+) -> Exception | None:
     """Run all steps; return KFP's own error, which names the step but not the reason."""
-    from kfp import local
-
-    from pipelines.training import training_pipeline
-
     temporary = folder.path / "tmp"
     temporary.mkdir(exist_ok=True)
     # KFP deletes the workspace after every run, whosever it is: it gets one of its own.
     workspace = folder.path / "workspace"
     workspace.mkdir(exist_ok=True)
-    pipeline = training_pipeline()
     try:
         with (
             _environment(TMPDIR=str(temporary), PYTHONSAFEPATH="1", PYTHONUNBUFFERED="1"),
+            warm_steps(libraries),
             contextlib.redirect_stdout(watch),
             warnings.catch_warnings(),
         ):
+            # Here and not above: KFP takes seconds to import, and the nursery starts meanwhile.
+            from kfp import local
+
+            from pipelines.training import training_pipeline
+
             # It warns that an image of ours will not be used, which is why we are here.
             warnings.filterwarnings("ignore", message="You may be attemping to run a task")
             local.init(
@@ -167,7 +181,7 @@ def _run_pipeline(folder: RunDir, arguments: dict[str, str], watch: Watch) -> Ex
                 workspace_root=str(workspace),
                 enable_caching=False,
             )
-            pipeline(**arguments)
+            training_pipeline()(**arguments)
     except NoriaError:
         raise
     except Exception as error:
@@ -213,6 +227,21 @@ def _environment(**values: str) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def _libraries(model: Model) -> tuple[str, ...]:
+    """Return what the steps will import, in the order of need; what is left out they import."""
+    algorithms = (model.spec.train.algorithm, *model.spec.train.ensemble.members)
+    return (
+        "pandas",
+        "pyarrow.parquet",
+        "components.steps",
+        *(("noria.tasks.tabular.family",) if model.spec.task.family.startswith("tabular-") else ()),
+        "scipy.optimize",
+        *(_ALGORITHM_LIBRARY[name] for name in algorithms if name in _ALGORITHM_LIBRARY),
+        "matplotlib.figure",
+        "mlflow.pyfunc",
+    )
 
 
 def _ended(request: RunRequest, phase: RunPhase, detail: str) -> RunStatus:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any, Final
 
 from noria.tasks.package import Input, Manifest, Output
@@ -58,8 +60,21 @@ def input_example(manifest: Manifest, example: Mapping[str, Any]) -> Any:
     """Return a one-row frame of the manifest's inputs, or None when ``example`` lacks one."""
     import pandas as pd
 
-    names = [item.name for item in manifest.inputs if item.name in example]
+    found = [item for item in manifest.inputs if item.name in example]
     required = {item.name for item in manifest.inputs if not item.optional}
-    if not names or not required <= set(names):
+    if not found or not required <= {item.name for item in found}:
         return None
-    return pd.DataFrame({name: [example[name]] for name in names})
+    return pd.DataFrame({item.name: [_plain(item, example[item.name])] for item in found})
+
+
+def _plain(item: Input, value: Any) -> Any:
+    """Return a value as the signature has it: text, a float, a bool, or milliseconds."""
+    if item.kind == "timestamp":
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+        return round(moment.timestamp() * 1000) if hasattr(moment, "timestamp") else int(moment)
+    missing = value is None or value != value
+    if item.datatype == "BYTES":
+        return None if missing else str(value)
+    if item.datatype == "BOOL":
+        return None if missing else bool(value)
+    return math.nan if missing else float(value)
