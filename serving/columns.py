@@ -72,7 +72,6 @@ class InputBinder:
         }
         required = [slot for slot in self._slots.values() if not slot.optional]
         self._required = tuple(slot.name for slot in required)
-        self._required_set = frozenset(self._required)
         self._matrix = tuple(required) if all(slot.kind == "numeric" for slot in required) else ()
         self._matrix_is_float = all(slot.datatype.group == "float" for slot in required)
         self._matrix_missing = all(slot.missing for slot in required)
@@ -127,13 +126,7 @@ class InputBinder:
     def _refuse_incomplete(self, columns: Columns) -> None:
         missing = [name for name in self._required if name not in columns]
         if missing:
-            raise bad(
-                "inputs",
-                f"the input {shorten(missing[0])} is missing; also by that name: "
-                f"{', '.join(missing)}"
-                if len(missing) > 1
-                else f"the input {shorten(missing[0])} is missing",
-            )
+            raise bad("inputs", f"no tensor for {', '.join(map(shorten, missing))}")
 
     def _bind_matrix(self, tensor: Tensor) -> Batch:
         rows, width = tensor.shape

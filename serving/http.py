@@ -206,8 +206,13 @@ class HttpConnection(asyncio.Protocol):
             return  # read and dropped, so that the client gets to read the refusal
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._refuse(400, "headers: this server speaks HTTP/1.1 only; send no Upgrade")
+        except httptools.HttpParserUpgrade as offer:
+            # An offer may be ignored (RFC 9110, 7.8); Java's client makes one with
+            # every request. The request itself is answered; go on after it.
+            self._parser = httptools.HttpRequestParser(self)
+            rest = data[offer.args[0] :]
+            if rest:
+                self.data_received(rest)
         except httptools.HttpParserError:
             self._refuse(400, "request: this is not valid HTTP/1.1")
 
