@@ -19,9 +19,9 @@ import numpy.typing as npt
 
 from noria.demo.stage import Stage
 from noria.replay import History
-from noria.tasks.sources.rows import moments
 from noria.tasks.families import family
 from noria.tasks.package import Predictor, load_predictor
+from noria.tasks.sources.rows import moments
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +32,7 @@ YEAR: Final = 2013
 
 def month_start(month: int) -> datetime:
     """Return the first midnight of a month of 2013 in New York; month 13 is the year's end."""
-    year, month = (YEAR, month) if month <= 12 else (YEAR + 1, 1)  # noqa: PLR2004
+    year, month = (YEAR, month) if month <= 12 else (YEAR + 1, 1)
     return datetime(year, month, 1, tzinfo=ZONE)
 
 

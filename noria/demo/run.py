@@ -11,9 +11,8 @@ from __future__ import annotations
 import time
 from collections import deque
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -75,7 +74,7 @@ def run(request: Request, console: Console) -> Figures:
             replay = Replay(system, stage, clock, history, display)
             answers = replay.run()
             display.event("fitting the monthly rivals on the same rows")
-            figures = _figures(request, stage, history, answers, replay, started)
+            figures = _figures(request, system, stage, history, answers, replay, started)
         finally:
             system.stop()
     write_report(figures, request.report)
@@ -105,7 +104,7 @@ class Replay:
         self._answered = 0
         self._label_count = 0
         self._told = 0
-        self.chronicle = Chronicle()
+        self.chronicle = Chronicle(system)
         self._busy = False
 
     @property
@@ -158,9 +157,10 @@ class Replay:
     def _deliver(self, until_ms: int) -> None:
         known = self._labels.known(until_ms)
         for start in range(0, len(known), _LABEL_BATCH):
-            self._system.monitor.client.feedback("flights", known[start : start + _LABEL_BATCH])
+            batch = [label for _, label in known[start : start + _LABEL_BATCH]]
+            self._system.monitor.client.feedback("flights", batch)
         self._label_count += len(known)
-        self._labelled.extend(row for row, _ in self._labels.last(len(known)))
+        self._labelled.extend(row for row, _ in known)
 
     def _turn(self, end: int) -> None:
         """Deliver the labels that are known by now, and let the loop turn."""
@@ -170,16 +170,14 @@ class Replay:
 
     def _settle(self, doing: str) -> None:
         """Turn the engine until it waits for the world: no run, no server still starting."""
-        for text in self._system.settle(lambda what: self._show(what)):
-            self._display.event(text)
-        state = self._system.engine.state()
+        state = self._system.settle(self._show, self._display.event)
         self._busy = state.rollout is not None
-        self.chronicle.observe(self._clock.now(), self._system)
-        rollout = state.rollout
-        self._show(doing if rollout is None else f"canary of v{rollout.version}")
+        self.chronicle.observe(state)
+        self._show(doing if state.rollout is None else f"canary of v{state.rollout.version}")
 
     def _show(self, doing: str) -> None:
         state = self._system.engine.state()
+        self.chronicle.split()
         left = allowance(self._system.model.spec, state, self._clock.now()).left_in_budget
         self._display.update(
             DemoView(
@@ -199,7 +197,7 @@ class Replay:
 
     def _rolling(self) -> RollingView:
         rows = np.asarray(self._labelled, dtype=np.int64)
-        if len(rows) < 100 or not len(self._frozen):  # noqa: PLR2004
+        if len(rows) < 100 or not len(self._frozen):
             return RollingView("AUC", None, None)
         label = self._history.label[rows]
         name = f"AUC of the last {len(rows):,}"
@@ -208,6 +206,7 @@ class Replay:
 
 def _figures(
     request: Request,
+    system: System,
     stage: Stage,
     history: History,
     scores: npt.NDArray[np.float64],
@@ -227,7 +226,7 @@ def _figures(
             no_change=probability[-len(history) :],
         )
     )
-    log = replay.chronicle.retrain_log(replay_state(replay))
+    log = replay.chronicle.retrain_log(system.engine.state())
     return Figures(
         mode=request.mode,
         seed=request.seed,
@@ -245,11 +244,6 @@ def _figures(
     )
 
 
-def replay_state(replay: Replay) -> Any:
-    """Return the loop's state at the end."""
-    return replay._system.engine.state()  # noqa: SLF001
-
-
 def _persistence(
     rivals: Rivals, stage: Stage
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float64]]:
@@ -257,8 +251,3 @@ def _persistence(
     return no_change(
         rivals.event_ms.astype("datetime64[ms]"), rivals.label_ms.astype("datetime64[ms]"), label
     )
-
-
-def now_text(at: datetime) -> str:
-    """Return a date for a sentence."""
-    return f"{at:%Y-%m-%d}"

@@ -1,0 +1,97 @@
+"""What happened during a replay, collected from the monitor, the ledger and the registry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from noria.demo.display import DetectorView
+from noria.demo.figures import Drift, Gain, Retrain, Traffic
+from noria.embedded.system import System
+from noria.loop.state import Outcome, RunKind, RunRecord, State
+from noria.loop.values import SignalKind
+
+_TOP: Final = 3
+
+
+class Chronicle:
+    """Looks at a system after each turn, and tells its year at the end."""
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+        self._seen: set[str] = set()
+        self.drifts: list[Drift] = []
+        self.traffic: list[Traffic] = []
+        self.weights: Mapping[str, int] = {}
+        self.windows = 0
+        self.detectors: tuple[DetectorView, ...] = ()
+
+    def observe(self, state: State) -> None:
+        """Take note of new signals, and of what the detectors and the proxy say now."""
+        system = self._system
+        if state.champion is None:
+            return
+        status = system.monitor.client.status(system.name)
+        reports: Mapping[str, Mapping[str, Any]] = status["drift"]
+        streams = {name: w for name, w in status["windows"].items() if "/" not in name}
+        self.windows = sum(stream["index"] for stream in streams.values())
+        self.detectors = tuple(
+            DetectorView(name, report["p_value"], bool(report["drift"]), _features(report))
+            for name, report in reports.items()
+        )
+        for signal in system.monitor.client.signals(system.name):
+            if signal.id in self._seen:
+                continue
+            self._seen.add(signal.id)
+            features = (
+                _features(reports.get(signal.source, {})) if signal.kind == SignalKind.DRIFT else ()
+            )
+            self.drifts.append(Drift(signal.at, signal.source, signal.kind, features))
+
+    def split(self) -> None:
+        """Take note of the traffic split, if it is new."""
+        weights = {
+            version: share
+            for version, share in self._system.traffic.weights(self._system.name).items()
+            if share
+        }
+        if weights and weights != self.weights:
+            self.weights = weights
+            self.traffic.append(Traffic(self._system.now(), weights))
+
+    def retrains(self, state: State) -> tuple[RunRecord, ...]:
+        """Return the runs after the first training."""
+        return tuple(run for run in state.runs if run.kind is not RunKind.FIRST)
+
+    def retrain_log(self, state: State) -> tuple[Retrain, ...]:
+        """Return each retrain with what became of it."""
+        outcomes = {outcome.version: outcome for outcome in state.outcomes}
+        return tuple(
+            self._retrain(run, outcomes.get(run.version or "")) for run in self.retrains(state)
+        )
+
+    def _retrain(self, run: RunRecord, outcome: Outcome | None) -> Retrain:
+        ended = "undecided" if run.ended in ("", "succeeded") else str(run.ended)
+        return Retrain(
+            run_id=run.run_id,
+            at=run.as_of,
+            reason=run.cause,
+            version=run.version,
+            outcome=ended if outcome is None else str(outcome.result.value),
+            gain=None if run.version is None else self._gain(run.version),
+            decided=None if outcome is None else outcome.at,
+        )
+
+    def _gain(self, version: str) -> Gain | None:
+        """Return the candidate's AUC minus the champion's on the same held-out rows."""
+        info = self._system.registry.version(self._system.name, version)
+        value = None if info is None else info.metrics.get("vs_champion.auc")
+        if info is None or value is None:
+            return None
+        return Gain(
+            value, info.metrics.get("vs_champion.auc.low"), info.metrics.get("vs_champion.auc.high")
+        )
+
+
+def _features(report: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(str(feature["name"]) for feature in list(report.get("features") or ())[:_TOP])

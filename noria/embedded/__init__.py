@@ -1,0 +1,1 @@
+"""The loop on one machine, without a cluster: the composition root and its facade."""

@@ -1,0 +1,79 @@
+"""The ``Metrics`` port of one machine: the monitor's quality, the servers' faults and latency."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Final
+
+from monitoring.adapter import MonitorMetrics
+from noria.errors import MetricsError
+from noria.loop.ports import ERROR_RATE
+from noria.loop.values import Measurement, MetricQuery, Signal
+from serving.scrape import ServingSnapshot, read_serving_metrics
+
+_QUANTILES: Final = {"latency-p50": 0.5, "latency-p99": 0.99}
+
+
+class LocalMetrics:
+    """Measures on one machine.
+
+    A server process serves one version and one rollout of it, so what it counted
+    since it started is what it did in that rollout.
+
+    Args:
+        monitor: The model's quality.
+        server: Returns the address of a version's own server, None when there is none.
+    """
+
+    def __init__(
+        self, monitor: Callable[[], MonitorMetrics], server: Callable[[str, str], str | None]
+    ) -> None:
+        self._monitor = monitor
+        self._server = server
+
+    def measure(self, query: MetricQuery) -> Measurement:
+        """Measure once, now.
+
+        Raises:
+            MetricsError, Unavailable: The source doesn't answer.
+        """
+        if query.metric != ERROR_RATE and query.metric not in _QUANTILES:
+            return self._monitor().measure(query)
+        seen = self._scrape(query.model, query.version)
+        value = _value(query.metric, seen)
+        if query.champion is None:
+            return Measurement(query.metric, query.version, value, seen.rows)
+        champion = self._scrape(query.model, query.champion)
+        return Measurement(
+            query.metric,
+            query.version,
+            value,
+            seen.rows,
+            baseline=_value(query.metric, champion),
+            baseline_samples=champion.rows,
+        )
+
+    def signals(self, model: str) -> tuple[Signal, ...]:
+        """Return the monitor's signals.
+
+        Raises:
+            MetricsError, Unavailable: The monitor doesn't answer.
+        """
+        return self._monitor().signals(model)
+
+    def _scrape(self, model: str, version: str) -> ServingSnapshot:
+        url = self._server(model, version)
+        if url is None:
+            raise MetricsError(f"{model} version {version}: its server does not listen")
+        return read_serving_metrics(url)
+
+
+def _value(metric: str, seen: ServingSnapshot) -> float | None:
+    """Return the metric, None without a request."""
+    if not seen.requests:
+        return None
+    if metric == ERROR_RATE:
+        return seen.errors / seen.requests
+    value = seen.quantile(_QUANTILES[metric])
+    return None if math.isnan(value) else value

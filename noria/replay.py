@@ -1,0 +1,209 @@
+"""Historical rows, told again in time order: as requests first, as labels once they were known.
+
+The rows come from the model's own source (``TaskFamily.ingest``), so a replay
+needs no code of a project's. Times are epoch milliseconds in UTC.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import numpy.typing as npt
+
+from noria.errors import DataError, ServingError, Unavailable, shorten
+from noria.spec import ModelSpec
+from noria.tasks.families import family
+from noria.tasks.sources.rows import moments
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """``n`` labelled rows, sorted by event time.
+
+    ``columns`` holds what a client sends, (n,) each; ``label`` (n,) is the
+    target; ``event_ms`` and ``label_ms`` (n,) say when the row happened and when
+    its label became known.
+    """
+
+    columns: Mapping[str, npt.NDArray[Any]]
+    label: npt.NDArray[Any]
+    event_ms: npt.NDArray[np.int64]
+    label_ms: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+
+def read_history(
+    spec: ModelSpec, base: Path, start: datetime | None = None, end: datetime | None = None
+) -> History:
+    """Return the labelled rows whose event lies in [start, end), oldest first.
+
+    Raises:
+        DataError: The source can't be read, the model has no event time, or no row is left.
+    """
+    if spec.data.event_time is None:
+        raise DataError(
+            "spec.data.eventTime: a replay needs a time to follow",
+            fix="name the column that says when a row happened",
+        )
+    rows = family(spec.task.family).ingest(spec, base, None)
+    event = moments(rows, spec.data.event_time)
+    keep = np.ones(len(rows), dtype=bool)
+    if start is not None:
+        keep &= event >= _epoch_ms(start)
+    if end is not None:
+        keep &= event < _epoch_ms(end)
+    if not keep.any():
+        raise DataError(
+            f"no labelled row lies between {start} and {end}", fix="widen the time of the replay"
+        )
+    rows, event = rows[keep], event[keep]
+    order = np.argsort(event, kind="stable")
+    rows, event = rows.iloc[order], event[order]
+    known = moments(rows, spec.data.label_time) if spec.data.label_time else event
+    names = family(spec.task.family).request_columns(spec)
+    return History(
+        columns={
+            name: event if name == spec.data.event_time else rows[name].to_numpy() for name in names
+        },
+        label=rows[spec.data.target].to_numpy(),
+        event_ms=event,
+        label_ms=known,
+    )
+
+
+def _epoch_ms(at: datetime) -> int:
+    return int(at.timestamp() * 1000)
+
+
+def moment(millis: int | np.int64) -> datetime:
+    """Return epoch milliseconds as an aware datetime."""
+    return datetime.fromtimestamp(int(millis) / 1000, UTC)
+
+
+def infer_body(history: History, rows: slice) -> dict[str, Any]:
+    """Return the Open Inference Protocol request for some rows, one tensor per column."""
+    inputs = []
+    for name, values in history.columns.items():
+        part = values[rows]
+        if part.dtype.kind in "iu":
+            datatype, data = "INT64", part.tolist()
+        elif part.dtype.kind == "f":
+            datatype, data = "FP64", [None if value != value else value for value in part.tolist()]
+        elif part.dtype.kind == "b":
+            datatype, data = "BOOL", part.tolist()
+        else:
+            datatype = "BYTES"
+            data = [value if isinstance(value, str) else None for value in part]
+        inputs.append({"name": name, "shape": [len(data)], "datatype": datatype, "data": data})
+    return {"inputs": inputs}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the served model said about some rows: who answered, under which request id."""
+
+    request_id: str
+    version: str
+    outputs: Mapping[str, npt.NDArray[Any]]
+
+
+class Client:
+    """A keep-alive connection to the stable address of a model.
+
+    One request at a time; not thread-safe.
+    """
+
+    def __init__(self, url: str, model: str, timeout: float = 30.0) -> None:
+        parts = urlsplit(url)
+        self._path = f"/v2/models/{model}/infer"
+        self._connection = http.client.HTTPConnection(
+            parts.hostname or "127.0.0.1", parts.port or 80, timeout=timeout
+        )
+
+    def infer(self, body: Mapping[str, Any], request_id: str) -> Answer:
+        """Ask for predictions.
+
+        Raises:
+            Unavailable: Nobody answers.
+            ServingError: The server refused; the message has its words.
+        """
+        content = json.dumps({"id": request_id, **body}).encode()
+        headers = {"content-type": "application/json"}
+        try:
+            self._connection.request("POST", self._path, content, headers)
+            response = self._connection.getresponse()
+            payload = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            self._connection.close()
+            raise Unavailable(
+                f"{self._path}: no answer ({error})", fix="see `noria status`"
+            ) from error
+        if response.status != http.client.OK:
+            raise ServingError(f"{self._path}: HTTP {response.status}: {shorten(payload, 500)}")
+        answer = json.loads(payload)
+        return Answer(
+            request_id=answer["id"],
+            version=answer["model_version"],
+            outputs={out["name"]: np.asarray(out["data"]) for out in answer["outputs"]},
+        )
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+
+def steps(history: History, period_ms: int, offset_ms: int = 0) -> Iterator[tuple[int, slice]]:
+    """Cut the rows into periods of event time: yields (end of the period in ms, its rows).
+
+    Periods start at multiples of ``period_ms`` plus ``offset_ms``; empty ones are left out.
+    """
+    key = (history.event_ms - offset_ms) // period_ms
+    starts = np.flatnonzero(np.r_[True, key[1:] != key[:-1]])
+    ends = np.r_[starts[1:], len(key)]
+    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+        yield int(key[start] + 1) * period_ms + offset_ms, slice(start, end)
+
+
+class Labels:
+    """Hands out labels in the order in which they became known, once their row was answered."""
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+        self._order = np.argsort(history.label_ms, kind="stable")
+        self._next = 0
+        self._ids: list[str] = [""] * len(history)
+
+    def answered(self, rows: slice, request_id: str) -> None:
+        """Remember which prediction each row got."""
+        for index, row in enumerate(range(rows.start, rows.stop)):
+            self._ids[row] = f"{request_id}:{index}"
+
+    def known(self, until_ms: int) -> Sequence[tuple[int, Mapping[str, Any]]]:
+        """Return labels that became known up to ``until_ms`` and were not handed out yet.
+
+        Each comes with the number of its row; it is ready for the monitor's ``/feedback``.
+        """
+        out = []
+        history, order = self._history, self._order
+        while self._next < len(order) and history.label_ms[order[self._next]] <= until_ms:
+            row = int(order[self._next])
+            if not self._ids[row]:  # its request has not been sent: it stays first in line
+                break
+            label = {
+                "id": self._ids[row],
+                "label": history.label[row].item(),
+                "time": moment(history.label_ms[row]).isoformat(),
+            }
+            out.append((row, label))
+            self._next += 1
+        return out
