@@ -17,6 +17,7 @@ from noria.errors import Problem, SpecError, shorten
 MAX_BYTES: Final = 1 << 20
 _MAX_NODES: Final = 200_000
 _MAX_DEPTH: Final = 60
+_COLLECTION_TAGS: Final = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 _Base: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -69,6 +70,7 @@ def read_yaml(text: str, *, origin: str) -> dict[str, Any]:
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise _refused(origin, "is larger than 1 MiB", "keep data out of the resource")
     try:
+        _check_depth(text, origin)
         nodes = _compose(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -78,8 +80,6 @@ def read_yaml(text: str, *, origin: str) -> dict[str, Any]:
     except yaml.YAMLError as error:
         said = str(error).splitlines()[0]
         raise _refused(origin, f"is not YAML: {said}", "write it as plain UTF-8 text") from error
-    except RecursionError as error:
-        raise _refused(origin, "is nested too deeply", "write it flatter") from error
     if not nodes:
         raise _refused(origin, "is empty", "write a Model; `noria init` makes one to start from")
     if len(nodes) > 1:
@@ -99,6 +99,18 @@ def read_yaml(text: str, *, origin: str) -> dict[str, Any]:
 
 def _refused(origin: str, message: str, fix: str) -> SpecError:
     return SpecError([Problem(origin, message, fix)])
+
+
+def _check_depth(text: str, origin: str) -> None:
+    """Refuse deep nesting before it is composed: libyaml's composer would exhaust the stack."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > _MAX_DEPTH:
+            raise _refused(origin, "is nested too deeply", "write it flatter")
 
 
 def _compose(text: str) -> list[yaml.Node]:
@@ -132,6 +144,8 @@ class _Builder:
             raise _refused(self._origin, "expands to too many values", "use fewer YAML aliases")
         if depth > _MAX_DEPTH:  # also a value that contains itself by an alias
             raise _refused(self._origin, "is nested too deeply", "write it flatter")
+        if isinstance(node, yaml.CollectionNode) and node.tag not in _COLLECTION_TAGS:
+            return self._foreign(node, path)
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path, depth)
         if isinstance(node, yaml.SequenceNode):
@@ -164,12 +178,7 @@ class _Builder:
     def _scalar(self, node: yaml.Node, path: str) -> Any:
         constructor = self._scalars.yaml_constructors.get(node.tag)
         if constructor is None or not node.tag.startswith("tag:yaml.org,2002:"):
-            self._say(
-                path,
-                f"the tag {node.tag} on line {node.start_mark.line + 1} is not allowed",
-                "write a plain value",
-            )
-            return None
+            return self._foreign(node, path)
         try:
             return constructor(self._scalars, node)
         except (ValueError, OverflowError, yaml.YAMLError):
@@ -177,6 +186,10 @@ class _Builder:
                 path, f"{shorten(node.value)} is not what its tag {node.tag} says", "remove the tag"
             )
             return None
+
+    def _foreign(self, node: yaml.Node, path: str) -> None:
+        line = node.start_mark.line + 1
+        self._say(path, f"the tag {node.tag} on line {line} is not allowed", "write a plain value")
 
     def _say(self, path: str, message: str, fix: str) -> None:
         self._problems.append(Problem(path or self._origin, message, fix))

@@ -142,7 +142,7 @@ def with_paths(
         for parent in parents:
             here = here[int(parent)] if parent.isdigit() else here.setdefault(parent, {})
         key: Any = int(last) if last.isdigit() else last
-        if value is gone:
+        if value == gone:
             del here[key]
         else:
             here[key] = copy.deepcopy(value)
@@ -213,6 +213,12 @@ def _additional(node: Any, rule: Any, value: Any, root: Any) -> Iterator[str]:
                 yield from schema_errors(rule, value[key], root)
 
 
+def _names(node: Any, rule: Any, value: Any, root: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key in value:
+            yield from schema_errors(rule, key, root)
+
+
 def _required(node: Any, rule: Any, value: Any, root: Any) -> Iterator[str]:
     if isinstance(value, dict):
         yield from (f"{key} is missing" for key in rule if key not in value)
@@ -247,11 +253,7 @@ _KEYWORDS: dict[str, Any] = {
     "type": _type,
     "properties": _properties,
     "additionalProperties": _additional,
-    "propertyNames": lambda node, rule, value, root: iter(
-        [why for key in value for why in schema_errors(rule, key, root)]
-        if isinstance(value, dict)
-        else []
-    ),
+    "propertyNames": _names,
     "required": _required,
     "items": _items,
     "oneOf": _of(1, 1),
@@ -268,3 +270,8 @@ _KEYWORDS: dict[str, Any] = {
     "exclusiveMinimum": _compare(_NUMBER, lambda value, rule: value <= rule),
     "exclusiveMaximum": _compare(_NUMBER, lambda value, rule: value >= rule),
 }
+
+
+@pytest.fixture
+def broken() -> Callable[[dict[str, Any], Any], list[str]]:
+    return lambda schema, value: list(schema_errors(schema, value, schema))

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any, Final, Union, get_args, get_origin
 
 from noria.spec.metrics import FAMILY_METRICS, METRICS
-from noria.spec.model import Model
+from noria.spec.model import Model, ModelSpec
 from noria.spec.monitoring import BACKENDS
 from noria.spec.rules import RULES
 from noria.spec.schema.editor import default_of, json_schema
@@ -55,7 +55,8 @@ def reference_markdown() -> str:
     definitions = json_schema()["$defs"]
     for path, section in _walk(Model, ""):
         lines += _table(path, section, definitions)
-    lines += _families(definitions)
+        if section is ModelSpec:
+            lines += _families(definitions)
     lines += _metrics()
     lines += ["## Combinations that are refused", ""]
     lines += [f"- {_sentence(rule)}" for rule in RULES]
@@ -155,7 +156,11 @@ def _limits(node: dict[str, Any]) -> str:
 
 
 def _families(definitions: dict[str, Any]) -> list[str]:
-    lines = ["## Task families", "", "Each validates; what can run is what is installed.", ""]
+    lines = ["## `spec.task`", "", "| key | type | default | what it is |", "|---|---|---|---|"]
+    keys = TASKS[0].model_fields
+    lines.append(f"| `family` | see below | **required** | {keys['family'].description} |")
+    lines.append(f"| `options` | mapping | its defaults | {keys['options'].description} |")
+    lines += ["", "### Task families", "", "Each validates; what can run is what is installed.", ""]
     lines += ["| family | what it is | algorithms | metrics |", "|---|---|---|---|"]
     for task in TASKS:
         name = task.family_name()

@@ -1,0 +1,223 @@
+"""What a sound resource says: values, defaults that depend on the family, helpers."""
+
+from __future__ import annotations
+
+import copy
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+import noria.spec
+from noria.spec import METRICS, Model, cpu_count, metrics_for, parse_model
+
+FAMILIES: dict[str, dict[str, Any]] = {
+    "tabular-classification": {},
+    "tabular-regression": {},
+    "forecasting": {"eventTime": "at"},
+    "clustering": {},
+    "anomaly-detection": {},
+    "image-classification": {"source": {"images": {"folder": "i"}}, "features": []},
+    "text-classification": {"source": {"text": {"paths": ["t.csv"]}}, "features": []},
+    "token-classification": {"source": {"text": {"paths": ["t.jsonl"]}}, "features": []},
+    "llm-finetuning": {"source": {"text": {"paths": ["t.jsonl"]}}, "features": []},
+    "rag": {"source": {"documents": {"folder": "d"}}, "features": []},
+    "agent": {"source": {"documents": {"folder": "d"}}, "features": []},
+}
+
+
+def test_a_whole_resource_is_read_into_values_with_units(whole: dict[str, Any]) -> None:
+    spec = parse_model(whole).spec
+    assert spec.train.compute.memory == 4 * 2**30
+    assert cpu_count(spec.train.compute.cpu) == 2.0
+    assert spec.serving.max_request_bytes == 16 * 2**20
+    assert spec.serving.batching.max_delay == timedelta(milliseconds=2)
+    assert spec.serving.canary.step_timeout == timedelta(days=1)
+    assert spec.serving.canary.analysis[1].max == 0.25
+    assert spec.retraining.budget.per == timedelta(days=365)
+    assert spec.data.source.kind == "feast"
+    assert spec.train.search.space["num_leaves"].choices == (15, 31)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_of_the_design_validates_with_defaults_of_its_own(
+    smallest: dict[str, Any], family: str
+) -> None:
+    smallest["spec"]["task"] = {"family": family}
+    smallest["spec"]["data"].update(FAMILIES[family])
+    spec = parse_model(smallest).spec
+    own = [metric.name for metric in metrics_for(family)]
+    assert [gate.metric for gate in spec.gates.champion] == own[:1]
+    assert spec.train.search.metric == own[0]
+    assert list(spec.monitoring.performance.metrics) == own
+    assert spec.monitoring.performance.drop is not None
+    assert spec.monitoring.performance.drop.metric == own[0]
+    assert ("drift" in spec.retraining.on) == bool(spec.monitoring.detectors)
+    assert spec.is_classification == (family.endswith("classification"))
+
+
+def test_what_the_user_wrote_is_kept_even_when_it_is_empty(
+    smallest: dict[str, Any], edit: Callable[..., dict[str, Any]]
+) -> None:
+    spec = parse_model(
+        edit(
+            smallest,
+            {
+                "gates": {"champion": [], "bounds": [{"metric": "f1", "min": 0.5}]},
+                "monitoring": {"detectors": [], "performance": {"drop": None}},
+            },
+        )
+    ).spec
+    assert spec.gates.champion == ()
+    assert spec.monitoring.detectors == ()
+    assert spec.monitoring.performance.drop is None
+    assert spec.retraining.on == ()
+
+
+def test_the_split_follows_the_time_that_there_is(
+    smallest: dict[str, Any], edit: Callable[..., dict[str, Any]]
+) -> None:
+    without = parse_model(smallest).spec
+    assert (without.data.split.kind, without.train.cross_validation.kind) == ("stratified",) * 2
+    timed = parse_model(edit(smallest, {"data.eventTime": "at"})).spec
+    assert (timed.data.split.kind, timed.train.cross_validation.kind) == ("temporal",) * 2
+
+
+def test_a_drop_watches_a_metric_that_is_measured(
+    smallest: dict[str, Any], edit: Callable[..., dict[str, Any]]
+) -> None:
+    spec = parse_model(edit(smallest, {"monitoring.performance.metrics": ["f1", "brier"]})).spec
+    assert spec.monitoring.performance.drop is not None
+    assert spec.monitoring.performance.drop.metric == "f1"
+
+
+def test_a_client_sends_each_column_once_and_never_a_looked_up_one(
+    whole: dict[str, Any], edit: Callable[..., dict[str, Any]]
+) -> None:
+    data = parse_model(edit(whole, {"data.joinKeys": ["carrier", "origin"]})).spec.data
+    assert data.request_columns() == (
+        "carrier",
+        "distance",
+        "weekend",
+        "scheduled",
+        "flight_id",
+        "origin",
+    )
+    assert [feature.name for feature in data.looked_up_features()] == ["temp"]
+    assert data.feature_names() == (
+        "carrier",
+        "distance",
+        "weekend",
+        "temp",
+        "minute-of-day",
+        "day-of-week",
+    )
+
+
+def test_metrics_know_their_direction() -> None:
+    assert METRICS["auc"].greater_is_better
+    assert METRICS["r2"].greater_is_better
+    assert not METRICS["log-loss"].greater_is_better
+    assert not METRICS["latency-p99"].greater_is_better
+    assert METRICS["error-rate"].is_serving
+    assert not METRICS["auc"].is_serving
+    assert metrics_for("unheard-of") == ()
+
+
+def test_a_model_can_not_be_changed(whole: dict[str, Any]) -> None:
+    model = parse_model(whole)
+    with pytest.raises(ValidationError, match="frozen"):
+        model.spec.serving.canary.sticky = True  # type: ignore[misc]
+
+
+def test_reading_a_mapping_leaves_it_as_it_was(smallest: dict[str, Any]) -> None:
+    before = copy.deepcopy(smallest)
+    parse_model(smallest)
+    assert smallest == before
+
+
+def test_python_may_use_its_own_names() -> None:
+    canary = noria.spec.Canary(steps=(5, 25), min_samples=10, step_timeout=timedelta(hours=1))
+    assert canary.model_dump(mode="json", by_alias=True)["stepTimeout"] == "1h"
+    feature = noria.spec.Feature(name="temp", type="numeric", source_="feast")
+    assert feature.model_dump(by_alias=True)["from"] == "feast"
+
+
+@pytest.mark.parametrize(
+    ("written", "read", "short"),
+    [
+        ("0s", timedelta(0), "0s"),
+        ("1500ms", timedelta(seconds=1.5), "1500ms"),
+        ("60s", timedelta(minutes=1), "1m"),
+        ("90m", timedelta(minutes=90), "90m"),
+        ("48h", timedelta(days=2), "2d"),
+        ("36500d", timedelta(days=36500), "36500d"),
+    ],
+)
+def test_a_duration_is_written_in_its_short_form(
+    smallest: dict[str, Any],
+    edit: Callable[..., dict[str, Any]],
+    written: str,
+    read: timedelta,
+    short: str,
+) -> None:
+    budget = {"per": "36500d"}
+    model = parse_model(edit(smallest, {"retraining": {"cooldown": written, "budget": budget}}))
+    assert model.spec.retraining.cooldown == read
+    assert _dump(model)["spec"]["retraining"]["cooldown"] == short
+
+
+@pytest.mark.parametrize(
+    ("written", "read", "short"),
+    [
+        ("1024", 1024, "1Ki"),
+        (1024, 1024, "1Ki"),
+        ("4Gi", 4 << 30, "4Gi"),
+        ("500M", 500_000_000, "500M"),
+        ("1023", 1023, "1023"),
+    ],
+)
+def test_a_size_is_written_in_its_short_form(
+    smallest: dict[str, Any],
+    edit: Callable[..., dict[str, Any]],
+    written: object,
+    read: int,
+    short: str,
+) -> None:
+    model = parse_model(edit(smallest, {"train.compute.memory": written}))
+    assert model.spec.train.compute.memory == read
+    assert _dump(model)["spec"]["train"]["compute"]["memory"] == short
+
+
+def test_everything_that_is_exported_is_there() -> None:
+    assert all(hasattr(noria.spec, name) for name in noria.spec.__all__)
+
+
+def test_importing_the_spec_is_cheap() -> None:
+    heavy = ("torch", "pandas", "numpy", "mlflow", "kfp", "yaml")
+    script = (
+        "import time, sys; import noria.spec; spent = time.process_time();"
+        f"print(spent, [name for name in {heavy} if name in sys.modules])"
+    )
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("COV")}
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", script],
+            check=True,
+            capture_output=True,
+            text=True,
+            env=environment,
+        ).stdout.split(" ", 1)
+        for _ in range(3)  # the fastest: the others share their processor with other tests
+    ]
+    assert min(float(spent) for spent, _ in runs) < 0.3
+    assert {loaded.strip() for _, loaded in runs} == {"[]"}
+
+
+def _dump(model: Model) -> dict[str, Any]:
+    return model.model_dump(mode="json", by_alias=True)
