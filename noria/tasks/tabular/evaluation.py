@@ -19,6 +19,7 @@ from noria.tasks.tabular.measure import Truth, compare, metric_values
 from noria.tasks.tabular.metrics import names_of
 from noria.tasks.tabular.predictor import TabularPredictor, load, load_baseline
 from noria.tasks.tabular.schema import columns_of, target_of
+from noria.tasks.tabular.threads import limited_to
 
 Array = NDArray[np.float64]
 
@@ -99,7 +100,8 @@ def evaluate(
     predictions = {"model": asked.prediction}
     if asked.baseline is not None:
         predictions["baseline"] = asked.baseline
-    values = metric_values(names_of(spec.task.family), truth, predictions)
+    with limited_to(1):
+        values = metric_values(names_of(spec.task.family), truth, predictions)
     comparisons: tuple[Comparison, ...] = ()
     broken = ""
     if champion is not None:

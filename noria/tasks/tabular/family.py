@@ -228,15 +228,17 @@ class Tabular:
         from noria.tasks.tabular.hand_made import outputs_of
         from noria.tasks.tabular.learn import design_of, facts_of, learn
         from noria.tasks.tabular.schema import features_of, inputs_of, lookup_of, target_of
+        from noria.tasks.tabular.threads import limited_to
 
         refuse_unknown(spec.train.algorithm, spec.task.family, params)
         data = spec.data
         target = target_of(spec, train)
         features = features_of(data, train)
         design = design_of(spec, train, features, target)
-        baseline = fit_linear(
-            design.matrix, design.target, design.weight, design.classes, design.categories
-        )
+        with limited_to(design.threads):
+            baseline = fit_linear(
+                design.matrix, design.target, design.weight, design.classes, design.categories
+            )
         learned = learn(spec, params, design, facts_of(spec, train, target))
         manifest = Manifest(
             model="",

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from noria.errors import InvalidInput, TrainingError, shorten
 from noria.tasks.tabular.fit_linear import fit_linear
 from noria.tasks.tabular.scorers import Scorer
+from noria.tasks.tabular.threads import limited_to
 
 Array = NDArray[np.float64]
 
@@ -59,7 +60,8 @@ def fit(algorithm: str, params: Mapping[str, Any], design: Design) -> Scorer:
         TrainingError: It fails for another reason.
     """
     try:
-        return _FITTERS[algorithm](dict(params), design)
+        with limited_to(design.threads):
+            return _FITTERS[algorithm](dict(params), design)
     except (InvalidInput, TrainingError):
         raise
     except (TypeError, ValueError) as error:

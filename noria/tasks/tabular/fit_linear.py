@@ -66,7 +66,7 @@ def fit_linear(
     *,
     strength: float = 1.0,
     max_iter: int = 500,
-    tol: float = 1e-7,
+    tol: float = 1e-6,
 ) -> LinearScorer:
     """Fit a linear scorer.
 

@@ -22,6 +22,7 @@ from noria.tasks.tabular.predictor import probabilities
 from noria.tasks.tabular.schema import Target, columns_of
 from noria.tasks.tabular.scorers import Scorer
 from noria.tasks.tabular.scorers.stacked import StackedScorer
+from noria.tasks.tabular.threads import threads_for
 
 Array = NDArray[np.float64]
 
@@ -57,13 +58,13 @@ def design_of(
 ) -> Design:
     """Return the encoded rows of a frame."""
     event_time = spec.data.event_time
-    encoder = Encoder(features, event_time)
+    matrix = Encoder(features, event_time).encode(columns_of(features, event_time, frame))
     options = spec.task.options
     weigh = (
         isinstance(options, TabularClassificationOptions) and options.class_weights == "balanced"
     )
     return Design(
-        matrix=encoder.encode(columns_of(features, event_time, frame)),
+        matrix=matrix,
         target=target.values,
         classes=len(target.classes),
         # A table without an entry is a column without a value: it has nothing to split on.
@@ -73,7 +74,7 @@ def design_of(
         ),
         weight=balanced(target.codes, len(target.classes)) if weigh else None,
         seed=spec.train.seed,
-        threads=max(1, int(cpu_count(spec.train.compute.cpu))),
+        threads=threads_for(matrix.size, int(cpu_count(spec.train.compute.cpu))),
     )
 
 
