@@ -10,6 +10,10 @@ from types import ModuleType
 
 import pytest
 
+from noria.tasks.sources.feast_repository import import_feast
+
+import_feast()
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FRACTION = 0.02
 

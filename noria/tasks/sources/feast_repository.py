@@ -18,6 +18,7 @@ import os
 import pkgutil
 import sqlite3
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -240,7 +241,9 @@ def import_feast() -> None:
     if hidden:
         sys.modules["torch"] = None  # type: ignore[assignment]
     try:
-        importlib.import_module("feast")
+        # Feast changes the process's warning filters as it is imported.
+        with warnings.catch_warnings():
+            importlib.import_module("feast")
     except ModuleNotFoundError as error:
         raise NotInstalled(
             "Feast is not installed", fix="install the extra noria[features]"
