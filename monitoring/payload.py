@@ -71,9 +71,7 @@ def _requested(event: Event, body: _Request, config: MonitorConfig) -> RequestRe
     time = None
     if config.event_time in tensors:
         where, data = tensors[config.event_time]
-        # Rows of one request often share their time.
-        known = (epoch_ms(value, f"{where}.data") for value in set(data) if value is not None)
-        time = max(known, default=None)
+        time = max(_times(data, where), default=None)
     keys = None
     if config.entity_key and all(name in tensors for name in config.entity_key):
         parts = [tensors[name][1] for name in config.entity_key]
@@ -91,7 +89,7 @@ def _answered(event: Event, body: _Response) -> ResponseRecord:
     where = f"outputs[{i}]"
     values = _numbers(tensor.data, where)
     if len(tensor.shape) == _MATRIX and tensor.shape[1] > 1:
-        if values.size != tensor.shape[0] * tensor.shape[1]:
+        if min(tensor.shape) < 0 or values.size != tensor.shape[0] * tensor.shape[1]:
             raise InvalidInput(f"{where}.shape: {tensor.shape} does not fit {values.size} values")
         # Probabilities of k classes: the positive one of two, else that of the class chosen.
         matrix = values.reshape(tensor.shape)
@@ -108,7 +106,7 @@ def _columns(
         tensor = tensors[0]
         rows, width = tensor.shape
         flat = _flat(tensor.data)
-        if width != len(features) or len(flat) != rows * width:
+        if width != len(features) or len(flat) != rows * width or rows < 0:
             raise InvalidInput(
                 f"inputs[0].shape: {tensor.shape} with {len(flat)} values does not fit "
                 f"{len(features)} features"
@@ -130,6 +128,15 @@ def _numbers(data: list[Any], where: str) -> FloatArray:
         raise InvalidInput(f"{where}.data: not all numbers or null: {error}") from error
     # An infinite value has no place in a mean or a range: it counts as missing.
     return np.where(np.isfinite(found), found, np.nan)
+
+
+def _times(data: list[Any], where: str) -> list[int]:
+    try:
+        # Rows of one request often share their time.
+        distinct = set(data)
+    except TypeError as error:
+        raise InvalidInput(f"{where}.data: not all times or null") from error
+    return [epoch_ms(value, f"{where}.data") for value in distinct if value is not None]
 
 
 def _texts(data: list[Any]) -> Texts:

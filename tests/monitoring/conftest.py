@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -50,57 +51,6 @@ def model_document(**monitoring: Any) -> dict[str, Any]:
     }
 
 
-class World:
-    """Draws rows, and writes them as references, events and labels."""
-
-    def __init__(self, seed: int = 0) -> None:
-        self.random = np.random.default_rng(seed)
-
-    def rows(self, count: int, shift: float = 0.0) -> dict[str, np.ndarray]:
-        return {
-            "carrier": self.random.choice(3, count, p=[0.5, 0.3, 0.2]).astype(np.int32),
-            "distance": self.random.uniform(100, 3000, count),
-            "wind": self.random.normal(10 + shift, 3, count),
-        }
-
-    def scores(self, count: int, shift: float = 0.0) -> np.ndarray:
-        return np.clip(self.random.beta(2, 5, count) + shift, 0.001, 0.999)
-
-    def labels(self, scores: np.ndarray, skill: float = 1.0) -> np.ndarray:
-        odds = skill * scores + (1 - skill) * scores.mean()
-        return (self.random.random(scores.size) < odds).astype(int)
-
-    def reference(self, folder: Path, rows: int = 2000, auc: float = 0.7) -> Path:
-        folder.mkdir(parents=True)
-        columns = self.rows(rows)
-        features = [
-            {"name": "carrier", "kind": "categorical", "categories": CARRIERS},
-            {"name": "distance", "kind": "numeric", "min": 100.0, "max": 3000.0},
-            {"name": "wind", "kind": "numeric", "min": -10.0, "max": 40.0},
-        ]
-        performance = {"auc": {"value": auc, "low": auc - 0.01, "high": auc + 0.01,
-                               "samples": 2000}}
-        document = {"format": 1, "model": MODEL, "rows": rows, "features": features,
-                    "prediction": {"kind": "probability"}, "performance": performance}
-        (folder / "reference.json").write_text(json.dumps(document))
-        np.savez(folder / "rows.npz", f0=columns["carrier"], f1=columns["distance"],
-                 f2=columns["wind"], prediction=self.scores(rows))
-        return folder
-
-    def request(self, count: int, shift: float = 0.0, start: int = 0,
-                when: str = "2013-02-01T00:00:00Z") -> dict[str, Any]:
-        columns = self.rows(count, shift)
-        return {
-            "inputs": [
-                tensor("carrier", "BYTES", [CARRIERS[i] for i in columns["carrier"]]),
-                tensor("distance", "FP64", columns["distance"].tolist()),
-                tensor("wind", "FP64", columns["wind"].tolist()),
-                tensor("scheduled", "BYTES", [when] * count),
-                tensor("flight_id", "INT64", list(range(start, start + count))),
-            ]
-        }
-
-
 def tensor(name: str, datatype: str, data: list[Any]) -> dict[str, Any]:
     return {"name": name, "shape": [len(data)], "datatype": datatype, "data": data}
 
@@ -129,6 +79,70 @@ def structured(identity: str, kind: str, data: Any, version: str = "1") -> dict[
     }
 
 
+class World:
+    """Draws rows, and writes them as references, events and labels."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.random = np.random.default_rng(seed)
+
+    def rows(self, count: int, shift: float = 0.0) -> dict[str, np.ndarray]:
+        return {
+            "carrier": self.random.choice(3, count, p=[0.5, 0.3, 0.2]).astype(np.int32),
+            "distance": self.random.uniform(100, 3000, count),
+            "wind": self.random.normal(10 + shift, 3, count),
+        }
+
+    def scores(self, count: int, shift: float = 0.0) -> np.ndarray:
+        return np.clip(self.random.beta(2, 5, count) + shift, 0.001, 0.999)
+
+    def labels(self, scores: np.ndarray, skill: float = 1.0) -> np.ndarray:
+        odds = skill * scores + (1 - skill) * scores.mean()
+        return (self.random.random(scores.size) < odds).astype(int)
+
+    def reference(self, folder: Path, rows: int = 2000, auc: float = 0.7) -> Path:
+        folder.mkdir(parents=True)
+        columns = self.rows(rows)
+        features = [
+            {"name": "carrier", "kind": "categorical", "categories": CARRIERS},
+            {"name": "distance", "kind": "numeric", "min": 100.0, "max": 3000.0},
+            {"name": "wind", "kind": "numeric", "min": -10.0, "max": 40.0},
+        ]
+        performance = {
+            "auc": {"value": auc, "low": auc - 0.01, "high": auc + 0.01, "samples": 2000}
+        }
+        document = {
+            "format": 1,
+            "model": MODEL,
+            "rows": rows,
+            "features": features,
+            "prediction": {"kind": "probability"},
+            "performance": performance,
+        }
+        (folder / "reference.json").write_text(json.dumps(document))
+        np.savez(
+            folder / "rows.npz",
+            f0=columns["carrier"],
+            f1=columns["distance"],
+            f2=columns["wind"],
+            prediction=self.scores(rows),
+        )
+        return folder
+
+    def request(
+        self, count: int, shift: float = 0.0, start: int = 0, when: str = "2013-02-01T00:00:00Z"
+    ) -> dict[str, Any]:
+        columns = self.rows(count, shift)
+        return {
+            "inputs": [
+                tensor("carrier", "BYTES", [CARRIERS[i] for i in columns["carrier"]]),
+                tensor("distance", "FP64", columns["distance"].tolist()),
+                tensor("wind", "FP64", columns["wind"].tolist()),
+                tensor("scheduled", "BYTES", [when] * count),
+                tensor("flight_id", "INT64", list(range(start, start + count))),
+            ]
+        }
+
+
 @pytest.fixture
 def world() -> World:
     return World()
@@ -142,3 +156,16 @@ def model_file(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def wire() -> SimpleNamespace:
+    """How events and the model are written; fixtures, for test modules can't import each other."""
+    return SimpleNamespace(
+        model=MODEL,
+        document=model_document,
+        tensor=tensor,
+        response=response,
+        headers=event_headers,
+        structured=structured,
+    )
