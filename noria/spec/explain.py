@@ -192,7 +192,11 @@ def _refusal(kind: str, value: object, context: Mapping[str, Any], said: str) ->
     }
     if kind in limits:
         key, wrong, bound = limits[kind]
-        return f"{written} {wrong}", f"write {bound} {context[key]:g}"
+        limit = context[key]
+        return (
+            f"{written} {wrong}",
+            f"write {bound} {limit if isinstance(limit, int) else f'{limit:g}'}",
+        )
     if kind in ("too_short", "string_too_short"):
         least = context.get("min_length", 1)
         return f"{written} is too short", f"give at least {least}"

@@ -67,7 +67,12 @@ def read_yaml(text: str, *, origin: str) -> dict[str, Any]:
     Raises:
         SpecError: Not YAML, not one mapping, too large, or a key twice (all of them named).
     """
-    if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError as error:  # half of a surrogate pair is no character
+        said = f"has no character at position {error.start}: {shorten(text[error.start])}"
+        raise _refused(origin, said, "write it as plain UTF-8 text") from error
+    if size > MAX_BYTES:
         raise _refused(origin, "is larger than 1 MiB", "keep data out of the resource")
     try:
         _check_depth(text, origin)

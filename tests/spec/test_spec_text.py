@@ -75,6 +75,10 @@ TEXTS = {
         "#" * (1 << 20) + "x",
         "m: is larger than 1 MiB; keep data out of the resource",
     ),
+    "half a character": (
+        "a: \ud800",
+        "m: has no character at position 3: '\\ud800'; write it as plain UTF-8 text",
+    ),
     "an own merge": ("<<: {a: 1}\nb: 2", None),
 }
 
