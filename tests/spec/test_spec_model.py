@@ -201,8 +201,9 @@ def test_everything_that_is_exported_is_there() -> None:
 def test_importing_the_spec_is_cheap() -> None:
     heavy = ("torch", "pandas", "numpy", "mlflow", "kfp", "yaml")
     script = (
-        "import time, sys; import noria.spec; spent = time.process_time();"
-        f"print(spent, [name for name in {heavy} if name in sys.modules])"
+        "import sys, time; from pydantic import BaseModel, Field, BeforeValidator, JsonValue;"
+        "alone = time.process_time(); import noria.spec; spent = time.process_time();"
+        f"print(alone, spent, *[name for name in {heavy} if name in sys.modules])"
     )
     environment = {key: value for key, value in os.environ.items() if not key.startswith("COV")}
     runs = [
@@ -212,11 +213,13 @@ def test_importing_the_spec_is_cheap() -> None:
             capture_output=True,
             text=True,
             env=environment,
-        ).stdout.split(" ", 1)
-        for _ in range(3)  # the fastest: the others share their processor with other tests
+        ).stdout.split()
+        for _ in range(4)  # the fastest: the others share their processor with other tests
     ]
-    assert min(float(spent) for spent, _ in runs) < 0.3
-    assert {loaded.strip() for _, loaded in runs} == {"[]"}
+    alone, spent, *loaded = min(runs, key=lambda run: float(run[1]))
+    assert loaded == []
+    # Most of it is pydantic's own; on a busy machine that alone may take as long.
+    assert float(spent) < max(0.3, 1.6 * float(alone))
 
 
 def _dump(model: Model) -> dict[str, Any]:
