@@ -26,6 +26,8 @@ _KEPT_HEADERS: Final = frozenset(
         b"inference-header-content-length",
         b"ce-id",
         b"x-request-id",
+        b"content-length",
+        b"transfer-encoding",
     }
 )
 _MAX_HEADER_BYTES: Final = 32 * 1024
@@ -207,14 +209,24 @@ class HttpConnection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as offer:
-            # An offer may be ignored (RFC 9110, 7.8); Java's client makes one with
-            # every request. The request itself is answered; go on after it.
-            self._parser = httptools.HttpRequestParser(self)
-            rest = data[offer.args[0] :]
-            if rest:
-                self.data_received(rest)
+            self._ignore_upgrade(data[offer.args[0] :])
         except httptools.HttpParserError:
             self._refuse(400, "request: this is not valid HTTP/1.1")
+
+    def _ignore_upgrade(self, rest: bytes) -> None:
+        """Read the request as if it had not offered to upgrade (RFC 9110, 7.8).
+
+        Java's client offers HTTP/2 with every request. The parser stops after the
+        head of such a request, so a head without the offer is parsed in its place.
+        """
+        method = self._parser.get_method()
+        if method == b"CONNECT":
+            self._refuse(405, "method: CONNECT is not answered here")
+            return
+        self._parser = httptools.HttpRequestParser(self)
+        lines = [b"%b %b HTTP/1.1" % (method, self._url)]
+        lines += [b"%b: %b" % header for header in self._headers.items()]
+        self.data_received(b"\r\n".join((*lines, b"", b"")) + rest)
 
     # -- httptools callbacks
 
@@ -239,9 +251,8 @@ class HttpConnection(asyncio.Protocol):
         name = name.lower()
         if name in _KEPT_HEADERS:
             self._headers[name] = value
-        elif name == b"content-length":
-            # llhttp has refused anything but digits.
-            if int(value) > self._server.limits.max_body:
+            # llhttp has refused a length of anything but digits.
+            if name == b"content-length" and int(value) > self._server.limits.max_body:
                 self._refuse_body()
         elif name == b"expect":
             self._expect = value.lower() == b"100-continue"
@@ -264,7 +275,7 @@ class HttpConnection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """A whole request is here."""
-        if self._refused:
+        if self._refused or self._parser.should_upgrade():
             return
         self._receiving = False
         body = self._body
