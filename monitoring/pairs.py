@@ -6,7 +6,14 @@ from collections.abc import Callable
 from typing import Final
 
 from monitoring.log import EventLog, Logged
-from monitoring.records import Record, RequestRecord, ResponseRecord, encode_keys, key_hashes
+from monitoring.records import (
+    Record,
+    RequestRecord,
+    ResponseRecord,
+    encode_keys,
+    is_whole,
+    key_hashes,
+)
 from monitoring.state import Core, Pair, Seen, State
 
 MAX_VERSIONS: Final = 64
@@ -81,7 +88,7 @@ class PairJoiner:
     ) -> None:
         core = self._core
         seen, _ = self._fresh[request.id]
-        if request.rows != response.rows:
+        if request.rows != response.rows or not (is_whole(request) and is_whole(response)):
             core.counts.mismatched += 1
             self._fresh[request.id] = (seen._replace(pair=_NO_PAIR), at)
             return

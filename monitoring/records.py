@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 import numpy as np
@@ -65,6 +65,8 @@ class ReferenceRecord(msgspec.Struct, frozen=True, array_like=True, tag="r"):
     champion: bool
 
 
+_FLOAT_BYTES: Final = 8
+_CODE_BYTES: Final = 4
 Record: TypeAlias = RequestRecord | ResponseRecord | LabelsRecord | ReferenceRecord
 
 _encoder = msgspec.msgpack.Encoder()
@@ -83,6 +85,18 @@ def decode(body: bytes) -> Record:
         msgspec.MsgspecError: the bytes are not a record.
     """
     return _decoder.decode(body)
+
+
+def is_whole(record: RequestRecord | ResponseRecord) -> bool:
+    """Whether every column has as many rows as the record says: a damaged one may not."""
+    if isinstance(record, ResponseRecord):
+        return len(record.prediction) == _FLOAT_BYTES * record.rows
+    return all(
+        len(column) == _FLOAT_BYTES * record.rows
+        if isinstance(column, bytes)
+        else len(column.codes) == _CODE_BYTES * record.rows
+        for column in record.columns.values()
+    )
 
 
 def floats(blob: bytes) -> FloatArray:

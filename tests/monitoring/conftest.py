@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import yaml
+
+from monitoring.config import MonitorConfig
+from monitoring.processor import ArrivalClock
+from monitoring.service import Monitor, Setting
+from noria.spec import load_model
 
 CARRIERS = ["AA", "B6", "DL"]
 MODEL = "flights"
@@ -169,3 +175,90 @@ def wire() -> SimpleNamespace:
         headers=event_headers,
         structured=structured,
     )
+
+
+class Bench:
+    """A monitor in this process, and what is sent to it."""
+
+    def __init__(self, model: Path, home: Path, world: World, clock: ArrivalClock = "wall") -> None:
+        self.config = MonitorConfig.from_model(load_model(model))
+        self.home = home
+        self.world = world
+        self.clock: ArrivalClock = clock
+        self.time = 1_700_000_000.0
+        self.sent: dict[str, np.ndarray] = {}
+        self.rows = 0
+        self.monitor = self.open()
+
+    def open(self) -> Monitor:
+        return Monitor(self.config, Setting(self.home, self.clock), lambda: self.time)
+
+    def restart(self) -> None:
+        self.monitor.close()
+        self.monitor = self.open()
+
+    def post(self, identity: str, kind: str, body: Any, version: str = "1") -> None:
+        headers = event_headers(identity, kind, version)
+        self.monitor.accept(headers, json.dumps(body).encode()).result()
+
+    def champion(self, version: str, reference: Path, *, champion: bool = True) -> None:
+        body = json.dumps({"path": str(reference), "champion": champion}).encode()
+        self.monitor.put_reference(version, body).result()
+
+    def predict(
+        self,
+        identity: str,
+        rows: int,
+        *,
+        version: str = "1",
+        shift: float = 0.0,
+        score_shift: float = 0.0,
+        when: str = "2013-02-01T00:00:00Z",
+    ) -> np.ndarray:
+        scores = self.world.scores(rows, score_shift)
+        request = self.world.request(rows, shift, self.rows, when)
+        self.rows += rows
+        self.post(identity, "request", request, version)
+        self.post(identity, "response", response(scores), version)
+        self.sent[identity] = scores
+        return scores
+
+    def label(self, labels: list[dict[str, Any]]) -> tuple[int, int]:
+        body = json.dumps({"model": MODEL, "labels": labels}).encode()
+        done, sent = self.monitor.feedback(body)
+        return done.result(), sent
+
+    def label_request(self, identity: str, skill: float = 1.0, when: str | None = None) -> None:
+        truth = self.world.labels(self.sent[identity], skill)
+        time = {} if when is None else {"time": when}
+        self.label(
+            [
+                {"id": f"{identity}:{row}", "label": int(value), **time}
+                for row, value in enumerate(truth)
+            ]
+        )
+
+    def status(self) -> dict[str, Any]:
+        self.monitor.flush()
+        found: dict[str, Any] = json.loads(msgspec.json.encode(self.monitor.status()))
+        return found
+
+    def signals(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.status()["signals"]
+        return found
+
+
+@pytest.fixture
+def bench(
+    tmp_path: Path, model_file: Callable[..., Path], world: World
+) -> Iterator[Callable[..., Bench]]:
+    made: list[Bench] = []
+
+    def make(clock: ArrivalClock = "wall", **monitoring: Any) -> Bench:
+        found = Bench(model_file(**monitoring), tmp_path / f"state{len(made)}", world, clock)
+        made.append(found)
+        return found
+
+    yield make
+    for one in made:
+        one.monitor.close()
