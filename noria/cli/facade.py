@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 if TYPE_CHECKING:
-    from noria.loop.ledger import LedgerEntry
+    from noria.loop.ledger import Head, LedgerEntry
     from noria.loop.values import RunStatus
 
 
@@ -58,8 +58,11 @@ class ModelStatus(Protocol):
 class Facade(Protocol):
     """The functions of ``noria.embedded``. Each raises ``NoriaError`` and nothing else."""
 
-    def up(self, home: Path, model_paths: Sequence[Path]) -> None:
-        """Serve, watch and retrain until SIGTERM; with no paths, the models known in ``home``."""
+    def up(self, home: Path, model_paths: Sequence[Path], tell: Callable[[str], None]) -> None:
+        """Serve, watch and retrain until SIGTERM; with no paths, the models known in ``home``.
+
+        ``tell`` hears one sentence for each thing that happens.
+        """
 
     def down(self, home: Path) -> None:
         """Stop what ``up`` started; done when nothing runs any more."""
@@ -72,6 +75,9 @@ class Facade(Protocol):
 
     def entries(self, home: Path, model: str) -> Iterable[LedgerEntry]:
         """Return the model's ledger, oldest first."""
+
+    def head(self, home: Path, model: str) -> Head:
+        """Return the end of the model's ledger as the loop's state remembers it."""
 
     def train(self, home: Path, model_path: Path, on_step: Callable[[str], None]) -> RunStatus:
         """Run the training pipeline once; ``on_step`` hears one line for each step."""

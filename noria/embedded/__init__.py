@@ -1,1 +1,147 @@
-"""The loop on one machine, without a cluster: the composition root and its facade."""
+"""The loop on one machine, without a cluster: the composition root and what may be asked of it.
+
+Every function raises ``NoriaError`` and nothing else. Heavy parts are imported
+by the function that needs them.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from noria.embedded.home import Home
+from noria.errors import InvalidInput, ServingError, Unavailable
+
+if TYPE_CHECKING:
+    from noria.embedded.status import ModelStatus
+    from noria.loop.ledger import Head, LedgerEntry
+    from noria.loop.values import RunStatus
+
+
+def up(home: Path, model_paths: Sequence[Path], tell: Callable[[str], None]) -> None:
+    """Serve, watch and retrain until SIGTERM; with no paths, the models known in ``home``.
+
+    ``tell`` hears one sentence for each thing that happens.
+    """
+    from noria.embedded.supervisor import supervise
+
+    supervise(Home(home.absolute()), model_paths, tell)
+
+
+def down(home: Path) -> None:
+    """Stop what ``up`` started; done when nothing runs any more."""
+    from noria.embedded.supervisor import stop
+
+    stop(Home(home.absolute()))
+
+
+def status(home: Path) -> Sequence[ModelStatus]:
+    """Return every model in ``home``, running or not."""
+    from noria.embedded.status import statuses
+
+    return statuses(Home(home.absolute()))
+
+
+def submit(home: Path, model: str, verb: str, reason: str, by: str) -> None:
+    """Put a command into the model's durable inbox; the loop takes it at its next turn."""
+    from noria.loop.sqlite_store import SqliteStore
+    from noria.loop.values import Command, Verb
+
+    where = Home(home.absolute())
+    where.model(model)
+    command = Command(uuid.uuid4().hex, Verb(verb), datetime.now(UTC), by, reason)
+    SqliteStore(where.store).submit(model, command)
+
+
+def entries(home: Path, model: str) -> Iterator[LedgerEntry]:
+    """Return the model's ledger, oldest first."""
+    from noria.loop.sqlite_store import SqliteStore
+
+    where = Home(home.absolute())
+    where.model(model)
+    return SqliteStore(where.store).entries(model)
+
+
+def head(home: Path, model: str) -> Head:
+    """Return the end of the model's ledger as the loop's state remembers it."""
+    from noria.loop.ledger import GENESIS
+    from noria.loop.sqlite_store import SqliteStore
+
+    where = Home(home.absolute())
+    where.model(model)
+    stored = SqliteStore(where.store).load(model)
+    return GENESIS if stored is None else stored.state.head
+
+
+def train(home: Path, model_path: Path, on_step: Callable[[str], None]) -> RunStatus:
+    """Run the training pipeline once; ``on_step`` hears each step's name."""
+    from noria.loop.ports import CHAMPION
+    from noria.loop.values import RunRequest
+    from noria.registry import MlflowRegistry
+    from noria.spec import load_model
+    from pipelines.local import run_local
+
+    where = Home(home.absolute()).create()
+    model = load_model(model_path)
+    where.remember(model, model_path)
+    registry = MlflowRegistry(where.tracking_uri, where.artifacts)
+    registry.initialise()
+    now = datetime.now(UTC)
+    name = model.metadata.name
+    request = RunRequest(
+        run_id=f"{name}-{now:%Y%m%dt%H%M%S}-by-hand",
+        model=name,
+        as_of=now,
+        reason="asked for with `noria train`",
+        champion=registry.alias(name, CHAMPION),
+    )
+    folder = where.runs / request.run_id
+    return run_local(model_path, request, folder, where.tracking_uri, where.artifacts, on_step)
+
+
+def predict(home: Path, model: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Send ``body`` to the served model: with ``inputs`` as V2, with ``instances`` as V1."""
+    import httpx
+
+    from noria.embedded.status import statuses
+
+    where = Home(home.absolute())
+    where.model(model)
+    found = next((s for s in statuses(where) if s.model == model), None)
+    if found is None or found.url is None:
+        raise Unavailable(
+            f"model {model!r} is not up in {where.root}", fix="run `noria up`, see `noria status`"
+        )
+    base = found.url.removesuffix(f"/v2/models/{model}")
+    path = f"/v2/models/{model}/infer" if "inputs" in body else f"/v1/models/{model}:predict"
+    try:
+        answer = httpx.post(base + path, json=dict(body), timeout=30, trust_env=False)
+        content: dict[str, Any] = answer.json()
+    except (httpx.HTTPError, ValueError) as error:
+        raise Unavailable(f"{base}: no answer: {error}", fix="see `noria status`") from error
+    if answer.is_client_error:
+        raise InvalidInput(str(content.get("error", content)))
+    if answer.is_error:
+        raise ServingError(f"{base}{path}: HTTP {answer.status_code}: {content.get('error')}")
+    return content
+
+
+def replay(
+    home: Path,
+    model_path: Path,
+    start: datetime | None,
+    end: datetime | None,
+    speed: float,
+    on_progress: Callable[[datetime, int, int], None],
+) -> None:
+    """Send the rows in [start, end) in time order, and each label when it became known.
+
+    ``speed`` is simulated seconds per second, 0 for as fast as it goes;
+    ``on_progress`` hears the simulated time, rows sent, rows in all.
+    """
+    from noria.embedded.replaying import replay_rows
+
+    replay_rows(Home(home.absolute()), model_path, (start, end), speed, on_progress)

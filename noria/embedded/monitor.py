@@ -57,7 +57,7 @@ class MonitorProcess:
             raise MonitoringError(
                 f"the monitor of {self._model_file} was never started", fix="run `noria up`"
             )
-        return f"http://127.0.0.1:{ready['port']}"
+        return str(ready["url"])
 
     @property
     def client(self) -> MonitorClient:
@@ -65,6 +65,10 @@ class MonitorProcess:
         if self._client is None:
             self._client = MonitorClient(self.url)
         return self._client
+
+    def fresh_client(self) -> MonitorClient:
+        """Return a client of one's own, to be closed after use."""
+        return MonitorClient(self.url)
 
     def ensure(self) -> None:
         """Start it if it doesn't run, and wait until it answers.
@@ -75,7 +79,7 @@ class MonitorProcess:
         if self.alive and self._answers():
             return
         before = read_json(self._ready)
-        port = before["port"] if before is not None else 0
+        port = before["http"] if before is not None else 0
         if not self.alive:
             self._ready.unlink(missing_ok=True)
             self._spawn(port)
@@ -122,15 +126,9 @@ class MonitorProcess:
 
     def _answers(self) -> bool:
         try:
-            self.client.status(self._name())
+            return self.client.healthy()
         except NoriaError:
             return False
-        return True
-
-    def _name(self) -> str:
-        from noria.spec import load_model
-
-        return load_model(self._model_file).metadata.name
 
     def _wait(self, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + _READY_SECONDS

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from noria.cli.app import application
 from noria.errors import InvalidInput
-from noria.loop.ledger import GENESIS, LedgerEntry, append
+from noria.loop.ledger import GENESIS, Head, LedgerEntry, append
 from noria.loop.values import GateResult, RunPhase, RunResult, RunStatus, Verdict
 
 NOW = datetime(2013, 3, 1, tzinfo=UTC)
@@ -66,8 +66,13 @@ class Loop:
         self.phase = RunPhase.SUCCEEDED
         self.is_down = False
 
-    def up(self, home: Path, model_paths: list[Path]) -> None:
+    def up(self, home: Path, model_paths: list[Path], tell: Callable[[str], None]) -> None:
+        tell("flights: starting")
         self.brought_up = model_paths
+
+    def head(self, home: Path, model: str) -> Head:
+        self._known(model)
+        return self.ledger[-1].head if self.ledger else GENESIS
 
     def down(self, home: Path) -> None:
         self.is_down = True

@@ -34,7 +34,7 @@ def verify(
     loop = embedded()
     names = [name] if name is not None else [status.model for status in loop.status(home)]
     for model in names:
-        head = check(loop.entries(home, model))
+        head = check(loop.entries(home, model), loop.head(home, model))
         say(f"{model}: {head.sequence} decisions, unbroken (head {head.hash[:12]})")
     if not names:
         say(f"no model in {home}")

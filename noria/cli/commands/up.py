@@ -56,5 +56,5 @@ def up(
     known = ", ".join(names) or "the models known here"
     say(f"bringing up {known}; state in {home}; Ctrl-C stops")
     hint("in another terminal: noria status")
-    embedded().up(home, files)
+    embedded().up(home, files, lambda text: say(f"  {text}"))
     say("stopped; `noria up` carries on from here")
