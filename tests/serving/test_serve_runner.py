@@ -1,0 +1,262 @@
+"""Predictions beside the event loop: nothing blocks it, batches form, the queue is bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from noria.errors import InvalidInput, Unavailable
+from noria.tasks.package import Feature, Input, Manifest, Output
+from serving.columns import Batch, InputBinder
+from serving.http import HttpLimits, HttpServer
+from serving.metrics import ServerMetrics
+from serving.oip.rest import ResponseEncoder
+from serving.refusal import Refusal
+from serving.routes import Router
+from serving.runner import Batching, Outcome, Runner
+from serving.service import InferenceService, Loaded, refusal_response
+
+MANIFEST = Manifest(
+    model="m",
+    family="tabular-regression",
+    algorithm="linear",
+    inputs=(Input("x", "FP64", "numeric"),),
+    outputs=(Output("prediction", "FP64"),),
+    features=(Feature("x", "numeric"),),
+)
+
+
+@dataclass
+class Doubler:
+    """Doubles x, after what ``before`` does with it; remembers the size of each call."""
+
+    before: Callable[[np.ndarray[Any, Any]], None] = lambda _: None
+    calls: list[int] = field(default_factory=list)
+    manifest: Manifest = MANIFEST
+
+    def predict(self, columns: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, Any]:
+        values = columns["x"]
+        self.calls.append(len(values))
+        self.before(values)
+        return {"prediction": values * 2}
+
+
+def runner_of(predictor: Doubler, lookup: Any = None, **batching: Any) -> Runner:
+    return Runner(predictor, lookup, Batching(**batching), ServerMetrics("m", "1"))
+
+
+def batch(*values: float) -> Batch:
+    return Batch({"x": np.array(values)}, len(values))
+
+
+async def outcome_of(runner: Runner, *values: float) -> list[float]:
+    answer = runner.run(batch(*values))
+    outcome = answer if isinstance(answer, Outcome) else await answer
+    found: list[float] = outcome.results["prediction"].tolist()
+    return found
+
+
+async def test_a_cheap_prediction_is_answered_at_once() -> None:
+    runner = runner_of(Doubler())
+    runner.calibrate()
+    answer = runner.run(batch(1.0))
+    assert isinstance(answer, Outcome)
+    assert answer.results["prediction"].tolist() == [2.0]
+
+
+async def test_a_slow_prediction_does_not_hold_up_the_event_loop() -> None:
+    runner = runner_of(Doubler(before=lambda _: time.sleep(0.3)))
+    runner.calibrate()
+    pending = asyncio.ensure_future(outcome_of(runner, 1.0))
+    await asyncio.sleep(0)
+    longest = 0.0
+    while not pending.done():
+        began = time.perf_counter()
+        await asyncio.sleep(0.005)
+        longest = max(longest, time.perf_counter() - began)
+    assert await pending == [2.0]
+    assert longest < 0.15
+
+
+async def test_concurrent_requests_are_predicted_together_and_each_gets_its_own() -> None:
+    predictor = Doubler(before=lambda _: time.sleep(0.02))
+    runner = runner_of(predictor)
+    answers = await asyncio.gather(*(outcome_of(runner, float(n), n + 0.5) for n in range(50)))
+    assert answers == [[2.0 * n, 2.0 * n + 1.0] for n in range(50)]
+    assert predictor.calls[0] == 2  # the first did not wait
+    assert len(predictor.calls) <= 3
+    assert sum(predictor.calls) == 100
+
+
+async def test_a_batch_holds_at_most_max_rows_but_a_large_request_is_not_cut() -> None:
+    predictor = Doubler(before=lambda _: time.sleep(0.01))
+    runner = runner_of(predictor, max_rows=4)
+    sizes = [2, 2, 2, 9, 1]
+    answers = await asyncio.gather(*(outcome_of(runner, *[1.0] * size) for size in sizes))
+    assert [len(answer) for answer in answers] == sizes
+    assert max(size for size in predictor.calls if size != 9) <= 4
+    assert 9 in predictor.calls
+
+
+async def test_a_lone_request_does_not_wait_for_company() -> None:
+    runner = runner_of(Doubler(), max_delay=5.0)
+    for _ in range(3):
+        began = time.perf_counter()
+        assert await outcome_of(runner, 1.0) == [2.0]
+        assert time.perf_counter() - began < 1.0
+
+
+async def test_a_request_that_fails_does_not_fail_its_batch() -> None:
+    def refuse_negative(values: np.ndarray[Any, Any]) -> None:
+        time.sleep(0.01)
+        if (values < 0).any():
+            raise InvalidInput("negative")
+
+    runner = runner_of(Doubler(before=refuse_negative))
+    answers = await asyncio.gather(
+        *(outcome_of(runner, value) for value in (1.0, 2.0, -3.0, 4.0)), return_exceptions=True
+    )
+    assert answers[0] == [2.0]
+    assert answers[1] == [4.0]
+    assert isinstance(answers[2], InvalidInput)
+    assert answers[3] == [8.0]
+
+
+async def test_a_full_queue_refuses_with_503_and_recovers() -> None:
+    go = threading.Event()
+    runner = runner_of(Doubler(before=lambda _: go.wait(5) and None), max_queue=2, max_rows=1)
+    waiting = [asyncio.ensure_future(outcome_of(runner, 1.0)) for _ in range(3)]
+    await asyncio.sleep(0.05)
+    with pytest.raises(Refusal) as refused:
+        runner.run(batch(1.0))
+    assert refused.value.status == 503
+    assert refused.value.retry_after == 1
+    go.set()
+    assert await asyncio.gather(*waiting) == [[2.0]] * 3
+    assert await outcome_of(runner, 5.0) == [10.0]
+
+
+async def test_looked_up_features_are_seen_by_the_predictor_and_in_the_outcome() -> None:
+    class Lookup:
+        def lookup(self, columns: Mapping[str, Any]) -> dict[str, Any]:
+            return {"temp": columns["x"] + 100}
+
+    answer = runner_of(Doubler(), Lookup()).run(batch(1.0))
+    assert not isinstance(answer, Outcome)  # a lookup never runs on the event loop
+    outcome = await answer
+    assert outcome.columns["temp"].tolist() == [101.0]
+
+
+# -- through HTTP, in this process
+
+
+@asynccontextmanager
+async def served(
+    predictor: Doubler, *, ready: bool = True, lookup: Any = None, **batching: Any
+) -> AsyncIterator[tuple[httpx.AsyncClient, InferenceService, HttpServer]]:
+    metrics = ServerMetrics("m", "1")
+    service = InferenceService("m", "1", metrics, None)
+    runner = Runner(predictor, lookup, Batching(**batching), metrics)
+    loaded = Loaded(
+        MANIFEST, InputBinder(MANIFEST), ResponseEncoder("m", "1", MANIFEST.outputs), runner
+    )
+    if ready:
+        service.become_ready(loaded)
+    server = HttpServer(
+        Router(service), lambda s, m: refusal_response(Refusal(s, m)), HttpLimits(1 << 20)
+    )
+    listener = await server.listen("127.0.0.1", 0)
+    url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=10) as client:
+        yield client, service, server
+    listener.close()
+    await server.drain(1.0)
+    runner.close()
+
+
+BODY = {"inputs": [{"name": "x", "shape": [1], "datatype": "FP64", "data": [1.5]}]}
+
+
+async def ask(client: httpx.AsyncClient) -> httpx.Response:
+    return await client.post("/v2/models/m/infer", json=BODY)
+
+
+async def test_a_model_that_is_loading_is_live_but_not_ready() -> None:
+    async with served(Doubler(), ready=False) as (client, _, _):
+        assert (await client.get("/v2/health/live")).status_code == 200
+        for path in ("/v2/health/ready", "/v2/models/m/ready", "/v1/models/m", "/v2/models/m"):
+            assert (await client.get(path)).status_code == 503, path
+        answer = await ask(client)
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"] == "1"
+        assert answer.json() == {"error": "model m: still loading"}
+
+
+async def test_a_fault_of_the_predictor_is_a_500_that_tells_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(_: object) -> None:
+        raise KeyError("secret")
+
+    async with served(Doubler(before=fail)) as (client, _, _):
+        answer = await ask(client)
+        metrics = (await client.get("/metrics")).text
+    assert answer.status_code == 500
+    assert "secret" not in answer.text
+    assert "Traceback" not in answer.text
+    incident = answer.json()["error"].rpartition(" ")[2]
+    assert incident in caplog.text
+    assert "secret" in caplog.text
+    assert 'noria_request_errors_total{model="m",version="1",protocol="rest"} 1' in metrics
+
+
+async def test_a_feature_store_that_is_away_is_a_503() -> None:
+    class Away:
+        def lookup(self, _: Mapping[str, Any]) -> dict[str, Any]:
+            raise Unavailable("no store at /secret/path")
+
+    async with served(Doubler(), lookup=Away()) as (client, _, _):
+        answer = await ask(client)
+    assert answer.status_code == 503
+    assert "secret" not in answer.text
+
+
+async def test_health_answers_while_predictions_are_slow() -> None:
+    async with served(Doubler(before=lambda _: time.sleep(0.4))) as (client, _, _):
+        pending = asyncio.ensure_future(ask(client))
+        await asyncio.sleep(0.05)
+        began = time.perf_counter()
+        assert (await client.get("/v2/health/live")).status_code == 200
+        assert time.perf_counter() - began < 0.2
+        assert (await pending).json()["outputs"][0]["data"] == [3.0]
+
+
+async def test_draining_finishes_what_is_in_flight() -> None:
+    async with served(Doubler(before=lambda _: time.sleep(0.3))) as (client, service, server):
+        pending = asyncio.ensure_future(ask(client))
+        await asyncio.sleep(0.05)
+        service.start_draining()
+        assert (await client.get("/v2/health/ready")).status_code == 503
+        assert await server.drain(5.0)
+        answer = await pending
+        assert answer.status_code == 200
+        assert answer.headers["connection"] == "close"
+
+
+async def test_an_overloaded_server_says_when_to_come_back() -> None:
+    predictor = Doubler(before=lambda _: time.sleep(0.2))
+    async with served(predictor, max_queue=1, max_rows=1) as (client, _, _):
+        answers = await asyncio.gather(*(ask(client) for _ in range(6)))
+    statuses = sorted(answer.status_code for answer in answers)
+    assert statuses == [200, 200, 503, 503, 503, 503]
+    refused = next(answer for answer in answers if answer.status_code == 503)
+    assert refused.headers["retry-after"] == "1"
