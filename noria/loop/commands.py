@@ -53,7 +53,7 @@ def _abort(turn: Turn, by: str) -> None:
             turn.change("command", f"{by} asked for an abort; {name(current.version)} is aborting")
         else:
             rollout.abort(turn, current, f"{by} aborted it")
-    elif turn.state.run is not None:
+    elif turn.state.run is not None and not turn.state.run.cancelled:
         runs.cancel(turn, turn.state.run, f"{by} cancelled it")
     else:
         turn.change("command", f"{by} asked for an abort, but nothing is in progress")

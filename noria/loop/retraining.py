@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from noria.loop import runs
-from noria.loop.state import RunKind, RunRecord, State
+from noria.loop.state import CancelRun, RunKind, RunRecord, State
 from noria.loop.turn import Turn, name
 from noria.loop.values import Moment, Signal, SignalKind
 from noria.spec import ModelSpec
@@ -70,6 +70,8 @@ def consider(turn: Turn) -> None:
     kind, cause = wanted
     if state.run is not None:
         turn.hold(KIND, f"a run is in flight; waiting: {cause}")
+    elif any(isinstance(p.action, CancelRun) for p in state.outbox):
+        turn.hold(KIND, f"a run is still to be cancelled; waiting: {cause}")
     elif state.rollout is not None:
         turn.hold(KIND, f"{name(state.rollout.version)} is being rolled out; waiting: {cause}")
     elif turn.observation.registry is None:
@@ -117,8 +119,7 @@ def _gather(turn: Turn) -> None:
             ignored.setdefault(reason, []).append(f"{signal.kind} of {signal.source}")
         elif _about(signal) not in known and len(kept) < _MOST_PENDING:
             known.add(_about(signal))
-            # A source whose clock runs ahead must not outlive the run that it starts.
-            kept.append(msgspec.structs.replace(signal, at=min(signal.at, turn.now)))
+            kept.append(signal)
             turn.change(
                 "signal",
                 f"{signal.kind} of {signal.source}: {signal.detail}",

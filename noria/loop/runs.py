@@ -19,7 +19,7 @@ from noria.loop.state import (
     StartRun,
 )
 from noria.loop.turn import GRACE_LOOKS, Turn, name
-from noria.loop.values import GateResult, RunPhase, RunRequest, RunResult
+from noria.loop.values import GateResult, RunPhase, RunRequest, RunResult, RunStatus
 
 KIND: Final = "run"
 
@@ -57,11 +57,23 @@ def _counted(turn: Turn) -> tuple[RunRecord, ...]:
 def cancel(turn: Turn, run: ActiveRun, reason: str) -> None:
     """Stop the run in flight. It has counted; it makes no candidate."""
     run_id = run.request.run_id
-    if turn.waiting(f"start/{run_id}") is not None:
-        turn.withdraw(f"start/{run_id}")
+    # A start that failed may have arrived all the same: it is cancelled too.
+    turn.withdraw(f"start/{run_id}")
     turn.want(CancelRun("", run_id))
+    turn.update(run=msgspec.structs.replace(run, cancelled=reason))
+    turn.change(KIND, f"run {run_id} is to be cancelled: {reason}", run=run_id)
+
+
+def _cancelled(turn: Turn, run: ActiveRun, status: RunStatus) -> None:
+    """Wait until a cancelled run is over, so that no other starts beside it."""
+    run_id = run.request.run_id
+    if status.phase in (RunPhase.PENDING, RunPhase.RUNNING):
+        turn.want(CancelRun("", run_id))
+        turn.hold(KIND, f"run {run_id} is being cancelled; it is {status.phase}", run=run_id)
+        return
+    turn.withdraw(f"cancel/{run_id}")
     _end(turn, run, RunPhase.CANCELLED)
-    turn.change(KIND, f"run {run_id} is cancelled: {reason}", run=run_id)
+    turn.change(KIND, f"run {run_id} is over: {run.cancelled}", run=run_id)
 
 
 def follow(turn: Turn) -> None:
@@ -79,6 +91,8 @@ def follow(turn: Turn) -> None:
     elif status is None or status.run_id != run_id:
         problem = turn.observation.problems.get("pipelines", "it was not looked at")
         turn.hold(KIND, f"run {run_id} can't be seen: {problem}")
+    elif run.cancelled:
+        _cancelled(turn, run, status)
     elif status.phase is RunPhase.UNKNOWN:
         _unknown(turn, run)
     elif status.phase in (RunPhase.PENDING, RunPhase.RUNNING):

@@ -201,10 +201,14 @@ class RunKind(StrEnum):
 
 
 class ActiveRun(msgspec.Struct, frozen=True):
-    """The run in flight. ``unknown_*``: since when, and how often, the runner did not know it."""
+    """The run in flight. ``unknown_*``: since when, and how often, the runner did not know it.
+
+    ``cancelled`` says by whom; the run is in flight until the runner says it is over.
+    """
 
     request: RunRequest
     kind: RunKind
+    cancelled: str = ""
     unknown_since: Moment | None = None
     unknown_seen: int = 0
 

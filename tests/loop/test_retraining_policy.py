@@ -103,6 +103,17 @@ def test_a_signal_older_than_the_last_runs_data_is_ignored(world: FakeWorld) -> 
     assert len(world.pipelines.requests) == 1
 
 
+def test_a_signal_of_the_very_moment_that_a_run_started_is_in_its_data(world: FakeWorld) -> None:
+    at = world.clock.now()
+    world.signal("drift-1")
+    world.cycle()
+    lose(world, "2")
+    world.metrics.signal("flights", Signal("same", SignalKind.PERFORMANCE, "s", at, "d", "1"))
+    world.clock.advance(timedelta(days=30))
+    world.cycle(3)
+    assert len(world.pipelines.requests) == 1
+
+
 def test_a_signal_from_the_future_starts_one_run_only(world: FakeWorld) -> None:
     ahead = world.clock.now() + timedelta(days=300)
     world.metrics.signal(
@@ -222,6 +233,29 @@ def test_an_abort_without_a_rollout_cancels_the_run(world: FakeWorld) -> None:
     assert world.pipelines.running() == ()
     assert world.state.run is None
     assert world.state.losses == 0
+
+
+class _CancelFails(FakePipelines):
+    down = True
+
+    def cancel(self, run_id: str) -> None:
+        if self.down:
+            raise PipelineError("the runner does not answer")
+        super().cancel(run_id)
+
+
+def test_no_run_starts_beside_one_that_can_not_be_cancelled_yet(world: FakeWorld) -> None:
+    pipelines = world.pipelines = _CancelFails()
+    world.signal("drift-1")
+    world.cycle()
+    world.tell(Verb.ABORT)
+    world.tell(Verb.TRAIN)
+    world.cycle(5)
+    assert len(pipelines.requests) == 1
+    pipelines.down = False
+    world.cycle(10)
+    assert len(pipelines.requests) == 2
+    assert len(pipelines.running()) == 1
 
 
 def test_a_failed_run_counts_and_waits_for_a_new_signal(world: FakeWorld) -> None:
