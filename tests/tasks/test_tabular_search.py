@@ -1,0 +1,145 @@
+"""The search of hyperparameters: what it finds, and that it survives a kill."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from noria.errors import InvalidInput, TrainingError
+from noria.spec import ModelSpec, Search
+from noria.tasks.families import family
+from noria.tasks.tabular.search import search
+
+SPACE = {"x": {"low": -2.0, "high": 3.5}, "n": {"choices": [1, 2, 3]}}
+
+
+def settings_of(kind: str, **more: Any) -> Search:
+    return Search.model_validate({"kind": kind, "metric": "rmse", "space": SPACE, **more})
+
+
+def bowl(params: Mapping[str, Any], fold: int) -> float:
+    return (params.get("x", 3.0) - 1.0) ** 2 + abs(params.get("n", 1) - 2) + 0.01 * fold
+
+
+@pytest.mark.parametrize("kind", ["random", "bayesian"])
+def test_a_search_finds_what_is_better_than_the_defaults(kind: str, tmp_path: Path) -> None:
+    found = search(settings_of(kind, trials=25), {"other": 7}, bowl, 3, 0, tmp_path, "s")
+    assert found.trials[0].params == {"other": 7}
+    assert found.best is not None
+    assert found.best < 0.6 < bowl({}, 0)
+    assert found.params["other"] == 7
+    assert len(found.trials) == 25
+
+
+def test_a_grid_tries_every_choice(tmp_path: Path) -> None:
+    space = {"x": {"choices": [0.0, 1.0]}, "n": {"choices": [1, 2, 3]}}
+    found = search(settings_of("grid", space=space), {}, bowl, 2, 0, tmp_path, "s")
+    assert len({tuple(sorted(trial.params.items())) for trial in found.trials}) == 6
+    assert found.params == {"x": 1.0, "n": 2}
+
+
+def test_bayesian_search_prunes_hopeless_trials(tmp_path: Path) -> None:
+    folds_run: list[int] = []
+
+    def counted(params: Mapping[str, Any], fold: int) -> float:
+        folds_run.append(fold)
+        return bowl(params, fold)
+
+    found = search(settings_of("bayesian", trials=20), {}, counted, 4, 0, tmp_path, "s")
+    assert len(folds_run) < 80
+    assert {trial.state for trial in found.trials} == {"complete", "pruned"}
+
+
+@pytest.mark.parametrize("kind", ["random", "bayesian"])
+def test_a_killed_search_ends_where_the_undisturbed_one_does(kind: str, tmp_path: Path) -> None:
+    whole = search(settings_of(kind, trials=14), {}, bowl, 2, 3, tmp_path / "whole", "s")
+    code = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import os, signal, pathlib
+from test_tabular_search import bowl, settings_of
+from noria.tasks.tabular.search import search
+calls = []
+def deadly(params, fold):
+    calls.append(fold)
+    if len(calls) == 12:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return bowl(params, fold)
+search(settings_of({kind!r}, trials=14), {{}}, deadly, 2, 3, pathlib.Path(sys.argv[1]), "s")
+"""
+    killed = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "killed")], check=False, timeout=100
+    )
+    assert killed.returncode == -signal.SIGKILL
+    calls: list[int] = []
+
+    def counted(params: Mapping[str, Any], fold: int) -> float:
+        calls.append(fold)
+        return bowl(params, fold)
+
+    rest = search(settings_of(kind, trials=14), {}, counted, 2, 3, tmp_path / "killed", "s")
+    assert len(calls) <= 20
+    assert [trial.params for trial in rest.trials] == [trial.params for trial in whole.trials]
+    assert rest.best == whole.best
+
+
+def test_a_timeout_keeps_the_best_so_far(tmp_path: Path) -> None:
+    ticks = iter(range(0, 100_000, 100))
+    found = search(
+        settings_of("random", trials=50, timeout="500s"),
+        {},
+        bowl,
+        2,
+        0,
+        tmp_path,
+        "s",
+        clock=lambda: float(next(ticks)),
+    )
+    assert 1 <= len(found.trials) < 10
+
+
+def test_a_search_without_a_completed_trial_says_so(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="no trial completed"):
+        search(
+            settings_of("random", trials=2), {}, lambda _p, _f: float("nan"), 2, 0, tmp_path, "s"
+        )
+
+
+def test_a_bad_value_in_the_space_is_the_users_error(tmp_path: Path) -> None:
+    def refuse(params: Mapping[str, Any], fold: int) -> float:
+        raise InvalidInput("depth must be positive", fix="raise it")
+
+    with pytest.raises(InvalidInput, match="trial 0.*depth must be positive"):
+        search(settings_of("random"), {}, refuse, 2, 0, tmp_path, "s")
+
+
+def test_tuning_improves_a_model_on_real_folds(
+    spec_of: Callable[..., ModelSpec], rows: pd.DataFrame, tmp_path: Path
+) -> None:
+    spec = spec_of(
+        train={
+            "hyperparameters": {"n_estimators": 10, "learning_rate": 0.001},
+            "search": {
+                "kind": "bayesian",
+                "trials": 6,
+                "metric": "log-loss",
+                "space": {"learning_rate": {"low": 0.01, "high": 0.3, "log": True}},
+            },
+        }
+    )
+    tasks = family(spec.task.family)
+    assert tasks.check(spec) == []
+    found = tasks.tune(spec, rows, tmp_path)
+    assert found.params["learning_rate"] > 0.01
+    assert found.params["n_estimators"] == 10
+    again = tasks.tune(spec, rows, tmp_path)
+    assert again == found
+    assert os.listdir(tmp_path) == ["study.sqlite"]
