@@ -131,7 +131,8 @@ class _Seen:
         file = home.model(name)[1]
         traffic = TraefikTraffic(home.traffic, _nothing_to_serve)
         monitor = MonitorProcess(file, home.monitor(name))
-        drift, performance = None, {}
+        drift: str | None = None
+        performance: Mapping[str, Any] = {}
         try:
             with monitor.fresh_client() as client:
                 said = client.status(name)
@@ -141,7 +142,7 @@ class _Seen:
             drift = "the monitor does not answer"
         try:
             processes = _processes(traffic.processes, name, monitor.pid)
-            url, weights = traffic.url, dict(traffic.in_force(name))
+            url, weights = traffic.url, dict(traffic.weights(name))
         except (NoriaError, httpx.HTTPError):
             return cls(drift=drift, performance=performance)
         finally:

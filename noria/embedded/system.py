@@ -90,9 +90,10 @@ class System:
 
     def ensure(self) -> None:
         """Start again whatever was killed."""
+        # Servers look features up as soon as they start.
+        self.features_until(self._clock.now())
         self.monitor.ensure()
         self.traffic.ensure()
-        self.features_until(self._clock.now())
 
     def features_until(self, until: datetime) -> None:
         """Bring the online features to what was known at ``until``; nothing without Feast."""
