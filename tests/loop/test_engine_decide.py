@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from noria.errors import Conflict, IntegrityError, InvalidInput, StoreError, TrafficError
 from noria.loop import ledger
 from noria.loop.decide import decide
-from noria.loop.fakes import FakeTraffic, FakeWorld, MemoryStore, sample_model
+from noria.loop.fakes import FakeMetrics, FakeTraffic, FakeWorld, MemoryStore, sample_model
 from noria.loop.ledger import LedgerEntry
 from noria.loop.sqlite_store import SqliteStore
 from noria.loop.state import (
@@ -37,6 +38,7 @@ from noria.loop.values import (
     Command,
     GateResult,
     Measurement,
+    MetricQuery,
     RunPhase,
     RunRequest,
     RunResult,
@@ -106,6 +108,7 @@ SIGNAL = st.builds(
 COMMAND = st.builds(Command, st.sampled_from("xyz"), st.sampled_from(Verb), TIMES, st.just("ann"))
 MEASUREMENT = st.builds(
     Measurement,
+    MetricQuery,
     st.sampled_from(["auc", "error-rate"]),
     VERSIONS,
     FLOATS,
@@ -434,3 +437,27 @@ def test_an_entry_is_one_line_of_json() -> None:
     entry = ledger.append(ledger.GENESIS, AT, "flights", (), ())
     assert b"\n" not in to_json(entry)
     assert from_json(to_json(entry), LedgerEntry) == entry
+
+
+class _NoBaselines(FakeMetrics):
+    """A source that measures one version at a time."""
+
+    def measure(self, query: MetricQuery) -> Measurement:
+        return super().measure(msgspec.structs.replace(query, champion=None))
+
+
+def test_the_champion_is_measured_apart_when_the_source_gives_no_baseline(
+    world: FakeWorld,
+) -> None:
+    world.metrics = _NoBaselines()
+    world.signal("drift-1")
+    world.cycle()
+    world.finish_run("2")
+    world.cycle(4)
+    world.answer("1", 5000, error_rate=0.0, auc=0.7)
+    world.answer("2", 600, error_rate=0.0, auc=0.72)
+    world.cycle(8)
+    assert world.champion == "2"
+    asked = {(q.version, q.since) for q in world.metrics.queries if q.metric == "auc"}
+    assert {version for version, _ in asked} == {"1", "2"}
+    assert len({since for version, since in asked if version == "1"}) == 2
