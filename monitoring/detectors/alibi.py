@@ -100,10 +100,16 @@ class _Encoded:
             positive = self._points.encode(table)
             return np.concatenate([1.0 - positive, positive], axis=1)
         if self._kind in ("chi-square", "tabular"):
-            # Codes as floats: an array of objects can't be loaded without pickle. Missing is -1.
-            return np.stack(
-                [table.columns[c.name].astype(np.float64) for c in table.schema], axis=1
-            )
+            # Codes as floats: an array of objects can't be loaded without pickle. Missing and
+            # unseen are both -1, as the native detectors count them.
+            columns = [
+                np.where(values == column.unseen, -1.0, values)
+                if column.kind == "categorical"
+                else values
+                for column in table.schema
+                for values in [table.columns[column.name]]
+            ]
+            return np.stack(columns, axis=1).astype(np.float64)
         return self._points.encode(table)
 
 

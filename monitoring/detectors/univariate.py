@@ -53,7 +53,11 @@ class _Numeric:
 
 @dataclass(frozen=True, slots=True)
 class _Counted:
-    """A column under chi-square: the reference's counts; the last bucket is for unseen values."""
+    """A column under chi-square: the reference's counts per category; the last one is the others.
+
+    Missing and unseen values are one bucket, because a reference holds a
+    category that was too rare for the model as missing.
+    """
 
     name: str
     reference: NDArray[np.int64]
@@ -96,7 +100,7 @@ class UnivariateDetector:
         return self._config
 
     def score(self, window: Table) -> DetectorResult:
-        """Test every column; missing values are left out (their share is a quality rule)."""
+        """Test every column; missing numbers are left out (their share is a quality rule)."""
         found = [*self._score_numeric(window), *self._score_counted(window)]
         found += self._score_binary(window)
         ranked = tuple(sorted(found, key=lambda result: (result.p_value, -result.effect)))
@@ -119,7 +123,7 @@ class UnivariateDetector:
     def _fit(self, column: Column, values: ColumnArray) -> None:
         if self._config.kind == "fisher":
             yes = 1.0
-            known = values[values >= 0]
+            known = values[(values == 0) | (values == 1)]
             ones = int((known == yes).sum())
             self._binary.append(_Binary(column.name, yes, (ones, int(known.size) - ones)))
         elif column.kind == "numeric":
@@ -158,7 +162,7 @@ class UnivariateDetector:
         found = []
         for column in self._binary:
             values = window.columns[column.name]
-            known = values[values >= 0]
+            known = values[(values == 0) | (values == 1)]
             ones = int((known == column.yes).sum())
             odds, p_value, effect = fisher_exact(*column.counts, ones, int(known.size) - ones)
             found.append(FeatureResult(column.name, "fisher", odds, p_value, effect))
@@ -187,6 +191,7 @@ def _chosen(config: DetectorConfig, reference: Table) -> Table:
 
 
 def _count(values: ColumnArray, buckets: int) -> NDArray[np.int64]:
-    # Missing is -1: shifted into bucket 0 and cut off.
-    counted = np.bincount(values.astype(np.int64) + 1, minlength=buckets + 1)[1:]
-    return counted.astype(np.int64)
+    # Missing is -1: shifted to 0, and then counted with the unseen ones, which are last.
+    counted = np.bincount(values.astype(np.int64) + 1, minlength=buckets + 1).astype(np.int64)
+    counted[-1] += counted[0]
+    return counted[1:]

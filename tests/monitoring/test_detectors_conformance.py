@@ -128,9 +128,8 @@ def test_fisher_finds_a_changed_proportion_and_takes_only_binary_columns() -> No
         build_detector(DetectorConfig("d", "fisher", "native", ("c",)), rows_of(0, 1000))
 
 
-def test_unseen_categories_are_drift_and_missing_values_are_not() -> None:
-    reference = rows_of(0, 2000)
-    detector = build_detector(config("tabular", "native"), reference)
+def test_unseen_categories_are_drift_and_missing_numbers_are_not() -> None:
+    detector = build_detector(config("tabular", "native"), rows_of(0, 2000))
     window = rows_of(1, 400)
     unseen = dict(window.columns) | {"c": np.where(np.arange(400) < 40, 3, window.columns["c"])}
     result = detector.score(Table(window.schema, unseen, 400))
@@ -138,13 +137,22 @@ def test_unseen_categories_are_drift_and_missing_values_are_not() -> None:
     assert result.features[0].name == "c"
 
     holes = dict(window.columns)
-    holes["c"] = np.where(np.arange(400) < 200, -1, window.columns["c"])
     holes["a"] = np.where(np.arange(400) % 2 == 0, np.nan, window.columns["a"])
     assert not detector.score(Table(window.schema, holes, 400)).drift
 
     nothing = dict(window.columns) | {"a": np.full(400, np.nan)}
     found = detector.score(Table(window.schema, nothing, 400))
     assert {f.name: f.p_value for f in found.features}["a"] == 1.0
+
+
+def test_a_category_too_rare_for_the_model_is_no_drift() -> None:
+    # The reference has it as missing, traffic as a value that is not among the categories.
+    reference, window = rows_of(0, 2000), rows_of(1, 400)
+    rare = dict(reference.columns)
+    rare["c"] = np.where(np.arange(2000) % 10 == 0, -1, reference.columns["c"])
+    same = dict(window.columns) | {"c": np.where(np.arange(400) % 10 == 0, 3, window.columns["c"])}
+    detector = build_detector(config("tabular", "native"), Table(reference.schema, rare, 2000))
+    assert not detector.score(Table(window.schema, same, 400)).drift
 
 
 def test_mmd_sees_a_change_of_correlation_that_no_single_column_shows() -> None:
