@@ -16,6 +16,7 @@ from components import BASE_IMAGE
 from noria.errors import NoriaError, PipelineError
 from noria.spec import Compute, Model
 from pipelines.arguments import model_argument
+from pipelines.lean import import_kfp
 
 GOLDEN: Final = Path(__file__).parent / "golden" / "training.yaml"
 
@@ -34,6 +35,7 @@ def compile_pipeline(model: Model, out: Path, *, image: str = BASE_IMAGE) -> Pat
 
 
 def _compile(compute: Compute, out: Path, *, image: str, model: str) -> Path:
+    import_kfp()
     from kfp.compiler import Compiler
 
     from pipelines.training import training_pipeline

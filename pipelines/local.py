@@ -23,6 +23,7 @@ from noria.loop.values import RunPhase, RunRequest, RunResult, RunStatus, from_j
 from noria.registry import MlflowRegistry
 from noria.spec import Model, load_model
 from pipelines.arguments import model_argument, run_arguments
+from pipelines.lean import import_kfp
 from pipelines.rundir import Progress, RunDir, StepTime
 from pipelines.warm import warm_steps
 from pipelines.watch import Watch
@@ -163,12 +164,20 @@ def _run_pipeline(
     workspace.mkdir(exist_ok=True)
     try:
         with (
-            _environment(TMPDIR=str(temporary), PYTHONSAFEPATH="1", PYTHONUNBUFFERED="1"),
+            _environment(
+                TMPDIR=str(temporary),
+                # A project's own files must not hide modules of the same name.
+                PYTHONSAFEPATH="1",
+                PYTHONUNBUFFERED="1",
+                # Threads that spin while they wait starve everybody on a small machine.
+                OMP_WAIT_POLICY="PASSIVE",
+            ),
             warm_steps(libraries),
             contextlib.redirect_stdout(watch),
             warnings.catch_warnings(),
         ):
-            # Here and not above: KFP takes seconds to import, and the nursery starts meanwhile.
+            # Here and not above: it takes a while, and the nursery starts meanwhile.
+            import_kfp()
             from kfp import local
 
             from pipelines.training import training_pipeline

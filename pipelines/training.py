@@ -22,7 +22,6 @@ from components.train.component import train as train_model
 from components.tune.component import tune as tune_model
 from components.validate.component import validate as validate_rows
 from noria.spec import Compute
-from pipelines.compute import apply_compute
 
 NAME: Final = "noria-training"
 STEPS: Final = (
@@ -106,6 +105,9 @@ def training_pipeline(
             task.set_display_name(name)
             task.set_container_image(image)
             if compute is not None:
+                # Only compiling needs it, and it brings the Kubernetes client with it.
+                from pipelines.compute import apply_compute
+
                 # A step that touches the world outside of the run is never answered from a cache.
                 apply_compute(
                     task,

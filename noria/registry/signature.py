@@ -70,7 +70,7 @@ def input_example(manifest: Manifest, example: Mapping[str, Any]) -> Any:
 def _plain(item: Input, value: Any) -> Any:
     """Return a value as the signature has it: text, a float, a bool, or milliseconds."""
     if item.kind == "timestamp":
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+        moment: Any = datetime.fromisoformat(value) if isinstance(value, str) else value
         return round(moment.timestamp() * 1000) if hasattr(moment, "timestamp") else int(moment)
     missing = value is None or value != value
     if item.datatype == "BYTES":

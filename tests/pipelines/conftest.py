@@ -81,7 +81,7 @@ def request_run() -> Callable[..., RunRequest]:
             "run_id": run_id,
             "model": "flights",
             "as_of": datetime(2013, 2, 1, tzinfo=UTC),
-            "reason": "it's drift in \"distance\" {{$.inputs}}",
+            "reason": 'it\'s drift in "distance" {{$.inputs}}',
             "champion": None,
         }
         return RunRequest(**(values | changes))
