@@ -77,7 +77,8 @@ def test_a_data_module_makes_missing_files_once(
     (tmp_path / "make.py").write_text(
         "def prepare(base):\n"
         "    (base / 'rows.parquet').write_bytes((base / 'elsewhere.bin').read_bytes())\n"
-        "    (base / 'calls').open('a').write('x')\n"
+        "    with (base / 'calls').open('a') as log:\n"
+        "        log.write('x')\n"
     )
     spec = spec_of(data={"module": "make.py"})
     for _ in range(2):
@@ -244,8 +245,8 @@ def test_time_features_equal_pandas() -> None:
     expected = {
         "minute-of-day": when.dt.hour * 60 + when.dt.minute,
         "hour-of-day": when.dt.hour,
-        "day-of-week": when.dt.dayofweek,
-        "day-of-year": when.dt.dayofyear,
+        "day-of-week": when.dt.day_of_week,
+        "day-of-year": when.dt.day_of_year,
         "month": when.dt.month,
     }
     for name, values in expected.items():
@@ -255,5 +256,5 @@ def test_time_features_equal_pandas() -> None:
 def test_features_add_the_time_features(spec_of: MakeSpec, project: Path) -> None:
     spec = spec_of(data={"timeFeatures": ["day-of-week", "minute-of-day"]})
     frame = TASKS.features(spec, project, TASKS.ingest(spec, project, None))
-    assert frame["day-of-week"].tolist() == frame["start"].dt.dayofweek.tolist()
+    assert frame["day-of-week"].tolist() == frame["start"].dt.day_of_week.tolist()
     assert TASKS.request_columns(spec) == ["city", "distance", "rain", "start", "trip"]

@@ -18,7 +18,9 @@ Array = NDArray[np.float64]
 
 # One column alone that ranks (or explains the ranks of) unseen rows this well is the answer.
 _DETERMINES: Final = 0.998
-_BINS: Final = 500
+# Enough rows in a bin for both halves to know it, and bins narrow enough to find a threshold.
+_ROWS_PER_BIN: Final = 20
+_MAX_BINS: Final = 500
 # With fewer rows, a good feature looks perfect by chance.
 _MIN_ROWS: Final = 200
 
@@ -107,7 +109,8 @@ def _bins(feature: Feature, column: pd.Series) -> NDArray[np.int64]:
         known = np.isfinite(values)
         if not known.any():
             return np.zeros(len(column), dtype=np.int64)
-        edges = np.unique(np.quantile(values[known], np.linspace(0.0, 1.0, _BINS + 1)[1:-1]))
+        count = min(_MAX_BINS, max(2, values.size // _ROWS_PER_BIN))
+        edges = np.unique(np.quantile(values[known], np.linspace(0.0, 1.0, count + 1)[1:-1]))
         codes = np.where(known, np.searchsorted(edges, values, side="right"), -1)
     return np.asarray(np.where(codes < 0, codes.max() + 1, codes))
 

@@ -94,7 +94,7 @@ def compare(
     ours = weighted_metrics(names, truth.values, candidate, truth.classes)
     theirs = weighted_metrics(names, truth.values, champion, truth.classes)
     once = np.ones((1, truth.rows))
-    sampled = [name for name in names if not _has_delong(name, truth)]
+    sampled = [name for name in names if truth.rows and not _has_delong(name, truth)]
     ours_again = resample({name: ours[name] for name in sampled}, truth.rows, truth.seed)
     theirs_again = resample({name: theirs[name] for name in sampled}, truth.rows, truth.seed)
     for gate in gates:

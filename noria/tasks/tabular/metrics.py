@@ -47,6 +47,8 @@ def weighted_metrics(
         prediction: (n,) values, or (n,) probabilities of class 1, or (n, k).
         classes: Number of classes; 0 for a regression.
     """
+    if not truth.size:
+        return {name: lambda weights: np.full(weights.shape[0], np.nan) for name in names}
     if not classes:
         return {name: _regression(name, truth, prediction) for name in names}
     codes = truth.astype(np.int64)
