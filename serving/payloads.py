@@ -157,14 +157,12 @@ class PayloadLog:
         backoff = _FIRST_BACKOFF
         while True:
             try:
-                accepted = self._poster.post(events)
+                taken_in = self._poster.post(events)
             except (OSError, http.client.HTTPException) as error:
                 _log.warning("the sink %s does not answer: %s", self._settings.sink, error)
             else:
-                if accepted:
-                    self._sent += len(events)
-                else:
-                    self._dropped += len(events)
+                self._sent += taken_in
+                self._dropped += len(events) - taken_in
                 return
             with self._changed:
                 remaining = self._deadline - monotonic()
@@ -231,20 +229,26 @@ class _Poster:
         self._batches = True
         self._connection: http.client.HTTPConnection | None = None
 
-    def post(self, events: Sequence[dict[str, Any]]) -> bool:
-        """Post events; False when the sink refuses them for good.
+    def post(self, events: Sequence[dict[str, Any]]) -> int:
+        """Post events; returns how many the sink took, the others it refused for good.
 
         Raises:
             OSError, http.client.HTTPException: The sink did not take them; it may later.
         """
         if self._batches:
-            body = orjson.dumps(events, option=orjson.OPT_SERIALIZE_NUMPY)
-            status = self._send(body, {"content-type": _BATCH_TYPE})
+            status = self._post_batch(events)
+            if self._accepted(status):
+                return len(events)
             if status != _UNSUPPORTED_MEDIA_TYPE:
-                return self._accepted(status)
+                # One event that is refused must not take its neighbours with it.
+                one_by_one = [self._accepted(self._post_batch((event,))) for event in events]
+                return sum(one_by_one) if len(events) > 1 else 0
             self._batches = False
-        taken = [self._post_one(event) for event in events]
-        return all(taken)
+        return sum([self._post_one(event) for event in events])
+
+    def _post_batch(self, events: Sequence[dict[str, Any]]) -> int:
+        body = orjson.dumps(events, option=orjson.OPT_SERIALIZE_NUMPY)
+        return self._send(body, {"content-type": _BATCH_TYPE})
 
     def close(self) -> None:
         """Close the connection."""

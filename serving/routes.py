@@ -13,7 +13,7 @@ from noria.errors import shorten
 from serving.http import Request, Response
 from serving.metrics import CONTENT_TYPE
 from serving.refusal import Refusal
-from serving.service import InferenceService, State, as_refusal, refusal_response
+from serving.service import InferenceService, State, refusal_response
 
 Route = Callable[[Request], "Response | Awaitable[Response]"]
 
@@ -52,7 +52,7 @@ class Router:
         try:
             return self._find(request)(request)
         except Exception as error:  # noqa: BLE001 - becomes a status and a message
-            return refusal_response(as_refusal(error))
+            return refusal_response(self._service.faults.refusal(error))
 
     def _add(self, method: str, path: str, route: Route) -> None:
         self._routes[path.encode()] = (method.encode(), route)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from time import perf_counter, time
+from time import monotonic, perf_counter, time
 from typing import Final
 from uuid import uuid4
 
@@ -19,7 +19,7 @@ from noria.tasks.package import Manifest, load_predictor
 from serving.columns import Batch, InputBinder
 from serving.http import Request, Response
 from serving.metrics import ServerMetrics
-from serving.oip.rest import Encoded, InferRequest, ResponseEncoder, decode
+from serving.oip.rest import MAX_ID_CHARS, Encoded, InferRequest, ResponseEncoder, decode
 from serving.oip.v1 import decode_v1, encode_v1
 from serving.payloads import PayloadLog
 from serving.refusal import Refusal
@@ -87,7 +87,7 @@ def _open_lookup(manifest: Manifest, base: Path) -> Lookup | None:
             "this package looks features up in Feast, which is not installed",
             fix="install noria[features]",
         ) from error
-    lookup: Lookup = sources.OnlineFeatures(base, manifest.lookup)
+    lookup: Lookup = sources.OnlineFeatures(base, manifest.lookup, event_time=manifest.event_time)
     return lookup
 
 
@@ -100,6 +100,7 @@ class InferenceService:
         self.name = name
         self.version = version
         self.metrics = metrics
+        self.faults = Faults()
         self._payloads = payloads
         self._state = State.LOADING
         self._loaded: Loaded | None = None
@@ -224,8 +225,8 @@ class InferenceService:
         began: float,
         outcome: Outcome,
     ) -> Response:
-        row_id = row_id_of(request.headers, call.id)
         try:
+            row_id = row_id_of(request.headers, call.id)
             response = encode(call.id or row_id, outcome)
         except Exception as error:  # noqa: BLE001 - a predictor's odd output is our fault
             return self._failed(protocol, error, began)
@@ -245,23 +246,35 @@ class InferenceService:
         )
 
     def _failed(self, protocol: str, error: Exception, began: float) -> Response:
-        refusal = as_refusal(error)
+        refusal = self.faults.refusal(error)
         self.metrics.answered(protocol, refusal.status, perf_counter() - began)
         return refusal_response(refusal)
 
 
-def as_refusal(error: Exception) -> Refusal:
-    """Turn whatever was raised into a status and a message that leaks nothing."""
-    if isinstance(error, Refusal):
-        return error
-    if isinstance(error, InvalidInput):
-        return Refusal(400, str(error))
-    if isinstance(error, Unavailable):
-        _log.error("a part that this model needs does not answer", exc_info=error)
-        return Refusal(503, "server: the feature store does not answer", retry_after=1)
-    incident = uuid4().hex
-    _log.error("incident %s", incident, exc_info=error)
-    return Refusal(_SERVER_FAULT, f"server: internal error, incident {incident}")
+class Faults:
+    """Turns what was raised into an answer, and logs what was our fault."""
+
+    def __init__(self) -> None:
+        self._next_trace = 0.0
+
+    def refusal(self, error: Exception) -> Refusal:
+        """Return a status and a message that leaks nothing."""
+        if isinstance(error, Refusal):
+            return error
+        if isinstance(error, InvalidInput):
+            return Refusal(400, str(error))
+        if isinstance(error, Unavailable):
+            _log.error("a part that this model needs does not answer: %s", error)
+            return Refusal(503, "server: the feature store does not answer", retry_after=1)
+        incident = uuid4().hex
+        # A predictor that always fails must not fill the disk: one trace a second is enough.
+        now = monotonic()
+        traced = now >= self._next_trace
+        if traced:
+            self._next_trace = now + 1.0
+        kind = type(error).__name__
+        _log.error("incident %s: %s", incident, kind, exc_info=error if traced else None)
+        return Refusal(_SERVER_FAULT, f"server: internal error, incident {incident}")
 
 
 def refusal_response(refusal: Refusal) -> Response:
@@ -271,11 +284,18 @@ def refusal_response(refusal: Refusal) -> Response:
 
 
 def row_id_of(headers: dict[bytes, bytes], body_id: str | None) -> str:
-    """Return what rows are known by: ``ce-id``, ``x-request-id``, the body's id, or a new one."""
+    """Return what rows are known by: ``ce-id``, ``x-request-id``, the body's id, or a new one.
+
+    Raises:
+        Refusal: A header's id is too long to be kept.
+    """
     given = headers.get(b"ce-id") or headers.get(b"x-request-id")
-    if given is not None:
-        return given[:512].decode("latin-1")
-    return body_id or str(uuid4())
+    if given is None:
+        return body_id or str(uuid4())
+    if len(given) > MAX_ID_CHARS:
+        name = "ce-id" if headers.get(b"ce-id") else "x-request-id"
+        raise Refusal(400, f"{name}: longer than {MAX_ID_CHARS} characters")
+    return given.decode("latin-1")
 
 
 _JSON_TYPES: Final[Sequence[bytes]] = (b"application/json", b"application/octet-stream")

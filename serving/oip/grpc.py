@@ -28,7 +28,7 @@ from serving.oip.tensors import (
 from serving.refusal import Refusal, bad
 from serving.routes import EXTENSIONS, model_metadata
 from serving.runner import Outcome
-from serving.service import InferenceService, State, as_refusal, row_id_of
+from serving.service import InferenceService, State, row_id_of
 
 _SERVICE: Final = "inference.GRPCInferenceService"
 _CONTENTS: Final[Mapping[str, str]] = {
@@ -179,7 +179,7 @@ class _Handlers:
             row_id = row_id_of(_headers(context), call.id)
             response = self._encode(call.id or row_id, pending, wanted, encoder.datatypes)
         except Exception as error:
-            refusal = as_refusal(error)
+            refusal = service.faults.refusal(error)
             service.metrics.answered("grpc", refusal.status, perf_counter() - began)
             await _abort(context, refusal)
             raise

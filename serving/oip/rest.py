@@ -28,7 +28,9 @@ from serving.oip.tensors import (
 )
 from serving.refusal import Refusal, bad
 
-MAX_ID_CHARS: Final = 512
+MAX_ID_CHARS: Final = 256
+"""The longest request id: the monitor keeps one per prediction."""
+
 _MAX_INPUTS: Final = 10_000
 
 

@@ -23,6 +23,9 @@ def columns(**changed: Any) -> dict[str, Any]:
     return {"inputs": [value for value in made.values() if value is not None]}
 
 
+GOOD = json.dumps({"inputs": [tensor()]}).encode()
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [
@@ -48,7 +51,7 @@ def columns(**changed: Any) -> dict[str, Any]:
         (columns(c=tensor("c", [1], ["1"], datatype="BYTES")), "inputs[2].datatype: BYTES does"),
         (columns(c=tensor("c", [1], [True], datatype="BOOL")), "inputs[2].datatype: BOOL does"),
         ({"inputs": [tensor()], "id": 7}, "id: 7 is not a string"),
-        ({"inputs": [tensor()], "id": "x" * 600}, "id: longer than 512"),
+        ({"inputs": [tensor()], "id": "x" * 600}, "id: longer than 256"),
         ({"inputs": [tensor()], "outputs": [{"name": "y"}]}, "outputs[0].name: 'y' is not an"),
         ({"inputs": [tensor()], "outputs": {}}, "outputs: {} is not a list"),
         ({"inputs": [tensor()], "parameters": []}, "parameters: [] is not an object"),
@@ -99,6 +102,7 @@ def test_a_wrong_v1_request_is_a_400(server: Any, instances: Any, message: str) 
         ("POST", URL, JSON, b"\xff\xfe", 400, "body: not JSON"),
         ("POST", URL, {"content-type": "text/csv"}, b"{}", 415, "Content-Type: 'text/csv'"),
         ("POST", URL, JSON | {"inference-header-content-length": "x"}, b"{}", 400, "Inference-"),
+        ("POST", URL, JSON | {"ce-id": "x" * 300}, GOOD, 400, "ce-id: longer than 256"),
         ("GET", URL, {}, b"", 405, "method: GET"),
         ("DELETE", "/v2/models/m", {}, b"", 405, "method: DELETE"),
         ("POST", "/v2/models/other/infer", JSON, b"{}", 404, "model: 'other' is not served here"),

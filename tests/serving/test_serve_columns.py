@@ -1,0 +1,175 @@
+"""From tensors to a predictor's columns, for every kind of input."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from noria.tasks.package import Feature, Input, Manifest, Output
+from serving.columns import InputBinder
+from serving.oip.rest import decode
+from serving.oip.v1 import decode_v1
+from serving.refusal import Refusal
+
+INPUTS = (
+    Input("carrier", "BYTES", "categorical"),
+    Input("distance", "FP64", "numeric"),
+    Input("seats", "INT32", "numeric"),
+    Input("night", "BOOL", "boolean"),
+    Input("scheduled", "INT64", "timestamp"),
+    Input("flight_id", "BYTES", "categorical", optional=True),
+    Input("wind", "FP32", "numeric", optional=True),
+)
+GOOD: dict[str, tuple[str, list[Any]]] = {
+    "carrier": ("BYTES", ["UA", "B6"]),
+    "distance": ("FP64", [1400.0, 200.5]),
+    "seats": ("INT64", [180, 50]),
+    "night": ("BOOL", [True, False]),
+    "scheduled": ("INT64", [1_357_020_000_000, 0]),
+}
+
+
+def manifest(inputs: tuple[Input, ...] = INPUTS, **options: Any) -> Manifest:
+    return Manifest(
+        model="m",
+        family="tabular-regression",
+        algorithm="linear",
+        inputs=inputs,
+        outputs=(Output("prediction", "FP64"),),
+        features=(Feature("distance", "numeric"),),
+        options=options,
+    )
+
+
+def bind(tensors: dict[str, tuple[str, list[Any]]], **options: Any) -> dict[str, Any]:
+    body = {
+        "inputs": [
+            {"name": name, "datatype": datatype, "shape": [len(data)], "data": data}
+            for name, (datatype, data) in tensors.items()
+        ]
+    }
+    request = decode(json.dumps(body).encode(), None)
+    return InputBinder(manifest(**options)).bind(request.tensors).columns
+
+
+def test_every_kind_becomes_its_column() -> None:
+    columns = bind(GOOD)
+    assert columns["carrier"].dtype == object
+    assert columns["carrier"].tolist() == ["UA", "B6"]
+    assert columns["distance"].dtype == np.float64
+    assert columns["seats"].dtype == np.int64
+    assert columns["night"].dtype == np.bool_
+    assert columns["scheduled"].tolist() == [1_357_020_000_000, 0]
+    assert "wind" not in columns
+
+
+@pytest.mark.parametrize(
+    ("text", "milliseconds"),
+    [
+        ("2013-01-01T06:00:00Z", 1_357_020_000_000),
+        ("2013-01-01T06:00:00", 1_357_020_000_000),
+        ("2013-01-01T01:00:00-05:00", 1_357_020_000_000),
+        ("2013-01-01T06:00:00.123Z", 1_357_020_000_123),
+        ("1969-12-31T23:59:59Z", -1000),
+    ],
+)
+def test_a_time_may_be_written_as_iso_8601(text: str, milliseconds: int) -> None:
+    columns = bind({**GOOD, "scheduled": ("BYTES", [text, text])})
+    assert columns["scheduled"].dtype == np.int64
+    assert columns["scheduled"].tolist() == [milliseconds] * 2
+
+
+def test_an_optional_input_may_be_absent_or_have_gaps() -> None:
+    columns = bind({**GOOD, "wind": ("FP32", [None, 3.5]), "flight_id": ("BYTES", ["a", None])})
+    assert np.isnan(columns["wind"][0])
+    assert columns["wind"][1] == 3.5
+    assert columns["flight_id"].tolist() == ["a", None]
+
+
+@pytest.mark.parametrize("allowed", [True, ["distance", "carrier"]])
+def test_the_manifest_may_allow_gaps(allowed: object) -> None:
+    tensors = {**GOOD, "distance": ("FP64", [None, 1.0]), "carrier": ("BYTES", [None, "UA"])}
+    columns = bind(tensors, allowMissing=allowed)
+    assert np.isnan(columns["distance"][0])
+    assert columns["carrier"].tolist() == [None, "UA"]
+
+
+@pytest.mark.parametrize(
+    ("name", "datatype", "data", "message"),
+    [
+        ("carrier", "INT64", [1, 2], r"inputs\[0\].datatype: INT64 does not fit the input carrier"),
+        ("carrier", "BYTES", ["UA", None], r"inputs\[0\].data\[1\]: null, and carrier may not"),
+        ("distance", "BYTES", ["1", "2"], r"inputs\[1\].datatype: BYTES does not fit"),
+        ("distance", "BOOL", [True, True], r"inputs\[1\].datatype: BOOL does not fit"),
+        ("distance", "FP64", [1.0, None], r"inputs\[1\].data\[1\]: NaN or null, and distance"),
+        ("seats", "FP64", [1.0, 2.0], r"inputs\[2\].datatype: FP64 does not fit the input seats"),
+        ("seats", "INT64", [1, 2**40], r"inputs\[2\].data: 1099511627776 is out of the range"),
+        ("night", "INT8", [1, 0], r"inputs\[3\].datatype: INT8 does not fit the input night"),
+        ("scheduled", "FP64", [1.0, 2.0], r"inputs\[4\].datatype: FP64 does not fit the time"),
+        ("scheduled", "BYTES", ["1.1.2013", "x"], r"inputs\[4\].data\[0\]: '1.1.2013' is not an"),
+        ("scheduled", "BYTES", [None, "x"], r"inputs\[4\].data\[0\]: null is not a time"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(
+    name: str, datatype: str, data: list[Any], message: str
+) -> None:
+    with pytest.raises(Refusal, match=message):
+        bind({**GOOD, name: (datatype, data)})
+
+
+def test_an_infinity_is_refused_even_where_a_gap_is_not() -> None:
+    raw = np.array([np.inf, 1.0]).tobytes()
+    tensor = {
+        "name": "x", "datatype": "FP64", "shape": [2, 1],
+        "parameters": {"binary_data_size": len(raw)},
+    }  # fmt: skip
+    head = json.dumps({"inputs": [tensor]}).encode()
+    request = decode(head + raw, str(len(head)).encode())
+    only = manifest((Input("x", "FP64", "numeric", optional=True),))
+    with pytest.raises(Refusal, match=r"inputs\[0\].data\[0\]: inf is not a finite number"):
+        InputBinder(only).bind(request.tensors)
+
+
+def test_a_matrix_is_refused_when_an_input_is_not_a_number() -> None:
+    tensor = {"name": "x", "datatype": "FP64", "shape": [1, 5], "data": [1, 2, 3, 4, 5]}
+    request = decode(json.dumps({"inputs": [tensor]}).encode(), None)
+    with pytest.raises(Refusal, match="inputs that are not numbers: send one tensor per input"):
+        InputBinder(manifest()).bind(request.tensors)
+
+
+def test_a_matrix_of_integers_and_floats_keeps_each_kind() -> None:
+    inputs = (Input("n", "INT64", "numeric"), Input("m", "INT64", "numeric"))
+    tensor = {"name": "x", "datatype": "INT64", "shape": [2, 2], "data": [1, 2, 3, 4]}
+    request = decode(json.dumps({"inputs": [tensor]}).encode(), None)
+    columns = InputBinder(manifest(inputs)).bind(request.tensors).columns
+    assert {name: column.tolist() for name, column in columns.items()} == {"n": [1, 3], "m": [2, 4]}
+    floats = {**tensor, "datatype": "FP64"}
+    request = decode(json.dumps({"inputs": [floats]}).encode(), None)
+    with pytest.raises(Refusal, match="FP64 does not fit the input n; send INT64"):
+        InputBinder(manifest(inputs)).bind(request.tensors)
+
+
+@given(st.permutations(sorted(GOOD)))
+def test_the_order_of_tensors_does_not_matter(order: list[str]) -> None:
+    columns = bind({name: GOOD[name] for name in order})
+    expected = bind(GOOD)
+    assert {name: column.tolist() for name, column in columns.items()} == {
+        name: column.tolist() for name, column in expected.items()
+    }
+
+
+def test_v1_rows_are_the_same_columns() -> None:
+    rows = [
+        {name: data[row] for name, (_, data) in GOOD.items()} | {"scheduled": "1970-01-01T00:00Z"}
+        for row in range(2)
+    ]
+    request = decode_v1(json.dumps({"instances": rows}).encode(), INPUTS)
+    columns = InputBinder(manifest()).bind(request.tensors).columns
+    assert columns["scheduled"].tolist() == [0, 0]
+    assert columns["night"].tolist() == [True, False]
+    assert columns["seats"].tolist() == [180, 50]
