@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from noria.errors import MetricsError, RegistryError
+from noria.errors import MetricsError, RegistryError, StoreError
 from noria.loop import ledger
 from noria.loop.fakes import FakeMetrics, FakeRegistry, FakeTraffic, FakeWorld
-from noria.loop.ports import CHAMPION
+from noria.loop.ports import CHAMPION, Store
 from noria.loop.state import Decision, Result, RolloutPhase
 from noria.loop.values import Measurement, MetricQuery, Verb, Verdict
 from noria.spec import Model
@@ -186,7 +187,8 @@ def test_a_candidate_that_breaks_down_is_aborted_after_a_grace(world: FakeWorld)
 def test_one_long_cycle_does_not_use_up_the_grace(world: FakeWorld) -> None:
     bring(world)
     world.traffic.break_down("flights", "2")
-    world.cycle(every=timedelta(hours=1))
+    world.cycle(2, every=timedelta(hours=1))
+    assert world.traffic.weights("flights") == {"1": 90, "2": 10}
     world.traffic.make_ready("flights", "2")
     world.cycle()
     assert world.state.rollout is not None
@@ -233,6 +235,18 @@ def test_a_paused_rollout_waits_and_its_time_stands_still(world: FakeWorld) -> N
     good(world)
     world.cycle(8)
     assert world.champion == "2"
+
+
+def test_a_pause_before_the_first_step_has_no_timeout(model: Callable[..., Model]) -> None:
+    world = FakeWorld(model(), traffic=FakeTraffic())
+    world.install("1")
+    world.traffic.make_ready("flights", "1")
+    world.cycle(2)
+    bring(world)
+    world.tell(Verb.PAUSE)
+    world.cycle(3, every=A_DAY)
+    assert world.state.rollout is not None
+    assert world.state.rollout.phase is RolloutPhase.DEPLOYING
 
 
 def test_a_paused_rollout_still_aborts_on_a_failure(world: FakeWorld) -> None:
@@ -431,3 +445,91 @@ def test_a_registry_that_is_down_delays_a_promotion_and_loses_nothing(
     world.cycle(8, every=timedelta(seconds=40))
     assert world.champion == "2"
     assert world.state.outbox == ()
+
+
+class _SlowTraffic(FakeTraffic):
+    """Takes a split and puts it in force only when it is told to."""
+
+    held: dict[str, int] | None = None
+    slow = False
+
+    def set_weights(self, model: str, weights: Mapping[str, int]) -> None:
+        if self.slow:
+            self.held = dict(weights)
+        else:
+            super().set_weights(model, weights)
+
+
+def test_a_split_that_is_asked_for_and_not_in_force_moves_no_alias(
+    model: Callable[..., Model],
+) -> None:
+    world = FakeWorld(model(), traffic=_SlowTraffic(prompt=True))
+    world.install("1")
+    bring(world)
+    good(world)
+    while world.traffic.weights("flights") != {"1": 50, "2": 50}:
+        world.cycle()
+    assert isinstance(world.traffic, _SlowTraffic)
+    world.traffic.slow = True
+    world.cycle(8)
+    assert world.traffic.held == {"2": 100}
+    assert world.champion == "1"
+    world.traffic.slow = False
+    world.cycle(8)
+    assert world.champion == "2"
+
+
+def test_an_abort_takes_back_a_move_of_the_alias_that_is_still_to_be_done(
+    model: Callable[..., Model],
+) -> None:
+    world = FakeWorld(model())
+    registry = world.registry = _RegistryDown()
+    world.install("1")
+    bring(world)
+    good(world)
+    registry.down = True
+    world.cycle(8)
+    assert any(p.action.id.endswith("alias/champion") for p in world.state.outbox)
+    world.tell(Verb.ABORT)
+    world.cycle()
+    registry.down = False
+    world.cycle(8, every=timedelta(seconds=40))
+    assert world.champion == "1"
+    assert [move for move in registry.moves if move[2] == "2"] == []
+    assert world.traffic.weights("flights") == {"1": 100}
+
+
+def test_the_loops_own_move_done_twice_after_a_crash_is_no_conflict(world: FakeWorld) -> None:
+    bring(world)
+    good(world)
+    while not any(a.id.endswith("alias/champion") for a in world.engine().plan().actions):
+        world.cycle()
+    before = world.registry.moves[:]
+    real = world.store
+    world.store = _LostAcknowledgement(real, writes=1)
+    with pytest.raises(StoreError):
+        world.cycle()
+    assert len(world.registry.moves) == len(before) + 1
+    world.store = real
+    world.cycle(3)
+    assert world.champion == "2"
+    assert len(world.registry.moves) == len(before) + 1
+    told = ledger.why(world.store.entries("flights"))
+    assert not any("given up" in line for line in told)
+
+
+class _LostAcknowledgement:
+    """A store that breaks after some writes: what was acted on is not crossed out."""
+
+    def __init__(self, store: Store, writes: int) -> None:
+        self._store = store
+        self._writes = writes
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def compare_and_swap(self, *args: Any, **kwargs: Any) -> int:
+        if not self._writes:
+            raise StoreError("the disk is full")
+        self._writes -= 1
+        return self._store.compare_and_swap(*args, **kwargs)
