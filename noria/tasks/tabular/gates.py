@@ -36,7 +36,9 @@ def judge(
             records.append(_bound(bound, bound.max, -1.0, metrics.get(bound.metric), gates))
     if broken_champion:
         records.extend(
-            GateRecord(f"{gate.metric}-champion", ERROR, broken_champion, None, -gate.max_drop, 0)
+            GateRecord(
+                f"{gate.metric}-champion", ERROR, broken_champion, None, 0.0 - gate.max_drop, 0
+            )
             for gate in gates.champion
         )
     else:
@@ -72,7 +74,7 @@ def _bound(
 def _against(found: Comparison, max_drop: float, min_rows: int) -> GateRecord:
     """Shown to hold: pass. Shown not to hold: fail. Neither shown: inconclusive."""
     name = f"{found.metric}-champion"
-    limit = -max_drop
+    limit = 0.0 - max_drop  # never the negative zero of -0.0
     if found.samples < min_rows:
         detail = _too_few(found.samples, min_rows) + " that the champion has not seen"
         return GateRecord(name, INCONCLUSIVE, detail, found.difference, limit, found.samples)

@@ -37,6 +37,12 @@ def validate(spec: ModelSpec, rows: pd.DataFrame) -> ValidationReport:
     present = data.model_copy(
         update={"features": tuple(f for f in data.features if f.name in rows), "time_features": ()}
     )
+    for feature in present.features:
+        if feature.type in ("numeric", "boolean"):
+            try:
+                numbers(rows[feature.name])
+            except DataError as error:
+                problems.append(Problem("spec.data.features", error.message, error.fix))
     missing = missing_problems(present, rows, tuple(f.name for f in present.features))
     problems.extend(missing)
     if not missing:
