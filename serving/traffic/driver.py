@@ -78,6 +78,7 @@ class TraefikTraffic:
         self._resolve = resolve
         self._servers = self._home / "servers"
         self._servers.mkdir(parents=True, exist_ok=True)
+        self._stopped = self._home / "stopped"
         self._proxy = Proxy(self._home / "traefik", host, port, traefik, timeout)
         self._client = httpx.Client(timeout=_READY_TIMEOUT, trust_env=False)
 
@@ -104,13 +105,14 @@ class TraefikTraffic:
         return f"http://127.0.0.1:{listening.rest}" if listening is not None else None
 
     def ensure(self) -> None:
-        """Start again whatever was killed. Every other call does this first.
+        """Start again whatever was killed, or was stopped. Other calls do the first only.
 
         Raises:
             NotInstalled: There is no Traefik.
             TrafficError: Traefik does not start.
         """
         with self._lock():
+            self._stopped.unlink(missing_ok=True)
             self._ensure()
 
     def deploy(self, model: str, version: str) -> None:
@@ -120,6 +122,7 @@ class TraefikTraffic:
             TrafficError: The server can't be started.
         """
         with self._lock():
+            self._stopped.unlink(missing_ok=True)
             self._ensure()
             if self._load(model, version) is None:
                 self._start(model, version, self._resolve(model, version), port=0, failures=0)
@@ -158,14 +161,14 @@ class TraefikTraffic:
             self._proxy.route(model, backends, sticky=sticky)
 
     def weights(self, model: str) -> Mapping[str, int]:
-        """Return the split that Traefik has in force; empty before the first.
+        """Return the split that Traefik has in force; empty before the first and after ``stop``.
 
         Raises:
             Unavailable: Traefik does not answer.
         """
         with self._lock():
             self._ensure()
-            return self._proxy.weights(model)
+            return self._in_force(model)
 
     def retire(self, model: str, version: str) -> None:
         """Stop a version once its requests in flight are answered. Idempotent.
@@ -178,7 +181,7 @@ class TraefikTraffic:
             if server is None:
                 return
             self._ensure()
-            weight = self._proxy.weights(model).get(version, 0)
+            weight = self._in_force(model).get(version, 0)
             if weight:
                 raise TrafficError(
                     f"{model}: version {version} still has {weight} percent of the traffic",
@@ -189,8 +192,9 @@ class TraefikTraffic:
                 path.unlink(missing_ok=True)
 
     def stop(self) -> None:
-        """Stop Traefik and every server; what is deployed and weighted is kept for ``ensure``."""
+        """Stop Traefik and every server, until ``ensure``: it brings all of it back as it was."""
         with self._lock():
+            self._stopped.touch()
             self._proxy.stop(_STOP_MARGIN)
             for server in self._saved():
                 _process(server).signal(signal.SIGTERM)
@@ -204,7 +208,12 @@ class TraefikTraffic:
 
     # -- inside the lock
 
+    def _in_force(self, model: str) -> Mapping[str, int]:
+        return {} if self._stopped.exists() else self._proxy.weights(model)
+
     def _ensure(self) -> None:
+        if self._stopped.exists():
+            return  # looking at what was stopped must not start it
         for server in self._saved():
             if not _process(server).alive:
                 self._restart(server)

@@ -36,7 +36,7 @@ class ServerLaunch(msgspec.Struct, frozen=True, kw_only=True):
     def arguments(
         self, model: str, version: str, *, port: int, ready_file: Path, python: str = sys.executable
     ) -> list[str]:
-        """Return the command line of the server."""
+        """Return the command line of the server; ``-P``: nothing in our folder shadows a module."""
         options = {
             "--package": self.package,
             "--digest": self.digest,
@@ -56,4 +56,10 @@ class ServerLaunch(msgspec.Struct, frozen=True, kw_only=True):
             "--drain-delay": repr(self.drain_delay),
             "--drain-timeout": repr(self.drain_timeout),
         }
-        return [python, "-m", "serving", *(f"{name}={value}" for name, value in options.items())]
+        return [
+            python,
+            "-P",
+            "-m",
+            "serving",
+            *(f"{name}={value}" for name, value in options.items()),
+        ]

@@ -237,3 +237,18 @@ def test_traefik_tells_nobody_about_itself(world: World) -> None:
     with httpx.Client(trust_env=False) as client:
         assert client.get(f"{traffic.url}/api/http/services").status_code == 404
         assert client.get(f"{traffic.url}/ping").status_code == 404
+
+
+def test_looking_at_what_was_stopped_starts_nothing_and_ensure_brings_all_of_it_back(
+    world: World,
+) -> None:
+    traffic = serve_versions(world, "1", "2")
+    traffic.set_weights("m", {"1": 90, "2": 10})
+    traffic.stop()
+    assert traffic.weights("m") == {}
+    assert traffic.ready("m") == {"1": False, "2": False}
+    assert traffic.processes == {}
+    traffic.ensure()
+    wait_ready(traffic, "1", "2")
+    assert traffic.weights("m") == {"1": 90, "2": 10}
+    assert split_of(traffic.url, 10) == {"1": 9, "2": 1}
