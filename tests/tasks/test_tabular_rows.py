@@ -144,7 +144,7 @@ def test_every_broken_rule_is_listed(spec_of: MakeSpec, rows: pd.DataFrame) -> N
 
 
 def test_texts_where_numbers_are_needed_are_refused(spec_of: MakeSpec, rows: pd.DataFrame) -> None:
-    with pytest.raises(DataError, match="column distance: .*far"):
+    with pytest.raises(DataError, match=r"column distance: .*far"):
         TASKS.validate(spec_of(), rows.assign(distance="far"))
     some = rows["rain"].astype(object).where(rows["rain"].index % 10 > 0, None)
     TASKS.validate(spec_of(), rows.assign(rain=some))

@@ -250,6 +250,23 @@ def test_calibration_improves_probabilities_and_keeps_the_ranking(
     assert after["auc"].value == pytest.approx(before["auc"].value, abs=1e-9)
 
 
+@pytest.mark.parametrize("method", ["isotonic", "sigmoid"])
+def test_calibrated_probabilities_of_three_classes_add_up(
+    method: str, spec_of: MakeSpec, make_rows: MakeRows, tmp_path: Path
+) -> None:
+    spec = spec_of(train={"algorithm": "linear"}, task={"options": {"calibration": method}})
+    tasks = family(spec.task.family)
+    split = tasks.split(spec, make_rows(1500, classes=3))
+    fitted = tasks.train(spec, split.train, {})
+    answer = ask(fitted.predictor, split.test)
+    np.testing.assert_allclose(answer["probability"].sum(axis=1), 1.0, rtol=1e-12)
+    assert set(answer["label"]) <= {"early", "fine", "late"}
+    found = tasks.evaluate(spec, fitted, split.test, None, tmp_path)
+    assert found.metrics["auc"].value > 0.75
+    assert found.metrics["auc"].method == "bootstrap"
+    assert set(found.plots) == {"confusion.png", "importance.png"}
+
+
 def test_stacking_is_as_good_as_its_members(
     spec_of: MakeSpec, make_rows: MakeRows, tmp_path: Path
 ) -> None:

@@ -36,9 +36,7 @@ def judge(
             records.append(_bound(bound, bound.max, -1.0, metrics.get(bound.metric), gates))
     if broken_champion:
         records.extend(
-            GateRecord(
-                f"{gate.metric}-champion", ERROR, broken_champion, None, 0.0 - gate.max_drop, 0
-            )
+            GateRecord(_name(gate.metric), ERROR, broken_champion, None, 0.0 - gate.max_drop, 0)
             for gate in gates.champion
         )
     else:
@@ -73,7 +71,7 @@ def _bound(
 
 def _against(found: Comparison, max_drop: float, min_rows: int) -> GateRecord:
     """Shown to hold: pass. Shown not to hold: fail. Neither shown: inconclusive."""
-    name = f"{found.metric}-champion"
+    name = _name(found.metric)
     limit = 0.0 - max_drop  # never the negative zero of -0.0
     if found.samples < min_rows:
         detail = _too_few(found.samples, min_rows) + " that the champion has not seen"
@@ -93,6 +91,10 @@ def _against(found: Comparison, max_drop: float, min_rows: int) -> GateRecord:
         f"(each bound at {found.confidence:g}); needs at least {limit:+g}"
     )
     return GateRecord(name, verdict, detail, found.difference, limit, found.samples)
+
+
+def _name(metric: str) -> str:
+    return f"{metric}-champion"
 
 
 def _too_few(rows: int, needed: int) -> str:
