@@ -108,7 +108,6 @@ SIGNAL = st.builds(
 COMMAND = st.builds(Command, st.sampled_from("xyz"), st.sampled_from(Verb), TIMES, st.just("ann"))
 MEASUREMENT = st.builds(
     Measurement,
-    MetricQuery,
     st.sampled_from(["auc", "error-rate"]),
     VERSIONS,
     FLOATS,

@@ -447,6 +447,23 @@ def test_a_registry_that_is_down_delays_a_promotion_and_loses_nothing(
     assert world.state.outbox == ()
 
 
+def test_a_candidate_that_comes_while_the_registry_is_down_waits(
+    model: Callable[..., Model],
+) -> None:
+    world = FakeWorld(model())
+    registry = world.registry = _RegistryDown()
+    world.install("1")
+    world.signal("drift-1")
+    world.cycle()
+    world.finish_run("2")
+    registry.down = True
+    assert "waits until the registry says who is champion" in said(world.cycle(3))
+    assert world.state.rollout is None
+    registry.down = False
+    world.cycle()
+    assert world.state.rollout is not None
+
+
 class _SlowTraffic(FakeTraffic):
     """Takes a split and puts it in force only when it is told to."""
 
