@@ -89,6 +89,10 @@ def _run(
         status = _follow(folder, model_path, request, tracking_uri, artifacts, on_step, registry)
     except NoriaError as error:
         status = _ended(request, RunPhase.FAILED, str(error))
+    except Exception as error:
+        detail = f"{folder.progress().step or 'start'}: {type(error).__name__}: {error}"
+        folder.write_status(_ended(request, RunPhase.FAILED, detail))
+        raise PipelineError(f"the runner failed: {detail}") from error
     except KeyboardInterrupt:
         folder.write_status(_ended(request, RunPhase.CANCELLED, "interrupted"))
         raise
