@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import uvicorn
+import uvloop
 
 from monitoring.app import App
 from monitoring.config import MonitorConfig
@@ -36,7 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     try:
-        asyncio.run(_serve(monitor, asked))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(monitor, asked))
     except OSError as error:
         sys.stderr.write(f"{asked.host}:{asked.port} can't be listened on: {error}\n")
         return 1

@@ -85,7 +85,9 @@ class MonitorConfig:
             entity_key=tuple(spec.data.entity_key),
             event_time=spec.data.event_time,
             detectors=tuple(
-                WatchedDetector(d.name, d.kind, d.backend, d.on, tuple(d.columns), dict(d.options))
+                WatchedDetector(
+                    d.name, d.kind, d.backend, d.watch, tuple(d.columns), dict(d.options)
+                )
                 for d in watch.detectors
             ),
             budget=FalseAlarmBudget(

@@ -3,9 +3,11 @@
 Every interval is two-sided. Sources: AUC by DeLong, DeLong and Clarke-Pearson,
 Biometrics 44, 1988, in the O(n log n) form of Sun and Xu, IEEE Signal Proc.
 Letters 21, 2014; average precision on the logit scale, Boyd, Eng and Page,
-ECML PKDD 2013; accuracy by Wilson's score interval, JASA 22, 1927; F1, RMSE and
-R2 by the delta method; the others are means of per-row losses, with the normal
-interval of a mean.
+ECML PKDD 2013; the calibration gap, which is calibration-in-the-large without
+its sign (Van Calster et al., BMC Medicine 17, 2019), by the normal interval;
+accuracy by Wilson's score interval, JASA 22, 1927; F1, RMSE and R2 by the delta
+method; the others are means of per-row losses, with the normal interval of a
+mean.
 """
 
 from __future__ import annotations
@@ -161,6 +163,14 @@ def _brier(s: FloatArray, y: FloatArray, z: float) -> _Interval:
     return _mean((s - (y > _HALF)) ** 2, z)
 
 
+def _calibration_gap(s: FloatArray, y: FloatArray, z: float) -> _Interval:
+    differences = s - (y > _HALF)
+    value = abs(float(differences.mean()))
+    spread = float(differences.std(ddof=1)) if s.size > 1 else 0.0
+    half = z * spread / math.sqrt(s.size)
+    return value, max(0.0, value - half), min(1.0, value + half)
+
+
 def _mae(s: FloatArray, y: FloatArray, z: float) -> _Interval:
     return _mean(np.abs(s - y), z)
 
@@ -193,6 +203,7 @@ _METRICS: Final[Mapping[str, Callable[[FloatArray, FloatArray, float], _Interval
             "average-precision": _average_precision,
             "log-loss": _log_loss,
             "brier": _brier,
+            "calibration-gap": _calibration_gap,
             "accuracy": _accuracy,
             "f1": _f1,
             "mae": _mae,

@@ -13,7 +13,7 @@ from monitoring.state import Core
 from noria.errors import MonitoringError, NoriaError, Unavailable
 
 _log = logging.getLogger(__name__)
-_GATHER: Final = 0.02
+_GATHER: Final = 0.2
 _BACK_OFF: Final = 0.5
 _PRUNE_EVERY: Final = 64
 
@@ -21,7 +21,7 @@ _PRUNE_EVERY: Final = 64
 class Runner:
     """Processes what is logged, soon after it is logged.
 
-    Records that come within 20 ms of each other share a transaction; a failure
+    Records that come within 200 ms of each other share a transaction; a failure
     of the disk is tried again every half second and told by ``problem``.
     """
 

@@ -354,7 +354,7 @@ def prepare(config: DetectorConfig, reference: Table) -> Table:
         if len(names) != 1 or not bool(((values >= 0) & (values <= 1)).all()):
             raise InvalidInput(
                 f"detector {config.name!r}: model-uncertainty watches one column of probabilities",
-                fix="set on: prediction, for a classification model",
+                fix="set watch: prediction, for a classification model",
             )
     defaults = {"mmd": 2000, "lsdd": 2000, "online-mmd": 500, "online-cvm": 500}
     rows = int(config.options.get("referenceRows", defaults.get(config.kind, chosen.rows)))

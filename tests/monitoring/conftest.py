@@ -43,8 +43,8 @@ def model_document(**monitoring: Any) -> dict[str, Any]:
             "monitoring": {
                 "window": {"rows": 200},
                 "detectors": [
-                    {"name": "features", "kind": "tabular", "on": "features"},
-                    {"name": "prediction", "kind": "ks", "on": "prediction"},
+                    {"name": "features", "kind": "tabular", "watch": "features"},
+                    {"name": "prediction", "kind": "ks", "watch": "prediction"},
                 ],
                 "performance": {
                     "metrics": ["auc", "log-loss", "accuracy"],

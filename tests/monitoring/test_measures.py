@@ -29,6 +29,7 @@ SKLEARN: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "average-precision": lambda s, y: sk.average_precision_score(y, s),
     "log-loss": lambda s, y: sk.log_loss(y, s),
     "brier": lambda s, y: sk.brier_score_loss(y, s),
+    "calibration-gap": lambda s, y: abs(float(s.mean() - y.mean())),
     "accuracy": lambda s, y: sk.accuracy_score(y, s >= 0.5),
     "f1": lambda s, y: sk.f1_score(y, s >= 0.5),
     "mae": lambda s, y: sk.mean_absolute_error(y, s),

@@ -66,7 +66,7 @@ def test_a_shift_of_the_predictions_is_seen_without_a_shift_of_the_features(
 
 
 def test_a_change_too_small_to_matter_is_no_drift(bench: Make, reference: Path) -> None:
-    detector = {"name": "f", "kind": "tabular", "on": "features", "options": {"minEffect": 0.9}}
+    detector = {"name": "f", "kind": "tabular", "watch": "features", "options": {"minEffect": 0.9}}
     b = bench(detectors=[detector])
     b.champion("1", reference)
     b.predict("moved", 200, shift=3.0)
@@ -304,8 +304,8 @@ def test_a_detector_that_can_not_run_is_told_and_the_others_go_on(
 ) -> None:
     b = bench(
         detectors=[
-            {"name": "bad", "kind": "fisher", "on": "features", "columns": ["carrier"]},
-            {"name": "good", "kind": "ks", "on": "features"},
+            {"name": "bad", "kind": "fisher", "watch": "features", "columns": ["carrier"]},
+            {"name": "good", "kind": "ks", "watch": "features"},
         ]
     )
     b.champion("1", reference)
