@@ -15,7 +15,7 @@ _MAX_VALUE_CHARS: Final = 120
 
 
 def shorten(value: object, limit: int = _MAX_VALUE_CHARS) -> str:
-    """Return ``repr(value)`` cut to ``limit`` characters, so that a huge value can't flood a log."""
+    """Return ``repr(value)`` cut to ``limit`` characters: a huge value can't flood a log."""
     text = repr(value)
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
@@ -54,9 +54,7 @@ class InvalidInput(NoriaError):
 
     exit_code = 2
 
-    def __init__(
-        self, message: str, *, fix: str = "", problems: Sequence[Problem] = ()
-    ) -> None:
+    def __init__(self, message: str, *, fix: str = "", problems: Sequence[Problem] = ()) -> None:
         super().__init__(message, fix=fix)
         self.problems = tuple(problems)
 

@@ -14,6 +14,7 @@ import noria
 from noria.demo.figures import Mode
 from noria.errors import InvalidInput
 from noria.spec import Model, load_model
+from noria.spec.text import read_yaml
 from noria.tasks.sources.files import load_module
 
 EXAMPLE: Final = Path(noria.__file__).resolve().parent.parent / "examples" / "flights"
@@ -64,7 +65,7 @@ def set_up(folder: Path, mode: Mode, seed: int) -> Stage:
     fraction = QUICK_FRACTION if mode == "quick" else 1.0
     file = folder / "model.yaml"
     if fraction < 1:
-        content = yaml.safe_load(file.read_text())
+        content = read_yaml(file.read_text(), origin=str(file))
         for path, least in _COUNTS:
             _scale(content["spec"], path, fraction, least)
         file.write_text(

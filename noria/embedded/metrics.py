@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from datetime import datetime
 from typing import Final
 
 from monitoring.adapter import MonitorMetrics
@@ -18,8 +19,9 @@ _QUANTILES: Final = {"latency-p50": 0.5, "latency-p99": 0.99}
 class LocalMetrics:
     """Measures on one machine.
 
-    A server process serves one version and one rollout of it, so what it counted
-    since it started is what it did in that rollout.
+    Servers only count up, so "since" needs a count to subtract: that of the first
+    time somebody asked since then. After a restart of this process the counting
+    starts again, which makes a step take longer, never shorter.
 
     Args:
         monitor: The model's quality.
@@ -31,6 +33,7 @@ class LocalMetrics:
     ) -> None:
         self._monitor = monitor
         self._server = server
+        self._first: dict[tuple[str, str], tuple[datetime, ServingSnapshot]] = {}
 
     def measure(self, query: MetricQuery) -> Measurement:
         """Measure once, now.
@@ -40,11 +43,11 @@ class LocalMetrics:
         """
         if query.metric != ERROR_RATE and query.metric not in _QUANTILES:
             return self._monitor().measure(query)
-        seen = self._scrape(query.model, query.version)
+        seen = self._counted(query, query.version)
         value = _value(query.metric, seen)
         if query.champion is None:
             return Measurement(query.metric, query.version, value, seen.rows)
-        champion = self._scrape(query.model, query.champion)
+        champion = self._counted(query, query.champion)
         return Measurement(
             query.metric,
             query.version,
@@ -61,6 +64,14 @@ class LocalMetrics:
             MetricsError, Unavailable: The monitor doesn't answer.
         """
         return self._monitor().signals(model)
+
+    def _counted(self, query: MetricQuery, version: str) -> ServingSnapshot:
+        now = self._scrape(query.model, version)
+        since, first = self._first.get((query.model, version), (None, now))
+        if since != query.since:
+            since, first = query.since, now
+            self._first[query.model, version] = (query.since, now)
+        return now.since(first)
 
     def _scrape(self, model: str, version: str) -> ServingSnapshot:
         url = self._server(model, version)

@@ -40,7 +40,7 @@ from noria.loop.state import (
     Stored,
     TrafficView,
 )
-from noria.loop.values import Measurement, MetricQuery, RunStatus, Signal, SignalKind
+from noria.loop.values import Measurement, MetricQuery, RunStatus, Signal
 from noria.spec import Model
 
 _ATTEMPTS: Final = 5
@@ -251,9 +251,8 @@ class Engine:
         )
 
     def _labelled_rows(self, state: State) -> int | None:
-        policy, since = self._spec.retraining, retraining.data_since(state)
-        wanted = policy.new_data is not None and SignalKind.NEW_DATA in policy.on
-        if not wanted or state.champion is None or since is None:
+        since = retraining.data_since(state)
+        if not retraining.counts_new_rows(self._spec) or state.champion is None or since is None:
             return None
         query = MetricQuery(self._name, state.champion, LABELLED_ROWS, since)
         seen = self._measure(query)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -86,9 +87,8 @@ def consider(turn: Turn) -> None:
 
 def _wanted(turn: Turn) -> tuple[RunKind, str] | None:
     state, registry = turn.state, turn.observation.registry
-    signals = [f"{s.kind}: {s.detail or s.source}" for s in state.pending]
     if state.train_asked:
-        return RunKind.MANUAL, "; ".join((state.train_asked, *signals))
+        return RunKind.MANUAL, "; ".join((state.train_asked, *_causes(state.pending)))
     if state.runs_started == 0 and state.champion_as_of is None and state.outcomes == ():
         if registry is not None and registry.champion is None and state.rollout is None:
             return RunKind.FIRST, "there is no version yet"
@@ -98,7 +98,50 @@ def _wanted(turn: Turn) -> tuple[RunKind, str] | None:
             return None
         turn.hold(KIND, "there is no champion, so no signal starts a run; a person may ask for one")
         return None
-    return (RunKind.AUTOMATIC, "; ".join(signals)) if signals else None
+    ripe = []
+    for signal in state.pending:
+        lack = _too_little_is_new(turn, signal)
+        if lack:
+            turn.hold(KIND, f"{signal.kind} of {signal.source} waits: {lack}")
+        else:
+            ripe.append(signal)
+    return (RunKind.AUTOMATIC, "; ".join(_causes(ripe))) if ripe else None
+
+
+def _causes(signals: Sequence[Signal]) -> list[str]:
+    return [f"{s.kind}: {s.detail or s.source}" for s in signals]
+
+
+def _too_little_is_new(turn: Turn, signal: Signal) -> str:
+    """Say what is missing of ``minGrowth``; empty when there is enough to learn."""
+    growth = min_growth(turn.spec, signal.kind)
+    registry, labelled = turn.observation.registry, turn.observation.labelled_rows
+    if not growth:
+        return ""
+    info = registry.info if registry is not None else None
+    if info is None or labelled is None:
+        return "how many rows are new can't be seen"
+    needed = growth * info.rows
+    return "" if labelled >= needed else f"{labelled} of {needed:.0f} new labelled rows"
+
+
+def min_growth(spec: ModelSpec, kind: SignalKind) -> float:
+    """Return the share of new rows that a signal of this kind needs; 0 for none."""
+    limits = spec.retraining.min_growth
+    shares = {
+        SignalKind.DRIFT: limits.drift,
+        SignalKind.PERFORMANCE: limits.performance,
+        SignalKind.QUALITY: limits.quality,
+    }
+    return shares.get(kind, 0.0)
+
+
+def counts_new_rows(spec: ModelSpec) -> bool:
+    """Whether any signal that may start a run depends on how many labelled rows are new."""
+    policy = spec.retraining
+    if policy.new_data is not None and SignalKind.NEW_DATA in policy.signals:
+        return True
+    return any(min_growth(spec, SignalKind(kind)) > 0 for kind in policy.signals)
 
 
 def _gather(turn: Turn) -> None:
@@ -136,8 +179,8 @@ def _gather(turn: Turn) -> None:
 
 
 def _ignored(turn: Turn, signal: Signal) -> str:
-    if signal.kind not in turn.spec.retraining.on:
-        return f"spec.retraining.on does not name {signal.kind}"
+    if signal.kind not in turn.spec.retraining.signals:
+        return f"spec.retraining.signals does not name {signal.kind}"
     stale = _stale(turn, signal)
     if not stale and signal.id in turn.state.used:
         return "a run has started for it"
@@ -177,7 +220,7 @@ def _own(turn: Turn) -> tuple[Signal, ...]:
     if policy.schedule is not None and turn.now - since >= policy.schedule:
         said = f"the last training was at {since:%Y-%m-%d %H:%M}"
         found.append(_signal(turn, SignalKind.SCHEDULE, said))
-    on = policy.on
+    on = policy.signals
     return tuple(s for s in found if s.kind in on)
 
 

@@ -44,7 +44,7 @@ class RunPhase(StrEnum):
 
 
 class SignalKind(StrEnum):
-    """Why a model may need a new training run (``spec.retraining.on``)."""
+    """Why a model may need a new training run (``spec.retraining.signals``)."""
 
     DRIFT = "drift"
     PERFORMANCE = "performance"

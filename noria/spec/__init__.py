@@ -33,7 +33,7 @@ from noria.spec.monitoring import (
     Quality,
     Window,
 )
-from noria.spec.retraining import NewData, Retraining, RunBudget, TrainOn
+from noria.spec.retraining import MinGrowth, NewData, Retraining, RunBudget, TrainOn
 from noria.spec.section import Section
 from noria.spec.serving import (
     Batching,
@@ -126,6 +126,7 @@ __all__ = [
     "LlmFinetuningOptions",
     "Metadata",
     "Metric",
+    "MinGrowth",
     "Model",
     "ModelSpec",
     "Monitoring",

@@ -74,8 +74,8 @@ def _monitoring(monitoring: Monitoring, family: str) -> Any:
 
 def _default_detectors() -> tuple[Detector, ...]:
     return (
-        Detector(name="features", kind="tabular", on="features"),
-        Detector(name="prediction", kind="ks", on="prediction"),
+        Detector(name="features", kind="tabular", watch="features"),
+        Detector(name="prediction", kind="ks", watch="prediction"),
     )
 
 
@@ -84,7 +84,7 @@ def _retraining(retraining: Retraining, monitoring: Monitoring) -> Any:
         "drift": monitoring.detectors,
         "performance": monitoring.performance.drop,
     }
-    return _fill(retraining, on=tuple(kind for kind, source in can_arise.items() if source))
+    return _fill(retraining, signals=tuple(kind for kind, source in can_arise.items() if source))
 
 
 def _fill(section: Any, **values: object) -> Any:

@@ -47,6 +47,11 @@ METRICS: Final[Mapping[str, Metric]] = MappingProxyType(
             _share("average-precision", "area under the precision-recall curve"),
             Metric("log-loss", False, "nats", 0.0, None, "mean negative log-likelihood"),  # noqa: FBT003
             _share("brier", "mean squared error of the probability", better="less"),
+            _share(
+                "calibration-gap",
+                "absolute difference between the mean probability and the observed rate",
+                better="less",
+            ),
             _share("accuracy", "share of rows whose label is right"),
             _share("f1", "harmonic mean of precision and recall"),
             Metric("mae", False, "target", 0.0, None, "mean absolute error"),  # noqa: FBT003
@@ -64,7 +69,15 @@ METRICS: Final[Mapping[str, Metric]] = MappingProxyType(
 )
 """Every metric by name."""
 
-_CLASSIFICATION: Final = ("auc", "average-precision", "log-loss", "brier", "accuracy", "f1")
+_CLASSIFICATION: Final = (
+    "auc",
+    "average-precision",
+    "log-loss",
+    "brier",
+    "calibration-gap",
+    "accuracy",
+    "f1",
+)
 _REGRESSION: Final = ("r2", "rmse", "mae")
 
 FAMILY_METRICS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(

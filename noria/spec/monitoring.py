@@ -88,10 +88,8 @@ class Detector(Section):
         description="native is Noria's own vectorised statistics; alibi is Alibi Detect (BSL 1.1: "
         "most production use needs a licence from Seldon).",
     )
-    on: Literal["features", "prediction"] = Field(
-        default="features",
-        description="What it watches. YAML 1.1 readers, kubectl among them, take a bare on for "
-        'true: write the key as "on", in quotes.',
+    watch: Literal["features", "prediction"] = Field(
+        default="features", description="What it watches."
     )
     columns: Items[Column] = Field(
         default=(), description="Features that it watches. None: all that its statistic fits."

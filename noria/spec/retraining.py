@@ -25,6 +25,31 @@ class NewData(Section):
     )
 
 
+class MinGrowth(Section):
+    """Labelled rows since the champion's training, as a share of the rows it was trained on.
+
+    Retraining on nearly the same rows gives nearly the same model and costs a run of
+    the budget. The more a signal says by itself, the less it needs.
+    """
+
+    drift: float = Field(
+        default=0.0,
+        ge=0,
+        le=100,
+        description="For drift, a share: 0.5 waits for half as many rows again. Inputs that drift "
+        "with the seasons alarm all year; this keeps them from using up the budget.",
+    )
+    performance: float = Field(
+        default=0.0,
+        ge=0,
+        le=100,
+        description="For a measured loss of performance, a share.",
+    )
+    quality: float = Field(
+        default=0.0, ge=0, le=100, description="For a breach of the quality rules, a share."
+    )
+
+
 class RunBudget(Section):
     """How many runs a longer time may see."""
 
@@ -49,13 +74,16 @@ class TrainOn(Section):
 class Retraining(Section):
     """Which signals may start a run, how often, and on which rows."""
 
-    on: Items[SignalKind] = Field(
+    signals: Items[SignalKind] = Field(
         json_schema_extra=FILLED,
         default=("drift", "performance"),
         max_length=6,
-        description="Signals that may start a run. None: the loop never retrains by itself. YAML "
-        '1.1 readers, kubectl among them, take a bare on for true: write the key as "on", in '
-        "quotes.",
+        description="Signals that may start a run. None: the loop never retrains by itself.",
+    )
+    min_growth: MinGrowth = Field(
+        default_factory=MinGrowth,
+        description="How much there must be to learn before a signal of a kind starts a run. "
+        "Until then the signal waits.",
     )
     new_data: NewData | None = Field(
         default=None, description="What counts as new data. Needed by the signal new-data."

@@ -56,7 +56,7 @@ from noria.loop.values import (
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 SPEC = sample_model(
     retraining={
-        "on": ["drift", "performance", "new-data", "schedule"],
+        "signals": ["drift", "performance", "new-data", "schedule"],
         "newData": {"growth": 0.5},
         "schedule": "30d",
     }

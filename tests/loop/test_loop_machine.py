@@ -31,7 +31,7 @@ class LoopMachine(RuleBasedStateMachine):
         self.world = FakeWorld(
             sample_model(
                 retraining={
-                    "on": ["drift", "performance"],
+                    "signals": ["drift", "performance"],
                     "cooldown": "3d",
                     "runsPerDay": 1,
                     "budget": {"runs": BUDGET, "per": "60d"},

@@ -51,7 +51,7 @@ def test_many_signals_are_one_run_with_all_their_causes(world: FakeWorld) -> Non
 
 def test_a_signal_that_the_spec_does_not_name_starts_nothing(world: FakeWorld) -> None:
     world.signal("quality", SignalKind.QUALITY)
-    assert "spec.retraining.on does not name quality" in said(world.cycle())
+    assert "spec.retraining.signals does not name quality" in said(world.cycle())
     assert world.pipelines.requests == {}
 
 
@@ -307,7 +307,7 @@ def test_a_run_that_can_not_be_started_now_is_started_later_and_once(world: Fake
 
 
 def test_enough_new_labelled_rows_start_a_run(model: Callable[..., Model]) -> None:
-    world = FakeWorld(model(retraining={"on": ["new-data"], "newData": {"growth": 0.5}}))
+    world = FakeWorld(model(retraining={"signals": ["new-data"], "newData": {"growth": 0.5}}))
     world.install("1")
     world.metrics.publish(Measurement(LABELLED_ROWS, "1", 499, 499))
     world.cycle(2)
@@ -320,7 +320,7 @@ def test_enough_new_labelled_rows_start_a_run(model: Callable[..., Model]) -> No
 
 
 def test_the_calendar_starts_runs(model: Callable[..., Model]) -> None:
-    world = FakeWorld(model(retraining={"on": ["schedule"], "schedule": "30d"}))
+    world = FakeWorld(model(retraining={"signals": ["schedule"], "schedule": "30d"}))
     world.install("1")
     world.clock.advance(timedelta(days=29))
     world.cycle()

@@ -10,6 +10,7 @@ import pytest
 
 from monitoring.detectors import DetectorConfig, Stateful, build_detector, load_detector
 from monitoring.table import Column, Table
+from noria.errors import InvalidInput, MonitoringError
 
 pytestmark = pytest.mark.slow
 
@@ -74,3 +75,71 @@ def test_a_detector_of_alibi_is_fitted_run_saved_and_loaded(kind: str, tmp_path:
     assert loaded.score(moved).drift
     if kind.startswith("online"):
         assert isinstance(detector, Stateful)
+
+
+def test_an_online_detector_goes_on_where_its_state_was_kept() -> None:
+    config = DetectorConfig("d", "online-cvm", "alibi", alpha=0.01, options=OPTIONS["online-cvm"])
+    detector = build_detector(config, rows_of(0, 1000))
+    assert isinstance(detector, Stateful)
+    detector.score(rows_of(1, 15))
+    kept = detector.state()
+    expected = detector.score(rows_of(2, 15))
+    detector.score(rows_of(3, 15))
+    detector.restore(kept)
+    assert detector.score(rows_of(2, 15)) == expected
+    with pytest.raises(MonitoringError, match="starts afresh"):
+        detector.restore(b"nothing")
+
+
+def test_a_run_time_that_can_not_be_simulated_is_refused() -> None:
+    config = DetectorConfig("d", "online-mmd", "alibi", alpha=0.001)
+    with pytest.raises(InvalidInput, match=r"options\.ert"):
+        build_detector(config, rows_of(0, 500))
+
+
+def test_a_detector_of_alibi_leaves_the_random_streams_as_they_were() -> None:
+    import torch
+
+    detector = build_detector(
+        DetectorConfig("d", "mmd", "alibi", alpha=0.1, options={"referenceRows": 50}),
+        rows_of(0, 200),
+    )
+    np.random.seed(3)
+    torch.manual_seed(3)
+    before = (np.random.random(), float(torch.rand(1)))
+    np.random.seed(3)
+    torch.manual_seed(3)
+    detector.score(rows_of(1, 50))
+    assert (np.random.random(), float(torch.rand(1))) == before
+
+
+def test_a_monitor_with_detectors_of_alibi_finds_drift_and_survives_a_restart(
+    bench: Any, world: Any, tmp_path: Path
+) -> None:
+    b = bench(
+        falseAlarmBudget={"probability": 0.5, "horizon": 2},
+        detectors=[
+            {"name": "tab", "kind": "tabular", "backend": "alibi", "watch": "features"},
+            {
+                "name": "online",
+                "kind": "online-cvm",
+                "backend": "alibi",
+                "watch": "prediction",
+                "options": {"bootstraps": 3000, "testWindow": 10, "ert": 2000},
+            },
+            {
+                "name": "unsure",
+                "kind": "model-uncertainty",
+                "backend": "alibi",
+                "watch": "prediction",
+            },
+        ],
+    )
+    b.champion("1", world.reference(tmp_path / "reference"))
+    b.predict("a", 300)
+    assert b.status()["problems"] == {}
+    b.restart()
+    b.predict("b", 300, shift=4.0, score_shift=0.4)
+    status = b.status()
+    assert status["problems"] == {}
+    assert status["alarms"] == {"tab": 2, "online": 2, "unsure": 2}

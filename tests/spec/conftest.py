@@ -88,8 +88,8 @@ WHOLE: dict[str, Any] = {
             "referenceRows": 10000,
             "falseAlarmBudget": {"probability": 0.05, "horizon": 24},
             "detectors": [
-                {"name": "features", "kind": "tabular", "on": "features"},
-                {"name": "prediction", "kind": "ks", "on": "prediction"},
+                {"name": "features", "kind": "tabular", "watch": "features"},
+                {"name": "prediction", "kind": "ks", "watch": "prediction"},
             ],
             "performance": {
                 "metrics": ["auc", "log-loss", "accuracy"],
@@ -98,7 +98,7 @@ WHOLE: dict[str, Any] = {
             },
         },
         "retraining": {
-            "on": ["drift", "performance"],
+            "signals": ["drift", "performance"],
             "newData": {"growth": 0.5},
             "schedule": None,
             "cooldown": "7d",

@@ -57,7 +57,7 @@ def test_every_family_of_the_design_validates_with_defaults_of_its_own(
     assert list(spec.monitoring.performance.metrics) == own
     assert spec.monitoring.performance.drop is not None
     assert spec.monitoring.performance.drop.metric == own[0]
-    assert ("drift" in spec.retraining.on) == bool(spec.monitoring.detectors)
+    assert ("drift" in spec.retraining.signals) == bool(spec.monitoring.detectors)
     assert spec.is_classification == (family.endswith("classification"))
 
 
@@ -76,7 +76,7 @@ def test_what_the_user_wrote_is_kept_even_when_it_is_empty(
     assert spec.gates.champion == ()
     assert spec.monitoring.detectors == ()
     assert spec.monitoring.performance.drop is None
-    assert spec.retraining.on == ()
+    assert spec.retraining.signals == ()
 
 
 def test_the_split_follows_the_time_that_there_is(

@@ -92,7 +92,7 @@ def models(draw: st.DrawFn) -> dict[str, Any]:
         "serving": draw(servings(metrics)),
         "monitoring": draw(monitorings(types)),
         "retraining": {
-            "on": on,
+            "signals": on,
             "cooldown": draw(DURATION),
             "runsPerDay": draw(st.integers(bool(on), 10)),
             "budget": {"runs": draw(st.integers(bool(on), 99)), "per": "30d"},

@@ -33,7 +33,7 @@ def sample_model(**sections: Any) -> Model:
             }
         },
         "retraining": {
-            "on": ["drift", "performance"],
+            "signals": ["drift", "performance"],
             "cooldown": "7d",
             "runsPerDay": 1,
             "budget": {"runs": 6, "per": "365d"},

@@ -81,7 +81,7 @@ def lists_name_things_once(serving: Serving, retraining: Retraining) -> Iterator
     """No protocol, redacted column or signal twice."""
     yield from repeats("spec.serving.protocols", serving.protocols)
     yield from repeats("spec.serving.payloadLog.redact", serving.payload_log.redact)
-    yield from repeats("spec.retraining.on", retraining.on)
+    yield from repeats("spec.retraining.signals", retraining.signals)
 
 
 def redacted_columns_exist(data: Data, serving: Serving) -> Iterator[Problem]:
@@ -105,33 +105,33 @@ def signals_can_arise(monitoring: Monitoring, retraining: Retraining) -> Iterato
         "new-data": (retraining.new_data, "spec.retraining.newData", "missing"),
         "schedule": (retraining.schedule, "spec.retraining.schedule", "missing"),
     }
-    for index, kind in enumerate(retraining.on):
+    for index, kind in enumerate(retraining.signals):
         sender, path, lack = senders.get(kind, (True, "", ""))
         if not sender:
             yield Problem(
-                f"spec.retraining.on[{index}]",
+                f"spec.retraining.signals[{index}]",
                 f"{kind} never comes: {path} is {lack}",
                 f"give {path.removeprefix('spec.')}, or remove {kind}",
             )
-    if retraining.schedule is not None and "schedule" not in retraining.on:
+    if retraining.schedule is not None and "schedule" not in retraining.signals:
         yield Problem(
             "spec.retraining.schedule",
-            f"{format_duration(retraining.schedule)}, but on does not name schedule",
-            "add schedule to on, or remove it here",
+            f"{format_duration(retraining.schedule)}, but signals does not name schedule",
+            "add schedule to signals, or remove it here",
         )
 
 
 def runs_are_possible(retraining: Retraining) -> Iterator[Problem]:
     """Signals that may start runs need runs; a schedule is slower than the cooldown."""
     budget = retraining.budget
-    if retraining.on:
-        signals = ", ".join(retraining.on)
+    if retraining.signals:
+        signals = ", ".join(retraining.signals)
         zero = {"runsPerDay": retraining.runs_per_day, "budget.runs": budget.runs}
         for key in (key for key, runs in zero.items() if not runs):
             yield Problem(
                 f"spec.retraining.{key}",
-                f"0 runs, but on names {signals}",
-                "write 1 or more, or on: [] to never retrain",
+                f"0 runs, but signals names {signals}",
+                "write 1 or more, or signals: [] to never retrain",
             )
     cooldown = format_duration(retraining.cooldown)
     if retraining.schedule is not None and retraining.schedule < retraining.cooldown:

@@ -65,7 +65,7 @@ def detectors_exist(task: Any, monitoring: Monitoring) -> Iterator[Problem]:
                 f"backend {detector.backend} has no {detector.kind}",
                 f"{choose(BACKENDS[detector.backend])}, or write backend: {having[0]}",
             )
-        if detector.on == "prediction" and detector.kind not in _ON_PREDICTION:
+        if detector.watch == "prediction" and detector.kind not in _ON_PREDICTION:
             yield Problem(
                 f"{path}.kind",
                 f"{detector.kind} can't watch the prediction, which is a number",
@@ -86,12 +86,12 @@ def detectors_have_columns(data: Data, monitoring: Monitoring) -> Iterator[Probl
     for index, detector in enumerate(monitoring.detectors):
         path = f"spec.monitoring.detectors[{index}]"
         yield from repeats(f"{path}.columns", detector.columns)
-        if detector.on == "prediction":
+        if detector.watch == "prediction":
             if detector.columns:
                 yield Problem(
                     f"{path}.columns",
                     "is not used by a detector on the prediction",
-                    "remove it, or write on: features",
+                    "remove it, or write watch: features",
                 )
         elif types:
             yield from _misfits(path, detector, types)

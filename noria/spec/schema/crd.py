@@ -49,11 +49,11 @@ _RULES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
     ),
     "spec.retraining": (
         (
-            "!has(self.on) || !('schedule' in self.on) || has(self.schedule)",
+            "!has(self.signals) || !('schedule' in self.signals) || has(self.schedule)",
             "the signal schedule needs a schedule",
         ),
         (
-            "!has(self.on) || !('new-data' in self.on) || has(self.newData)",
+            "!has(self.signals) || !('new-data' in self.signals) || has(self.newData)",
             "the signal new-data needs newData",
         ),
     ),

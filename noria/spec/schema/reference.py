@@ -45,7 +45,6 @@ spec:
 - A **size** is bytes with a unit: `512Ki`, `16Mi`, `4Gi` (1024) or `500k`, `16M`, `4G` (1000).
 - A **CPU quantity** is text: `"2"`, `"0.5"` or `"500m"`.
 - A **share** is a number from 0 to 1, never a percentage. Only canary steps and shadow are percent.
-- `on` is a key here and *true* to readers of YAML 1.1, kubectl among them: write `"on"`.
 """
 
 

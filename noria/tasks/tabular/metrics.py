@@ -5,7 +5,9 @@ metrics at once. Most metrics are functions of weighted sums over the rows;
 the areas under curves need the rows in order of their score, which is found
 once. Binary F1 is that of the positive class, with more classes the mean over
 classes; AUC and average precision are then one class against the rest, the mean.
-The Brier score of k classes is halved, so that it lies in 0 to 1 for every k.
+The Brier score of k classes is halved, so that it lies in 0 to 1 for every k. The
+calibration gap is calibration-in-the-large (Van Calster et al., BMC Medicine 17,
+2019) without its sign; with more than two classes, half the sum over classes.
 """
 
 from __future__ import annotations
@@ -102,6 +104,12 @@ def _classification(name: str, codes: Codes, prediction: Array, classes: int) ->
         if binary:
             return _mean((prediction - codes) ** 2)
         return _mean(0.5 * ((prediction - np.eye(classes)[codes]) ** 2).sum(axis=1))
+    if name == "calibration-gap":
+        if binary:
+            signed = _mean(prediction - codes)
+            return lambda weights: np.abs(signed(weights))
+        per_class = [_mean(part) for part in (prediction - np.eye(classes)[codes]).T]
+        return lambda weights: np.sum([0.5 * np.abs(of(weights)) for of in per_class], axis=0)
     guess = (prediction >= 0.5).astype(np.int64) if binary else prediction.argmax(axis=1)
     if name == "accuracy":
         return _mean((guess == codes).astype(np.float64))
