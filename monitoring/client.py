@@ -80,7 +80,7 @@ class MonitorClient:
 
     def put_reference(self, model: str, version: str, path: Path, *, champion: bool) -> None:
         """Give a version's reference; with ``champion``, watch against it from now on."""
-        body = msgspec.json.encode({"path": str(path), "champion": champion})
+        body = msgspec.json.encode({"path": str(path.resolve()), "champion": champion})
         self._send("PUT", f"{_model(model)}/versions/{quote(version, safe='')}/reference", body)
 
     def measure(

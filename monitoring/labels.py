@@ -48,6 +48,7 @@ class LabelJoiner:
         self._state = state
         self._pairs = pairs
         self._joined = joined
+        self._last_keys: tuple[int, tuple[str, ...]] = (0, ())
 
     def labels(self, record: LabelsRecord, at: float) -> None:
         """Take labels that arrived at ``at``; those without a row yet wait for it."""
@@ -92,7 +93,7 @@ class LabelJoiner:
             return [
                 (seq, row)
                 for seq, row in self._state.rows_with_key(key_hashes([text])[0])
-                if (pair := self._pair(seq, pairs)) is not None and _key(pair, row) == text
+                if (pair := self._pair(seq, pairs)) is not None and self._keys_of(pair)[row] == text
             ]
         identity, _, row_text = label.key.removeprefix(BY_ID).rpartition(":")
         seen = self._state.seen(identity)
@@ -109,6 +110,12 @@ class LabelJoiner:
                 return None
             pairs[seq] = found
         return pairs[seq]
+
+    def _keys_of(self, pair: Pair) -> tuple[str, ...]:
+        # Labels come in the order of their rows: the same request many times in a row.
+        if self._last_keys[0] != pair.seq:
+            self._last_keys = (pair.seq, decode_keys(pair.keys) if pair.keys else ())
+        return self._last_keys[1]
 
     def _write(self, found: list[tuple[Pair, dict[int, float]]], at: float) -> None:
         by_version: defaultdict[str, list[tuple[FloatArray, FloatArray, float]]]
@@ -133,7 +140,3 @@ class LabelJoiner:
                 ),
                 at,
             )
-
-
-def _key(pair: Pair, row: int) -> str | None:
-    return None if pair.keys is None else decode_keys(pair.keys)[row]
