@@ -30,6 +30,7 @@ class Runner:
         self._processor = processor
         self._log = log
         self._wake = threading.Event()
+        self._hurry = threading.Event()
         self._turned = threading.Condition()
         self._stopping = False
         self._hurried = 0
@@ -61,6 +62,7 @@ class Runner:
         deadline = time.monotonic() + timeout
         with self._turned:
             self._hurried += 1
+            self._hurry.set()
             self._wake.set()
             try:
                 while self.snapshot.offset < target:
@@ -75,10 +77,13 @@ class Runner:
                 return self.snapshot
             finally:
                 self._hurried -= 1
+                if not self._hurried:
+                    self._hurry.clear()
 
     def stop(self) -> None:
         """Finish the transaction that is under way, and stop."""
         self._stopping = True
+        self._hurry.set()
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -87,8 +92,7 @@ class Runner:
         while not self._stopping:
             self._wake.wait()
             self._wake.clear()
-            if not self._hurried and not self._stopping:
-                time.sleep(_GATHER)
+            self._hurry.wait(_GATHER)
             self._work()
 
     def _work(self) -> None:

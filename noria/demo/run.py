@@ -29,7 +29,7 @@ from noria.demo.summary import print_summary
 from noria.embedded.clocks import ReplayClock
 from noria.embedded.home import Home, write_json
 from noria.embedded.system import System
-from noria.errors import DataError
+from noria.errors import DataError, MonitoringError
 from noria.loop.retraining import allowance
 from noria.replay import Client, History, Labels, infer_body, moment, read_history, steps
 
@@ -39,6 +39,8 @@ _BUSY_CYCLE_MS: Final = 3 * _HOUR_MS
 _MOST_ROWS: Final = 64
 _ROLLING_ROWS: Final = 2000
 _LABEL_BATCH: Final = 500
+_CATCH_UP_SECONDS: Final = 30.0
+_POLL_SECONDS: Final = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +167,19 @@ class Replay:
     def _turn(self, end: int) -> None:
         """Deliver the labels that are known by now, and let the loop turn."""
         self._deliver(end)
-        self._system.monitor.client.flush()
+        self._catch_up()
         self._settle("serving")
+
+    def _catch_up(self) -> None:
+        """Wait until the monitor has counted every answer: servers send them behind the answer."""
+        deadline = time.monotonic() + _CATCH_UP_SECONDS
+        while self._system.monitor.client.flush()["rows"] < self._answered:
+            if time.monotonic() > deadline:
+                raise MonitoringError(
+                    f"the monitor has not seen all of {self._answered} answered rows",
+                    fix="see the servers' logs in the home's traffic folder",
+                )
+            time.sleep(_POLL_SECONDS)
 
     def _settle(self, doing: str) -> None:
         """Turn the engine until it waits for the world: no run, no server still starting."""

@@ -25,7 +25,7 @@ QUICK_FRACTION: Final = 0.15
 _COUNTS: Final = (
     (("data", "validation", "minRows"), 100),
     (("gates", "minRows"), 200),
-    (("serving", "canary", "minSamples"), 100),
+    (("serving", "canary", "minSamples"), 40),
     (("monitoring", "window", "rows"), 200),
     (("monitoring", "performance", "window", "rows"), 200),
 )

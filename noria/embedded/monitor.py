@@ -70,20 +70,23 @@ class MonitorProcess:
         """Return a client of one's own, to be closed after use."""
         return MonitorClient(self.url)
 
+    def launch(self) -> None:
+        """Start it if it doesn't run, and return at once."""
+        if self.alive:
+            return
+        before = read_json(self._ready)
+        self._ready.unlink(missing_ok=True)
+        self._spawn(before["http"] if before is not None else 0)
+
     def ensure(self) -> None:
         """Start it if it doesn't run, and wait until it answers.
 
         Raises:
             MonitoringError: It doesn't start; the message has the end of its output.
         """
-        if self.alive and self._answers():
-            return
-        before = read_json(self._ready)
-        port = before["http"] if before is not None else 0
-        if not self.alive:
-            self._ready.unlink(missing_ok=True)
-            self._spawn(port)
-        self._wait(self._answers)
+        self.launch()
+        if not self._answers():
+            self._wait(self._answers)
 
     def stop(self) -> None:
         """End it; what it acknowledged is on disk."""
@@ -126,7 +129,7 @@ class MonitorProcess:
 
     def _answers(self) -> bool:
         try:
-            return self.client.healthy()
+            return self._ready.exists() and self.client.healthy()
         except NoriaError:
             return False
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -85,8 +87,15 @@ class System:
         Raises:
             NoriaError: A part doesn't start.
         """
-        self.registry.initialise()
+        self.monitor.launch()
+        tables = None
+        if not self.registry.ready():
+            # MLflow takes seconds to import and much memory; this process needs neither.
+            where = [self._home.tracking_uri, str(self._home.artifacts)]
+            tables = subprocess.Popen([sys.executable, "-m", "noria.registry", *where])
         self.ensure()
+        if tables is not None and tables.wait() != 0:
+            raise RegistryError(f"{self._home.tracking_uri}: its tables can't be made")
 
     def ensure(self) -> None:
         """Start again whatever was killed."""
