@@ -22,8 +22,8 @@ import httpx
 import msgspec
 
 from noria.errors import TrafficError
+from noria.process import ProcessId, log_tail, spawn
 from serving.traffic.launch import ServerLaunch
-from serving.traffic.process import ProcessId, log_tail, spawn
 from serving.traffic.proxy import Backend, Proxy
 
 _READY_TIMEOUT: Final = 1.0

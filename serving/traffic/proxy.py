@@ -25,7 +25,7 @@ import httpx
 import msgspec
 
 from noria.errors import NotInstalled, TrafficError, Unavailable
-from serving.traffic.process import ProcessId, log_tail, spawn
+from noria.process import ProcessId, log_tail, spawn
 
 _POLL_SECONDS: Final = 0.01
 _API_TIMEOUT: Final = 5.0
