@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from noria.cli.facade import ModelStatus, embedded
-from noria.errors import NoriaError, Unavailable
+from noria.errors import InvalidInput, NoriaError, Unavailable
 
 _PAUSE: Final = 0.5
 _TAIL_LINES: Final = 12
@@ -35,7 +35,8 @@ def start(home: Path, files: Sequence[Path], names: Sequence[str], timeout: floa
         timeout: Seconds to wait. The process goes on when they are over.
 
     Raises:
-        NoriaError: It stopped by itself; the message ends with the log's last lines.
+        InvalidInput: It refused to start.
+        NoriaError: It stopped by itself, or has nothing to serve; the message says why.
         Unavailable: It is not ready in time.
     """
     home.mkdir(parents=True, exist_ok=True)
@@ -56,12 +57,21 @@ def start(home: Path, files: Sequence[Path], names: Sequence[str], timeout: floa
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         if process.poll() is not None:
+            if process.returncode == InvalidInput.exit_code:
+                raise InvalidInput(_refusal(log, began))
             raise NoriaError(
                 f"`noria up` stopped with exit code {process.returncode}:\n{_tail(log, began)}"
             )
-        ready = _ready(home, names)
-        if ready:
-            return Background(process, ready)
+        models = _present(home, names)
+        for model in models:
+            if model.problem is not None:
+                raise NoriaError(
+                    f"{model.model}: {model.problem}",
+                    fix=f"see `noria why {model.model}`; when it is mended, ask again with "
+                    f"`noria rollout retrain {model.model}`, or stop with `noria down`",
+                )
+        if models and all(model.url for model in models):
+            return Background(process, models)
         time.sleep(_PAUSE)
     raise Unavailable(
         f"not ready after {timeout:g} s, and still at it (pid {process.pid})",
@@ -69,18 +79,27 @@ def start(home: Path, files: Sequence[Path], names: Sequence[str], timeout: floa
     )
 
 
-def _ready(home: Path, names: Sequence[str]) -> Sequence[ModelStatus]:
+def _present(home: Path, names: Sequence[str]) -> Sequence[ModelStatus]:
+    """Return how the models are, once the new process has turned each loop; before, nothing."""
     try:
-        statuses = embedded().status(home)
-    except NoriaError:  # Nothing there yet: it has only just begun.
+        models = embedded().status(home) if embedded().turning(home) else ()
+    except NoriaError:  # It has only just begun.
         return ()
-    asked = [status for status in statuses if not names or status.model in names]
-    complete = asked and set(names) <= {status.model for status in asked}
-    return asked if complete and all(status.url for status in asked) else ()
+    asked = [model for model in models if not names or model.model in names]
+    return asked if set(names) <= {model.model for model in asked} else ()
+
+
+def _refusal(log: Path, began: int) -> str:
+    """Return what the process said is wrong, without what it said before."""
+    _, _, said = f"\n{_written(log, began)}".rpartition("\nerror: ")
+    return said.strip()
 
 
 def _tail(log: Path, began: int) -> str:
+    return "\n".join(f"  {line}" for line in _written(log, began).splitlines()[-_TAIL_LINES:])
+
+
+def _written(log: Path, began: int) -> str:
     with log.open("rb") as lines:
         lines.seek(began)
-        text = lines.read().decode("utf-8", "replace")
-    return "\n".join(f"  {line}" for line in text.splitlines()[-_TAIL_LINES:])
+        return lines.read().decode("utf-8", "replace")

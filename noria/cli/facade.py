@@ -20,7 +20,8 @@ class ModelStatus(Protocol):
     """One model as ``status`` returns it: a frozen dataclass with these fields.
 
     ``weights`` are percents by version; ``performance`` is metric to value of the
-    newest window; ``processes`` are lines such as ``server v3 (pid 4711)``.
+    newest window; ``processes`` are lines such as ``server v3 (pid 4711)``;
+    ``problem`` says what keeps the model from being served.
     """
 
     @property
@@ -53,6 +54,8 @@ class ModelStatus(Protocol):
     def url(self) -> str | None: ...  # noqa: D102
     @property
     def processes(self) -> Sequence[Any]: ...  # noqa: D102
+    @property
+    def problem(self) -> str | None: ...  # noqa: D102
 
 
 class Facade(Protocol):
@@ -69,6 +72,9 @@ class Facade(Protocol):
 
     def status(self, home: Path) -> Sequence[ModelStatus]:
         """Return every model in ``home``, running or not."""
+
+    def turning(self, home: Path) -> bool:
+        """Whether `up` runs here, and every model's loop has turned in it."""
 
     def submit(self, home: Path, model: str, verb: str, reason: str, by: str) -> None:
         """Put a command (a ``Verb`` of the loop) into the model's durable inbox."""

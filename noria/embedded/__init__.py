@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from noria.embedded.home import Home
-from noria.errors import InvalidInput, ServingError, Unavailable
+from noria.errors import InvalidInput, ServingError, Unavailable, shorten
 
 if TYPE_CHECKING:
-    from noria.embedded.status import ModelStatus
+    import httpx
+
+    from noria.embedded.survey import ModelStatus
     from noria.loop.ledger import Head, LedgerEntry
     from noria.loop.values import RunStatus
 
@@ -40,9 +42,16 @@ def down(home: Path) -> None:
 
 def status(home: Path) -> Sequence[ModelStatus]:
     """Return every model in ``home``, running or not."""
-    from noria.embedded.status import statuses
+    from noria.embedded.survey import statuses
 
     return statuses(Home(home.absolute()))
+
+
+def turning(home: Path) -> bool:
+    """Whether ``up`` runs here, and every model's loop has turned in it."""
+    from noria.embedded import survey
+
+    return survey.turning(Home(home.absolute()))
 
 
 def submit(home: Path, model: str, verb: str, reason: str, by: str) -> None:
@@ -106,26 +115,38 @@ def predict(home: Path, model: str, body: Mapping[str, Any]) -> dict[str, Any]:
     """Send ``body`` to the served model: with ``inputs`` as V2, with ``instances`` as V1."""
     import httpx
 
-    from noria.embedded.status import statuses
+    from noria.embedded.survey import served_at
 
     where = Home(home.absolute())
     where.model(model)
-    found = next((s for s in statuses(where) if s.model == model), None)
-    if found is None or found.url is None:
+    base = served_at(where, model)
+    if base is None:
         raise Unavailable(
-            f"model {model!r} is not up in {where.root}", fix="run `noria up`, see `noria status`"
+            f"model {model!r} is not served in {where.root}",
+            fix="run `noria up`, see `noria status`",
         )
-    base = found.url.removesuffix(f"/v2/models/{model}")
     path = f"/v2/models/{model}/infer" if "inputs" in body else f"/v1/models/{model}:predict"
     try:
         answer = httpx.post(base + path, json=dict(body), timeout=30, trust_env=False)
-        content: dict[str, Any] = answer.json()
-    except (httpx.HTTPError, ValueError) as error:
+    except httpx.HTTPError as error:
         raise Unavailable(f"{base}: no answer: {error}", fix="see `noria status`") from error
+    return _content(answer, base + path)
+
+
+def _content(answer: httpx.Response, url: str) -> dict[str, Any]:
+    try:
+        content = answer.json()
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):  # the proxy speaks, not a model server
+        raise Unavailable(
+            f"{url}: HTTP {answer.status_code}: {shorten(answer.text)}", fix="see `noria status`"
+        )
+    said = content.get("error", content)
     if answer.is_client_error:
-        raise InvalidInput(str(content.get("error", content)))
+        raise InvalidInput(str(said))
     if answer.is_error:
-        raise ServingError(f"{base}{path}: HTTP {answer.status_code}: {content.get('error')}")
+        raise ServingError(f"{url}: HTTP {answer.status_code}: {said}")
     return content
 
 

@@ -9,10 +9,12 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from noria.errors import InvalidInput, StoreError
 from noria.spec import Model, load_model
+
+MonitorClock = Literal["wall", "event"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +77,14 @@ class Home:
             ) from error
         return self
 
-    def remember(self, model: Model, path: Path) -> None:
-        """Note which file describes a model, so that later commands need only its name."""
-        note = {"path": str(path.resolve())}
-        write_json(self.root / "models" / f"{model.metadata.name}.json", note)
+    def remember(self, model: Model, path: Path, clock: MonitorClock | None = None) -> None:
+        """Note which file describes a model, so that later commands need only its name.
+
+        ``clock`` says whose time its loop goes by; None leaves that as it was.
+        """
+        name = model.metadata.name
+        note = {"path": str(path.resolve()), "clock": clock or self.clock(name)}
+        write_json(self._note(name), note)
 
     def names(self) -> tuple[str, ...]:
         """Return the names of the models that were ever started here, sorted."""
@@ -91,15 +97,31 @@ class Home:
             InvalidInput: There is no such model here.
             SpecError: Its file is no longer valid.
         """
-        note = read_json(self.root / "models" / f"{name}.json")
-        if note is None:
+        if read_json(self._note(name)) is None:
             known = ", ".join(self.names()) or "none yet"
             raise InvalidInput(
                 f"model {name!r} is not known in {self.root}; known: {known}",
                 fix="start it with `noria up -f model.yaml`",
             )
-        path = Path(note["path"])
+        path = self.file(name)
         return load_model(path), path
+
+    def file(self, name: str) -> Path:
+        """Return the file of a known model, whether it can be read or not."""
+        note = read_json(self._note(name)) or {}
+        return Path(str(note.get("path", "model.yaml")))
+
+    def clock(self, name: str) -> MonitorClock:
+        """Return whose time a model's loop goes by: the wall's, or that of a replay's events."""
+        note = read_json(self._note(name)) or {}
+        return "event" if note.get("clock") == "event" else "wall"
+
+    def served(self, name: str) -> bool:
+        """Whether a model was being served here, if only by a proxy that is stopped now."""
+        return any((self.traffic / "servers").glob(f"{name.replace('.', '%2E')}/*/server.json"))
+
+    def _note(self, name: str) -> Path:
+        return self.root / "models" / f"{name}.json"
 
     def forget_everything(self) -> None:
         """Delete the folder. For the demo, which starts afresh."""

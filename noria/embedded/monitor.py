@@ -6,18 +6,17 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from monitoring.client import MonitorClient
-from noria.embedded.home import read_json, write_json
+from noria.embedded.home import MonitorClock, read_json, write_json
 from noria.errors import MonitoringError, NoriaError
 from noria.process import ProcessId, log_tail, spawn
 
+_HOST: Final = "127.0.0.1"
 _READY_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 0.05
 _STOP_SECONDS: Final = 10.0
-
-MonitorClock = Literal["wall", "event"]
 
 
 class MonitorProcess:
@@ -52,12 +51,12 @@ class MonitorProcess:
         Raises:
             MonitoringError: It was never started.
         """
-        ready = read_json(self._ready)
-        if ready is None:
+        port = self._port()
+        if not port:
             raise MonitoringError(
                 f"the monitor of {self._model_file} was never started", fix="run `noria up`"
             )
-        return str(ready["url"])
+        return f"http://{_HOST}:{port}"
 
     @property
     def client(self) -> MonitorClient:
@@ -74,9 +73,9 @@ class MonitorProcess:
         """Start it if it doesn't run, and return at once."""
         if self.alive:
             return
-        before = read_json(self._ready)
+        port = self._port()
         self._ready.unlink(missing_ok=True)
-        self._spawn(before["http"] if before is not None else 0)
+        self._spawn(port)
 
     def ensure(self) -> None:
         """Start it if it doesn't run, and wait until it answers.
@@ -116,7 +115,7 @@ class MonitorProcess:
             *(sys.executable, "-m", "monitoring"),
             *("--model", str(self._model_file)),
             *("--state", str(self._folder)),
-            *("--host", "127.0.0.1", "--port", str(port)),
+            *("--host", _HOST, "--port", str(port)),
             *("--ready-file", str(self._ready)),
             *("--clock", self._clock),
         ]
@@ -125,7 +124,16 @@ class MonitorProcess:
             self._client = None
         log = self._folder / "output.log"
         process = spawn(command, log, {"OMP_NUM_THREADS": "1"})
-        write_json(self._note, {"pid": process.pid, "started": process.started})
+        # The port too: it may be killed before it is ready, and must come back on it all the same.
+        note = {"pid": process.pid, "started": process.started, "port": port}
+        write_json(self._note, note)
+
+    def _port(self) -> int:
+        """Return the port that it listens on, or did last; 0 when it never listened."""
+        known = (read_json(self._ready) or {}).get("http") or (read_json(self._note) or {}).get(
+            "port"
+        )
+        return int(known or 0)
 
     def _answers(self) -> bool:
         try:

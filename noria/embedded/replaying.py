@@ -10,7 +10,7 @@ from typing import Final
 
 from noria.embedded.home import Home
 from noria.embedded.monitor import MonitorProcess
-from noria.embedded.status import statuses
+from noria.embedded.survey import served_at
 from noria.errors import Unavailable
 from noria.replay import Client, Labels, infer_body, moment, read_history, steps
 from noria.spec import load_model
@@ -36,14 +36,14 @@ def replay_rows(
     """
     model = load_model(model_path)
     name = model.metadata.name
-    found = next((s for s in statuses(home) if s.model == name), None)
-    if found is None or found.url is None:
+    url = served_at(home, name)
+    if url is None:
         raise Unavailable(
             f"model {name!r} is not up in {home.root}", fix=f"run `noria up -f {model_path}` first"
         )
     history = read_history(model.spec, model_path.parent, *between)
     labels = Labels(history)
-    client = Client(found.url, name)
+    client = Client(url, name)
     run = f"replay-{time.time_ns():x}"
     began, first = time.monotonic(), int(history.event_ms[0])
     with MonitorProcess(model_path, home.monitor(name)).fresh_client() as monitor:

@@ -14,11 +14,12 @@ from types import FrameType
 from typing import Final
 
 from noria.embedded.clocks import WallClock
-from noria.embedded.home import Home, write_json
-from noria.embedded.status import supervisor
-from noria.embedded.system import System
+from noria.embedded.home import Home, read_json, write_json
+from noria.embedded.survey import supervisor
+from noria.embedded.system import System, stop_processes
 from noria.errors import InvalidInput, NoriaError
 from noria.process import ProcessId, start_time
+from noria.spec import load_model
 
 _CYCLE_SECONDS: Final = 1.0
 _STOP_SECONDS: Final = 90.0
@@ -36,9 +37,7 @@ def supervise(home: Home, files: Sequence[Path], tell: Callable[[str], None]) ->
     """
     home.create()
     with _alone(home):
-        paths = list(files) or [home.model(name)[1] for name in home.names()]
-        if not paths:
-            raise InvalidInput(f"no model is known in {home.root}", fix="name one: -f model.yaml")
+        paths = _paths(home, files, tell)
         systems = [System(home, path, clock=WallClock()) for path in paths]
         stop = threading.Event()
         with _signals(stop):
@@ -46,14 +45,15 @@ def supervise(home: Home, files: Sequence[Path], tell: Callable[[str], None]) ->
                 for system in systems:
                     tell(f"{system.name}: starting the monitor, the proxy and the registry")
                     system.start()
+                turns = [_Turns(system, tell) for system in systems]
                 while not stop.is_set():
-                    for system in systems:
-                        _turn(system, tell)
+                    for turn in turns:
+                        turn()
+                    _note(home, turned=True)
                     stop.wait(_CYCLE_SECONDS)
             finally:
                 tell("stopping")
-                for system in systems:
-                    system.stop()
+                stop_processes(home)
 
 
 def stop(home: Home) -> None:
@@ -62,6 +62,8 @@ def stop(home: Home) -> None:
     Raises:
         NoriaError: It does not end in a minute and a half.
     """
+    if not home.root.exists():
+        return
     found = supervisor(home)
     if found is not None:
         found.signal(signal.SIGTERM)
@@ -69,21 +71,70 @@ def stop(home: Home) -> None:
             raise NoriaError(
                 f"noria up (pid {found.pid}) does not end", fix=f"kill it: kill -9 {found.pid}"
             )
+    stop_processes(home)
+
+
+def _paths(home: Home, files: Sequence[Path], tell: Callable[[str], None]) -> list[Path]:
+    """Return the files of the models to bring up, each model once.
+
+    Models share a proxy, which brings back whatever it served. So a model that was up here
+    comes up too, named or not: what is served is also watched.
+    """
+    chosen: dict[str, Path] = {}
+    for path in files:
+        name = load_model(path).name
+        if name in chosen and chosen[name] != path:
+            raise InvalidInput(
+                f"{chosen[name]} and {path} both describe a model named {name!r}",
+                fix="rename one: metadata.name",
+            )
+        chosen[name] = path
     for name in home.names():
-        System(home, home.model(name)[1], clock=WallClock()).stop()
+        if name in chosen or (files and not home.served(name)):
+            continue
+        try:
+            chosen[name] = home.model(name)[1]
+        except NoriaError as error:
+            if not files:
+                raise
+            tell(f"{name}: was up here, but stays down: {error}")
+    if not chosen:
+        raise InvalidInput(f"no model is known in {home.root}", fix="name one: -f model.yaml")
+    return list(chosen.values())
 
 
-def _turn(system: System, tell: Callable[[str], None]) -> None:
-    """Turn one model's loop. Trouble with one part is told and tried again."""
-    try:
-        system.ensure()
-        decision = system.turn()
-    except NoriaError as error:
-        tell(f"{system.name}: {error}")
-        return
-    for note in decision.explanation:
-        if note.change:
-            tell(f"{system.name}: {note.text}")
+class _Turns:
+    """Turns one model's loop. Trouble with a part is told once, and tried again each time."""
+
+    def __init__(self, system: System, tell: Callable[[str], None]) -> None:
+        self._system = system
+        self._tell = tell
+        self._trouble = ""
+
+    def __call__(self) -> None:
+        name = self._system.name
+        try:
+            self._system.ensure()
+            decision = self._system.turn()
+        except NoriaError as error:
+            if str(error) != self._trouble:
+                self._trouble = str(error)
+                self._tell(f"{name}: {error}")
+            return
+        if self._trouble:
+            self._trouble = ""
+            self._tell(f"{name}: all parts answer again")
+        for note in decision.explanation:
+            if note.change:
+                self._tell(f"{name}: {note.text}")
+
+
+def _note(home: Home, *, turned: bool) -> None:
+    """Say who supervises, and whether each loop has turned: only then the state is the present."""
+    process = ProcessId(os.getpid(), start_time(os.getpid()) or "")
+    note = {"pid": process.pid, "started": process.started, "turned": turned}
+    if read_json(home.supervisor) != note:
+        write_json(home.supervisor, note)
 
 
 @contextmanager
@@ -100,10 +151,11 @@ def _alone(home: Home) -> Iterator[None]:
                 f"{home.root} is already supervised by {who}",
                 fix="see `noria status`, or stop it with `noria down`",
             ) from None
-        process = ProcessId(os.getpid(), start_time(os.getpid()) or "")
-        write_json(home.supervisor, {"pid": process.pid, "started": process.started})
-        yield
-        home.supervisor.unlink(missing_ok=True)
+        _note(home, turned=False)
+        try:
+            yield
+        finally:
+            home.supervisor.unlink(missing_ok=True)
     finally:
         os.close(handle)
 

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from monitoring.adapter import MonitorMetrics
-from noria.embedded.home import Home
+from noria.embedded.home import Home, MonitorClock
 from noria.embedded.metrics import LocalMetrics
-from noria.embedded.monitor import MonitorClock, MonitorProcess
-from noria.errors import RegistryError, TrafficError
+from noria.embedded.monitor import MonitorProcess
+from noria.embedded.survey import stuck
+from noria.errors import NoriaError, RegistryError, TrafficError
 from noria.loop.engine import Engine
 from noria.loop.ports import Clock
 from noria.loop.sqlite_store import SqliteStore
 from noria.loop.state import Decision, RolloutPhase, State
+from noria.loop.values import Command, RunPhase, Verb
 from noria.registry import MlflowRegistry
 from noria.spec import load_model
 from pipelines.adapter import LocalPipelines
@@ -53,7 +57,7 @@ class System:
         self.file = model_file.resolve()
         self.model = load_model(self.file)
         self.name = self.model.metadata.name
-        home.create().remember(self.model, self.file)
+        home.create().remember(self.model, self.file, monitor_clock)
         self.store = SqliteStore(home.store)
         self.registry = MlflowRegistry(home.tracking_uri, home.artifacts)
         self.monitor = MonitorProcess(self.file, home.monitor(self.name), monitor_clock)
@@ -96,6 +100,33 @@ class System:
         self.ensure()
         if tables is not None and tables.wait() != 0:
             raise RegistryError(f"{self._home.tracking_uri}: its tables can't be made")
+        self._resume()
+
+    def _resume(self) -> None:
+        """Go on with the training that `noria down`, or a kill of everything, cut off.
+
+        Without a version to serve, coming up is asking for one.
+        """
+        state = self.engine.state()
+        if stuck(state):
+            asked = Command(
+                f"up-{state.runs_started}",
+                Verb.TRAIN,
+                self.now(),
+                "noria up",
+                "there is no version to serve",
+            )
+            self.store.submit(self.name, asked)
+        if state.run is None or state.run.cancelled:
+            return
+        folder = self.pipelines.run_dir(state.run.request.run_id)
+        if folder.request() is None or folder.alive():
+            return
+        ended = folder.ended()
+        # Who cancels for the loop says so in its state: this was `noria down`.
+        if ended is None or ended.phase is RunPhase.CANCELLED:
+            shutil.rmtree(folder.path)
+            self.pipelines.start(state.run.request)
 
     def ensure(self) -> None:
         """Start again whatever was killed."""
@@ -166,13 +197,9 @@ class System:
         )
 
     def stop(self) -> None:
-        """Stop every process of this model; what they knew is on disk."""
-        state = self.engine.state()
-        if state.run is not None:
-            self.pipelines.cancel(state.run.request.run_id)
-        self.traffic.stop()
+        """Stop every process of this home; what they knew is on disk."""
         self.traffic.close()
-        self.monitor.stop()
+        stop_processes(self._home)
 
     def _wait_for_run(self, run_id: str, doing: Callable[[str], None]) -> None:
         while True:
@@ -217,3 +244,34 @@ class System:
             feature_base=str(self.file.parent),
             environment={"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         )
+
+
+def stop_processes(home: Home) -> None:
+    """Stop every process of a home but its supervisor. No model's file has to be valid for it.
+
+    A training that is cut off is done again at the next start.
+
+    Raises:
+        NoriaError: One does not end. The others were stopped.
+    """
+    problems = []
+    store = SqliteStore(home.store)
+    pipelines = LocalPipelines(home.runs, home.file, home.tracking_uri, home.artifacts)
+    traffic = TraefikTraffic(home.traffic, _nothing_to_serve)
+    stops: list[Callable[[], None]] = [traffic.stop, traffic.close]
+    for name in home.names():
+        stops.append(MonitorProcess(home.file(name), home.monitor(name)).stop)
+        stored = store.load(name)
+        if stored is not None and stored.state.run is not None:
+            stops.append(partial(pipelines.cancel, stored.state.run.request.run_id))
+    for stop in stops:
+        try:
+            stop()
+        except NoriaError as error:
+            problems.append(str(error))
+    if problems:
+        raise NoriaError("; ".join(problems), fix="run `noria down` again")
+
+
+def _nothing_to_serve(model: str, version: str) -> ServerLaunch:
+    raise RegistryError(f"{model} version {version}: nothing is started while stopping")

@@ -36,7 +36,8 @@ class Status:
     breaker_open: bool = False
     paused: bool = False
     url: str | None = "http://127.0.0.1:8080/v2/models/flights"
-    processes: tuple[str, ...] = ("server v1 (pid 41)",)
+    processes: tuple[str, ...] = ("server v1 (pid 41)", "loop (pid 40)")
+    problem: str | None = None
 
 
 def ledger(*sentences: str) -> list[LedgerEntry]:
@@ -79,6 +80,9 @@ class Loop:
 
     def status(self, home: Path) -> list[Status]:
         return self.models
+
+    def turning(self, home: Path) -> bool:
+        return not self.is_down
 
     def submit(self, home: Path, model: str, verb: str, reason: str, by: str) -> None:
         self._known(model)

@@ -94,5 +94,9 @@ def reset_breaker(
 
 def _submit(home: HomeOption, name: str, verb: str, reason: str, by: str) -> None:
     embedded().submit(home, name, verb, reason, by or getpass.getuser())
-    say(f"{name}: {verb} is in the loop's inbox; it acts on it in its next cycle")
-    hint(f"noria why {name}")
+    if embedded().turning(home):
+        say(f"{name}: {verb} is in the loop's inbox; it acts on it in its next cycle")
+        hint(f"noria why {name}")
+    else:
+        say(f"{name}: {verb} is in the loop's inbox, but no loop runs here to act on it")
+        hint("noria up")

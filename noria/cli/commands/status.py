@@ -47,6 +47,7 @@ def _describe(model: ModelStatus) -> None:
         ("candidate", model.candidate and f"v{model.candidate}"),
         ("traffic", traffic),
         ("step", model.step),
+        ("problem", model.problem),
         ("verdict", model.last_verdict),
         ("run", model.run),
         ("drift", model.drift),
@@ -66,6 +67,10 @@ def _next(model: ModelStatus) -> None:
         hint(f"noria why {model.model}, then noria rollout reset-breaker {model.model}")
     elif model.paused:
         hint(f"noria rollout resume {model.model}")
+    elif not any(str(process).startswith("loop") for process in model.processes):
+        hint("noria up    (carries on where it was)")
+    elif model.problem is not None:
+        hint(f"noria why {model.model}, then noria rollout retrain {model.model}")
     else:
         hint(f"noria why {model.model}")
 
