@@ -43,10 +43,10 @@ class Chronicle:
             if signal.id in self._seen:
                 continue
             self._seen.add(signal.id)
-            features = (
-                _features(reports.get(signal.source, {})) if signal.kind == SignalKind.DRIFT else ()
-            )
-            self.drifts.append(Drift(signal.at, signal.source, signal.kind, features))
+            # A loss of performance is drift too, of what the features mean.
+            if signal.kind in (SignalKind.DRIFT, SignalKind.PERFORMANCE):
+                features = _features(reports.get(signal.source, {}))
+                self.drifts.append(Drift(signal.at, signal.source, signal.kind, features))
 
     def split(self) -> None:
         """Take note of the traffic split, if it is new."""

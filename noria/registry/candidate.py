@@ -61,5 +61,13 @@ class Candidate:
 
     @property
     def metrics(self) -> dict[str, float | None]:
-        """The value of each metric on held-out rows."""
-        return {name: item.value for name, item in self.evaluation.metrics.items()}
+        """The value of each metric on held-out rows, and how it compares with the champion's.
+
+        ``vs_champion.METRIC`` is the difference (positive: the candidate is better) on
+        the rows that neither has seen, with ``.low`` and ``.high``.
+        """
+        found = {name: item.value for name, item in self.evaluation.metrics.items()}
+        for item in self.evaluation.comparisons:
+            name = f"vs_champion.{item.metric}"
+            found |= {name: item.difference, f"{name}.low": item.low, f"{name}.high": item.high}
+        return found

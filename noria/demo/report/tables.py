@@ -167,18 +167,18 @@ def retrain_table(figures: Figures) -> Html:
     reach = max((abs(value) for value in ends), default=0.01) * 1.1 or 0.01
     rows = [
         (
-            tag("code", text(retrain.run_id)),
             text(minute(retrain.at)),
-            text(retrain.reason),
             text("–" if retrain.version is None else f"v{retrain.version}"),
             text("–" if retrain.gain is None else _gain_words(retrain.gain)),
             _whisker(retrain, reach),
             _outcome(retrain),
+            tag("div", text(retrain.reason), class_="reason"),
+            tag("code", text(retrain.run_id)),
         )
         for retrain in figures.retrain_log
     ]
-    head = ("Run", "Started", "Because of", "Version", "Gain in AUC", "", "Outcome")
-    return _folded(_table(head, rows, numeric=(4,)), len(rows), "runs")
+    head = ("Started", "Version", "Gain in AUC", "", "Outcome", "Because of", "Run")
+    return _folded(_table(head, rows, numeric=(2,)), len(rows), "runs")
 
 
 def _detectors(figures: Figures) -> str:
