@@ -149,7 +149,7 @@ class Client:
                 f"{self._path}: no answer ({error})", fix="see `noria status`"
             ) from error
         if response.status != http.client.OK:
-            raise ServingError(f"{self._path}: HTTP {response.status}: {shorten(payload, 500)}")
+            raise ServingError(f"{self._path}: HTTP {response.status}: {_words(payload)}")
         answer = json.loads(payload)
         return Answer(
             request_id=answer["id"],
@@ -160,6 +160,14 @@ class Client:
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
+
+
+def _words(payload: bytes) -> str:
+    """Return what a refusal says; as it came, when it isn't a model server's."""
+    try:
+        return str(json.loads(payload)["error"])
+    except (ValueError, KeyError, TypeError):
+        return shorten(payload, 500)
 
 
 def steps(history: History, period_ms: int, offset_ms: int = 0) -> Iterator[tuple[int, slice]]:

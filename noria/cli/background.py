@@ -35,10 +35,15 @@ def start(home: Path, files: Sequence[Path], names: Sequence[str], timeout: floa
         timeout: Seconds to wait. The process goes on when they are over.
 
     Raises:
-        InvalidInput: It refused to start.
+        InvalidInput: Another one runs here already, or it refused to start.
         NoriaError: It stopped by itself, or has nothing to serve; the message says why.
         Unavailable: It is not ready in time.
     """
+    if embedded().turning(home):
+        raise InvalidInput(
+            f"{home}: `noria up` runs here already",
+            fix="see `noria status`; to start it with other models, first `noria down`",
+        )
     home.mkdir(parents=True, exist_ok=True)
     log = home / "up.log"
     # Absolute paths: the process must not depend on where it was started.

@@ -66,6 +66,7 @@ class Loop:
         self.brought_up: list[Path] = []
         self.phase = RunPhase.SUCCEEDED
         self.is_down = False
+        self.turns: Callable[[Path], bool] = lambda home: True
 
     def up(self, home: Path, model_paths: list[Path], tell: Callable[[str], None]) -> None:
         tell("flights: starting")
@@ -82,7 +83,7 @@ class Loop:
         return self.models
 
     def turning(self, home: Path) -> bool:
-        return not self.is_down
+        return self.turns(home)
 
     def submit(self, home: Path, model: str, verb: str, reason: str, by: str) -> None:
         self._known(model)

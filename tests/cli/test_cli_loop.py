@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from noria.cli.background import start
-from noria.errors import NoriaError
+from noria.errors import InvalidInput
 from noria.loop.values import RunPhase
 
 if TYPE_CHECKING:
@@ -49,17 +49,30 @@ def test_up_checks_every_file_before_anything_starts(
 
 
 def test_up_in_the_background_tells_why_it_stopped(loop: Loop, tmp_path: Path) -> None:
-    loop.models = []
-    with pytest.raises(NoriaError, match=r"exit code 2(.|\n)*there is no such file"):
+    loop.turns = lambda home: False
+    with pytest.raises(InvalidInput, match=r"nowhere.yaml: there is no such file"):
         start(tmp_path / "home", [tmp_path / "nowhere.yaml"], ["x"], timeout=30)
 
 
 def test_up_in_the_background_is_ready_when_every_model_has_a_url(
     loop: Loop, tmp_path: Path
 ) -> None:
+    loop.turns = lambda home: (home / "up.log").exists()
     found = start(tmp_path / "home", [tmp_path / "nowhere.yaml"], ["flights"], timeout=30)
     assert [status.model for status in found.models] == ["flights"]
     found.process.wait(timeout=20)
+
+
+def test_up_in_the_background_refuses_a_home_that_is_up(loop: Loop, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="runs here already"):
+        start(tmp_path / "home", [], [], timeout=30)
+
+
+def test_a_command_without_a_loop_to_act_on_it_says_so(noria: Noria, loop: Loop) -> None:
+    loop.turns = lambda home: False
+    said = noria("rollout", "pause", "flights").stdout
+    assert "no loop runs here" in said
+    assert "next: noria up" in said
 
 
 def test_down_says_that_the_state_is_kept(noria: Noria, loop: Loop) -> None:
@@ -80,7 +93,7 @@ def test_status_reads_like_a_report(noria: Noria, loop: Loop) -> None:
 def test_status_for_machines_is_json_and_nothing_else(noria: Noria, loop: Loop) -> None:
     found = json.loads(noria("status", "--json").stdout)
     assert found["models"][0]["weights"] == {"1": 90, "2": 10}
-    assert found["models"][0]["processes"] == ["server v1 (pid 41)"]
+    assert found["models"][0]["processes"] == ["server v1 (pid 41)", "loop (pid 40)"]
     assert Path(found["home"]).is_absolute()
 
 

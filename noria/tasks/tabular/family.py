@@ -247,7 +247,11 @@ class Tabular:
             inputs=inputs_of(data),
             outputs=outputs_of(spec.task.family, target.classes),
             features=features,
-            options=spec.task.options.model_dump(mode="json", by_alias=True),
+            options={
+                **spec.task.options.model_dump(mode="json", by_alias=True),
+                # What training rows may miss, requests may miss too.
+                "allowMissing": data.validation.max_missing > 0,
+            },
             lookup=lookup_of(data),
             event_time=data.event_time,
             entity_key=tuple(data.entity_key),
