@@ -66,7 +66,7 @@ class Loop:
         self.brought_up: list[Path] = []
         self.phase = RunPhase.SUCCEEDED
         self.is_down = False
-        self.turns: Callable[[Path], bool] = lambda home: True
+        self.turns: Callable[[Path], bool] = lambda _: True
 
     def up(self, home: Path, model_paths: list[Path], tell: Callable[[str], None]) -> None:
         tell("flights: starting")

@@ -49,7 +49,7 @@ def test_up_checks_every_file_before_anything_starts(
 
 
 def test_up_in_the_background_tells_why_it_stopped(loop: Loop, tmp_path: Path) -> None:
-    loop.turns = lambda home: False
+    loop.turns = lambda _: False
     with pytest.raises(InvalidInput, match=r"nowhere.yaml: there is no such file"):
         start(tmp_path / "home", [tmp_path / "nowhere.yaml"], ["x"], timeout=30)
 
@@ -69,7 +69,7 @@ def test_up_in_the_background_refuses_a_home_that_is_up(loop: Loop, tmp_path: Pa
 
 
 def test_a_command_without_a_loop_to_act_on_it_says_so(noria: Noria, loop: Loop) -> None:
-    loop.turns = lambda home: False
+    loop.turns = lambda _: False
     said = noria("rollout", "pause", "flights").stdout
     assert "no loop runs here" in said
     assert "next: noria up" in said
