@@ -33,20 +33,20 @@ import yaml
 from monitoring.client import MonitorClient
 from monitoring.detectors import Detector, DetectorConfig, build_detector
 from monitoring.table import Column, Table
+from tests.bench.rows import Row, resident_mib, row
 
-Row = dict[str, Any]
 WINDOW: Final = 1000
 REFERENCE: Final = 10_000
 PERMUTATIONS: Final = 100
-AIM_ROWS_PER_SECOND: Final = 20_000
 
 
 def run() -> list[Row]:
     """Return every measurement: name, value, unit, baseline, ratio (value / baseline)."""
-    return [*_detectors(), *_sink()]
+    return [*detectors(), *sink()]
 
 
-def _detectors() -> Iterator[Row]:
+def detectors() -> Iterator[Row]:
+    """Native detectors against Alibi Detect's."""
     for width in (10, 100, 768):
         yield _compared(f"drift.ks.1000x{width}", "ks", _numbers, width)
     for width in (10, 100):
@@ -68,7 +68,7 @@ def _compared(
     config = DetectorConfig("bench", kind, alpha=0.01, options=options or {})
     ours = _cheapest(build_detector(config, reference), window, 5)
     baseline = _cheapest(build_detector(replace(config, backend="alibi"), reference), window, 2)
-    return _row(name, ours * 1e3, "ms", baseline * 1e3)
+    return row(name, ours * 1e3, "ms", baseline * 1e3)
 
 
 def _cheapest(detector: Detector, window: Table, times: int) -> float:
@@ -95,9 +95,10 @@ def _mixed(random: np.random.Generator, rows: int, width: int) -> Table:
     return Table(half[0].schema + half[1].schema, {**half[0].columns, **half[1].columns}, rows)
 
 
-def _sink() -> Iterator[Row]:
+def sink() -> Iterator[Row]:
+    """What a monitor process takes in, and what that costs."""
     with tempfile.TemporaryDirectory() as folder, _monitor(Path(folder)) as (url, pid, ready):
-        yield _row("monitor.ready", ready, "s")
+        yield row("monitor.ready.seconds", ready, "s")
         many = _bodies(rows=1000, requests=60, tag="m")
         single = _bodies(rows=1, requests=2000, tag="s")
         batch = _bodies(rows=1, requests=4000, tag="b")
@@ -105,16 +106,16 @@ def _sink() -> Iterator[Row]:
             _feed(http, many[:4], pid)
             seconds, cpu, _ = _feed(http, many, pid)
             rows = 60 * 1000
-            yield _row("sink.rows", rows / seconds, "rows/s", AIM_ROWS_PER_SECOND)
-            yield _row("sink.rows.cpu", rows / cpu, "rows/CPU-s", AIM_ROWS_PER_SECOND)
+            yield row("sink.rows", rows / seconds, "rows/s")
+            yield row("sink.rows.cpu", rows / cpu, "rows/CPU-s")
             seconds, cpu, slow = _feed(http, single, pid)
-            yield _row("sink.events", len(single) / seconds, "events/s")
-            yield _row("sink.events.cpu", cpu / len(single) * 1e6, "us/event")
-            yield _row("sink.events.p99", slow * 1e3, "ms")
+            yield row("sink.events", len(single) / seconds, "events/s")
+            yield row("sink.events.cpu", cpu / len(single) * 1e6, "us/event")
+            yield row("sink.events.p99", slow * 1e3, "ms")
             seconds, cpu, _ = _feed(http, _batches(batch, 100), pid)
-            yield _row("sink.batched.events", len(batch) / seconds, "events/s")
-            yield _row("sink.batched.cpu", cpu / len(batch) * 1e6, "us/event")
-        yield _row("monitor.memory", _resident_mb(pid), "MB", 200.0)
+            yield row("sink.batched.events", len(batch) / seconds, "events/s")
+            yield row("sink.batched.cpu", cpu / len(batch) * 1e6, "us/event")
+        yield row("monitor.rss.mb", resident_mib(pid), "MiB")
 
 
 def _feed(
@@ -154,7 +155,7 @@ def _monitor(folder: Path) -> Iterator[tuple[str, int, float]]:
         process.wait(30)
 
 
-def _model() -> Row:
+def _model() -> dict[str, Any]:
     return {
         "apiVersion": "noria.dev/v1alpha1",
         "kind": "Model",
@@ -230,25 +231,10 @@ def _batches(
     return batches
 
 
-def _tensor(name: str, datatype: str, data: list[Any]) -> Row:
+def _tensor(name: str, datatype: str, data: list[Any]) -> dict[str, Any]:
     return {"name": name, "shape": [len(data)], "datatype": datatype, "data": data}
 
 
 def _cpu(pid: int) -> float:
     tasks = Path(f"/proc/{pid}/task").iterdir()
     return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
-
-
-def _resident_mb(pid: int) -> float:
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
-def _row(name: str, value: float, unit: str, baseline: float | None = None) -> Row:
-    ratio = None if not baseline else value / baseline
-    return {"name": name, "value": value, "unit": unit, "baseline": baseline, "ratio": ratio}
-
-
-if __name__ == "__main__":
-    for found in run():
-        print(found)

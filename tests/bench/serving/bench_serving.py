@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import socket
 import statistics
@@ -18,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,16 +27,15 @@ import numpy as np
 
 from noria.tasks.package import Feature, Input, Manifest, Output, write_package
 from noria.tasks.tabular.hand_made import package_linear
+from tests.bench.aims import AIMS
+from tests.bench.rows import Row, resident_mib, row
 
 CLIENTS: Final = 8
 ROUNDS: Final = 5
 SECONDS: Final = 1.0
-READY_AIM_SECONDS: Final = 4.0
-MEMORY_AIM_MB: Final = 350.0
 PATH: Final = "/v2/models/m/infer"
 
-Row = dict[str, Any]
-Load = Callable[[float], Awaitable[int]]
+Load = Callable[[float], Coroutine[Any, Any, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +53,22 @@ class Server:
         tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
         return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
 
-    @property
-    def resident_mb(self) -> float:
-        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
-
 
 def run() -> list[Row]:
     """Measure everything; about two minutes."""
+    return [*requests(), *resources()]
+
+
+def requests() -> list[Row]:
+    """CPU per request of the three servers."""
     with tempfile.TemporaryDirectory() as home:
-        return [*_requests(Path(home)), *_resources(Path(home))]
+        return _requests(Path(home))
+
+
+def resources() -> list[Row]:
+    """Seconds to ready and resident memory of a server of a LightGBM model."""
+    with tempfile.TemporaryDirectory() as home:
+        return _resources(Path(home))
 
 
 def _requests(home: Path) -> list[Row]:
@@ -108,14 +112,8 @@ def _compare(name: str, loads: Mapping[Server, Load]) -> list[Row]:
             costs[server].append((server.cpu - before) / answered * 1e6)
     ours, fastapi, stock = (statistics.median(cost) for cost in costs.values())
     return [
-        {"name": name, "value": ours, "unit": "us", "baseline": fastapi, "ratio": ours / fastapi},
-        {
-            "name": f"{name}.kserve",
-            "value": ours,
-            "unit": "us",
-            "baseline": stock,
-            "ratio": ours / stock,
-        },
+        row(name, ours, "us", fastapi),
+        row(f"{name}.kserve", ours, "us", stock),
     ]
 
 
@@ -128,24 +126,12 @@ def _resources(home: Path) -> list[Row]:
         server = _noria(home, package)
         seconds.append(time.perf_counter() - began)
         asyncio.run(_rest(server, _json_request(1000, 3))(0.5))
-        memory.append(server.resident_mb)
+        memory.append(resident_mib(server.process.pid))
         _end(server)
-    ready, resident = statistics.median(seconds), statistics.median(memory)
+    ready, resident = "serve.ready.seconds", "serve.rss.mb"
     return [
-        {
-            "name": "serve.ready.seconds",
-            "value": ready,
-            "unit": "s",
-            "baseline": READY_AIM_SECONDS,
-            "ratio": ready / READY_AIM_SECONDS,
-        },
-        {
-            "name": "serve.rss.mb",
-            "value": resident,
-            "unit": "MB",
-            "baseline": MEMORY_AIM_MB,
-            "ratio": resident / MEMORY_AIM_MB,
-        },
+        row(ready, statistics.median(seconds), "s", AIMS[ready].at_most),
+        row(resident, statistics.median(memory), "MiB", AIMS[resident].at_most),
     ]
 
 
@@ -331,9 +317,3 @@ def _together(client: Callable[[float], Awaitable[int]]) -> Load:
         return sum(await asyncio.gather(*(client(until) for _ in range(CLIENTS))))
 
     return load
-
-
-if __name__ == "__main__":
-    for row in run():
-        print(f"{row['name']:36} {row['value']:9.2f} {row['unit']:3}", end="")
-        print(f" baseline {row['baseline']:9.2f} ratio {row['ratio']:.3f}")

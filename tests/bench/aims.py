@@ -1,0 +1,41 @@
+"""What the figures should be. A figure without an entry is measured for its own sake."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from tests.bench.rows import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """An upper bound on a figure's value or on its ratio to the baseline."""
+
+    of: Literal["value", "ratio"]
+    at_most: float
+
+    def met(self, row: Row) -> bool:
+        """Whether the figure is within the bound."""
+        found = row[self.of]
+        return found is not None and found <= self.at_most
+
+    def __str__(self) -> str:
+        return f"<= {self.at_most:g}{'x' if self.of == 'ratio' else ''}"
+
+
+_HALF: Final = Aim("ratio", 0.5)
+
+AIMS: Final[Mapping[str, Aim]] = {
+    # Half of FastAPI + orjson doing the same prediction.
+    "serve.json.1": _HALF,
+    "serve.json.1000x4": _HALF,
+    "serve.binary.1000x4": _HALF,
+    "serve.grpc.1000x4": _HALF,
+    "serve.ready.seconds": Aim("value", 4.0),
+    "serve.rss.mb": Aim("value", 350.0),
+    "cli.help": Aim("value", 0.3),
+    "up.rss.mb": Aim("value", 1536.0),
+    "up.flights.rss.mb": Aim("value", 1536.0),
+}

@@ -1,0 +1,151 @@
+"""What a step of the local pipeline costs above the plain function that it calls.
+
+The training pipeline runs as ``noria up`` starts it: a fresh process for the runner,
+KFP's local runner in it, and a process for each step. Subtracted are the same
+functions of the task family and of the registry, called one after another in a
+process that has imported everything. Same model, same rows, same registry; nothing
+but orchestration, imports and files between steps is left.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from noria.loop.values import RunRequest, to_json
+from noria.registry import Candidate, MlflowRegistry
+from noria.spec import load_model
+from noria.tasks.families import family
+from pipelines.rundir import RunDir
+from tests.bench.rows import Row, row
+
+_STEPS: Final = 9
+_TIMES: Final = 3
+_ROWS: Final = 2000
+_AS_OF: Final = datetime(2026, 2, 1, tzinfo=UTC)
+
+
+def run() -> list[Row]:
+    """Measure both ways, each several times; medians."""
+    with tempfile.TemporaryDirectory() as folder:
+        base = Path(folder)
+        _project(base)
+        uri, artifacts = f"sqlite:///{base / 'mlflow.db'}", base / "artifacts"
+        MlflowRegistry(uri, artifacts).initialise()
+        # The first call imports the libraries.
+        plain = [_plainly(base, uri, artifacts, n) for n in range(_TIMES + 1)][1:]
+        piped = [_piped(base, uri, artifacts, n) for n in range(_TIMES)]
+    plainly, whole = statistics.median(plain), statistics.median(piped)
+    return [
+        row("pipeline.step", (whole - plainly) / _STEPS, "s"),
+        row("pipeline.run", whole, "s", plainly),
+    ]
+
+
+def _plainly(base: Path, uri: str, artifacts: Path, number: int) -> float:
+    """Return the seconds of the nine functions in this process."""
+    folder = base / f"plain-{number}"
+    folder.mkdir()
+    began = time.perf_counter()
+    model = load_model(base / "model.yaml")
+    spec, tasks = model.spec, family(model.spec.task.family)
+    rows = tasks.ingest(spec, base, _AS_OF)
+    tasks.validate(spec, rows)
+    frame = tasks.features(spec, base, rows)
+    split = tasks.split(spec, frame)
+    params = tasks.tune(spec, split.train, folder).params
+    candidate, package, reference, plots = (
+        folder / name for name in ("candidate", "package", "reference", "plots")
+    )
+    plots.mkdir()
+    tasks.save(spec, tasks.train(spec, split.train, params), candidate, model=model.name)
+    refitted = tasks.train(spec, frame, params)
+    tasks.save(spec, refitted, package, model=model.name)
+    evaluation = tasks.evaluate(spec, candidate, split.test, None, plots)
+    tasks.reference(spec, candidate, split.train, split.test, reference)
+    MlflowRegistry(uri, artifacts).register(
+        Candidate(
+            model=model.name,
+            run_id=f"plain-{number}",
+            package=package,
+            reference=reference,
+            plots=plots,
+            evaluation=evaluation,
+            rows=refitted.rows,
+            champion=None,
+            as_of=_AS_OF,
+            fingerprint="",
+            code_version="",
+            params=params,
+            spec=model.model_dump_json(by_alias=True),
+        )
+    )
+    return time.perf_counter() - began
+
+
+def _piped(base: Path, uri: str, artifacts: Path, number: int) -> float:
+    """Return the seconds of the pipeline, from the start of its process to its end."""
+    folder = base / f"piped-{number}"
+    folder.mkdir()
+    request = RunRequest(f"piped-{number}", "bench", _AS_OF, "a benchmark", None)
+    (folder / "asked.json").write_bytes(to_json(request))
+    command = [
+        *(sys.executable, "-m", "pipelines.local", "--model", str(base / "model.yaml")),
+        *("--request", str(folder / "asked.json"), "--run-dir", str(folder)),
+        *("--tracking-uri", uri, "--artifacts", str(artifacts)),
+    ]
+    began = time.perf_counter()
+    code = subprocess.run(command, check=False).returncode
+    seconds = time.perf_counter() - began
+    if code != 0:
+        raise RuntimeError(f"the pipeline failed: {RunDir(folder).ended()}")
+    return seconds
+
+
+def _project(base: Path) -> None:
+    random = np.random.default_rng(0)
+    when = pd.Timestamp("2026-01-01", tz="UTC") + pd.to_timedelta(
+        np.sort(random.uniform(0, 30 * 86400, _ROWS)), unit="s"
+    )
+    columns: dict[str, Any] = {f"x{i}": random.normal(size=_ROWS) for i in range(4)}
+    score = columns["x0"] + columns["x1"] + random.normal(size=_ROWS)
+    frame = pd.DataFrame(
+        {
+            "id": [f"r{i}" for i in range(_ROWS)],
+            "at": when.as_unit("us"),
+            "carrier": random.choice(list("ABCDE"), _ROWS),
+            **columns,
+            "late": (score > 0).astype(int),
+        }
+    )
+    frame.to_parquet(base / "rows.parquet", index=False)
+    features = [{"name": f"x{i}", "type": "numeric"} for i in range(4)]
+    resource = {
+        "apiVersion": "noria.dev/v1alpha1",
+        "kind": "Model",
+        "metadata": {"name": "bench"},
+        "spec": {
+            "task": {"family": "tabular-classification"},
+            "data": {
+                "source": {"parquet": {"paths": ["rows.parquet"]}},
+                "features": [{"name": "carrier", "type": "categorical"}, *features],
+                "target": "late",
+                "eventTime": "at",
+                "entityKey": ["id"],
+                "validation": {"minRows": 500},
+            },
+            "train": {"algorithm": "lightgbm", "hyperparameters": {"n_estimators": 50}},
+            "gates": {"minRows": 100, "bounds": [{"metric": "auc", "min": 0.6}]},
+        },
+    }
+    (base / "model.yaml").write_text(yaml.safe_dump(resource))
