@@ -2,9 +2,9 @@
 
 The example is copied, its data prepared from a sample of the flights, its first
 version trained by ``noria up`` itself. Memory is taken after a replay that fills at
-least one window of the monitor, once it no longer changes; it is the proportional
-set size of the supervisor, the proxy, the model server, the monitor and whatever
-they started, so a page that two of them share counts once.
+least one window of the monitor, once it no longer changes; it is that of the
+supervisor, the proxy, the model server, the monitor and whatever they started, and
+what they share counts once.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import pandas as pd
 
 from tests.bench.aims import AIMS
 from tests.bench.harness import ROOT
-from tests.bench.rows import Row, proportional_mib, row
+from tests.bench.rows import Row, row, together_mib
 
 _FRACTION: Final = 0.1
 _READY_SECONDS: Final = 300
@@ -105,10 +105,10 @@ def _memory(folder: Path, start: str, end: str) -> float:
     """Return the MiB of everything that runs, after a replay and once it holds still."""
     _noria("replay", "--start", start, "--end", end, folder=folder, file=True)
     deadline = time.monotonic() + _SETTLE_SECONDS
-    before, now = 0.0, proportional_mib(_processes(folder))
+    before, now = 0.0, together_mib(_processes(folder))
     while abs(now - before) > _STEADY * now and time.monotonic() < deadline:
         time.sleep(2)
-        before, now = now, proportional_mib(_processes(folder))
+        before, now = now, together_mib(_processes(folder))
     return now
 
 

@@ -24,6 +24,10 @@ from tests.bench.parts import Part
 from tests.bench.rows import Row
 
 ROOT: Final = Path(__file__).parents[2]
+_LEGEND: Final = """\
+baseline: serve.* FastAPI + orjson; *.kserve the stock kserve server; drift.* Alibi Detect;
+          pipeline.run plain function calls; of the others, the aim
+ratio:    value / baseline; an aim that ends in x is about the ratio"""
 _TAIL_LINES: Final = 15
 _TIMEOUT_FACTOR: Final = 10
 _TIMEOUT_MIN_SECONDS: Final = 60
@@ -83,6 +87,7 @@ def bench(
     file.write_text(json.dumps(rows, indent=1) + "\n")
     console.print()
     console.print(table(rows, aims, machine))
+    console.print(_LEGEND, markup=False)
     console.print(f"the figures are in {file.name}", markup=False)
     failed = [outcome for outcome in outcomes if outcome.problem]
     for outcome in failed:
@@ -93,15 +98,7 @@ def bench(
 
 def table(rows: Sequence[Row], aims: Mapping[str, Aim], machine: Machine) -> Table:
     """Return the figures as a table, one section for each first word of a name."""
-    made = Table(
-        title="Noria, measured",
-        caption=(
-            f"{machine}\nbaseline: serve.* FastAPI + orjson, *.kserve the stock kserve server, "
-            "drift.* Alibi Detect, pipeline.run plain calls, else the aim\n"
-            "ratio: value / baseline; x: the aim is about the ratio"
-        ),
-        caption_justify="left",
-    )
+    made = Table(title="Noria, measured", caption=str(machine), caption_justify="left")
     for name in ("name", "value", "unit", "baseline", "ratio", "aim", ""):
         made.add_column(name, justify="left" if name in ("name", "unit", "") else "right")
     section = ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, TypedDict
 
@@ -30,9 +30,40 @@ def resident_mib(pid: int) -> float:
     return _kib(Path(f"/proc/{pid}/status"), "VmRSS:") * 1024 / MIB
 
 
-def proportional_mib(pids: Iterable[int]) -> float:
-    """Return the memory of processes together (PSS, MiB): a page they share counts once."""
-    return sum(_kib(Path(f"/proc/{pid}/smaps_rollup"), "Pss:") for pid in pids) * 1024 / MIB
+def together_mib(pids: Iterable[int]) -> float:
+    """Return the memory of processes together, in MiB: what they share counts once.
+
+    Like the sum of their proportional set sizes on a machine with nothing else on it.
+    There, a library that strangers have open too would be counted in part only, and
+    the figure would depend on what else runs.
+    """
+    alone, shared = 0, dict[str, int]()
+    for pid in pids:
+        for file, sizes in _mappings(pid):
+            if file is None:
+                alone += sizes["Pss"]
+                continue
+            alone += sizes["Private_Dirty"]
+            clean = sizes["Rss"] - sizes["Private_Dirty"]
+            shared[file] = max(shared.get(file, 0), clean)
+    return (alone + sum(shared.values())) * 1024 / MIB
+
+
+def _mappings(pid: int) -> Iterator[tuple[str | None, dict[str, int]]]:
+    """Return the part of which file each mapping shows, None for memory, and its sizes in KiB."""
+    file: str | None = None
+    sizes: dict[str, int] = {}
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        first, *rest = line.split()
+        if not first.endswith(":"):
+            if sizes:
+                yield file, sizes
+            _, offset, device, inode, *_ = rest
+            file, sizes = None if inode == "0" else f"{device} {inode} {offset}", {}
+        elif len(rest) == 2:
+            sizes[first[:-1]] = int(rest[0])
+    if sizes:
+        yield file, sizes
 
 
 def _kib(file: Path, key: str) -> int:
