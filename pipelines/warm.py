@@ -32,13 +32,14 @@ from typing import Final
 
 EXECUTOR: Final = "kfp.dsl.executor_main"
 _MESSAGE_BYTES: Final = 4 << 20
+_MOST_FOLDER_BYTES: Final = 70
 _LAUNCHER: Final = Path(__file__).with_name("launcher.py")
 
 
 @contextlib.contextmanager
 def warm_steps(modules: Sequence[str]) -> Iterator[None]:
     """Let the steps that KFP starts meanwhile fork from a process that has imported ``modules``."""
-    with tempfile.TemporaryDirectory(prefix="noria-") as folder:
+    with tempfile.TemporaryDirectory(prefix="noria-", dir=_short_folder()) as folder:
         address = Path(folder) / "nursery"
         python = Path(folder) / "python"
         words = (sys.executable, "-I", "-S", str(_LAUNCHER), str(address), sys.executable)
@@ -62,6 +63,15 @@ def warm_steps(modules: Sequence[str]) -> Iterator[None]:
             sys.executable = before
             nursery.terminate()
             nursery.communicate()
+
+
+def _short_folder() -> str | None:
+    """Return a folder for the socket, None for the usual one.
+
+    A socket's path may have about 100 bytes, and a run keeps its temporary files below its own.
+    """
+    usual = os.fsencode(tempfile.gettempdir())
+    return None if len(usual) <= _MOST_FOLDER_BYTES else "/tmp"  # noqa: S108 - a fresh folder in it
 
 
 def serve(listener: socket.socket, modules: Sequence[str]) -> None:

@@ -21,7 +21,7 @@ from noria.errors import NoriaError, RegistryError, TrafficError
 from noria.loop.engine import Engine
 from noria.loop.ports import Clock
 from noria.loop.sqlite_store import SqliteStore
-from noria.loop.state import Decision, RolloutPhase, State
+from noria.loop.state import Alert, Decision, RolloutPhase, State
 from noria.loop.values import Command, RunPhase, Verb
 from noria.registry import MlflowRegistry
 from noria.spec import load_model
@@ -75,6 +75,7 @@ class System:
             ),
             store=self.store,
             clock=clock,
+            alerts=_ToldAlerts(),
         )
         self._watched: dict[str, bool] = {}
         self._features: OnlineSync | None = None
@@ -244,6 +245,16 @@ class System:
             feature_base=str(self.file.parent),
             environment={"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         )
+
+
+class _ToldAlerts:
+    """Alerts on one machine: the decision's explanation, which is told anyway, has them."""
+
+    def raise_alert(self, model: str, alert: Alert) -> None:
+        """Do nothing more."""
+
+    def clear_alert(self, model: str, name: str) -> None:
+        """Do nothing more."""
 
 
 def stop_processes(home: Home) -> None:
