@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import os
 import re
 import shutil
@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
+from noria import embedded
 from noria.tasks.sources.files import load_module
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "delay-minutes"
@@ -85,8 +86,7 @@ class Project:
         return log.read_text() if log.exists() else ""
 
     def models(self) -> list[dict[str, Any]]:
-        models: list[dict[str, Any]] = json.loads(self.ok("status", "--json"))["models"]
-        return models
+        return [dataclasses.asdict(model) for model in embedded.status(self.home)]
 
     def model(self, name: str = NAME) -> dict[str, Any]:
         return next(model for model in self.models() if model["model"] == name)

@@ -19,7 +19,7 @@ _FEBRUARY = ("replay", "-f", "model.yaml", "--start", "2013-02-01", "--end", "20
 
 def test_whatever_is_killed_the_loop_carries_on(delays: Project) -> None:
     first = _a_training_that_down_cut_off_goes_on(delays)
-    assert delays.model()["champion"] == "1"
+    delays.until(lambda m: m["champion"] == "1" and m["stage"] == "serving")
 
     delays.month(3)
     delays.ok("rollout", "retrain", NAME)

@@ -25,8 +25,11 @@ def compile_(
     Writes the KFP v2 intermediate representation, which any KFP backend runs.
     """
     from noria.spec import load_model
+    from noria.tasks.families import check
 
-    model = load_model(file)  # First: a bad file is told before anything heavy is imported.
+    # First: a bad file is told before anything heavy is imported.
+    model = load_model(file)
+    check(model.spec)
     from pipelines.generate import compile_pipeline
 
     compile_pipeline(model, output)

@@ -63,12 +63,12 @@ def _describe(model: ModelStatus) -> None:
 
 
 def _next(model: ModelStatus) -> None:
-    if model.breaker_open:
+    if not any(str(process).startswith("loop") for process in model.processes):
+        hint("noria up    (carries on where it was)")
+    elif model.breaker_open:
         hint(f"noria why {model.model}, then noria rollout reset-breaker {model.model}")
     elif model.paused:
         hint(f"noria rollout resume {model.model}")
-    elif not any(str(process).startswith("loop") for process in model.processes):
-        hint("noria up    (carries on where it was)")
     elif model.problem is not None:
         hint(f"noria why {model.model}, then noria rollout retrain {model.model}")
     else:

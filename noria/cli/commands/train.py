@@ -26,8 +26,11 @@ def train(file: FileOption, home: HomeOption = DEFAULT_HOME) -> None:
     """
     from noria.loop.values import RunPhase
     from noria.spec import load_model
+    from noria.tasks.families import check
 
-    name = load_model(file).name
+    model = load_model(file)
+    check(model.spec)
+    name = model.name
     say(f"training {name}; state in {home}")
     status = embedded().train(home, file.resolve(), lambda line: say(f"  {line}"))
     if status.phase is not RunPhase.SUCCEEDED or status.result is None:

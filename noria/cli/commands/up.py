@@ -40,9 +40,13 @@ def up(
     state is in one folder. Stop it with Ctrl-C, SIGTERM or `noria down`.
     """
     from noria.spec import load_model
+    from noria.tasks.families import check
 
     files = [path.resolve() for path in file or []]
-    names = [load_model(path).name for path in files]
+    models = [load_model(path) for path in files]
+    for model in models:
+        check(model.spec)
+    names = [model.name for model in models]
     if detach:
         from noria.cli.background import start
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from noria.cli.options import FileOption
 from noria.cli.output import hint, say
+
+if TYPE_CHECKING:
+    from noria.spec import ModelSpec
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -16,10 +21,19 @@ def validate(file: FileOption) -> None:
 
     Each problem names the field, the value and the fix. Nothing is run and no data is read.
     """
+    from noria.errors import NotInstalled
     from noria.spec import format_duration, load_model
+    from noria.tasks.families import check
 
     model = load_model(file)
     spec = model.spec
+    notes = _without_effect(spec)
+    runs = True
+    try:
+        check(spec)
+    except NotInstalled as error:
+        runs = False
+        notes.insert(0, str(error))
     detectors = len(spec.monitoring.detectors)
     steps = " -> ".join(f"{step} %" for step in (*spec.serving.canary.steps, 100))
     budget = spec.retraining.budget
@@ -29,4 +43,20 @@ def validate(file: FileOption) -> None:
     say(f"  rollout     {steps}")
     say(f"  watched by  {detectors} detector{'' if detectors == 1 else 's'}")
     say(f"  retrains    at most {budget.runs} per {format_duration(budget.per)}")
-    hint(f"noria train -f {file}", f"noria up -f {file}")
+    for note in notes:
+        say(f"note: {note}")
+    if runs:
+        hint(f"noria train -f {file}", f"noria up -f {file}")
+
+
+def _without_effect(spec: ModelSpec) -> list[str]:
+    """Say which settings are valid and change nothing on one machine."""
+    found = {
+        "spec.serving.shadow.percent": (spec.serving.shadow.percent, 0),
+        "spec.serving.replicas": (spec.serving.replicas, 1),
+    }
+    return [
+        f"{path}: {value} has no effect on one machine"
+        for path, (value, most) in found.items()
+        if value > most
+    ]

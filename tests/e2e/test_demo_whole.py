@@ -1,0 +1,66 @@
+"""The demo itself, as ``make demo`` runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+_PREDICTORS = ("loop", "frozen", "monthly", "no_change")
+
+
+def test_the_quick_demo_runs_the_loop_through_the_year(tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    ran = subprocess.run(
+        [sys.executable, "-m", "noria.cli", "demo", "--quick", "--json", str(figures)],
+        env={**os.environ, "NORIA_HOME": str(tmp_path / "home")},
+        capture_output=True,
+        text=True,
+        timeout=880,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    found = json.loads(figures.read_text())
+    assert found["rows"] > 40_000
+    for metric in ("auc", "log_loss"):
+        assert all(isinstance(found[metric][name], float) for name in _PREDICTORS)
+    assert 0.5 < found["auc"]["frozen"] < found["auc"]["loop"] < 1
+    assert found["auc"]["no_change"] < found["auc"]["loop"]
+    assert 1 <= found["retrains"]["loop"] <= 6
+    assert found["retrains"]["monthly"] == 10
+    assert len(found["months"]) == 11
+    assert sum(month["rows"] for month in found["months"]) == found["rows"]
+    assert all(isinstance(month["auc"]["loop"], float) for month in found["months"])
+    assert len(found["retrain_log"]) == found["retrains"]["loop"]
+    assert isinstance(found["drifts"], list)
+    assert 0 < found["seconds"] < 880
+
+    state = tmp_path / "home" / "demo"
+    report = (state / "report.html").read_text()
+    assert not re.findall(r"""(?:src|href)\s*=\s*["']?(?:https?:)?//|url\(\s*["']?http""", report)
+    _the_state_can_be_asked_afterwards(state, found["retrains"]["loop"])
+
+
+def _the_state_can_be_asked_afterwards(state: Path, retrains: int) -> None:
+    def noria(*arguments: str) -> str:
+        return subprocess.run(
+            [sys.executable, "-m", "noria.cli", *arguments, "--home", str(state)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        ).stdout
+
+    assert "unbroken" in noria("ledger", "verify")
+    (model,) = json.loads(noria("status", "--json"))["models"]
+    assert model["stage"] == "stopped (was: serving)"
+    assert model["processes"] == []
+    assert model["retrains_left"] >= 6 - retrains
+    assert "is the champion" in noria("why", "flights", "--last", "0")
