@@ -23,6 +23,10 @@ class LocalMetrics:
     time somebody asked since then. After a restart of this process the counting
     starts again, which makes a step take longer, never shorter.
 
+    The error rate is the share of requests that failed (5xx). A failed request has no
+    rows and counts as one sample beside the rows answered: a candidate that answers
+    nothing right must not look like one that nobody asked.
+
     Args:
         monitor: The model's quality.
         server: Returns the address of a version's own server, None when there is none.
@@ -46,15 +50,15 @@ class LocalMetrics:
         seen = self._counted(query, query.version)
         value = _value(query.metric, seen)
         if query.champion is None:
-            return Measurement(query.metric, query.version, value, seen.rows)
+            return Measurement(query.metric, query.version, value, _samples(query.metric, seen))
         champion = self._counted(query, query.champion)
         return Measurement(
             query.metric,
             query.version,
             value,
-            seen.rows,
+            _samples(query.metric, seen),
             baseline=_value(query.metric, champion),
-            baseline_samples=champion.rows,
+            baseline_samples=_samples(query.metric, champion),
         )
 
     def signals(self, model: str) -> tuple[Signal, ...]:
@@ -78,6 +82,11 @@ class LocalMetrics:
         if url is None:
             raise MetricsError(f"{model} version {version}: its server does not listen")
         return read_serving_metrics(url)
+
+
+def _samples(metric: str, seen: ServingSnapshot) -> int:
+    """Return the rows answered, and for the error rate the failed requests too."""
+    return seen.rows + seen.errors if metric == ERROR_RATE else seen.rows
 
 
 def _value(metric: str, seen: ServingSnapshot) -> float | None:

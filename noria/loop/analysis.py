@@ -33,13 +33,14 @@ def judge(check: Check, measurement: Measurement | None, version: str, min_sampl
 
 
 def rows_answered(measurement: Measurement | None, version: str, min_samples: int) -> Judged:
-    """Judge only that enough rows were answered; the error rate's samples count them."""
+    """Judge only that enough rows were answered: the error rate's samples without its errors."""
     seen = measurement or Measurement("error-rate", version, None, 0)
-    said = f"{seen.samples} of {min_samples} rows answered"
+    answered = seen.samples - round((seen.value or 0.0) * seen.samples)
+    said = f"{answered} of {min_samples} rows answered"
     if seen.problem:
         verdict, said = Verdict.ERROR, f"the rows answered can't be counted: {seen.problem}"
     else:
-        verdict = Verdict.PASS if seen.samples >= min_samples else Verdict.INCONCLUSIVE
+        verdict = Verdict.PASS if answered >= min_samples else Verdict.INCONCLUSIVE
     return Judged(seen, verdict, f"at least {min_samples} rows answered", said)
 
 

@@ -30,7 +30,7 @@ LABELLED_ROWS: Final = "labelled-rows"
 """Metric: how many rows got a label since ``since`` (value and samples), whoever answered them."""
 
 ERROR_RATE: Final = "error-rate"
-"""Metric: share of answered rows that were errors; its samples are the rows answered."""
+"""Metric: share of requests that failed; its samples are the rows answered and one per failure."""
 
 
 class Pipelines(Protocol):

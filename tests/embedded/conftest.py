@@ -62,7 +62,7 @@ class Counting:
     def answer(self, times: int, code: int = 200, seconds: float = 0.004) -> None:
         for _ in range(times):
             self.metrics.answered("rest", code, seconds)
-            self.metrics.rows += 1
+            self.metrics.rows += code < 400
 
     def restart(self) -> None:
         self.metrics = ServerMetrics("m", self.version)

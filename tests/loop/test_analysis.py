@@ -112,7 +112,8 @@ def test_the_rows_answered_are_counted_by_themselves() -> None:
     def counted(seen: Measurement | None) -> Verdict:
         return rows_answered(seen, "2", 500).verdict
 
-    assert counted(Measurement("error-rate", "2", 1.0, 500)) is Verdict.PASS
+    assert counted(Measurement("error-rate", "2", 1.0, 5000)) is Verdict.INCONCLUSIVE
+    assert counted(Measurement("error-rate", "2", 0.1, 556)) is Verdict.PASS
     assert counted(Measurement("error-rate", "2", 0.0, 499)) is Verdict.INCONCLUSIVE
     assert counted(Measurement("error-rate", "2", 0.0, 500, problem="down")) is Verdict.ERROR
     assert counted(None) is Verdict.INCONCLUSIVE
