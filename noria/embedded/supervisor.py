@@ -20,6 +20,7 @@ from noria.embedded.system import System, stop_processes
 from noria.errors import InvalidInput, NoriaError
 from noria.process import ProcessId, start_time
 from noria.spec import load_model
+from noria.tasks.families import check
 
 _CYCLE_SECONDS: Final = 1.0
 _STOP_SECONDS: Final = 90.0
@@ -82,7 +83,9 @@ def _paths(home: Home, files: Sequence[Path], tell: Callable[[str], None]) -> li
     """
     chosen: dict[str, Path] = {}
     for path in files:
-        name = load_model(path).name
+        model = load_model(path)
+        check(model.spec)
+        name = model.name
         if name in chosen and chosen[name] != path:
             raise InvalidInput(
                 f"{chosen[name]} and {path} both describe a model named {name!r}",
@@ -93,11 +96,14 @@ def _paths(home: Home, files: Sequence[Path], tell: Callable[[str], None]) -> li
         if name in chosen or (files and not home.served(name)):
             continue
         try:
-            chosen[name] = home.model(name)[1]
+            model, known = home.model(name)
+            check(model.spec)
         except NoriaError as error:
             if not files:
                 raise
             tell(f"{name}: was up here, but stays down: {error}")
+        else:
+            chosen[name] = known
     if not chosen:
         raise InvalidInput(f"no model is known in {home.root}", fix="name one: -f model.yaml")
     return list(chosen.values())

@@ -6,9 +6,10 @@ import importlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, cast
 
-from noria.errors import NotInstalled
+from noria.errors import NotInstalled, SpecError
 
 if TYPE_CHECKING:
+    from noria.spec import ModelSpec
     from noria.tasks.protocol import TaskFamily
 
 # Family name -> the module that offers it as ``FAMILIES[name]``. None: it comes later.
@@ -58,3 +59,15 @@ def family(name: str) -> TaskFamily:
             fix="install noria[training]",
         ) from error
     return cast("TaskFamily", module.FAMILIES[name])
+
+
+def check(spec: ModelSpec) -> None:
+    """Hold a spec against what its family can do; the schema can't tell all of that.
+
+    Raises:
+        SpecError: The family refuses it; every problem is listed.
+        NotInstalled: The family can't run here.
+    """
+    problems = family(spec.task.family).check(spec)
+    if problems:
+        raise SpecError(problems)

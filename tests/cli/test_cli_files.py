@@ -15,7 +15,7 @@ import yaml
 from noria.spec import load_model
 
 if TYPE_CHECKING:
-    from conftest import Noria
+    from conftest import Loop, Noria
 
 
 @pytest.mark.parametrize("family", ["tabular-classification", "tabular-regression"])
@@ -88,6 +88,19 @@ def test_validate_lists_every_problem_with_its_path(noria: Noria, project: Path)
     assert "spec.train.algorithim" in ran.stderr
 
 
+CLUSTERS = """\
+apiVersion: noria.dev/v1alpha1
+kind: Model
+metadata: {name: clusters}
+spec:
+  task: {family: clustering}
+  data:
+    source: {csv: {paths: [rows.csv]}}
+    features: [{name: x, type: numeric}]
+  train: {algorithm: kmeans}
+"""
+
+
 def test_the_json_schema_and_the_crd_are_what_their_names_say(noria: Noria) -> None:
     assert json.loads(noria("schema", "json").stdout)["$schema"].startswith("https://json-schema")
     assert yaml.safe_load(noria("schema", "crd").stdout)["kind"] == "CustomResourceDefinition"
@@ -102,3 +115,55 @@ def test_compile_writes_a_pipeline_that_carries_the_model(project: Path, tmp_pat
     compiled = next(yaml.safe_load_all(out.read_text()))
     assert compiled["root"]["dag"]["tasks"]
     assert "parcels" in out.read_text()
+
+
+@pytest.mark.parametrize("command", ["validate", "train", "up", "compile"])
+def test_what_the_family_can_not_do_is_refused_before_anything_runs(
+    noria: Noria, project: Path, loop: Loop, command: str
+) -> None:
+    before = project.read_text()
+    text = before.replace("  train:\n", "  train:\n    hyperparameters: {n_estimaters: 9}\n")
+    assert text != before
+    project.write_text(text)
+    ran = noria(command, "-f", str(project))
+    assert ran.exit_code == 2
+    assert "spec.train.hyperparameters.n_estimaters" in ran.stderr
+    assert ran.stdout == ""
+    assert loop.brought_up == []
+
+
+def test_a_family_that_comes_later_is_valid_and_can_not_run(
+    noria: Noria, tmp_path: Path, loop: Loop
+) -> None:
+    file = tmp_path / "model.yaml"
+    file.write_text(CLUSTERS)
+    ran = noria("validate", "-f", str(file))
+    assert ran.exit_code == 0
+    assert "model.yaml: valid" in ran.stdout
+    assert "note: spec.task.family: clustering is not installed" in ran.stdout
+    assert "next:" not in ran.stdout
+    for command in ("train", "up", "compile"):
+        ran = noria(command, "-f", str(file))
+        assert ran.exit_code == 2
+        assert "clustering is not installed" in ran.stderr
+    assert loop.brought_up == []
+
+
+def test_validate_notes_what_has_no_effect_on_one_machine(noria: Noria, project: Path) -> None:
+    assert "note:" not in noria("validate", "-f", str(project)).stdout
+    model = yaml.safe_load(project.read_text())
+    model["spec"].setdefault("serving", {}).update(replicas=3, shadow={"percent": 10})
+    project.write_text(yaml.safe_dump(model))
+    ran = noria("validate", "-f", str(project))
+    assert "note: spec.serving.shadow.percent: 10 has no effect on one machine" in ran.stdout
+    assert "note: spec.serving.replicas: 3 has no effect on one machine" in ran.stdout
+
+
+def test_validating_imports_no_machine_learning(project: Path) -> None:
+    code = (
+        "import sys; from noria.cli.app import application; "
+        f"application()(['validate', '-f', {str(project)!r}], standalone_mode=False); "
+        "print(sorted({'numpy', 'pandas', 'sklearn', 'optuna', 'mlflow'} & set(sys.modules)))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[-1] == "[]"

@@ -15,7 +15,7 @@ import pytest
 from noria.errors import IntegrityError, InvalidInput, NotInstalled, TrainingError
 from noria.tasks.families import family, installed
 from noria.tasks.package import load_predictor, package_digest, read_manifest
-from noria.tasks.tabular import package_linear
+from noria.tasks.tabular.hand_made import package_linear
 
 
 @pytest.fixture

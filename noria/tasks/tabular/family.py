@@ -15,7 +15,12 @@ from noria.errors import DataError, LeakageError, Problem
 from noria.spec import ModelSpec
 from noria.tasks.package import Manifest, write_package
 from noria.tasks.protocol import Evaluation, Split, TuneResult, ValidationReport
-from noria.tasks.tabular.hyperparameters import ALGORITHMS, problems_of, refuse_unknown
+from noria.tasks.tabular.hyperparameters import (
+    ALGORITHMS,
+    problems_of,
+    refuse_unknown,
+    space_problems,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,8 +79,6 @@ class Tabular:
 
     def check(self, spec: ModelSpec) -> list[Problem]:
         """See ``TaskFamily.check``."""
-        from noria.tasks.tabular.search import space_problems
-
         data, train, family = spec.data, spec.train, spec.task.family
         problems = [
             Problem(

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from noria.errors import InvalidInput, Problem
+from noria.spec import Search
 
 ALGORITHMS: Final = ("linear", "hist-gradient-boosting", "lightgbm", "xgboost")
 
@@ -106,3 +107,24 @@ def refuse_unknown(algorithm: str, family: str, params: Mapping[str, Any]) -> No
     problems = problems_of(algorithm, family, params, "spec.train.hyperparameters")
     if problems:
         raise InvalidInput("\n".join(map(str, problems)), problems=problems)
+
+
+def space_problems(settings: Search) -> list[Problem]:
+    """Return what is wrong with a search space for its kind of search."""
+    path = "spec.train.search.space"
+    found = []
+    if settings.kind != "none" and not settings.space:
+        found.append(
+            Problem(path, "is empty, and there is nothing to search", "name hyperparameters")
+        )
+    for name, values in settings.space.items():
+        here = f"{path}.{name}"
+        if values.choices is not None and not values.choices:
+            found.append(Problem(f"{here}.choices", "is empty", "list values"))
+        if values.choices is None and (values.low is None or values.high is None):
+            found.append(
+                Problem(here, "has neither choices nor low and high", "give one of the two")
+            )
+        elif settings.kind == "grid" and values.choices is None:
+            found.append(Problem(here, "is a range, and a grid tries each value", "list choices"))
+    return found

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from noria.errors import InvalidInput, Problem, TrainingError
+from noria.errors import InvalidInput, TrainingError
 from noria.spec import METRICS, Search, SearchRange
 from noria.tasks.protocol import Trial, TuneResult
 
@@ -89,27 +89,6 @@ def search(
             trial.set_user_attr("params", {**defaults, **drawn})
             _run(optuna, study, trial, {**defaults, **drawn}, score, folds)
         return _result(optuna, study, settings.metric)
-
-
-def space_problems(settings: Search) -> list[Problem]:
-    """Return what is wrong with a search space for its kind of search."""
-    path = "spec.train.search.space"
-    found = []
-    if settings.kind != "none" and not settings.space:
-        found.append(
-            Problem(path, "is empty, and there is nothing to search", "name hyperparameters")
-        )
-    for name, values in settings.space.items():
-        here = f"{path}.{name}"
-        if values.choices is not None and not values.choices:
-            found.append(Problem(f"{here}.choices", "is empty", "list values"))
-        if values.choices is None and (values.low is None or values.high is None):
-            found.append(
-                Problem(here, "has neither choices nor low and high", "give one of the two")
-            )
-        elif settings.kind == "grid" and values.choices is None:
-            found.append(Problem(here, "is a range, and a grid tries each value", "list choices"))
-    return found
 
 
 def _run(
