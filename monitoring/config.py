@@ -47,7 +47,8 @@ class MonitorConfig:
     """How one model is watched. Durations are seconds, windows are rows.
 
     ``features`` are the columns watched: name to kind; features derived from the
-    event time are not among them, for a calendar always drifts.
+    event time are not among them, for a calendar always drifts, nor are redacted ones,
+    which no payload event holds.
     """
 
     model: str
@@ -73,6 +74,7 @@ class MonitorConfig:
         drop = performance.drop
         options = spec.task.options
         positive = getattr(options, "positive_class", None)
+        redacted = frozenset(spec.serving.payload_log.redact)
         return cls(
             model=model.name,
             classification=spec.is_classification,
@@ -80,7 +82,7 @@ class MonitorConfig:
             features={
                 feature.name: "numeric" if feature.type in ("numeric", "boolean") else "categorical"
                 for feature in spec.data.features
-                if feature.type != "text"
+                if feature.type != "text" and feature.name not in redacted
             },
             entity_key=tuple(spec.data.entity_key),
             event_time=spec.data.event_time,

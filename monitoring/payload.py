@@ -58,7 +58,7 @@ def _requested(event: Event, body: _Request, config: MonitorConfig) -> RequestRe
     if len(rows) != 1:
         sizes = {name: len(data) for name, (_, data) in tensors.items()}
         raise InvalidInput(f"inputs: tensors of different lengths: {shorten(sizes)}")
-    if not any(name in tensors for name in config.features):
+    if config.features and not any(name in tensors for name in config.features):
         raise InvalidInput(
             f"inputs: none of the model's features is there, only {shorten(list(tensors))}",
             fix=f"expected {shorten(list(config.features))}",

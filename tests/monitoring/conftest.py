@@ -156,9 +156,11 @@ def world() -> World:
 
 @pytest.fixture
 def model_file(tmp_path: Path) -> Callable[..., Path]:
-    def write(**monitoring: Any) -> Path:
+    def write(*, redact: tuple[str, ...] = (), **monitoring: Any) -> Path:
         path = tmp_path / "model.yaml"
-        path.write_text(yaml.safe_dump(model_document(**monitoring)))
+        document = model_document(**monitoring)
+        document["spec"]["serving"] = {"payloadLog": {"redact": list(redact)}}
+        path.write_text(yaml.safe_dump(document))
         return path
 
     return write
