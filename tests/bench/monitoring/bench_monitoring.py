@@ -51,6 +51,7 @@ def detectors() -> Iterator[Row]:
         yield _compared(f"drift.ks.1000x{width}", "ks", _numbers, width)
     for width in (10, 100):
         yield _compared(f"drift.chi2.1000x{width}", "chi-square", _categories, width)
+    for width in (10, 100):
         yield _compared(f"drift.tabular.1000x{width}", "tabular", _mixed, width)
     options = {"referenceRows": 2000, "permutations": PERMUTATIONS}
     yield _compared("drift.mmd.1000x20", "mmd", _numbers, 20, options)
@@ -98,7 +99,6 @@ def _mixed(random: np.random.Generator, rows: int, width: int) -> Table:
 def sink() -> Iterator[Row]:
     """What a monitor process takes in, and what that costs."""
     with tempfile.TemporaryDirectory() as folder, _monitor(Path(folder)) as (url, pid, ready):
-        yield row("monitor.ready.seconds", ready, "s")
         many = _bodies(rows=1000, requests=60, tag="m")
         single = _bodies(rows=1, requests=2000, tag="s")
         batch = _bodies(rows=1, requests=4000, tag="b")
@@ -115,6 +115,7 @@ def sink() -> Iterator[Row]:
             seconds, cpu, _ = _feed(http, _batches(batch, 100), pid)
             yield row("sink.batched.events", len(batch) / seconds, "events/s")
             yield row("sink.batched.cpu", cpu / len(batch) * 1e6, "us/event")
+        yield row("monitor.ready.seconds", ready, "s")
         yield row("monitor.rss.mb", resident_mib(pid), "MiB")
 
 
