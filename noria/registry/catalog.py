@@ -21,6 +21,10 @@ from noria.errors import Conflict, RegistryError, Unavailable
 PREFIX: Final = "noria."
 """Every tag of ours starts so; a version without ``noria.run_id`` is not ours."""
 
+CHAMPION: Final = "champion"
+CHALLENGER: Final = "challenger"
+"""Aliases: the version that is served, and the newest that was registered to take its place."""
+
 _BUSY_SECONDS: Final = 20.0
 _WORKSPACE: Final = "default"
 
@@ -59,7 +63,10 @@ class Catalog(Protocol):
     def set_alias(
         self, model: str, alias: str, version: str | None, *, expected: str | None
     ) -> None:
-        """Move an alias if it points at ``expected``; raises Conflict or RegistryError."""
+        """Move an alias if it points at ``expected``; raises Conflict or RegistryError.
+
+        A version that becomes the champion is no longer the challenger.
+        """
 
 
 def our_tags(tags: Mapping[str, str | None]) -> dict[str, str]:
@@ -79,6 +86,11 @@ def refuse_stale(model: str, alias: str, expected: str | None, found: str | None
             f"not at {expected or 'nothing'}",
             fix="somebody moved it first; read it again and decide again",
         )
+
+
+def crowned(alias: str, version: str | None, challenger: str | None) -> bool:
+    """Whether moving ``alias`` to ``version`` makes the challenger the champion."""
+    return alias == CHAMPION and version is not None and version == challenger
 
 
 class SqliteCatalog:
@@ -118,7 +130,7 @@ class SqliteCatalog:
     def set_alias(
         self, model: str, alias: str, version: str | None, *, expected: str | None
     ) -> None:
-        """Move an alias if it points at ``expected``.
+        """Move an alias if it points at ``expected``; the new champion is no longer the challenger.
 
         Raises:
             Conflict: It points elsewhere.
@@ -135,6 +147,8 @@ class SqliteCatalog:
             try:
                 refuse_stale(model, alias, expected, _read_alias(session, model, alias))
                 _write_alias(session, model, alias, version)
+                if crowned(alias, version, _read_alias(session, model, CHALLENGER)):
+                    _write_alias(session, model, CHALLENGER, None)
             except BaseException:
                 session.rollback()
                 raise

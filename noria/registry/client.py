@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from noria.errors import RegistryError, Unavailable
-from noria.registry.catalog import VersionRow, our_tags, refuse_stale
+from noria.registry.catalog import CHALLENGER, VersionRow, crowned, our_tags, refuse_stale
 
 _SETTINGS: Final = {
     # No artifact may run code when it is read: pickles are refused, always.
@@ -141,7 +141,7 @@ class ClientCatalog:
     def set_alias(
         self, model: str, alias: str, version: str | None, *, expected: str | None
     ) -> None:
-        """Move an alias if it points at ``expected``.
+        """Move an alias if it points at ``expected``; the new champion is no longer the challenger.
 
         Raises:
             Conflict: It points elsewhere.
@@ -150,12 +150,15 @@ class ClientCatalog:
         """
         with locked(self._locks, f"alias {model}"):
             refuse_stale(model, alias, expected, self.alias(model, alias))
+            done = crowned(alias, version, self.alias(model, CHALLENGER))
             with self._asking(f"move alias {alias!r} of {model} to {version}") as server:
                 if version is None:
                     if expected is not None:
                         server.delete_registered_model_alias(model, alias)
                 else:
                     server.set_registered_model_alias(model, alias, version)
+                if done:
+                    server.delete_registered_model_alias(model, CHALLENGER)
 
     @contextmanager
     def _asking(self, doing: str) -> Iterator[Any]:

@@ -10,10 +10,17 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from noria.errors import InvalidInput, RegistryError
+from noria.errors import Conflict, InvalidInput, RegistryError
 from noria.loop.values import GateResult, VersionInfo
 from noria.registry.candidate import Candidate
-from noria.registry.catalog import PREFIX, Catalog, SqliteCatalog, VersionRow
+from noria.registry.catalog import (
+    CHALLENGER,
+    CHAMPION,
+    PREFIX,
+    Catalog,
+    SqliteCatalog,
+    VersionRow,
+)
 from noria.registry.client import ClientCatalog, client, harden, load, locked, translated
 
 _SQLITE: Final = "sqlite:///"
@@ -88,7 +95,9 @@ class MlflowRegistry:
         """Log the run and its model, and make a version of it; return the version.
 
         Idempotent by ``candidate.run_id``, also across processes and crashes: the
-        version appears in one transaction, after everything that it needs.
+        version appears in one transaction, after everything that it needs. The
+        alias ``challenger`` then points at it, until it becomes the champion or a
+        later version is registered.
 
         Raises:
             RegistryError: MLflow refused, or the candidate's package is broken.
@@ -101,9 +110,23 @@ class MlflowRegistry:
         with locked(self._locks, f"register {candidate.model}"):
             known = self.version_of_run(candidate.model, candidate.run_id)
             if known is not None:
+                if self.versions(candidate.model)[-1].version == known:
+                    self._challenge(candidate.model, known)  # a crash may have come before it
                 return known
             self.initialise()
-            return record(self._uri, self._artifacts, candidate)
+            version = record(self._uri, self._artifacts, candidate)
+            self._challenge(candidate.model, version)
+            return version
+
+    def _challenge(self, model: str, version: str) -> None:
+        """Point the challenger at the newest version, unless that is the champion already."""
+        while self._catalog.alias(model, CHAMPION) != version:
+            before = self._catalog.alias(model, CHALLENGER)
+            try:
+                self._catalog.set_alias(model, CHALLENGER, version, expected=before)
+            except Conflict:  # the challenger of before has just become the champion
+                continue
+            return
 
     def version_of_run(self, model: str, run_id: str) -> str | None:
         """Return the version that a run registered, or None."""

@@ -134,16 +134,41 @@ def test_an_alias_moves_only_from_where_it_was_expected(
     registry: MlflowRegistry, make_candidate: MakeCandidate
 ) -> None:
     registry.register(make_candidate())
-    assert registry.alias("flights", "challenger") is None
+    assert registry.alias("flights", "mine") is None
 
-    registry.set_alias("flights", "challenger", "1", expected=None)
+    registry.set_alias("flights", "mine", "1", expected=None)
     with pytest.raises(Conflict):
-        registry.set_alias("flights", "challenger", "1", expected=None)
-    registry.set_alias("flights", "challenger", None, expected="1")
+        registry.set_alias("flights", "mine", "1", expected=None)
+    registry.set_alias("flights", "mine", None, expected="1")
 
-    assert registry.alias("flights", "challenger") is None
+    assert registry.alias("flights", "mine") is None
     with pytest.raises(RegistryError, match="no version 9"):
-        registry.set_alias("flights", "challenger", "9", expected=None)
+        registry.set_alias("flights", "mine", "9", expected=None)
+
+
+@pytest.mark.parametrize("through", ["sqlite", "client"])
+def test_the_challenger_is_the_newest_version_until_it_is_the_champion(
+    registry: MlflowRegistry, make_candidate: MakeCandidate, home: Path, through: str
+) -> None:
+    if through == "client":
+        registry._catalog = ClientCatalog(f"sqlite:///{home}/mlflow.db", home / "locks")
+    registry.register(make_candidate("run-1"))
+    assert registry.alias("flights", "challenger") == "1"
+
+    registry.set_alias("flights", "champion", "1", expected=None)
+    registry.register(make_candidate("run-1"))
+    assert registry.alias("flights", "champion") == "1"
+    assert registry.alias("flights", "challenger") is None
+
+    registry.register(make_candidate("run-2"))
+    registry.register(make_candidate("run-3"))
+    registry.register(make_candidate("run-2"))
+    assert registry.alias("flights", "challenger") == "3"
+    registry.set_alias("flights", "champion", "2", expected="1")
+    assert registry.alias("flights", "challenger") == "3"
+    with pytest.raises(Conflict):
+        registry.set_alias("flights", "champion", "3", expected="1")
+    assert registry.alias("flights", "challenger") == "3"
 
 
 def test_of_many_swaps_at_once_one_wins(
