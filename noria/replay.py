@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -23,17 +23,21 @@ from noria.spec import ModelSpec
 from noria.tasks.families import family
 from noria.tasks.sources.rows import moments
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 @dataclass(frozen=True, slots=True)
 class History:
     """``n`` labelled rows, sorted by event time.
 
-    ``columns`` holds what a client sends, (n,) each; ``label`` (n,) is the
-    target; ``event_ms`` and ``label_ms`` (n,) say when the row happened and when
-    its label became known.
+    ``columns`` holds what a client sends, (n,) each, and ``datatypes`` the Open
+    Inference Protocol's type of each; ``label`` (n,) is the target; ``event_ms``
+    and ``label_ms`` (n,) say when the row happened and when its label became known.
     """
 
     columns: Mapping[str, npt.NDArray[Any]]
+    datatypes: Mapping[str, str]
     label: npt.NDArray[Any]
     event_ms: npt.NDArray[np.int64]
     label_ms: npt.NDArray[np.int64]
@@ -70,15 +74,48 @@ def read_history(
     order = np.argsort(event, kind="stable")
     rows, event = rows.iloc[order], event[order]
     known = moments(rows, spec.data.label_time) if spec.data.label_time else event
-    names = family(spec.task.family).request_columns(spec)
+    datatypes = sent_datatypes(spec)
     return History(
         columns={
-            name: event if name == spec.data.event_time else rows[name].to_numpy() for name in names
+            name: event if datatype == "INT64" else _readable(rows[name], datatype)
+            for name, datatype in datatypes.items()
         },
+        datatypes=datatypes,
         label=rows[spec.data.target].to_numpy(),
         event_ms=event,
         label_ms=known,
     )
+
+
+def sent_datatypes(spec: ModelSpec) -> dict[str, str]:
+    """Return the Open Inference Protocol's type of each column that a client sends, in order.
+
+    Numbers are FP64, booleans BOOL, the event time INT64 (epoch milliseconds).
+    Everything else is BYTES, keys and categories too, whatever type the file has.
+    """
+    known = {feature.name: feature.type for feature in spec.data.features}
+    datatypes = {"numeric": "FP64", "boolean": "BOOL"}
+    return {
+        name: "INT64"
+        if name == spec.data.event_time and name not in known
+        else datatypes.get(known.get(name, ""), "BYTES")
+        for name in family(spec.task.family).request_columns(spec)
+    }
+
+
+def _readable(column: pd.Series, datatype: str) -> npt.NDArray[Any]:
+    """Return a column of the source as training reads it; None or NaN for what is missing."""
+    from noria.tasks.tabular.schema import numbers, texts
+
+    if datatype == "BYTES":
+        return texts(column)
+    values = numbers(column)
+    if datatype == "BOOL":
+        missing = np.isnan(values)
+        known = (values != 0).astype(object)
+        known[missing] = None
+        return known
+    return values
 
 
 def _epoch_ms(at: datetime) -> int:
@@ -94,17 +131,16 @@ def infer_body(history: History, rows: slice) -> dict[str, Any]:
     """Return the Open Inference Protocol request for some rows, one tensor per column."""
     inputs = []
     for name, values in history.columns.items():
-        part = values[rows]
-        if part.dtype.kind in "iu":
-            datatype, data = "INT64", part.tolist()
-        elif part.dtype.kind == "f":
-            datatype, data = "FP64", [None if value != value else value for value in part.tolist()]
-        elif part.dtype.kind == "b":
-            datatype, data = "BOOL", part.tolist()
-        else:
-            datatype = "BYTES"
-            data = [value if isinstance(value, str) else None for value in part]
-        inputs.append({"name": name, "shape": [len(data)], "datatype": datatype, "data": data})
+        part = values[rows].tolist()
+        data = [None if value != value else value for value in part]
+        inputs.append(
+            {
+                "name": name,
+                "shape": [len(data)],
+                "datatype": history.datatypes[name],
+                "data": data,
+            }
+        )
     return {"inputs": inputs}
 
 

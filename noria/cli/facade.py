@@ -5,7 +5,7 @@ The module is imported when a command needs it and not before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
@@ -87,6 +87,9 @@ class Facade(Protocol):
 
     def train(self, home: Path, model_path: Path, on_step: Callable[[str], None]) -> RunStatus:
         """Run the training pipeline once; ``on_step`` hears one line for each step."""
+
+    def text_columns(self, home: Path, model: str) -> Collection[str]:
+        """Return the columns that a client sends as text: categories and keys."""
 
     def predict(self, home: Path, model: str, body: dict[str, Any]) -> dict[str, Any]:
         """Send ``body`` to the served model: with ``inputs`` as V2, with ``instances`` as V1."""

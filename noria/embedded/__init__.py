@@ -111,6 +111,15 @@ def train(home: Path, model_path: Path, on_step: Callable[[str], None]) -> RunSt
     return run_local(model_path, request, folder, where.tracking_uri, where.artifacts, on_step)
 
 
+def text_columns(home: Path, model: str) -> frozenset[str]:
+    """Return the columns that a client sends as text: categories and keys."""
+    from noria.replay import sent_datatypes
+
+    resource, _ = Home(home.absolute()).model(model)
+    datatypes = sent_datatypes(resource.spec)
+    return frozenset(name for name, datatype in datatypes.items() if datatype == "BYTES")
+
+
 def predict(home: Path, model: str, body: Mapping[str, Any]) -> dict[str, Any]:
     """Send ``body`` to the served model: with ``inputs`` as V2, with ``instances`` as V1."""
     import httpx

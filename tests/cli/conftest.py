@@ -102,6 +102,10 @@ class Loop:
             "run-1", self.phase, result=RunResult("7", 6000, {"auc": 0.54}, (gate,), None)
         )
 
+    def text_columns(self, home: Path, model: str) -> frozenset[str]:
+        self._known(model)
+        return frozenset({"zip", "carrier"})
+
     def predict(self, home: Path, model: str, body: dict[str, Any]) -> dict[str, Any]:
         self.asked.append(body)
         return {"predictions": [{"probability": 0.25}]}

@@ -110,6 +110,16 @@ def test_status_of_an_empty_home_says_how_to_begin(noria: Noria, loop: Loop) -> 
             None,
             {"instances": [{"carrier": "UA", "distance": 1400, "temp": None, "code": "007"}]},
         ),
+        (
+            ["-r", "zip=10001", "-r", "carrier=1e5", "-r", "x=10001"],
+            None,
+            {"instances": [{"zip": "10001", "carrier": "1e5", "x": 10001}]},
+        ),
+        (
+            ["-r", "zip=null", "-r", 'carrier="7"'],
+            None,
+            {"instances": [{"zip": None, "carrier": "7"}]},
+        ),
         (["-r", "at=2013-02-01T10:00:00Z"], None, {"instances": [{"at": "2013-02-01T10:00:00Z"}]}),
         (["-r", "note=a=b", "-r", "x=NaN"], None, {"instances": [{"note": "a=b", "x": "NaN"}]}),
         ([], '{"carrier": "UA"}', {"instances": [{"carrier": "UA"}]}),

@@ -20,7 +20,9 @@ HOUR = 3_600_000
 def history(event_hours: list[float], label_hours: list[float] | None = None) -> History:
     event = (np.asarray(event_hours) * HOUR).astype(np.int64)
     known = event if label_hours is None else (np.asarray(label_hours) * HOUR).astype(np.int64)
-    return History({"x": np.arange(len(event))}, np.arange(len(event)) % 2, event, known)
+    return History(
+        {"x": np.arange(len(event))}, {"x": "INT64"}, np.arange(len(event)) % 2, event, known
+    )
 
 
 def test_rows_of_a_project_come_in_time_order_with_what_a_client_sends(parcels: Path) -> None:
@@ -92,6 +94,7 @@ def test_a_request_has_a_tensor_a_column_and_null_for_what_is_missing() -> None:
             "b": np.array([True, False, True]),
             "s": np.array(["a", None, "c"], dtype=object),
         },
+        datatypes={"n": "FP64", "i": "INT64", "b": "BOOL", "s": "BYTES"},
         label=np.zeros(3),
         event_ms=np.arange(3),
         label_ms=np.arange(3),

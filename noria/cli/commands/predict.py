@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -39,8 +40,9 @@ def predict(
     """
     if row and file is not None:
         raise InvalidInput("--row and --file: only one of them", fix="leave one out")
-    document = _row(row) if row else _read(file)
-    say_json(embedded().predict(home, name, request(document)))
+    loop = embedded()
+    document = _row(row, loop.text_columns(home, name)) if row else _read(file)
+    say_json(loop.predict(home, name, request(document)))
 
 
 def request(document: Any) -> dict[str, Any]:
@@ -62,15 +64,17 @@ def request(document: Any) -> dict[str, Any]:
     )
 
 
-def _row(pairs: list[str]) -> dict[str, Any]:
-    row = {}
+def _row(pairs: list[str], texts: Collection[str]) -> dict[str, Any]:
+    row: dict[str, Any] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key:
             raise InvalidInput(f"--row {shorten(pair)} is not KEY=VALUE", fix="write column=value")
         if key in row:
             raise InvalidInput(f"--row {key}: given twice", fix="use --file for several rows")
-        row[key] = _scalar(value)
+        read = _scalar(value)
+        # 10001 is text where the column is: a category or a key.
+        row[key] = value if key in texts and isinstance(read, int | float) else read
     return row
 
 
