@@ -112,7 +112,7 @@ def _readable(column: pd.Series, datatype: str) -> npt.NDArray[Any]:
     values = numbers(column)
     if datatype == "BOOL":
         missing = np.isnan(values)
-        known = (values != 0).astype(object)
+        known: npt.NDArray[Any] = (values != 0).astype(object)
         known[missing] = None
         return known
     return values
