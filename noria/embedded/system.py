@@ -137,7 +137,14 @@ class System:
         self.traffic.ensure()
 
     def features_until(self, until: datetime) -> None:
-        """Bring the online features to what was known at ``until``; nothing without Feast."""
+        """Bring the online features to what was known at ``until``; nothing without Feast.
+
+        Sources that were written since they were read are read again: an added row may have
+        been known long ago.
+
+        Raises:
+            DataError, Unavailable: A source can't be read, or the store not be written.
+        """
         source = self.model.spec.data.source.feast
         if source is None:
             return
@@ -149,6 +156,11 @@ class System:
             source_files(self.model.spec.data, base)
             apply(base, source.repository)
             self._features = OnlineSync(base, source.repository, source.service)
+        elif self._features.outdated:
+            self._features = type(self._features)(
+                self.file.parent, source.repository, source.service
+            )
+            self._features_at = None
         if self._features_at is None:
             self._features.materialise(until)
         elif until > self._features_at:

@@ -200,6 +200,12 @@ def read_source(source: Any, folder: Path) -> pd.DataFrame:
     return table.rename(columns=source.field_mapping or {})
 
 
+def local_source(source: Any, folder: Path) -> Path | None:
+    """Return the file or folder that :func:`read_source` reads, None if it is elsewhere."""
+    uri = str(FileSource.get_uri_for_file_path(repo_path=folder, uri=source.file_options.uri))
+    return None if "://" in uri else Path(uri)
+
+
 def _wanted(views: Sequence[Any], references: Sequence[str]) -> list[tuple[Any, list[str]]]:
     features: dict[str, list[str]] = defaultdict(list)
     for reference in references:

@@ -19,8 +19,9 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 class OnlineSync:
     """Copies what has become known from the sources into the online store, in time order.
 
-    Holds the parsed sources in memory, so that a step of a replay costs only its own rows. One
-    writer per online store; readers may go on.
+    Holds the parsed sources in memory, so that a step of a replay costs only its own rows; what
+    is added to them later takes a new sync, which :attr:`outdated` asks for. One writer per
+    online store; readers may go on.
 
     Raises:
         DataError: The service or its sources are refused.
@@ -32,6 +33,14 @@ class OnlineSync:
         self._views = [
             (view, _Log(view, self._repository)) for view in self._repository.views(service)
         ]
+
+    @property
+    def outdated(self) -> bool:
+        """Whether a source on this machine is not the file that was read; costs a stat each.
+
+        A source that is gone at the moment is not outdated: it may be being replaced.
+        """
+        return any(log.outdated for _, log in self._views)
 
     def materialise(self, until: datetime) -> int:
         """Make the online store hold what counted at ``until``, whatever it held before.
@@ -62,8 +71,11 @@ class _Log:
         if not view.keys:
             raise DataError(f"the feature view {view.name!r} has no entity to look it up by")
         with feast_errors(f"the source of the feature view {view.name!r} can't be read"):
-            from noria.tasks.sources.feast_offline import read_source
+            from noria.tasks.sources.feast_offline import local_source, read_source
 
+            self._path = local_source(view.definition.batch_source, repository.root)
+            # Before the reading: rows that are added meanwhile are a change.
+            self._stamp = _stamp(self._path)
             source = read_source(view.definition.batch_source, repository.root)
             log = known_log(source, view.keys, view.event, view.created)
         self._keys = list(view.keys)
@@ -76,6 +88,11 @@ class _Log:
             self._columns
         ]
         self._every_key = self._rows[self._keys].drop_duplicates(ignore_index=True)
+
+    @property
+    def outdated(self) -> bool:
+        now = _stamp(self._path)
+        return bool(now) and now != self._stamp
 
     def changes(self, since: datetime, until: datetime) -> pd.DataFrame:
         first, last = (
@@ -94,6 +111,20 @@ class _Log:
         state = self._every_key.merge(known, on=self._keys, how="left")
         at = pd.Timestamp(_epoch(until), unit="us")
         return state.assign(**{name: state[name].fillna(at) for name in self._instants})
+
+
+def _stamp(path: Path | None) -> tuple[tuple[str, int, int, int], ...]:
+    """Return what changes when the file, or a file in the folder, is written or replaced."""
+    if path is None:
+        return ()
+    found = []
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        try:
+            seen = file.stat()
+        except FileNotFoundError:
+            continue
+        found.append((str(file), seen.st_ino, seen.st_mtime_ns, seen.st_size))
+    return tuple(found)
 
 
 def _naive(column: pd.Series) -> pd.Series:
