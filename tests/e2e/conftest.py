@@ -19,6 +19,7 @@ import pytest
 import yaml
 
 from noria import embedded
+from noria.embedded.survey import ModelStatus
 from noria.tasks.sources.files import load_module
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "delay-minutes"
@@ -89,7 +90,8 @@ class Project:
         return [dataclasses.asdict(model) for model in embedded.status(self.home)]
 
     def model(self, name: str = NAME) -> dict[str, Any]:
-        return next(model for model in self.models() if model["model"] == name)
+        nothing = dataclasses.asdict(ModelStatus(name, "unknown"))
+        return next((model for model in self.models() if model["model"] == name), nothing)
 
     def until(
         self, condition: Callable[[dict[str, Any]], bool], name: str = NAME, seconds: float = 90

@@ -63,7 +63,7 @@ def test_a_model_is_served_retrained_rolled_out_and_promoted(delays: Project) ->
 
     assert "state is kept" in delays.ok("down")
     stopped = delays.model()
-    assert (stopped["stage"], stopped["processes"]) == ("stopped (was: serving)", [])
+    assert (stopped["stage"], stopped["processes"]) == ("stopped (was: serving)", ())
     refused = delays.noria("predict", NAME, *_ROWS)
     assert refused.code == 1
     assert "noria up" in refused.err

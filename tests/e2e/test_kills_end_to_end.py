@@ -82,7 +82,7 @@ def _all_at_once(delays: Project) -> None:
     assert "next: noria up" in delays.ok("status")
     assert _answers(delays)
     delays.kill("monitor", "server v1", "server v2", "traefik")
-    assert delays.model()["processes"] == []
+    assert not delays.model()["processes"]
     assert delays.noria(*_ASK, stdin=json.dumps(ROW)).code == 1
     delays.ok("up", "--detach")
     after = delays.model()
