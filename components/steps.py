@@ -8,9 +8,10 @@ step is a fresh process, so everything heavy is imported where it is used.
 from __future__ import annotations
 
 import json
+import os
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 T = TypeVar("T")
+
+SEARCH_FOLDER: Final = "NORIA_SEARCH_FOLDER"
+"""Environment variable: where a search is kept, for a runner that can start the run again."""
 
 
 def ingest(*, model: str, base: str, as_of: str, rows: Path) -> str:
@@ -58,11 +62,15 @@ def split(*, model: str, frame: Path, train: Path, test: Path) -> None:
 
 
 def tune(*, model: str, train: Path, params: Path, workdir: Path) -> None:
-    """Write the hyperparameters to train with; a killed search carries on from ``workdir``."""
+    """Write the hyperparameters to train with; a killed search carries on.
+
+    It is kept in ``workdir``, or in the folder that ``SEARCH_FOLDER`` names.
+    """
     spec = read_model(model).spec
     if spec.train.search.kind == "none":
         _write_json(TuneResult(params=dict(spec.train.hyperparameters)), params)
         return
+    workdir = Path(os.environ.get(SEARCH_FOLDER) or workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     _write_json(family(spec.task.family).tune(spec, _read_frame(train), workdir), params)
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from components.steps import SEARCH_FOLDER
 from noria.errors import InvalidInput, NoriaError, PipelineError
 from noria.loop.values import RunPhase, RunRequest, RunResult, RunStatus, from_json
 from noria.registry import MlflowRegistry
@@ -100,6 +101,7 @@ def _run(
     if status.phase is RunPhase.SUCCEEDED:
         # A failed run keeps what its steps wrote, to be looked at.
         shutil.rmtree(folder.work, ignore_errors=True)
+        shutil.rmtree(folder.search, ignore_errors=True)
     return status
 
 
@@ -170,6 +172,8 @@ def _run_pipeline(
         with (
             _environment(
                 TMPDIR=str(temporary),
+                # The work folder is new in every attempt; what was searched is not lost with it.
+                **{SEARCH_FOLDER: str(folder.search)},
                 # A project's own files must not hide modules of the same name.
                 PYTHONSAFEPATH="1",
                 PYTHONUNBUFFERED="1",

@@ -56,6 +56,11 @@ class RunDir:
         """Everything that the steps printed."""
         return self.path / "log.txt"
 
+    @property
+    def search(self) -> Path:
+        """Where a search keeps its trials: a run that was killed in it carries on with them."""
+        return self.path / "search"
+
     def request(self) -> RunRequest | None:
         """Return what was asked for, or None before the run was accepted."""
         return self._read("request.json", RunRequest)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import redirect_stdout
+from contextlib import closing, redirect_stdout, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +19,7 @@ import pytest
 
 from noria.errors import PipelineError
 from noria.loop.conformance.expect import soon
-from noria.loop.values import RunPhase, RunRequest, RunStatus, Verdict
+from noria.loop.values import RunPhase, RunRequest, RunStatus, Verdict, to_json
 from noria.registry import MlflowRegistry
 from pipelines.adapter import LocalPipelines
 from pipelines.local import run_local
@@ -229,6 +231,57 @@ def test_the_runner_is_a_command(home: Home, project: Project, request_run: Make
     status = RunDir(home.folder / "run").status()
     assert status is not None
     assert "describes 'flights', the run is for 'other'" in status.detail
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_in_its_search_carries_on_with_the_trials_it_had(
+    home: Home, project: Project, request_run: MakeRequest
+) -> None:
+    search = {
+        "kind": "random",
+        "trials": 500,
+        "timeout": "5m",
+        "metric": "auc",
+        "space": {"learning_rate": {"low": 0.01, "high": 0.3}},
+    }
+    model = project(algorithm="lightgbm", search=search)
+    request = home.folder / "request.json"
+    request.write_bytes(to_json(request_run()))
+    folder = RunDir(home.folder / "run")
+    arguments = {
+        "--model": model,
+        "--request": request,
+        "--run-dir": folder.path,
+        "--tracking-uri": home.uri,
+        "--artifacts": home.artifacts,
+    }
+    words = [str(word) for pair in arguments.items() for word in pair]
+
+    def until_more_than(trials: int) -> list[tuple[int, str]]:
+        command = [sys.executable, "-m", "pipelines.local", *words]
+        runner = subprocess.Popen(command, start_new_session=True)
+        try:
+            soon(lambda: len(_trials(folder)) > trials, bool, 90, "trials are over")
+        finally:
+            os.killpg(runner.pid, signal.SIGKILL)
+            runner.wait()
+        return _trials(folder)
+
+    before = until_more_than(1)
+    after = until_more_than(len(before))
+    assert after[: len(before)] == before
+
+
+def _trials(folder: RunDir) -> list[tuple[int, str]]:
+    """The trials that are over, with the time at which each began."""
+    for study in folder.path.rglob("study.sqlite"):
+        with closing(sqlite3.connect(study, timeout=20)) as session, suppress(sqlite3.Error):
+            found = session.execute(
+                "SELECT trial_id, datetime_start FROM trials "
+                "WHERE state = 'COMPLETE' ORDER BY trial_id"
+            )
+            return found.fetchall()
+    return []
 
 
 def _gone(pid: int) -> bool:
