@@ -153,10 +153,11 @@ class App:
                 done = await asyncio.to_thread(self._monitor.accept, headers, body)
             else:
                 done = self._monitor.accept(headers, body)
-            await asyncio.wrap_future(done)
         except (InvalidInput, _Refused):
             self._monitor.drop("refused", 1)
             raise
+        try:
+            await asyncio.wrap_future(done)
         except NoriaError:
             self._monitor.drop("not-written", 1)
             raise

@@ -28,7 +28,6 @@ from noria.errors import InvalidInput, Unavailable, shorten
 from noria.loop.ports import LABELLED_ROWS
 
 _SIGNALS: Final = 200
-_MAX_BACKLOG: Final = 2_000_000
 _MAX_KEY_CHARS: Final = 512
 _FLUSH_SECONDS: Final = 300.0
 
@@ -58,10 +57,14 @@ class PutReference(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """Where a monitor keeps its files, and what it takes as arrival time."""
+    """Where a monitor keeps its files, and what it takes as arrival time.
+
+    With ``max_backlog`` records that are logged and not yet processed, events are refused.
+    """
 
     home: Path
     clock: ArrivalClock = "wall"
+    max_backlog: int = 2_000_000
 
 
 class Monitor:
@@ -83,6 +86,7 @@ class Monitor:
         self.config = config
         self._home = home
         self._clock = setting.clock
+        self._max_backlog = setting.max_backlog
         self._now = now
         self._log = EventLog(home / "log.db", now)
         self._state = State(home / "state.db")
@@ -101,6 +105,9 @@ class Monitor:
     def accept(self, headers: Mapping[str, str], body: bytes) -> Future[int]:
         """Log the payload events of one HTTP request; the future ends when they are durable.
 
+        Counts the events that there is no room for as dropped. Events that are no
+        events, and a future that fails, are the caller's to count.
+
         Raises:
             InvalidInput: they are no events of this model; the message names the field.
             Unavailable: too much waits already; they are dropped and counted.
@@ -115,10 +122,14 @@ class Monitor:
                 )
             record = read_payload(event, self.config)
             records.append((record.rows, encode(record)))
-        if self.backlog > _MAX_BACKLOG:
+        if self.backlog >= self._max_backlog:
             self.drop("backlog", len(records))
             raise Unavailable("the monitor is too far behind", fix="sample less")
-        return self._log.append(records)
+        try:
+            return self._log.append(records)
+        except Unavailable:
+            self.drop("not-written", len(records))
+            raise
 
     def feedback(self, body: bytes) -> tuple[Future[int], int]:
         """Log labels; the future's result is how many are new, of the number also returned.
