@@ -22,7 +22,6 @@ from pathlib import Path
 from shutil import copytree, ignore_patterns
 from typing import Final
 
-import pandas as pd
 
 from tests.bench.aims import AIMS
 from tests.bench.harness import ROOT
@@ -37,7 +36,6 @@ _STEADY: Final = 0.01
 def delay_minutes() -> list[Row]:
     """Measure the regression from Parquet files, watched by native detectors."""
     with _example("delay-minutes") as folder:
-        _without_gaps(folder / "data")
         with _up(folder) as first:
             memory = _memory(folder, "2013-02-01", "2013-02-15")
         with _up(folder) as again:
@@ -71,12 +69,6 @@ def _example(name: str) -> Iterator[Path]:
         spec.loader.exec_module(module)
         module.prepare(folder, fraction=_FRACTION, seed=0)
         yield folder
-
-
-def _without_gaps(data: Path) -> None:
-    """Leave out rows with missing weather: the client of this model has to send every value."""
-    for file in data.glob("*.parquet"):
-        pd.read_parquet(file).dropna().to_parquet(file, index=False)
 
 
 @contextmanager
