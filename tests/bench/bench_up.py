@@ -22,7 +22,6 @@ from pathlib import Path
 from shutil import copytree, ignore_patterns
 from typing import Final
 
-
 from tests.bench.aims import AIMS
 from tests.bench.harness import ROOT
 from tests.bench.rows import Row, row, together_mib
