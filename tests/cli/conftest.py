@@ -45,7 +45,7 @@ def ledger(*sentences: str) -> list[LedgerEntry]:
     head = GENESIS
     for number, text in enumerate(sentences):
         note = {
-            "kind": "rollout" if "canary" in text else "retraining",
+            "kind": "rollout" if "canary" in text else "run",
             "text": text,
             "change": True,
         }

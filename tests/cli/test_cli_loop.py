@@ -13,6 +13,7 @@ import pytest
 
 from noria.cli.background import start
 from noria.errors import InvalidInput
+from noria.loop import rollout, runs
 from noria.loop.values import RunPhase
 
 if TYPE_CHECKING:
@@ -186,6 +187,15 @@ def test_why_tells_the_decisions_oldest_first(noria: Noria, loop: Loop) -> None:
     assert "drift in temp" not in newest
     assert "drift in temp" not in noria("why", "flights", "--mention", "v2").stdout
     assert "nothing was decided that fits" in noria("why", "flights", "--kind", "alert").stdout
+
+
+def test_the_kinds_that_the_help_of_why_names_are_those_of_the_loop(
+    noria: Noria, loop: Loop
+) -> None:
+    words = " ".join(noria("why", "--help").stdout.split())
+    kinds = words.partition("Only lines of a kind, such as ")[2].partition(".")[0].split(" or ")
+    assert kinds == [runs.KIND, rollout.KIND]
+    assert "drift in temp starts run 1" in noria("why", "flights", "--kind", kinds[0]).stdout
 
 
 def test_an_unknown_model_is_bad_input(noria: Noria, loop: Loop) -> None:

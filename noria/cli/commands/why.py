@@ -20,7 +20,7 @@ def why(
         int, typer.Option("--last", "-n", min=0, help="Only the newest lines; 0: all.")
     ] = 30,
     kind: Annotated[
-        str | None, typer.Option(help="Only lines of a kind, such as rollout or retraining.")
+        str | None, typer.Option(help="Only lines of a kind, such as run or rollout.")
     ] = None,
     mention: Annotated[
         str | None, typer.Option(help="Only lines with this word, such as v3.")
