@@ -31,8 +31,8 @@ def completed(sections: Mapping[str, Any]) -> dict[str, Any]:
         filled["data"] = _data(filled["data"])
     if "task" in filled:
         family = filled["task"].family
-        if "data" in filled and "train" in filled:
-            filled["train"] = _train(filled["train"], family, filled["data"])
+        if "train" in filled:
+            filled["train"] = _train(filled["train"], family, filled.get("data"))
         if "gates" in filled:
             default = (ChampionGate(metric=FAMILY_METRICS[family][0]),)
             filled["gates"] = _fill(filled["gates"], champion=default)
@@ -48,11 +48,12 @@ def _data(data: Data) -> Any:
     return _replace(data, split=_fill(data.split, kind=kind))
 
 
-def _train(train: Train, family: str, data: Data) -> Any:
+def _train(train: Train, family: str, data: Data | None) -> Any:
+    folds = train.cross_validation
     return _replace(
         _fill(train, algorithm=FAMILY_ALGORITHMS[family][0]),
         search=_fill(train.search, metric=FAMILY_METRICS[family][0]),
-        cross_validation=_fill(train.cross_validation, kind=data.split.kind),
+        cross_validation=folds if data is None else _fill(folds, kind=data.split.kind),
     )
 
 
