@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -19,7 +19,8 @@ _ANY: Final = ("numeric", "boolean", "categorical", "text")
 COLUMN_TYPES: Final[Mapping[DetectorKind, tuple[str, ...]]] = MappingProxyType(
     {
         "ks": ("numeric",),
-        "chi-square": ("categorical", "boolean"),
+        # A boolean is a number to the monitor, 0 or 1.
+        "chi-square": ("categorical",),
         "tabular": ("numeric", "categorical", "boolean"),
         "fisher": ("boolean", "categorical"),
         "mmd": _NUMBERS,
@@ -82,7 +83,6 @@ def detectors_exist(task: Any, monitoring: Monitoring) -> Iterator[Problem]:
 def detectors_have_columns(data: Data, monitoring: Monitoring) -> Iterator[Problem]:
     """A detector's columns are features of types that its statistic is defined on."""
     types: dict[str, str] = {feature.name: feature.type for feature in data.features}
-    types.update(dict.fromkeys(data.time_features, "numeric"))
     for index, detector in enumerate(monitoring.detectors):
         path = f"spec.monitoring.detectors[{index}]"
         yield from repeats(f"{path}.columns", detector.columns)
@@ -94,10 +94,12 @@ def detectors_have_columns(data: Data, monitoring: Monitoring) -> Iterator[Probl
                     "remove it, or write watch: features",
                 )
         elif types:
-            yield from _misfits(path, detector, types)
+            yield from _misfits(path, detector, types, data.time_features)
 
 
-def _misfits(path: str, detector: Detector, types: Mapping[str, str]) -> Iterator[Problem]:
+def _misfits(
+    path: str, detector: Detector, types: Mapping[str, str], times: Sequence[str]
+) -> Iterator[Problem]:
     fitting = COLUMN_TYPES[detector.kind]
     if not detector.columns and not any(kind in fitting for kind in types.values()):
         yield Problem(
@@ -107,7 +109,13 @@ def _misfits(path: str, detector: Detector, types: Mapping[str, str]) -> Iterato
         )
     for position, column in enumerate(detector.columns):
         here = f"{path}.columns[{position}]"
-        if column not in types:
+        if column in times:
+            yield Problem(
+                here,
+                f"{column} is derived from the event time, and a calendar always drifts",
+                "remove it",
+            )
+        elif column not in types:
             yield Problem(here, f"{column} is no feature", meant_or_choose(column, types))
         elif types[column] not in fitting:
             kinds = [kind for kind, fits in COLUMN_TYPES.items() if types[column] in fits]
