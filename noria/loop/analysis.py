@@ -123,8 +123,9 @@ def _compare(
         drop = value - base
         least = drop - math.hypot(value - low, base_high - base)
         most = drop + math.hypot(high - value, base - base_low)
-    facts = f"{metric} {value:.4g} against the champion's {base:.4g}: {drop:.4g} worse"
-    within = f"({least:.4g} to {most:.4g}; at most {max_drop:g} is allowed)"
+    change = f"{abs(drop):.4g} {'better' if drop < 0 else 'worse'}"
+    facts = f"{metric} {value:.4g} against the champion's {base:.4g}: {change}"
+    within = f"(worse by {least:.4g} to {most:.4g}; at most {max_drop:g} is allowed)"
     if most <= max_drop:
         return Verdict.PASS, f"{facts} {within}"
     if least > max_drop:

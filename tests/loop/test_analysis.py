@@ -99,6 +99,17 @@ def test_less_is_better_for_a_loss() -> None:
     assert verdict(LOG_LOSS, loss(0.5, 0.3)) is Verdict.FAIL
 
 
+def test_a_comparison_says_better_or_worse_without_a_sign() -> None:
+    def said(value: float, base: float, check: Check = AUC) -> str:
+        seen = Measurement(check.metric, "2", value, 600, baseline=base)
+        return judge(check, seen, "2", 500).detail
+
+    assert "auc 0.71 against the champion's 0.7: 0.01 better (worse by -0.01" in said(0.71, 0.70)
+    assert ": 0.01 worse (worse by 0.01" in said(0.70, 0.71)
+    assert ": 0 worse" in said(0.70, 0.70)
+    assert ": 0.2 better" in said(0.3, 0.5, LOG_LOSS)
+
+
 def test_a_comparison_with_nobody_is_inconclusive() -> None:
     assert verdict(AUC, Measurement("auc", "2", 0.9, 600)) is Verdict.INCONCLUSIVE
 
