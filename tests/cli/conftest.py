@@ -65,6 +65,7 @@ class Loop:
         self.replayed: list[tuple[datetime | None, datetime | None, float]] = []
         self.brought_up: list[Path] = []
         self.phase = RunPhase.SUCCEEDED
+        self.champion: str | None = None
         self.is_down = False
         self.turns: Callable[[Path], bool] = lambda _: True
 
@@ -99,7 +100,7 @@ class Loop:
             return RunStatus("run-1", self.phase, "the train step failed")
         gate = GateResult("auc >= 0.55", Verdict.FAIL, "0.540 on 1200 rows", 0.54, 0.55, 1200)
         return RunStatus(
-            "run-1", self.phase, result=RunResult("7", 6000, {"auc": 0.54}, (gate,), None)
+            "run-1", self.phase, result=RunResult("7", 6000, {"auc": 0.54}, (gate,), self.champion)
         )
 
     def text_columns(self, home: Path, model: str) -> frozenset[str]:

@@ -32,6 +32,17 @@ def test_train_shows_the_steps_the_metrics_and_why_a_gate_failed(
     assert "not every gate passed" in ran.stdout
 
 
+def test_train_says_whether_up_will_serve_the_version(
+    noria: Noria, loop: Loop, project: Path
+) -> None:
+    assert "next: noria up -f" in noria("train", "-f", str(project)).stdout
+    loop.champion = "3"
+    said = noria("train", "-f", str(project)).stdout
+    assert "there is a champion: `noria up` does not serve version 7" in said
+    assert "next: noria rollout retrain parcels" in said
+    assert "next: noria up" not in said
+
+
 def test_a_failed_run_is_an_error_with_its_reason(noria: Noria, loop: Loop, project: Path) -> None:
     loop.phase = RunPhase.FAILED
     ran = noria("train", "-f", str(project))

@@ -22,7 +22,9 @@ def train(file: FileOption, home: HomeOption = DEFAULT_HOME) -> None:
     """Run the training pipeline once, on this machine.
 
     Ingests, validates, splits, tunes, trains, evaluates against the champion and registers a
-    version. Nothing is served or promoted by it: that is what `noria up` does.
+    version. Nothing is served by it. `noria up` serves a version made by hand only while there is
+    no champion yet; once there is one, `noria rollout retrain NAME` makes a version that can
+    take its place.
     """
     from noria.loop.values import RunPhase
     from noria.spec import load_model
@@ -38,7 +40,11 @@ def train(file: FileOption, home: HomeOption = DEFAULT_HOME) -> None:
             f"run {status.run_id} {status.phase.value}: {status.detail or 'no reason given'}"
         )
     _report(name, status.result)
-    hint(f"noria up -f {file}")
+    if status.result.champion is None:
+        hint(f"noria up -f {file}")
+        return
+    say(f"there is a champion: `noria up` does not serve version {status.result.version}")
+    hint(f"noria rollout retrain {name}    (trains a version that can take its place)")
 
 
 def _report(name: str, result: RunResult) -> None:
