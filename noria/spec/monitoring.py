@@ -137,8 +137,8 @@ class Performance(Section):
     )
     max_label_lag: PositiveDuration = Field(
         default=timedelta(hours=48),
-        description="Longest time that a label takes, a duration. Older rows without one are "
-        "counted as unlabelled; later still is an alert.",
+        description="Longest time that a label should take, a duration. The metrics show it beside "
+        "the labels' lag; rows without one after twice this are dropped from the performance.",
     )
 
 
