@@ -89,12 +89,16 @@ class MonitorProcess:
 
     def stop(self) -> None:
         """End it; what it acknowledged is on disk."""
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        self.close()
         found = self._process()
         if found is not None:
             found.stop(_STOP_SECONDS)
+
+    def close(self) -> None:
+        """Close our connections; it goes on."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
 
     @property
     def pid(self) -> int | None:
@@ -119,9 +123,7 @@ class MonitorProcess:
             *("--ready-file", str(self._ready)),
             *("--clock", self._clock),
         ]
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        self.close()
         log = self._folder / "output.log"
         process = spawn(command, log, {"OMP_NUM_THREADS": "1"})
         # The port too: it may be killed before it is ready, and must come back on it all the same.

@@ -54,6 +54,8 @@ def supervise(home: Home, files: Sequence[Path], tell: Callable[[str], None]) ->
                     stop.wait(_CYCLE_SECONDS)
             finally:
                 tell("stopping")
+                for system in systems:
+                    system.close()
                 stop_processes(home)
 
 

@@ -211,8 +211,13 @@ class System:
 
     def stop(self) -> None:
         """Stop every process of this home; what they knew is on disk."""
-        self.traffic.close()
+        self.close()
         stop_processes(self._home)
+
+    def close(self) -> None:
+        """Close our connections; the processes go on."""
+        self.traffic.close()
+        self.monitor.close()
 
     def _wait_for_run(self, run_id: str, doing: Callable[[str], None]) -> None:
         while True:
