@@ -274,13 +274,13 @@ def test_a_run_that_was_killed_in_its_search_carries_on_with_the_trials_it_had(
 
 def _trials(folder: RunDir) -> list[tuple[int, str]]:
     """The trials that are over, with the time at which each began."""
-    for study in folder.path.rglob("study.sqlite"):
-        with closing(sqlite3.connect(study, timeout=20)) as session, suppress(sqlite3.Error):
-            found = session.execute(
-                "SELECT trial_id, datetime_start FROM trials "
-                "WHERE state = 'COMPLETE' ORDER BY trial_id"
-            )
-            return found.fetchall()
+    study = folder.search / "study.sqlite"
+    if not study.exists():
+        return []
+    with closing(sqlite3.connect(study, timeout=20)) as session, suppress(sqlite3.Error):
+        return session.execute(
+            "SELECT trial_id, datetime_start FROM trials WHERE state = 'COMPLETE' ORDER BY trial_id"
+        ).fetchall()
     return []
 
 
