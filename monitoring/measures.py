@@ -71,6 +71,13 @@ def measure(
     return Measured(value, low, high, int(s.size))
 
 
+def unmeasured(rows: int) -> Measured:
+    """Return that rows of more than two classes can't be measured by one probability each."""
+    return Measured(
+        None, None, None, rows, "performance of more than two classes is not measured yet"
+    )
+
+
 _Interval = tuple[float, float, float]
 
 

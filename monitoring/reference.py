@@ -16,6 +16,7 @@ from monitoring.table import Column, ColumnArray, FloatArray, Table, text_of
 from noria.errors import InvalidInput
 
 _FORMAT = 1
+_BINARY = 2
 _FILES = ("reference.json", "rows.npz")
 
 
@@ -29,6 +30,7 @@ class _Feature(msgspec.Struct, frozen=True):
 
 class _Prediction(msgspec.Struct, frozen=True):
     kind: str = ""
+    classes: tuple[str | int | float | bool, ...] = ()
 
 
 class _Performance(msgspec.Struct, frozen=True):
@@ -56,12 +58,19 @@ class Reference:
         prediction: one numeric column ``prediction``: predictions on held-out rows.
         ranges: numeric feature to (min, max) over the whole training set; NaN where unknown.
         performance: metric to its value on held-out rows.
+        classes: of a classifier, as texts; the positive one of two is the last. Empty if unknown.
     """
 
     features: Table
     prediction: Table
     ranges: Mapping[str, tuple[float, float]]
     performance: Mapping[str, float]
+    classes: tuple[str, ...] = ()
+
+    @property
+    def multiclass(self) -> bool:
+        """Whether there are more than two classes, so that a row has no one probability."""
+        return len(self.classes) > _BINARY
 
 
 def read_reference(folder: Path) -> Reference:
@@ -110,6 +119,9 @@ def read_reference(folder: Path) -> Reference:
             for name, found in document.performance.items()
             if found is not None and found.value is not None and np.isfinite(found.value)
         },
+        classes=()
+        if document.prediction is None
+        else tuple(text_of(name) for name in document.prediction.classes),
     )
 
 

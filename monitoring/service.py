@@ -16,11 +16,11 @@ from monitoring.config import MonitorConfig
 from monitoring.events import read_events
 from monitoring.labels import BY_ID, BY_KEY
 from monitoring.log import EventLog
-from monitoring.measures import Measured, measure
+from monitoring.measures import Measured, measure, unmeasured
 from monitoring.payload import epoch_ms, read_payload
 from monitoring.processor import ArrivalClock, Processor
 from monitoring.records import Label, ReferenceRecord, encode
-from monitoring.reference import keep_reference, read_reference
+from monitoring.reference import Reference, keep_reference, read_reference
 from monitoring.runner import Runner
 from monitoring.state import Core, State, StateReader
 from monitoring.table import text_of
@@ -96,6 +96,7 @@ class Monitor:
             Processor(config, self._log, self._state, home, setting.clock), self._log
         )
         self._dropped: dict[str, int] = {}
+        self._champion: tuple[str, Reference | None] = ("", None)
         self._log.on_append(self._runner.wake)
         self._runner.start()
         self._runner.wake()
@@ -237,6 +238,9 @@ class Monitor:
         wanted = version or self.snapshot.champion
         with self._reading:
             scores, labels = self._reader.outcomes(wanted, since)
+        known = self._known()
+        if known is not None and known.multiclass:
+            return wanted, unmeasured(scores.size)
         return wanted, measure(metric, scores, labels)
 
     def signals(self) -> list[msgspec.Raw]:
@@ -294,6 +298,19 @@ class Monitor:
             "signals": sum(core.signals.values()),
         }
 
+    def _known(self) -> Reference | None:
+        """Return the champion's reference, None when there is none that can be read."""
+        core = self.snapshot
+        folder = core.references.get(core.champion, "")
+        if folder != self._champion[0]:
+            try:
+                found = read_reference(self._home / "references" / folder)
+            except InvalidInput:
+                # The processor names it among the problems.
+                return None
+            self._champion = (folder, found)
+        return self._champion[1]
+
     def _label(self, label: FeedbackLabel, where: str) -> Label:
         value = self._label_value(label.label, f"{where}.label")
         time = None if label.time is None else epoch_ms(label.time, f"{where}.time")
@@ -311,13 +328,26 @@ class Monitor:
         return Label(f"{BY_ID}{identity}:{int(row)}", value, time)
 
     def _label_value(self, label: float | bool | str, where: str) -> float:  # noqa: FBT001
+        known = self._known() if self.config.classification else None
+        if known is not None and known.classes:
+            name = text_of(label)
+            if known.multiclass and name not in known.classes:
+                raise InvalidInput(
+                    f"{where}: {shorten(label)} is not a class of the model",
+                    fix=f"send one of {shorten(list(known.classes))}",
+                )
+            if name in known.classes:
+                place = known.classes.index(name)
+                return float(place if known.multiclass else place == 1)
         if self.config.classification and self.config.positive:
             return float(text_of(label) == self.config.positive)
         value = _as_number(label)
         if value is None or not math.isfinite(value):
             raise InvalidInput(
                 f"{where}: {shorten(label)} is not a number",
-                fix="set spec.task.options.positiveClass to send class names"
+                fix=f"send one of {shorten(list(known.classes))}, or 0 or 1"
+                if known is not None and known.classes
+                else "set spec.task.options.positiveClass to send class names"
                 if self.config.classification
                 else "",
             )

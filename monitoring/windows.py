@@ -14,7 +14,7 @@ from monitoring.config import MonitorConfig
 from monitoring.detectors import DetectorResult, Stateful
 from monitoring.labels import Outcomes
 from monitoring.log import EventLog
-from monitoring.measures import GREATER_IS_BETTER, measure
+from monitoring.measures import GREATER_IS_BETTER, measure, unmeasured
 from monitoring.quality import check_quality
 from monitoring.records import RequestRecord, floats
 from monitoring.reference import prediction_table
@@ -211,15 +211,17 @@ class Windows:
     ) -> None:
         scores = np.concatenate([p.scores[p.start : p.stop] for p in pieces])
         labels = np.concatenate([p.labels[p.start : p.stop] for p in pieces])
+        watch = self._watch
+        multiclass = watch is not None and watch.reference.multiclass
         metrics = {
             name: MetricReport(m.value, m.low, m.high, m.samples, m.problem)
             for name in self._config.metrics
-            for m in [measure(name, scores, labels)]
+            for m in [unmeasured(scores.size) if multiclass else measure(name, scores, labels)]
         }
         self._core.performance[version] = PerformanceReport(number, at, metrics)
         self._keep(_PERFORMANCE + version, number, at, {"metrics": metrics})
-        drop, watch = self._config.drop, self._watch
-        if drop is None or watch is None or version != self._core.champion:
+        drop = self._config.drop
+        if drop is None or watch is None or multiclass or version != self._core.champion:
             return
         expected = watch.reference.performance.get(drop.metric)
         if expected is None:

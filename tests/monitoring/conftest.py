@@ -105,7 +105,9 @@ class World:
         odds = skill * scores + (1 - skill) * scores.mean()
         return (self.random.random(scores.size) < odds).astype(int)
 
-    def reference(self, folder: Path, rows: int = 2000, auc: float = 0.7) -> Path:
+    def reference(
+        self, folder: Path, rows: int = 2000, auc: float = 0.7, classes: tuple[Any, ...] = ()
+    ) -> Path:
         folder.mkdir(parents=True)
         columns = self.rows(rows)
         features = [
@@ -121,7 +123,7 @@ class World:
             "model": MODEL,
             "rows": rows,
             "features": features,
-            "prediction": {"kind": "probability"},
+            "prediction": {"kind": "probability", "classes": classes},
             "performance": performance,
         }
         (folder / "reference.json").write_text(json.dumps(document))

@@ -83,7 +83,10 @@ def write_reference(
         "model": manifest.model,
         "rows": len(kept),
         "features": described,
-        "prediction": {"kind": "probability" if manifest.classes else "value"},
+        "prediction": {
+            "kind": "probability" if manifest.classes else "value",
+            "classes": manifest.classes,
+        },
         "performance": {
             name: {
                 "value": value.value,
