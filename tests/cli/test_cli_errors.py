@@ -92,6 +92,8 @@ def test_ctrl_c_exits_with_130() -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell's background job ignores Ctrl-C, and so would whatever it starts: the tests too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 20
     status = Path(f"/proc/{process.pid}/wchan")
