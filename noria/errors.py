@@ -120,3 +120,11 @@ class ServingError(NoriaError):
 
 class MonitoringError(NoriaError):
     """The monitor can't load a reference, run a detector or write its log."""
+
+
+class ClusterError(NoriaError):
+    """The Kubernetes API refused a request, or answered something else than was asked for."""
+
+
+class Denied(ClusterError):
+    """The Kubernetes API forbids this identity the request; the message names verb and resource."""

@@ -1,0 +1,1 @@
+"""Noria on a Kubernetes API: the one package that imports the kubernetes client."""

@@ -1,0 +1,1 @@
+"""The composition root on Kubernetes: reconciles Model resources (kopf)."""
