@@ -28,7 +28,16 @@ def finish(turn: Turn, rollout: Rollout, result: Result, reason: str) -> None:
         )
     else:
         turn.change("rollout", f"{name(rollout.version)}: rollout over, {result}: {reason}")
-    _record(turn, rollout.version, rollout.champion, result, reason, rollout.cause, rollout)
+    _record(
+        turn,
+        rollout.version,
+        rollout.champion,
+        result,
+        reason,
+        rollout.cause,
+        rollout,
+        rollout.gates,
+    )
     if result is Result.ABORTED and not rollout.overtaken:
         _lost(turn, rollout.version)
 
@@ -87,3 +96,4 @@ def _record(
     evidence = rollout.evidence if rollout is not None else ()
     ended = Outcome(version, champion, result, reason, turn.now, cause, gates, evidence)
     turn.update(outcomes=(*turn.state.outcomes, ended)[-_REMEMBERED:])
+    turn.count(f"rollout/{result.value}")

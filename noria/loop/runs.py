@@ -181,7 +181,16 @@ def _candidate(
         return
     rollout.begin(
         turn,
-        Rollout(version, champion, turn.now, as_of, cause, RolloutPhase.DEPLOYING, turn.now),
+        Rollout(
+            version,
+            champion,
+            turn.now,
+            as_of,
+            cause,
+            RolloutPhase.DEPLOYING,
+            turn.now,
+            gates=gates,
+        ),
     )
 
 
@@ -213,3 +222,4 @@ def _end(turn: Turn, run: ActiveRun, phase: RunPhase, version: str | None = None
         for r in turn.state.runs
     )
     turn.update(run=None, runs=ended)
+    turn.count(f"run/{run.kind.value}/{phase.value}")

@@ -147,6 +147,7 @@ class Rollout(msgspec.Struct, frozen=True):
     ``entered`` starts the step's timeout; ``since`` is when the traffic was first
     seen as wanted (measurements count from there), None until then. ``forced``: a
     person promoted it. ``overtaken``: somebody else moved the champion alias.
+    ``gates`` let it in.
     """
 
     version: str
@@ -166,6 +167,7 @@ class Rollout(msgspec.Struct, frozen=True):
     overtaken: bool = False
     reason: str = ""
     evidence: tuple[StepEvidence, ...] = ()
+    gates: tuple[GateResult, ...] = ()
 
 
 class Result(StrEnum):
@@ -247,6 +249,8 @@ class State(msgspec.Struct, frozen=True):
 
     ``champion`` is the alias as last seen; ``champion_as_of`` the newest data it
     may have learnt from. ``losses`` counts candidates in a row that did not win.
+    ``runs`` and ``outcomes`` forget; ``tally`` counts all that ever ended, by
+    ``run/<kind>/<phase>`` and ``rollout/<result>``.
     """
 
     model: str
@@ -267,6 +271,7 @@ class State(msgspec.Struct, frozen=True):
     alerts: tuple[Alert, ...] = ()
     wishes: Mapping[str, Wish] = {}
     actions_issued: int = 0
+    tally: Mapping[str, int] = {}
     outbox: tuple[Pending, ...] = ()
     head: Head = GENESIS
 

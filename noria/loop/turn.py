@@ -92,6 +92,11 @@ class Turn:
         """Replace fields of the state."""
         self.state = msgspec.structs.replace(self.state, **changes)
 
+    def count(self, what: str) -> None:
+        """Count something that happened, for ever."""
+        tally = self.state.tally
+        self.update(tally={**tally, what: tally.get(what, 0) + 1})
+
     def change(self, kind: str, text: str, **facts: Any) -> None:
         """Say that something happened; it goes to the ledger."""
         self.notes.append(Note(kind, text, facts, change=True))
