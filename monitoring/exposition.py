@@ -11,6 +11,8 @@ from prometheus_client.registry import Collector
 
 from monitoring.service import Monitor
 from monitoring.state import Core
+from monitoring.watch import shares
+from noria.errors import InvalidInput
 
 
 class Exposition(Collector):
@@ -71,6 +73,7 @@ class Exposition(Collector):
             "label_lag_limit_seconds", "spec: maxLabelLag", monitor.config.max_label_lag
         )
         yield self._gauge("label_delay_seconds", "Prediction to label, last", core.label_delay)
+        yield self._gauge("window_rows", "spec: rows of a drift window", monitor.config.window_rows)
         yield self._gauge("processing_held_up", "1 when processing fails", bool(monitor.problem))
         yield self._labelled(
             "detector_problem",
@@ -101,9 +104,41 @@ class Exposition(Collector):
                 for feature in r.features
             ],
         )
-        yield self._counter("drift_alarms", "Windows that drifted", "detector", core.drifts)
+        alarms = dict.fromkeys((d.name for d in self._monitor.config.detectors), 0) | core.drifts
+        yield self._counter("drift_alarms", "Windows that drifted", "detector", alarms)
+        yield self._gauge(
+            "false_alarm_budget",
+            "spec: falseAlarmBudget, the probability within its horizon",
+            self._monitor.config.budget.probability,
+        )
+        yield self._gauge(
+            "false_alarm_budget_used",
+            "At most this probable is a false alarm among the windows tested on this reference",
+            self._spent(core),
+        )
+
+    def _spent(self, core: Core) -> float:
+        """Return the union bound over every window tested since the reference came."""
+        try:
+            parts = shares(self._monitor.config)
+        except InvalidInput:
+            # Such a spec runs no detector, and the problem metric says so.
+            return 0.0
+        return min(1.0, sum(parts.get(name, 0.0) * n for name, n in core.judged.items()))
 
     def _quality(self, core: Core) -> Iterator[Metric]:
+        rules = self._monitor.config.quality
+        limits = {
+            "missing": rules.max_missing,
+            "unseen": rules.max_unseen,
+            "out-of-range": rules.max_out_of_range,
+        }
+        yield self._labelled(
+            "quality_limit",
+            "spec: greatest share of bad values",
+            ("rule",),
+            [((rule,), limit) for rule, limit in limits.items()],
+        )
         quality = core.quality
         if quality is None:
             return
@@ -141,6 +176,23 @@ class Exposition(Collector):
             "The champion's performance on held-out rows",
             ("version", "metric"),
             [((core.champion, name), value) for name, value in core.expected.items()],
+        )
+        yield self._labelled(
+            "performance_drop_low",
+            "Least drop since training that the interval leaves, at the spec's confidence",
+            ("version", "metric"),
+            [
+                ((version, report.drop.metric), report.drop.least)
+                for version, report in core.performance.items()
+                if report.drop is not None
+            ],
+        )
+        drop = self._monitor.config.drop
+        yield self._labelled(
+            "performance_drop_limit",
+            "spec: greatest drop since training",
+            ("metric",),
+            [((drop.metric,), drop.max)] if drop is not None else [],
         )
 
     def _counter(

@@ -29,6 +29,7 @@ from noria.loop.ports import LABELLED_ROWS
 
 _SIGNALS: Final = 200
 _MAX_KEY_CHARS: Final = 512
+_LOST_BEFORE_THE_LOG: Final = ("backlog", "not-written", "refused")
 _FLUSH_SECONDS: Final = 300.0
 
 
@@ -190,6 +191,8 @@ class Monitor:
         """Return how many events or rows were lost, by reason."""
         counts = self.snapshot.counts
         return {
+            # At zero from the start: an increase from nothing is none to Prometheus.
+            **dict.fromkeys(_LOST_BEFORE_THE_LOG, 0),
             **self._dropped,
             "mismatched": counts.mismatched,
             "orphan-label": counts.orphan_labels,

@@ -90,12 +90,26 @@ class MetricReport(msgspec.Struct, frozen=True):
     problem: str = ""
 
 
+class DropReport(msgspec.Struct, frozen=True):
+    """How far a metric is below (for a loss: above) its value at training; positive is worse.
+
+    ``bound`` is the end of the interval nearest to ``expected``, ``least`` the drop there.
+    """
+
+    metric: str
+    value: float
+    bound: float
+    expected: float
+    least: float
+
+
 class PerformanceReport(msgspec.Struct, frozen=True):
-    """The last performance window of a version."""
+    """The last performance window of a version. ``drop``: of the champion, when it is watched."""
 
     window: int
     at: float
     metrics: dict[str, MetricReport]
+    drop: DropReport | None = None
 
 
 class Counts(msgspec.Struct):
@@ -117,7 +131,10 @@ class Counts(msgspec.Struct):
 
 
 class Core(msgspec.Struct):
-    """Everything small. Times are epoch seconds; ``watermark`` is the largest event time."""
+    """Everything small. Times are epoch seconds; ``watermark`` is the largest event time.
+
+    ``judged`` counts the windows that each detector has tested against the present reference.
+    """
 
     offset: int = 0
     received: float = 0.0
@@ -135,6 +152,7 @@ class Core(msgspec.Struct):
     streams: dict[str, StreamState] = {}
     drift: dict[str, DriftReport] = {}
     drifts: dict[str, int] = {}
+    judged: dict[str, int] = {}
     signals: dict[str, int] = {}
     problems: dict[str, str] = {}
     quality: QualityResult | None = None

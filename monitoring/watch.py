@@ -108,14 +108,23 @@ def judge(watched: Watched, window: Table) -> DetectorResult:
     return replace(result, drift=result.drift and result.effect >= watched.min_effect)
 
 
-def _configured(config: MonitorConfig, watched: WatchedDetector) -> DetectorConfig:
+def shares(config: MonitorConfig) -> dict[str, float]:
+    """Return each detector's part of the false-alarm budget in each window.
+
+    Raises:
+        InvalidInput: a weight is not positive.
+    """
     weights = {d.name: float(d.options.get("weight", 1.0)) for d in config.detectors}
+    return config.budget.shares(weights)
+
+
+def _configured(config: MonitorConfig, watched: WatchedDetector) -> DetectorConfig:
     return DetectorConfig(
         name=watched.name,
         kind=watched.kind,
         backend=watched.backend,
         columns=() if watched.on == "prediction" else watched.columns,
-        alpha=config.budget.shares(weights)[watched.name],
+        alpha=shares(config)[watched.name],
         window_rows=config.window_rows,
         options={k: v for k, v in watched.options.items() if k not in _OURS},
     )

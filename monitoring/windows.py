@@ -22,6 +22,7 @@ from monitoring.rows import Piece, encode
 from monitoring.state import (
     Core,
     DriftReport,
+    DropReport,
     MetricReport,
     Pair,
     PerformanceReport,
@@ -139,6 +140,12 @@ class Windows:
         self._state.clear_detector_states()
         self._moved.clear()
         self._core.drift.clear()
+        self._core.judged.clear()
+        # A drop is about the champion: what the last one had must not stand for ever.
+        self._core.performance = {
+            version: msgspec.structs.replace(report, drop=None)
+            for version, report in self._core.performance.items()
+        }
         self._core.quality = None
         self._core.expected = {} if watch is None else dict(watch.reference.performance)
 
@@ -197,6 +204,7 @@ class Windows:
                 core.problems[one.name] = f"window {number}: {error}"
                 continue
             core.problems.pop(one.name, None)
+            core.judged[one.name] = core.judged.get(one.name, 0) + 1
             report = _report(one, result, number, core.champion, at)
             core.drift[one.name] = report
             yield one.name, report
@@ -218,27 +226,33 @@ class Windows:
             for name in self._config.metrics
             for m in [unmeasured(scores.size) if multiclass else measure(name, scores, labels)]
         }
-        self._core.performance[version] = PerformanceReport(number, at, metrics)
+        watched = version == self._core.champion and not multiclass
+        dropped = self._drop(watch, scores, labels) if watched and watch is not None else None
+        self._core.performance[version] = PerformanceReport(number, at, metrics, dropped)
         self._keep(_PERFORMANCE + version, number, at, {"metrics": metrics})
-        drop = self._config.drop
-        if drop is None or watch is None or multiclass or version != self._core.champion:
-            return
-        expected = watch.reference.performance.get(drop.metric)
-        if expected is None:
-            return
-        found = measure(drop.metric, scores, labels, drop.confidence)
-        if found.value is None or found.low is None or found.high is None:
-            return
-        if drop.metric in GREATER_IS_BETTER:
-            dropped, bound = found.high < expected - drop.max, found.high
-        else:
-            dropped, bound = found.low > expected + drop.max, found.low
-        if dropped:
+        limit = self._config.drop
+        if dropped is not None and limit is not None and dropped.least > limit.max:
             said = (
-                f"{drop.metric} is {found.value:.4g}, at best {bound:.4g} with confidence "
-                f"{drop.confidence:g}; {expected:.4g} at training, {drop.max:g} allowed"
+                f"{dropped.metric} is {dropped.value:.4g}, at best {dropped.bound:.4g} with "
+                f"confidence {limit.confidence:g}; {dropped.expected:.4g} at training, "
+                f"{limit.max:g} allowed"
             )
             self._signal(SignalKind.PERFORMANCE, "performance", number, at, said, version)
+
+    def _drop(self, watch: Watch, scores: FloatArray, labels: FloatArray) -> DropReport | None:
+        """Measure the drop that is watched; None when the rows can't tell."""
+        limit = self._config.drop
+        expected = None if limit is None else watch.reference.performance.get(limit.metric)
+        if limit is None or expected is None:
+            return None
+        found = measure(limit.metric, scores, labels, limit.confidence)
+        if found.value is None or found.low is None or found.high is None:
+            return None
+        if limit.metric in GREATER_IS_BETTER:
+            return DropReport(
+                limit.metric, found.value, found.high, expected, expected - found.high
+            )
+        return DropReport(limit.metric, found.value, found.low, expected, found.low - expected)
 
     def _signal(
         self, kind: SignalKind, source: str, number: int, at: float, detail: str, version: str
