@@ -2,7 +2,8 @@
 
 Frames are Parquet files, values are JSON files, models are package folders. A
 step is a fresh process, so everything heavy is imported where it is used.
-``model`` is the model resource as JSON, or ``@PATH`` of a file that holds it.
+``model`` is the model resource as JSON, or ``@PATH`` of a file that holds it;
+``base`` is the project's folder, or the project itself (see ``project``).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
+from components.project import project_folder
 from noria.errors import DataError, InvalidInput
 from noria.spec import Model, load_model, parse_model
 from noria.tasks.families import family
@@ -34,7 +36,7 @@ def ingest(*, model: str, base: str, as_of: str, rows: Path) -> str:
     """Write the labelled rows known at ``as_of`` (ISO-8601; empty: all); return their sha256."""
     spec = read_model(model).spec
     moment = datetime.fromisoformat(as_of) if as_of else None
-    frame = family(spec.task.family).ingest(spec, Path(base), moment)
+    frame = family(spec.task.family).ingest(spec, project_folder(base), moment)
     _write_frame(frame, rows)
     return fingerprint(frame)
 
@@ -49,7 +51,7 @@ def validate(*, model: str, rows: Path, report: Path) -> None:
 def features(*, model: str, base: str, rows: Path, frame: Path) -> None:
     """Write the rows with looked-up features, as of each row's event, and time features."""
     spec = read_model(model).spec
-    joined = family(spec.task.family).features(spec, Path(base), _read_frame(rows))
+    joined = family(spec.task.family).features(spec, project_folder(base), _read_frame(rows))
     _write_frame(joined, frame)
 
 
@@ -155,7 +157,7 @@ def register(
             champion=run["champion"] or None,
             as_of=datetime.fromisoformat(run["as_of"]),
             fingerprint=run["fingerprint"],
-            code_version=code_version(resource, Path(run["base"])),
+            code_version=code_version(resource, project_folder(run["base"])),
             reason=run["reason"],
             spec=resource.model_dump_json(by_alias=True),
             params=_read_json(params, TuneResult).params,

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 from types import MappingProxyType
-from typing import Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from noria.spec.section import FILLED, Items, ScalarValue, Section
+from noria.errors import shorten
+from noria.spec.section import FILLED, Items, ScalarValue, Section, refuse
 from noria.spec.units import Bytes, BytesOrNone, Cpu, PositiveDuration
 
 Algorithm: TypeAlias = Literal[
@@ -131,6 +132,28 @@ class Gpu(Section):
     count: int = Field(default=0, ge=0, le=64, description="GPUs for each node. 0: none.")
 
 
+_MAX_IMAGE_CHARS: Final = 500
+
+
+def _image(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    if len(value) > _MAX_IMAGE_CHARS or any(c.isspace() or not c.isprintable() for c in value):
+        raise refuse(
+            f"{shorten(value)} is not the name of an image",
+            "write one such as registry.example/team/parcels@sha256:...",
+        )
+    return value
+
+
+ImageName: TypeAlias = Annotated[
+    str,
+    BeforeValidator(_image),
+    WithJsonSchema({"type": "string", "maxLength": _MAX_IMAGE_CHARS, "pattern": r"^\S*$"}),
+]
+"""The name of a container image, or nothing."""
+
+
 class Compute(Section):
     """The machine that a training step asks for."""
 
@@ -148,6 +171,11 @@ class Compute(Section):
         ge=1,
         le=1024,
         description="Nodes that train together. More than 1 needs an algorithm that distributes.",
+    )
+    image: ImageName = Field(
+        default="",
+        description="Image that steps run in on a cluster, built on Noria's components image, with "
+        "the project in /model; best by digest. Empty: the installation's components image.",
     )
     shared_memory: BytesOrNone = Field(
         default=0,
