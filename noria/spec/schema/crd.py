@@ -328,13 +328,21 @@ def _status() -> dict[str, Any]:
                             "format": "date-time",
                             "description": "When it last changed.",
                         },
+                        "observedGeneration": {
+                            "type": "integer",
+                            "format": "int64",
+                            "description": "The generation of the spec that it is of.",
+                        },
                     },
                 },
             },
-            "loop": {
-                "type": "object",
-                "description": "The loop's own state and its revision.",
-                "x-kubernetes-preserve-unknown-fields": True,
+            "url": text("Where clients send requests."),
+            "explanation": {
+                "type": "array",
+                "description": "What the loop did last and why, oldest first.",
+                "items": text("An entry of the ledger."),
             },
+            "revision": text("The revision of the loop's stored state."),
+            "ledgerHead": text("Sequence and hash of the ledger's last entry."),
         },
     }
