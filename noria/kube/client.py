@@ -206,7 +206,7 @@ class KubeClient:
         *,
         resource_version: str | None = None,
     ) -> bool:
-        """Delete an object; what it owns goes in the background. False: it (or its kind) wasn't there.
+        """Delete an object; what it owns goes in the background. False: it wasn't there.
 
         Raises:
             Conflict: It is no longer at ``resource_version``. Nothing changed.
