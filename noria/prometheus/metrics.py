@@ -1,0 +1,156 @@
+"""The ``Metrics`` port on Prometheus: errors and latency of the servers, by version."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from noria.errors import MetricsError
+from noria.loop.ports import ERROR_RATE, Clock, Metrics
+from noria.loop.values import Measurement, MetricQuery, Signal
+from noria.prometheus import counting
+from noria.prometheus.client import Access, PrometheusClient
+from noria.prometheus.counting import Counting
+
+_QUANTILES: Final = {"latency-p50": 0.5, "latency-p99": 0.99}
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What one version answered; ``value`` is None without a request."""
+
+    value: float | None
+    samples: int
+    problem: str = ""
+
+
+class PrometheusMetrics:
+    """Measures what the model servers count, as Prometheus has scraped it.
+
+    The definitions are those of the one-machine adapter: the error rate is the
+    share of requests that failed (5xx), its samples are the rows answered and one
+    per failure; the samples of a latency are the rows answered. Rows are counted
+    between scrapes, so they are a lower bound (``noria.prometheus.counting`` has
+    the arithmetic): a step takes up to two scrape intervals longer, never fewer rows.
+
+    A version whose servers are all out of sight now gives a ``problem``, whatever was
+    counted before: what can't be seen any more must not pass.
+
+    Args:
+        url: Prometheus' address.
+        clock: The loop's time; only differences of it are used.
+        quality: Measures everything else (the model's quality, labelled rows); None:
+            such a metric is a problem.
+        signals: Whose signals are relayed. None, the default: nobody's, because rules on
+            the monitor's metrics raise alerts that bring them to the inbox (the webhook).
+        namespace: Only series with this ``namespace`` label; empty: any.
+        timeout: Seconds for one query.
+        access: Token and CA files.
+
+    Raises:
+        InvalidInput: The address is none.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        clock: Clock,
+        quality: Metrics | None = None,
+        signals: Metrics | None = None,
+        namespace: str = "",
+        timeout: float = 5.0,
+        access: Access | None = None,
+    ) -> None:
+        self._client = PrometheusClient(url, timeout=timeout, access=access)
+        self._clock = clock
+        self._quality = quality
+        self._signals = signals
+        self._labels: Mapping[str, str] = {"namespace": namespace} if namespace else {}
+
+    def measure(self, query: MetricQuery) -> Measurement:
+        """Measure once, now.
+
+        Raises:
+            MetricsError, Unavailable: Prometheus, or who measures the quality, doesn't answer.
+        """
+        if query.metric != ERROR_RATE and query.metric not in _QUANTILES:
+            return self._other(query)
+        now = self._clock.now()
+        seen = self._seen(query, query.version, now)
+        measured = Measurement(
+            query.metric, query.version, seen.value, seen.samples, problem=seen.problem
+        )
+        if query.champion is None:
+            return measured
+        base = self._seen(query, query.champion, now)
+        return Measurement(
+            query.metric,
+            query.version,
+            seen.value,
+            seen.samples,
+            baseline=base.value,
+            baseline_samples=base.samples,
+            problem="; ".join(said for said in (seen.problem, base.problem) if said),
+        )
+
+    def signals(self, model: str) -> tuple[Signal, ...]:
+        """Return what ``signals`` tells; nothing when alerts bring the signals.
+
+        Raises:
+            MetricsError, Unavailable: The source doesn't answer.
+        """
+        return () if self._signals is None else self._signals.signals(model)
+
+    def close(self) -> None:
+        """Close the connections to Prometheus."""
+        self._client.close()
+
+    def _other(self, query: MetricQuery) -> Measurement:
+        if self._quality is not None:
+            return self._quality.measure(query)
+        said = f"Prometheus has no {query.metric} of rows, and nobody else was named to measure it"
+        return Measurement(query.metric, query.version, None, 0, problem=said)
+
+    def _seen(self, query: MetricQuery, version: str, now: datetime) -> _Seen:
+        over = now - query.since
+        if over.total_seconds() <= 0:
+            return _Seen(None, 0)
+        quantile = _QUANTILES.get(query.metric)
+        asked = Counting(query.model, version, over, self._labels)
+        found = self._quantities(asked.expression(quantile))
+        rows = _rows(found)
+        requests = found.get(counting.REQUESTS, 0.0)
+        if not requests:  # absent or zero
+            return _Seen(None, rows)
+        errors = found.get(counting.ERRORS, math.nan)
+        if not 0 <= errors <= requests:  # so is NaN
+            said = f"{errors:g} of {requests:g} requests of v{version} failed, which is no count"
+            return _Seen(None, rows, said)
+        if not found.get(counting.LIVE):
+            said = f"no server of {query.model} version {version} is scraped now"
+            return _Seen(None, rows, said)
+        if quantile is None:
+            return _Seen(errors / requests, rows + int(errors))
+        value = found.get(counting.QUANTILE, math.nan)
+        return _Seen(value if math.isfinite(value) else None, rows)
+
+    def _quantities(self, expression: str) -> Mapping[str, float]:
+        found: dict[str, float] = {}
+        for sample in self._client.query(expression):
+            kind = sample.labels.get(counting.KIND, "")
+            if kind in found or set(sample.labels) != {counting.KIND}:
+                raise MetricsError(
+                    f"{self._client.url}: several series where one was asked for: {sample.labels}"
+                )
+            found[kind] = sample.value
+        return found
+
+
+def _rows(found: Mapping[str, float]) -> int:
+    """Return the rows; missing ones, or no number of them, are none, which passes no step."""
+    value = found.get(counting.ROWS, 0.0)
+    return int(value) if math.isfinite(value) and value > 0 else 0
