@@ -34,7 +34,7 @@ def model_argument(model: Model, spill: Path | None = None) -> str:
 
 
 def run_arguments(
-    request: RunRequest, *, model: str, base: Path, tracking_uri: str, artifacts: Path
+    request: RunRequest, *, model: str, base: Path | str, tracking_uri: str, artifacts: Path
 ) -> dict[str, str]:
     """Return the pipeline's arguments for one run."""
     return {

@@ -17,6 +17,7 @@ from noria.errors import NoriaError, PipelineError
 from noria.spec import Compute, Model
 from pipelines.arguments import model_argument
 from pipelines.lean import import_kfp
+from pipelines.machine import Machine
 
 GOLDEN: Final = Path(__file__).parent / "golden" / "training.yaml"
 
@@ -31,10 +32,19 @@ def compile_pipeline(model: Model, out: Path, *, image: str = BASE_IMAGE) -> Pat
         InvalidInput: The resource is too large for a pipeline parameter.
         PipelineError: KFP can't compile it.
     """
-    return _compile(model.spec.train.compute, out, image=image, model=model_argument(model))
+    machine = Machine(model.spec.train.compute)
+    image = model.spec.train.compute.image or image
+    return compile_machine(machine, out, image=image, model=model_argument(model))
 
 
-def _compile(compute: Compute, out: Path, *, image: str, model: str) -> Path:
+def compile_machine(
+    machine: Machine, out: Path, *, image: str = BASE_IMAGE, model: str = ""
+) -> Path:
+    """Write the training pipeline for a machine; ``model`` is its parameter's default.
+
+    Raises:
+        PipelineError: KFP can't compile it.
+    """
     import_kfp()
     from kfp.compiler import Compiler
 
@@ -44,7 +54,7 @@ def _compile(compute: Compute, out: Path, *, image: str, model: str) -> Path:
     # KFP writes YAML only to a name that ends so; the file then takes the name that was asked for.
     draft = out.with_name(f".{out.name}.new.yaml")
     try:
-        Compiler().compile(training_pipeline(compute, image=image, model=model), str(draft))
+        Compiler().compile(training_pipeline(machine, image=image, model=model), str(draft))
         draft.replace(out)
     except NoriaError:
         raise
@@ -57,7 +67,7 @@ def _compile(compute: Compute, out: Path, *, image: str, model: str) -> Path:
 
 def golden(out: Path) -> Path:
     """Write the pipeline with a default machine and no model of its own."""
-    return _compile(Compute(), out, image=BASE_IMAGE, model="")
+    return compile_machine(Machine(Compute()), out)
 
 
 def is_fresh() -> bool:

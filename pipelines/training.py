@@ -21,32 +21,22 @@ from components.split.component import split as split_rows
 from components.train.component import train as train_model
 from components.tune.component import tune as tune_model
 from components.validate.component import validate as validate_rows
-from noria.spec import Compute
+from pipelines.kubeflow_status import STEPS
+from pipelines.machine import Machine
 
 NAME: Final = "noria-training"
-STEPS: Final = (
-    "ingest",
-    "validate",
-    "features",
-    "split",
-    "tune",
-    "train",
-    "evaluate",
-    "reference",
-    "register",
-)
 _HEAVY: Final = frozenset({"tune", "train"})
 _OUTSIDE: Final = frozenset({"ingest", "register"})
 
 
 def training_pipeline(
-    compute: Compute | None = None, *, image: str = BASE_IMAGE, model: str = ""
+    machine: Machine | None = None, *, image: str = BASE_IMAGE, model: str = ""
 ) -> Any:
     """Return the pipeline; ``model`` is the default of its parameter, the resource as JSON.
 
-    With ``compute``, the tasks ask for that machine: tuning and training for
-    all of it, the other steps for its CPU and memory. Without, they ask for
-    nothing, as the local runner could not give it.
+    With ``machine``, the tasks ask for it: tuning and training for all of it,
+    the other steps for its CPU and memory. Without, they ask for nothing, as
+    the local runner could not give it.
     """
 
     @dsl.pipeline(  # type: ignore[untyped-decorator]
@@ -104,16 +94,19 @@ def training_pipeline(
         for name, task in zip(STEPS, tasks, strict=True):
             task.set_display_name(name)
             task.set_container_image(image)
-            if compute is not None:
+            if machine is not None:
                 # Only compiling needs it, and it brings the Kubernetes client with it.
-                from pipelines.compute import apply_compute
+                from pipelines.compute import apply_machine
 
-                # A step that touches the world outside of the run is never answered from a cache.
-                apply_compute(
+                # A step that touches the world outside of the run is answered from a cache only
+                # when its key says what it would find there.
+                apply_machine(
                     task,
-                    compute,
+                    machine,
                     whole=name in _HEAVY,
-                    cache=compute.cache and name not in _OUTSIDE,
+                    cache=machine.compute.cache
+                    and (name not in _OUTSIDE or name in machine.cache_keys),
+                    key=machine.cache_keys.get(name, ""),
                 )
         return version.output  # type: ignore[no-any-return]
 

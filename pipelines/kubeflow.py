@@ -1,0 +1,190 @@
+"""The ``Pipelines`` port on Kubeflow Pipelines.
+
+The server gives every run an id of its own and takes any display name twice, so
+idempotence is ours: a run's display name is the loop's ``run_id``, it is looked
+for before one is created, and of several the oldest is THE run. Whoever created
+another one finds that out right after, and takes it back.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import yaml
+
+from noria.errors import InvalidInput, NoriaError, PipelineError, Unavailable
+from noria.loop.values import RunPhase, RunRequest, RunResult, RunStatus
+from noria.registry import MlflowRegistry
+from noria.spec import Model
+from pipelines.arguments import MAX_PARAMETER_BYTES, model_argument, run_arguments
+from pipelines.caching import cache_keys
+from pipelines.kubeflow_api import KubeflowApi, KubeflowSettings
+from pipelines.kubeflow_status import Look, look
+from pipelines.machine import Machine
+
+_MAX_NAME_CHARS: Final = 128
+
+
+class Results(Protocol):
+    """Finds what a run registered."""
+
+    def __call__(self, model: str, run_id: str) -> RunResult | None:
+        """Return the result, or None when the run has not registered a version."""
+
+
+class KubeflowPipelines:
+    """Starts runs on Kubeflow Pipelines, and finds them again by their name.
+
+    Args:
+        settings: Where it is, and what its pods get.
+        model: Returns the resource of a model's name.
+        results: Finds what a run registered; see ``registered``.
+    """
+
+    def __init__(
+        self, settings: KubeflowSettings, model: Callable[[str], Model], results: Results
+    ) -> None:
+        self._settings = settings
+        self._model = model
+        self._results = results
+        self._api = KubeflowApi(settings)
+
+    def start(self, request: RunRequest) -> None:
+        """Start a run and return at once; a run that was ever started is left alone.
+
+        Raises:
+            InvalidInput: The id, the model or a setting is refused.
+            PipelineError, Unavailable: It was not started, or that can't be known.
+        """
+        if not 0 < len(request.run_id) <= _MAX_NAME_CHARS:
+            raise InvalidInput(
+                f"run id {request.run_id!r} has {len(request.run_id)} characters; "
+                f"the name of a run has 1 to {_MAX_NAME_CHARS}"
+            )
+        experiment = self._api.make_experiment()
+        if self._api.runs(experiment, request.run_id):
+            return
+        model = self._model(request.model)
+        self._api.create(experiment, request.run_id, *run_of(model, request, self._settings))
+        # Two may have looked at once and both have found nothing.
+        for run in self._api.runs(experiment, request.run_id)[1:]:
+            self._take_back(look(run))
+
+    def status(self, run_id: str) -> RunStatus:
+        """Say where a run is; its result comes from the registry.
+
+        Raises:
+            PipelineError, Unavailable: The server or the registry can't tell now.
+        """
+        seen = self.look(run_id)
+        if seen is None:
+            return RunStatus(run_id, RunPhase.UNKNOWN)
+        if seen.phase not in (RunPhase.SUCCEEDED, RunPhase.FAILED):
+            return RunStatus(run_id, seen.phase, seen.detail)
+        made = self._results(seen.model, run_id) if seen.model else None
+        # A run may fail behind its last step, or lose to another of its name that registered.
+        if made is not None:
+            return RunStatus(run_id, RunPhase.SUCCEEDED, "", made)
+        if seen.phase is RunPhase.SUCCEEDED:
+            detail = f"run {seen.id} succeeded and registered no version at {self._where()}"
+            return RunStatus(run_id, RunPhase.FAILED, detail)
+        return RunStatus(run_id, seen.phase, seen.detail)
+
+    def cancel(self, run_id: str) -> None:
+        """Terminate a run. Does nothing when it is unknown or over.
+
+        Raises:
+            PipelineError, Unavailable: It may still be going.
+        """
+        experiment = self._api.find_experiment()
+        for run in () if experiment is None else self._api.runs(experiment, run_id):
+            self._stop(look(run))
+
+    def look(self, run_id: str) -> Look | None:
+        """Return what the server says of a run, without asking the registry; None: unknown."""
+        experiment = self._api.find_experiment()
+        found = () if experiment is None else self._api.runs(experiment, run_id)
+        return look(self._api.run(str(found[0].run_id))) if found else None
+
+    def url(self, seen: Look) -> str:
+        """Return the page of a run for people."""
+        return f"{self._settings.host.rstrip('/')}/#/runs/details/{seen.id}"
+
+    def _take_back(self, seen: Look) -> None:
+        self._stop(seen)
+        self._api.archive(seen.id)
+
+    def _stop(self, seen: Look) -> None:
+        if seen.ended:
+            return
+        try:
+            self._api.terminate(seen.id)
+        except Unavailable:
+            raise
+        except NoriaError:
+            # It is refused for a run that has ended, which it may have done since we looked.
+            if not look(self._api.run(seen.id)).ended:
+                raise
+
+    def _where(self) -> str:
+        return self._settings.tracking_uri or "the registry"
+
+
+def registered(tracking_uri: str, artifacts: Path) -> Results:
+    """Return what finds results in an MLflow registry, as this process reaches it."""
+    registry = MlflowRegistry(tracking_uri, artifacts)
+
+    def result(model: str, run_id: str) -> RunResult | None:
+        from pipelines.local import registered_result
+
+        return registered_result(registry, model, run_id)
+
+    return result
+
+
+def run_of(
+    model: Model, request: RunRequest, settings: KubeflowSettings
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return what the server gets for a run: the compiled pipeline, and its arguments.
+
+    Raises:
+        InvalidInput: The resource and the project are too large for their parameters.
+        PipelineError: The pipeline can't be compiled.
+    """
+    from pipelines.generate import compile_machine
+
+    if model.name != request.model:
+        raise InvalidInput(f"the resource is {model.name!r}, the run is for {request.model!r}")
+    compute = model.spec.train.compute
+    image = compute.image or settings.image
+    machine = Machine(
+        compute,
+        cache_keys(model, request, image=image, base=settings.base) if compute.cache else {},
+        settings.mlflow_secret,
+        settings.pull_secrets,
+        settings.shared_claim,
+    )
+    arguments = run_arguments(
+        request,
+        model=model_argument(model),
+        base=Path(settings.base) if settings.base.startswith("/") else settings.base,
+        tracking_uri=settings.tracking_uri,
+        artifacts=Path(settings.artifacts),
+    )
+    if sum(len(value.encode()) for value in arguments.values()) > MAX_PARAMETER_BYTES:
+        raise InvalidInput(
+            f"the resource and the project are over {MAX_PARAMETER_BYTES:,} bytes together",
+            fix="put the project into an image, and name it in spec.train.compute.image",
+        )
+    with tempfile.TemporaryDirectory(prefix="noria-") as folder:
+        compiled = compile_machine(machine, Path(folder) / "pipeline.yaml", image=image)
+        documents = list(yaml.load_all(compiled.read_text(), _Loader))
+    if len(documents) != 2:
+        raise PipelineError(f"the compiled pipeline has {len(documents)} documents, not two")
+    return {"pipeline_spec": documents[0], "platform_spec": documents[1]}, arguments
+
+
+_Loader: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
