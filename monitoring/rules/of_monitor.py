@@ -1,0 +1,188 @@
+"""What the monitor sees: the world, and whether it is still looking."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from monitoring.rules.rule import Rule, Scope, SignalLabel, number
+from noria.spec.units import format_duration
+
+_NEVER_LABELLED: Final = 'reason!~"unlabelled|orphan-label"'
+"""Rows whose label never came, and labels whose row never came: that is label lag, not loss."""
+
+
+def rules(scope: Scope) -> Iterator[Rule]:
+    """Yield the rules on the monitor's metrics."""
+    yield from _the_world(scope)
+    yield from _the_view(scope)
+    yield from _the_monitor(scope)
+
+
+def _the_world(scope: Scope) -> Iterator[Rule]:
+    name = scope.model.name
+    watch = scope.model.spec.monitoring
+    if watch.detectors:
+        yield Rule(
+            name="NoriaDrift",
+            expr=scope.worst("noria_monitor_drift", "version", "detector") + " == 1",
+            severity="warning",
+            signal=_signal(scope, "drift"),
+            summary=f"{name}: detector {{{{ $labels.detector }}}} sees drift",
+            description=(
+                f"The last window of {watch.window.rows} rows differs from what version "
+                "{{ $labels.version }} was trained on, at a level that keeps to the false-alarm "
+                f"budget ({watch.false_alarm_budget.probability:g} within "
+                f"{watch.false_alarm_budget.horizon} windows)."
+            ),
+        )
+        yield Rule(
+            name="NoriaFalseAlarmBudgetSpent",
+            expr=scope.worst("noria_monitor_false_alarm_budget_used")
+            + f" > {number(watch.false_alarm_budget.probability)}",
+            severity="info",
+            summary=f"{name}: its reference has been used for longer than the budget's horizon",
+            description=(
+                "Among all windows tested since this reference came, the probability of a false "
+                "alarm may be {{ $value | humanizePercentage }} by now; the budget is "
+                f"{watch.false_alarm_budget.probability:g} for every "
+                f"{watch.false_alarm_budget.horizon} windows."
+            ),
+        )
+    drop = watch.performance.drop
+    if drop is not None:
+        yield Rule(
+            name="NoriaPerformanceDrop",
+            expr=scope.worst("noria_monitor_performance_drop_low", "version", "metric")
+            + f" > {number(drop.max)}",
+            severity="warning",
+            signal=_signal(scope, "performance"),
+            summary=f"{name}: {{{{ $labels.metric }}}} has dropped",
+            description=(
+                "{{ $labels.metric }} of version {{ $labels.version }} on labelled traffic is "
+                "worse than at training by at least {{ $value | humanize }} with confidence "
+                f"{drop.confidence:g}; {drop.max:g} is allowed."
+            ),
+        )
+    share = scope.worst("noria_monitor_quality_share", "rule")
+    limit = scope.worst("noria_monitor_quality_limit", "rule")
+    yield Rule(
+        name="NoriaDataQuality",
+        expr=f"{share}\n> {limit}",
+        severity="warning",
+        signal=_signal(scope, "quality"),
+        summary=f"{name}: too many values are {{{{ $labels.rule }}}}",
+        description=(
+            "In the worst feature of the last window {{ $value | humanizePercentage }} of the "
+            "values are {{ $labels.rule }}, above the limit of spec.monitoring.quality."
+        ),
+    )
+
+
+def _the_view(scope: Scope) -> Iterator[Rule]:
+    """Silence is not health: no window, no row, no label, events that get lost."""
+    name, settings = scope.model.name, scope.settings
+    if scope.model.spec.serving.payload_log.sample > 0:
+        yield from _rows(scope)
+    yield Rule(
+        name="NoriaLabelLag",
+        expr=f"{scope.worst('noria_monitor_label_lag_seconds')}\n"
+        f"> {scope.worst('noria_monitor_label_lag_limit_seconds')}",
+        severity="warning",
+        hold=settings.hold,
+        summary=f"{name}: labels are {{{{ $value | humanizeDuration }}}} behind",
+        description=(
+            "The newest labelled row is older than spec.monitoring.performance.maxLabelLag. "
+            "Performance is measured on the past only."
+        ),
+    )
+    lost = scope.grown(
+        "noria_monitor_dropped_total", "reason", over=settings.lost, matchers=(_NEVER_LABELLED,)
+    )
+    unsent = scope.grown("noria_payload_events_dropped_total", over=settings.lost)
+    yield Rule(
+        name="NoriaDroppedEvents",
+        expr=f'{lost} > 0\nor label_replace({unsent} > 0, "reason", "not-sent", "", "")',
+        severity="warning",
+        summary=f"{name}: events get lost ({{{{ $labels.reason }}}})",
+        description=(
+            f"Within {format_duration(settings.lost)} about {{{{ $value | humanize }}}} payload "
+            "events or labels were lost, reason {{ $labels.reason }}. Windows hold fewer rows than "
+            "the traffic had."
+        ),
+    )
+
+
+def _rows(scope: Scope) -> Iterator[Rule]:
+    name, settings = scope.model.name, scope.settings
+    silence = format_duration(settings.silence)
+    age = scope.worst("noria_monitor_last_window_age_seconds")
+    pace = scope.rate("noria_monitor_rows_total", over=settings.pace)
+    due = f"{number(settings.late_windows)} * {scope.worst('noria_monitor_window_rows')} / {pace}"
+    yield Rule(
+        name="NoriaStaleWindow",
+        expr=f"{age}\n> clamp_min({due}, {number(settings.late_floor.total_seconds())})",
+        severity="warning",
+        hold=settings.hold,
+        summary=f"{name}: no drift window has closed for {{{{ $value | humanizeDuration }}}}",
+        description=(
+            f"At the pace of the last {format_duration(settings.pace)} there were rows for "
+            f"{number(settings.late_windows)} windows since. Drift can't be seen until one closes."
+        ),
+    )
+    yield Rule(
+        name="NoriaNoTraffic",
+        expr=f"{age}\nunless {scope.grown('noria_monitor_rows_total', over=settings.silence)} > 0",
+        severity="warning",
+        hold=settings.long_hold,
+        summary=f"{name}: the monitor has seen no row for {silence}",
+        description=(
+            f"Not one prediction arrived within {silence}: there is no traffic, or its events get "
+            "lost. What is not seen is not known to be well."
+        ),
+    )
+    served = scope.rate("noria_rows_total", over=settings.rate)
+    seen = scope.rate("noria_monitor_rows_total", over=settings.rate)
+    yield Rule(
+        name="NoriaMonitorBlind",
+        expr=f"{served} > 0\nunless {seen} > 0",
+        severity="critical",
+        hold=settings.long_hold,
+        summary=f"{name}: it is served, and the monitor sees none of it",
+        description=(
+            "The model servers answer {{ $value | humanize }} rows a second, and none of them "
+            "reaches the monitor."
+        ),
+    )
+
+
+def _the_monitor(scope: Scope) -> Iterator[Rule]:
+    name, settings = scope.model.name, scope.settings
+    yield Rule(
+        name="NoriaDetectorProblem",
+        expr=scope.worst("noria_monitor_detector_problem", "detector") + " == 1",
+        severity="warning",
+        hold=settings.hold,
+        summary=f"{name}: detector {{{{ $labels.detector }}}} does not run",
+        description="It can't be fitted or fails on its windows; the others go on without it.",
+    )
+    yield Rule(
+        name="NoriaMonitorHeldUp",
+        expr=scope.worst("noria_monitor_processing_held_up") + " == 1",
+        severity="critical",
+        hold=settings.hold,
+        summary=f"{name}: the monitor logs events and can't process them",
+        description="Nothing is lost, but windows, performance and signals stand still.",
+    )
+    yield Rule(
+        name="NoriaMonitorDown",
+        expr=f"absent({scope.of('noria_monitor_window_rows')})",
+        severity="critical",
+        hold=settings.hold,
+        summary=f"{name}: its monitor can't be scraped",
+        description="No drift, no drop and no bad data can be seen while this lasts.",
+    )
+
+
+def _signal(scope: Scope, kind: SignalLabel) -> SignalLabel | None:
+    return kind if kind in scope.model.spec.retraining.signals else None
