@@ -26,7 +26,8 @@ from tests.cluster.controlplane import build, pki
 from tests.cluster.controlplane.process import Child, free_ports
 
 _START: Final = 60.0
-_STOP: Final = 30.0
+# kubectl may print whole objects when it fails.
+_SAID: Final = 4000
 _SERVICES: Final = "10.96.0.0/16"
 # Pods are set up by a stand-in that sends no heartbeats: these would evict its pods.
 _NODE_CONTROLLERS: Final = (
@@ -96,7 +97,7 @@ def run_kubectl(
         check=False,
     )
     if done.returncode:
-        raise ClusterError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
+        raise ClusterError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()[:_SAID]}")
     return done.stdout
 
 
