@@ -18,6 +18,7 @@ from noria.errors import InvalidInput, ServingError, Unavailable, shorten
 if TYPE_CHECKING:
     import httpx
 
+    from noria.embedded.scraping import Target
     from noria.embedded.survey import ModelStatus
     from noria.loop.ledger import Head, LedgerEntry
     from noria.loop.values import RunStatus
@@ -52,6 +53,13 @@ def turning(home: Path) -> bool:
     from noria.embedded import survey
 
     return survey.turning(Home(home.absolute()))
+
+
+def targets(home: Path) -> Sequence[Target]:
+    """Return what Prometheus may scrape here now: the loop, the monitors, the model servers."""
+    from noria.embedded import scraping
+
+    return scraping.targets(Home(home.absolute()))
 
 
 def submit(home: Path, model: str, verb: str, reason: str, by: str) -> None:

@@ -59,6 +59,11 @@ class Home:
         """Who supervises this home: a JSON file with its pid and start time."""
         return self.root / "up.json"
 
+    @property
+    def telemetry(self) -> Path:
+        """Where the loop's metrics can be scraped: a JSON file with port and address."""
+        return self.root / "telemetry.json"
+
     def monitor(self, model: str) -> Path:
         """A monitor's log and windows."""
         return self.root / "monitor" / model

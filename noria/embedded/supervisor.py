@@ -15,12 +15,14 @@ from typing import Final
 
 from noria.embedded.clocks import WallClock
 from noria.embedded.home import Home, read_json, write_json
+from noria.embedded.scraping import Endpoint
 from noria.embedded.survey import supervisor
 from noria.embedded.system import System, stop_processes
 from noria.errors import InvalidInput, NoriaError
 from noria.process import ProcessId, start_time
 from noria.spec import load_model
 from noria.tasks.families import check
+from noria.telemetry import Turned
 
 _CYCLE_SECONDS: Final = 1.0
 _STOP_SECONDS: Final = 90.0
@@ -41,12 +43,13 @@ def supervise(home: Home, files: Sequence[Path], tell: Callable[[str], None]) ->
         paths = _paths(home, files, tell)
         systems = [System(home, path, clock=WallClock()) for path in paths]
         stop = threading.Event()
+        endpoint = Endpoint(home)
         with _signals(stop):
             try:
                 for system in systems:
                     tell(f"{system.name}: starting the monitor, the proxy and the registry")
                     system.start()
-                turns = [_Turns(system, tell) for system in systems]
+                turns = [_Turns(system, tell, endpoint) for system in systems]
                 while not stop.is_set():
                     for turn in turns:
                         turn()
@@ -56,6 +59,7 @@ def supervise(home: Home, files: Sequence[Path], tell: Callable[[str], None]) ->
                 tell("stopping")
                 for system in systems:
                     system.close()
+                endpoint.close()
                 stop_processes(home)
 
 
@@ -114,9 +118,10 @@ def _paths(home: Home, files: Sequence[Path], tell: Callable[[str], None]) -> li
 class _Turns:
     """Turns one model's loop. Trouble with a part is told once, and tried again each time."""
 
-    def __init__(self, system: System, tell: Callable[[str], None]) -> None:
+    def __init__(self, system: System, tell: Callable[[str], None], endpoint: Endpoint) -> None:
         self._system = system
         self._tell = tell
+        self._endpoint = endpoint
         self._trouble = ""
 
     def __call__(self) -> None:
@@ -124,11 +129,13 @@ class _Turns:
         try:
             self._system.ensure()
             decision = self._system.turn()
+            state = self._system.engine.state()
         except NoriaError as error:
             if str(error) != self._trouble:
                 self._trouble = str(error)
                 self._tell(f"{name}: {error}")
             return
+        self._endpoint.publish(Turned(self._system.model, state, self._system.now()))
         if self._trouble:
             self._trouble = ""
             self._tell(f"{name}: all parts answer again")
