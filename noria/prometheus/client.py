@@ -104,7 +104,7 @@ class PrometheusClient:
             Unavailable: It doesn't answer in time, or answers 5xx.
             MetricsError: It refuses the query, answers in part only, or no vector.
         """
-        body = self._ask({"query": expression, "timeout": f"{self._timeout:g}s"})
+        body = self._ask({"query": expression, "timeout": f"{round(self._timeout * 1000)}ms"})
         said = body.get("warnings")
         if said:
             raise MetricsError(f"{self.url}: the answer is partial: {shorten('; '.join(said))}")

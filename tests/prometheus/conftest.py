@@ -22,7 +22,7 @@ import pytest
 from noria.prometheus import PrometheusClient
 from serving.metrics import ServerMetrics
 
-SCRAPE_SECONDS = 0.2
+SCRAPE_SECONDS = 0.1
 
 
 class Server:
@@ -62,7 +62,7 @@ class Server:
 
 
 class Hub:
-    """The one target of a Prometheus that scrapes five times a second."""
+    """The one target of a Prometheus that scrapes ten times a second."""
 
     def __init__(self, folder: Path) -> None:
         self.servers: list[Server] = []
@@ -121,7 +121,7 @@ class Hub:
         while self.scrapes < wanted:
             assert time.monotonic() < deadline, "Prometheus does not scrape"
             time.sleep(0.01)
-        time.sleep(0.1)
+        time.sleep(0.05)
 
     def close(self) -> None:
         self._process.terminate()
