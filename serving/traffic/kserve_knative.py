@@ -72,7 +72,8 @@ class _Seen:
 
     @property
     def dark(self) -> bool:
-        return self.raw["metadata"].get("labels", {}).get(VISIBILITY) == CLUSTER_LOCAL
+        labels = self.raw["metadata"].get("labels", {})
+        return bool(labels.get(VISIBILITY) == CLUSTER_LOCAL)
 
     @property
     def said(self) -> Mapping[str, Any]:

@@ -184,7 +184,7 @@ def inference_service(
         "namespace": namespace,
         "labels": {
             **options.labels,
-            **ownown_labels(model),
+            **own_labels(model),
             VISIBILITY: CLUSTER_LOCAL,
         },
         "annotations": annotations,
@@ -221,7 +221,7 @@ def predictor(
     resources = {"cpu": options.cpu, "memory": str(options.memory)}
     made: dict[str, Any] = {
         "minReplicas": replicas,
-        "labels": {**ownown_labels(model), VERSION_LABEL: version, VISIBILITY: CLUSTER_LOCAL},
+        "labels": {**own_labels(model), VERSION_LABEL: version, VISIBILITY: CLUSTER_LOCAL},
         "annotations": {VERSION_LABEL: version},
         "serviceAccountName": options.service_account,
         "automountServiceAccountToken": False,
