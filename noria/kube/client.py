@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from noria.errors import Unavailable
-from noria.kube.answers import Call, failure, read_object
+from noria.kube.answers import Call, failure, read_object, read_patched
 from noria.kube.kinds import ACCESS_REVIEW, Kind
 from noria.kube.transport import Answer, Transport, connect
 
@@ -78,6 +78,10 @@ class KubeClient:
     def within(self, seconds: float) -> KubeClient:
         """Return a client on the same connections that waits this long, and tries reads once."""
         return KubeClient(self._transport, timeout=seconds, pauses=())
+
+    def close(self) -> None:
+        """Close the connections; those of clients made by ``within`` too."""
+        self._transport.close()
 
     # Reading.
 
@@ -169,9 +173,12 @@ class KubeClient:
 
         Raises:
             Conflict: A ``test`` operation failed, or the object is gone. Nothing changed.
+                The server doesn't tell a failed ``test`` from another operation that
+                can't be done, so among tests that is a conflict as well.
         """
         call = Call.of("patch", kind, namespace, name)
-        return self._write(call, "PATCH", kind.path(namespace, name), list(ops), _JSON_PATCH, {})
+        path = kind.path(namespace, name)
+        return read_patched(call, self._send(call, "PATCH", path, list(ops), _JSON_PATCH, {}), ops)
 
     def patch_merge(
         self, kind: Kind, name: str, namespace: str | None, body: Mapping[str, Any]

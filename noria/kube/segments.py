@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from typing import Final
 
 from noria.errors import Conflict, StoreError
@@ -52,8 +53,8 @@ class Segments:
         Raises:
             StoreError: A segment is missing or can't be read.
         """
-        ends = (*(first - 1 for first in record.segments[1:]), record.archived)
-        for first, end in zip(record.segments, ends, strict=True):
+        for first, following in pairwise((*record.segments, record.archived + 1)):
+            end = following - 1
             if end <= after:
                 continue
             name = segment_name(model, first)

@@ -87,6 +87,10 @@ class Transport:
             raise Unavailable(f"{self.host} does not answer: {error}") from error
         return Answer(response.status, response.data, response.headers.get("Warning", ""))
 
+    def close(self) -> None:
+        """Close idle connections. A later request opens new ones."""
+        self._pool.clear()
+
     def _authorization(self) -> dict[str, str]:
         """Return the header with the token; a token that rotates is read again when it is due."""
         from kubernetes.config import ConfigException
