@@ -27,6 +27,7 @@ class Entry:
 
 
 _FILE, _LOOP, _DEMO = "Write and check a model", "Run the loop", "See it work"
+_KUBERNETES: Final = "Kubernetes"
 COMMANDS: Final = {
     "demo": Entry("demo", "Run a year of real flights through the whole loop.", _DEMO),
     "init": Entry("init", "Start a project: model.yaml, data.py, README.md.", _FILE),
@@ -42,6 +43,7 @@ COMMANDS: Final = {
     "rollout": Entry("rollout", "Promote, abort, pause or resume by hand.", _LOOP),
     "why": Entry("why", "Tell why a model is as it is: its ledger in sentences.", _LOOP),
     "ledger": Entry("ledger", "Verify that no decision was changed afterwards.", _LOOP),
+    "operator": Entry("operator", "Keep the Models of a cluster's namespaces.", _KUBERNETES),
 }
 
 

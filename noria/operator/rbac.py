@@ -49,7 +49,9 @@ PERMISSIONS: Final = (
     Permission("", "services", _KEPT, "the Service of each monitor"),
     Permission("", "persistentvolumeclaims", _KEPT, "the claim of each monitor"),
     Permission("apps", "deployments", _KEPT, "the Deployment of each monitor"),
-    Permission("", "events", ("create", "patch"), "tells each change of the loop, and alerts"),
+    Permission(
+        "", "events", ("get", "create", "patch"), "tells each change of the loop, and alerts"
+    ),
     Permission(
         "monitoring.coreos.com",
         "podmonitors",
@@ -71,8 +73,8 @@ PERMISSIONS: Final = (
     Permission(
         "gateway.networking.k8s.io",
         "httproutes",
-        ("get", "list"),
-        "sees the split that is in force",
+        (*_KEPT, "update"),
+        "splits the traffic between versions, and sees which split is in force",
     ),
     Permission(
         "coordination.k8s.io",

@@ -49,6 +49,11 @@ class Resource:
         return int(self.body["metadata"].get("generation", 0))
 
     @property
+    def version(self) -> int:
+        """The resource version that this was read at."""
+        return int(self.body["metadata"].get("resourceVersion", 0))
+
+    @property
     def created(self) -> str:
         """When it was made, as Kubernetes writes it: sorts as text."""
         return str(self.body["metadata"].get("creationTimestamp", ""))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from string import Formatter
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias, get_args
 from urllib.parse import urlsplit
 
 from pydantic_core import PydanticCustomError
@@ -22,6 +22,10 @@ _IMAGE: Final = re.compile(r"[\w.\-:/]+(@sha256:[0-9a-f]{64})?")
 _SHORTEST_CYCLE: Final = timedelta(milliseconds=100)
 _PORTS: Final = range(1, 65536)
 _SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+TrafficMode: TypeAlias = Literal["auto", "standard", "routes", "knative"]
+_MODES: Final = get_args(TrafficMode)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,7 @@ class Settings:
         components_image: Runs the steps of a training pipeline.
         monitoring_image: Runs the monitor of each Model.
         serving_runtime: The KServe runtime of the model servers.
+        traffic: How versions share traffic; ``auto``: by what the cluster has.
         gateway: The Gateway of the HTTPRoutes, as namespace/name; empty: KServe's own.
         monitor_storage_class: Of the monitors' claims; empty: the cluster's default.
         monitor_storage_size: Of the monitors' claims.
@@ -70,6 +75,7 @@ class Settings:
     components_image: str
     monitoring_image: str
     serving_runtime: str
+    traffic: TrafficMode
     gateway: str
     monitor_storage_class: str
     monitor_storage_size: str
@@ -118,6 +124,7 @@ def read_settings(environment: Mapping[str, str], *, here: Path = _SERVICE_ACCOU
         components_image=read("COMPONENTS_IMAGE", None, _image),
         monitoring_image=read("MONITORING_IMAGE", None, _image),
         serving_runtime=read("SERVING_RUNTIME", "noria-server", _name),
+        traffic=read("TRAFFIC", "auto", _traffic),
         gateway=read("GATEWAY", "", _gateway),
         monitor_storage_class=read("MONITOR_STORAGE_CLASS", "", _name_or_none),
         monitor_storage_size=read("MONITOR_STORAGE_SIZE", "1Gi", _bytes),
@@ -209,6 +216,12 @@ def _name_or_none(text: str) -> str:
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(_name(name) for name in _list(text))
+
+
+def _traffic(text: str) -> str:
+    if text not in _MODES:
+        raise _Wrong("is no way to share traffic", f"write one of {', '.join(_MODES)}")
+    return text
 
 
 def _gateway(text: str) -> str:

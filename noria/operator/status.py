@@ -102,21 +102,31 @@ def refused_status(
 
     The other fields stay as they are: what was served goes on being served.
     """
-    said = [Condition(READY, status=False, reason=reason, message=message)]
-    kept = [
-        Condition(
-            str(old["type"]),
-            {"True": True, "False": False}.get(old["status"]),
-            str(old.get("reason", "")),
-            str(old.get("message", "")),
-        )
-        for old in before.get("conditions") or ()
-        if old["type"] != READY
-    ]
+    said = Condition(READY, status=False, reason=reason, message=message)
     return {
         "observedGeneration": generation,
-        "conditions": conditions([*said, *kept], before, generation, now),
+        "conditions": _with(said, before, generation, now),
     }
+
+
+def failed_status(
+    message: str, *, generation: int, before: Mapping[str, Any], now: datetime
+) -> dict[str, Any]:
+    """Return what changes in the status when a turn failed as a whole."""
+    said = Condition(DEGRADED, status=True, reason="TurnFailed", message=message)
+    return {
+        "observedGeneration": generation,
+        "conditions": _with(said, before, generation, now),
+    }
+
+
+def _with(
+    said: Condition, before: Mapping[str, Any], generation: int, now: datetime
+) -> list[dict[str, Any]]:
+    old = list(before.get("conditions") or ())
+    new = conditions([said], before, generation, now)
+    kept = [new[0] if one["type"] == said.type else one for one in old]
+    return kept if any(one["type"] == said.type for one in old) else [*kept, *new]
 
 
 def conditions(

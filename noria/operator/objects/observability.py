@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from monitoring.dashboards import model_dashboard
+
 from monitoring.rules import prometheus_rule
 from noria.kube.kinds import CONFIG_MAP, POD_MONITOR, PROMETHEUS_RULE
 from noria.operator.objects.common import (

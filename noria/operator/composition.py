@@ -1,0 +1,141 @@
+"""The adapters of the cluster, wired: Pipelines, MLflow, KServe, Prometheus, the API server."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from monitoring.adapter import MonitorMetrics
+from monitoring.client import MonitorClient
+from noria.errors import InvalidInput, RegistryError
+from noria.kube import KubeClient
+from noria.kube.kinds import HTTP_ROUTE, INFERENCE_SERVICE, PROMETHEUS_RULE
+from noria.kube.store import KubeStore
+from noria.loop.ports import Clock, Metrics, Pipelines, Store
+from noria.operator.objects.common import MODEL_LABEL
+from noria.operator.ports import Ports
+from noria.operator.resource import Resource
+from noria.operator.settings import Settings
+from noria.operator.watching import MonitorLink
+from noria.prometheus import PrometheusMetrics
+from noria.registry import MlflowRegistry
+from noria.spec import Model
+from pipelines.kubeflow import KubeflowPipelines, registered
+from pipelines.kubeflow_api import KubeflowSettings
+from serving.traffic import Artifact, KServeOptions, choose_traffic
+
+_PROMETHEUS_SECONDS: Final = 10.0
+
+
+class Composition:
+    """Makes the ports of each Model. The registry and its cache are shared."""
+
+    def __init__(self, client: KubeClient, settings: Settings, clock: Clock) -> None:
+        self._client = client
+        self._settings = settings
+        self._clock = clock
+        artifacts = settings.mlflow_artifacts
+        self._artifacts = artifacts or Path(tempfile.gettempdir()) / "noria-registry"
+        self._registry = MlflowRegistry(settings.mlflow_uri, self._artifacts)
+
+    def ports(self, resource: Resource, model: Model) -> Ports:
+        """Return the ports of a Model.
+
+        Raises:
+            NoriaError: The cluster has nothing to serve with, or does not answer now.
+        """
+        monitor = MonitorClient(self._settings.monitor_of(resource.name, resource.namespace))
+        traffic = choose_traffic(
+            self._client,
+            resource.namespace,
+            self._resolve,
+            self._options(resource, model),
+            mode=self._settings.traffic,
+        )
+        return Ports(
+            pipelines=self._pipelines(lambda _: model),
+            registry=self._registry,
+            traffic=traffic,
+            metrics=self._metrics(MonitorMetrics(monitor), resource.namespace),
+            store=self.store(resource),
+            monitor=MonitorLink(monitor, self._registry.reference_path),
+            close=monitor.close,
+        )
+
+    def store(self, resource: Resource) -> Store:
+        """Return the store of a Model."""
+        return KubeStore(self._client, resource.namespace, now=self._clock.now)
+
+    def pipelines(self, resource: Resource) -> Pipelines:
+        """Return what cancels a Model's runs; it starts none."""
+
+        def refuse(name: str) -> Model:
+            raise InvalidInput(f"{name} is being deleted in {resource.namespace}: no run starts")
+
+        return self._pipelines(refuse)
+
+    def remove(self, resource: Resource) -> bool:
+        """Delete what serves a Model, its route first; returns whether all of it is gone."""
+        gone = True
+        for kind in (HTTP_ROUTE, INFERENCE_SERVICE):
+            if not self._client.has_kind(kind):
+                continue
+            labels = {MODEL_LABEL: resource.name}
+            for found in self._client.list(kind, resource.namespace, labels=labels):
+                owners = found["metadata"].get("ownerReferences") or ()
+                if any(owner.get("uid") == resource.uid for owner in owners):
+                    self._client.delete(kind, found["metadata"]["name"], resource.namespace)
+                    gone = False
+        return gone
+
+    def _pipelines(self, model: Callable[[str], Model]) -> Pipelines:
+        settings = self._settings
+        where = KubeflowSettings(
+            host=settings.kfp_host,
+            namespace=settings.kfp_namespace,
+            token_file=settings.kfp_token_file,
+            ca_file=settings.kfp_ca_file,
+            image=settings.components_image,
+            tracking_uri=settings.mlflow_uri,
+            mlflow_secret=settings.mlflow_secret,
+            service_account=settings.training_service_account,
+            pull_secrets=settings.image_pull_secrets,
+        )
+        return KubeflowPipelines(where, model, registered(settings.mlflow_uri, self._artifacts))
+
+    def _metrics(self, quality: MonitorMetrics, namespace: str) -> Metrics:
+        settings = self._settings
+        if not settings.prometheus_url:
+            # It answers for error rates and latencies too: that it can't tell, which holds.
+            return quality
+        pushed = settings.manage_rules and self._client.has_kind(PROMETHEUS_RULE)
+        return PrometheusMetrics(
+            settings.prometheus_url,
+            clock=self._clock,
+            quality=quality,
+            # Where rules watch the monitor, Alertmanager brings its signals to the webhook.
+            signals=None if pushed else quality,
+            namespace=namespace,
+            timeout=_PROMETHEUS_SECONDS,
+        )
+
+    def _resolve(self, model: str, version: str) -> Artifact:
+        info = self._registry.version(model, version)
+        if info is None:
+            raise RegistryError(f"{model}: there is no version {version} to serve")
+        return Artifact(f"models:/{model}/{version}", info.digest)
+
+    def _options(self, resource: Resource, model: Model) -> KServeOptions:
+        settings = self._settings
+        return KServeOptions.of(
+            model,
+            resource.namespace,
+            owner=resource.owner_reference,
+            runtime=settings.serving_runtime,
+            service_account=settings.serving_service_account,
+            pull_secrets=settings.image_pull_secrets,
+            monitor_url=settings.monitor_url,
+            gateway=settings.gateway,
+        )
