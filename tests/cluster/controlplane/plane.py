@@ -7,10 +7,8 @@ RBAC, service account tokens, garbage collection, the workload controllers.
 from __future__ import annotations
 
 import contextlib
-import json
 import secrets
 import ssl
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -21,13 +19,11 @@ from typing import Any, Final
 import httpx
 import yaml
 
-from noria.errors import ClusterError
 from tests.cluster.controlplane import build, pki
+from tests.cluster.controlplane.kubectl import Kubectl
 from tests.cluster.controlplane.process import Child, free_ports
 
 _START: Final = 60.0
-# kubectl may print whole objects when it fails.
-_SAID: Final = 4000
 _SERVICES: Final = "10.96.0.0/16"
 # Pods are set up by a stand-in that sends no heartbeats: these would evict its pods.
 _NODE_CONTROLLERS: Final = (
@@ -81,33 +77,12 @@ def write_kubeconfig(path: Path, url: str, ca: Path, token: str, namespace: str 
     return Access(path, url, ca, token)
 
 
-def run_kubectl(
-    program: Path, kubeconfig: Path, arguments: Sequence[str], stdin: str | None = None
-) -> str:
-    """Run kubectl and return what it printed.
-
-    Raises:
-        ClusterError: it failed; with its own words.
-    """
-    done = subprocess.run(
-        [str(program), "--kubeconfig", str(kubeconfig), *arguments],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise ClusterError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()[:_SAID]}")
-    return done.stdout
-
-
 class ControlPlane:
     """A running control plane; `start` makes one, leaving its ``with`` kills all of it."""
 
     def __init__(self, folder: Path) -> None:
         programs = build.programs(build.CONTROL_PLANE)
         self.folder = folder
-        self.kubectl_path = programs["kubectl"]
         self._logs = folder / "logs"
         self._logs.mkdir(parents=True)
         etcd_port, peer_port, port, manager_port = free_ports(4)
@@ -121,6 +96,7 @@ class ControlPlane:
             authority.certificate,
             secrets.token_urlsafe(24),
         )
+        self.kubectl = Kubectl(programs["kubectl"], self.kubeconfig, folder)
         tokens = folder / "tokens.csv"
         tokens.touch(mode=0o600)
         tokens.write_text(f'{self.token},admin,admin,"system:masters"\n')
@@ -189,23 +165,13 @@ class ControlPlane:
         """The administrator's bearer token."""
         return self._access.token
 
-    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
-        """Run kubectl as the administrator and return what it printed.
-
-        Raises:
-            ClusterError: it failed.
-        """
-        return run_kubectl(self.kubectl_path, self.kubeconfig, arguments, stdin)
-
     def kubeconfig_for(self, service_account: str, namespace: str) -> Path:
         """Write a kubeconfig with a fresh one-hour token of an existing service account.
 
         Raises:
             ClusterError: there is no such account.
         """
-        path = self.folder / f"{namespace}.{service_account}.{secrets.token_hex(4)}.kubeconfig"
-        token = request_token(self._http, service_account, namespace)
-        return write_kubeconfig(path, self.url, self.ca, token, namespace).kubeconfig
+        return self.kubectl.kubeconfig_for(service_account, namespace)
 
     def child(self, name: str, program: Path, *arguments: str, **environment: str) -> Child:
         """Return another program of this cluster, not yet started; it logs beside the others."""
@@ -246,25 +212,6 @@ class ControlPlane:
         for child in (self._manager, self._apiserver, self._etcd):
             child.kill()
         self._http.close()
-
-
-def request_token(client: httpx.Client, service_account: str, namespace: str) -> str:
-    """Ask the API server for a one-hour token of a service account.
-
-    Raises:
-        ClusterError: it refused.
-    """
-    answer = client.post(
-        f"/api/v1/namespaces/{namespace}/serviceaccounts/{service_account}/token",
-        json={
-            "apiVersion": "authentication.k8s.io/v1",
-            "kind": "TokenRequest",
-            "spec": {"expirationSeconds": 3600},
-        },
-    )
-    if not answer.is_success:
-        raise ClusterError(f"no token for {namespace}/{service_account}: {answer.text}")
-    return str(json.loads(answer.text)["status"]["token"])
 
 
 def _etcd(folder: Path, url: str, peer: str) -> list[str]:
@@ -319,6 +266,8 @@ def _manager(access: Access, port: int, signing: pki.Pair) -> list[str]:
         "--bind-address=127.0.0.1",
         f"--secure-port={port}",
         f"--cert-dir={access.kubeconfig.parent / 'manager'}",
+        # Nothing is measured here; it only brings replicas up to their minimum.
+        "--horizontal-pod-autoscaler-sync-period=2s",
         "--kube-api-qps=200",
         "--kube-api-burst=400",
     ]
