@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from functools import partial
 from typing import Any, Final, NamedTuple, TypeAlias
 from urllib.parse import parse_qs, unquote
 
@@ -96,7 +97,12 @@ class App:
             case "PUT", ["models", model, "versions", version, "reference"]:
                 self._known(model)
                 body = await self._body(scope, receive)
-                done = await asyncio.to_thread(self._monitor.put_reference, version, body)
+                if _kind(scope) == "application/zip":
+                    champion = _query(scope).get("champion") == "true"
+                    put = partial(self._monitor.put_reference_zip, champion=champion)
+                else:
+                    put = partial(self._monitor.put_reference)
+                done = await asyncio.to_thread(put, version, body)
                 await asyncio.wrap_future(done)
                 return _json({"model": model, "version": version})
             case "GET", ["models", model, what]:
@@ -201,6 +207,14 @@ def _json(content: Any, status: int = _OK) -> Answer:
 
 def _error(status: int, message: str) -> Answer:
     return _json({"error": message}, status)
+
+
+def _kind(scope: Scope) -> str:
+    """Return the media type of the body, without its parameters."""
+    for name, value in scope["headers"]:
+        if name == b"content-type":
+            return str(value.decode("latin-1").partition(";")[0].strip().lower())
+    return ""
 
 
 def _query(scope: Scope) -> dict[str, str]:

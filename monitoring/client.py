@@ -83,6 +83,16 @@ class MonitorClient:
         body = msgspec.json.encode({"path": str(path.resolve()), "champion": champion})
         self._send("PUT", f"{_model(model)}/versions/{quote(version, safe='')}/reference", body)
 
+    def put_reference_bytes(self, model: str, version: str, data: bytes, *, champion: bool) -> None:
+        """Give a version's reference as a zip of ``reference.json`` and ``rows.npz``."""
+        self._send(
+            "PUT",
+            f"{_model(model)}/versions/{quote(version, safe='')}/reference",
+            data,
+            query={"champion": "true" if champion else "false"},
+            kind="application/zip",
+        )
+
     def measure(
         self, model: str, metric: str, *, version: str | None = None, since: datetime | None = None
     ) -> MetricAnswer:
@@ -130,6 +140,7 @@ class MonitorClient:
         *,
         query: Mapping[str, str] | None = None,
         timeout: float | None = None,
+        kind: str = "application/json",
     ) -> bytes:
         try:
             answer = self._http.request(
@@ -137,6 +148,7 @@ class MonitorClient:
                 path,
                 content=body,
                 params=query,
+                headers={"content-type": kind} if body is not None else None,
                 timeout=httpx.USE_CLIENT_DEFAULT if timeout is None else timeout,
             )
         except httpx.HTTPError as error:

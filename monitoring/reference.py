@@ -17,7 +17,8 @@ from noria.errors import InvalidInput
 
 _FORMAT = 1
 _BINARY = 2
-_FILES = ("reference.json", "rows.npz")
+FILES = ("reference.json", "rows.npz")
+"""What a reference folder holds."""
 
 
 class _Feature(msgspec.Struct, frozen=True):
@@ -137,7 +138,7 @@ def keep_reference(source: Path, home: Path, version: str) -> str:
     log can be worked through again.
     """
     digest = sha256()
-    for name in _FILES:
+    for name in FILES:
         digest.update((source / name).read_bytes())
     safe = "".join(c if c.isalnum() or c in "-." else "_" for c in version)
     kept = f"{safe}-{digest.hexdigest()[:16]}"
@@ -146,7 +147,7 @@ def keep_reference(source: Path, home: Path, version: str) -> str:
         partial = home / f".{kept}.partial"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        for name in _FILES:
+        for name in FILES:
             shutil.copyfile(source / name, partial / name)
         partial.rename(target)
     return kept

@@ -24,6 +24,7 @@ from monitoring.reference import Reference, keep_reference, read_reference
 from monitoring.runner import Runner
 from monitoring.state import Core, State, StateReader
 from monitoring.table import text_of
+from monitoring.upload import unpacked
 from noria.errors import InvalidInput, Unavailable, shorten
 from noria.loop.ports import LABELLED_ROWS
 
@@ -159,12 +160,23 @@ class Monitor:
             found = msgspec.json.decode(body, type=PutReference)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise InvalidInput(f"body: {error}") from error
+        return self._keep_reference(version, Path(found.path), champion=found.champion)
+
+    def put_reference_zip(self, version: str, body: bytes, *, champion: bool) -> Future[int]:
+        """Do the same with a reference that is in the body, as a zip of its two files.
+
+        Raises:
+            InvalidInput: the zip does not hold a reference.
+        """
+        with unpacked(body, self._home / "references") as folder:
+            return self._keep_reference(version, folder, champion=champion)
+
+    def _keep_reference(self, version: str, source: Path, *, champion: bool) -> Future[int]:
         if not version or len(version) > 64:
             raise InvalidInput(f"version: {shorten(version)} is empty or too long")
-        source = Path(found.path)
         read_reference(source)
         kept = keep_reference(source, self._home / "references", version)
-        return self._log.append([(0, encode(ReferenceRecord(version, kept, found.champion)))])
+        return self._log.append([(0, encode(ReferenceRecord(version, kept, champion)))])
 
     def drop(self, reason: str, count: int) -> None:
         """Count events that were refused or lost before the log."""

@@ -1,0 +1,55 @@
+"""A version's reference that comes over the network, as a zip of its two files."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monitoring import upload
+from noria.errors import InvalidInput
+from noria.operator.watching import zipped
+
+
+def archive(**files: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as made:
+        for name, content in files.items():
+            made.writestr(name, content)
+    return buffer.getvalue()
+
+
+def test_a_zip_is_watched_against_like_a_folder(bench: Any, reference: Path) -> None:
+    b = bench()
+    b.monitor.put_reference_zip("1", zipped(reference), champion=True).result()
+    b.predict("r", 200)
+    assert b.status()["champion"] == "1"
+    assert b.status()["drift"]["features"]["samples"] == 200
+
+
+def test_a_zip_of_anything_else_is_refused(bench: Any, reference: Path) -> None:
+    b = bench()
+    document = (reference / "reference.json").read_bytes()
+    rows = (reference / "rows.npz").read_bytes()
+    both = {"reference.json": document, "rows.npz": rows}
+    wrong = {
+        "no zip": b"not a zip",
+        "one file": archive(**{"reference.json": document}),
+        "a path that leads out": archive(**both, **{"../evil": b"x"}),
+        "a broken document": archive(**{**both, "reference.json": b"{"}),
+    }
+    for said, data in wrong.items():
+        with pytest.raises(InvalidInput):
+            b.monitor.put_reference_zip("1", data, champion=True)
+        assert b.status()["champion"] is None, said
+
+
+def test_a_zip_that_unpacks_to_too_much_is_refused(
+    bench: Any, reference: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upload, "MAX_UNPACKED_BYTES", 1000)
+    with pytest.raises(InvalidInput, match="unpacks to over 1000 bytes"):
+        bench().monitor.put_reference_zip("1", zipped(reference), champion=True)
