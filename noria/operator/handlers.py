@@ -67,7 +67,7 @@ def registry(keepers: Keepers, cycle: timedelta) -> kopf.OperatorRegistry:
     where = (MODEL.group, MODEL.version, MODEL.plural)
     seconds = cycle.total_seconds()
 
-    @kopf.on.login(registry=made)  # type: ignore[arg-type]
+    @kopf.on.login(registry=made)
     def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
         in_pod = kopf.login_with_service_account(**kwargs)
         return kopf.login_with_kubeconfig(**kwargs) or in_pod

@@ -6,12 +6,13 @@ import io
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from noria.errors import NoriaError
 from noria.loop.state import State
 
 _FILES: Final = ("reference.json", "rows.npz")
+_LOOKS: Final = 3
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 
 
@@ -21,8 +22,8 @@ class Monitor(Protocol):
     def put_reference_bytes(self, model: str, version: str, data: bytes, *, champion: bool) -> None:
         """Give a version's reference as a zip of its two files."""
 
-    def champion(self, model: str) -> str | None:
-        """Return the version that the monitor watches against."""
+    def status(self, model: str) -> dict[str, Any]:
+        """Return what the monitor knows: ``champion`` is the version it watches against."""
 
 
 class MonitorLink:
@@ -37,6 +38,7 @@ class MonitorLink:
         self._monitor = monitor
         self._reference = reference
         self._told: dict[str, bool] = {}
+        self._behind = 0
 
     def tell(self, model: str, state: State) -> str:
         """Give the monitor the reference of every version that serves, once.
@@ -49,10 +51,8 @@ class MonitorLink:
         if state.champion is not None:
             wanted[state.champion] = True
         try:
-            known = self._monitor.champion(model)
-            if state.champion is not None and known != state.champion:
-                # It is new, or lost its claim: it knows none of the others either.
-                self._told.clear()
+            known = self._monitor.status(model).get("champion")
+            self._look(state.champion, known)
             for version, champion in wanted.items():
                 if self._told.get(version) == champion:
                     continue
@@ -63,6 +63,17 @@ class MonitorLink:
             self._told.clear()
             return str(error)
         return ""
+
+    def _look(self, champion: str | None, known: object) -> None:
+        """Forget what the monitor was told when it does not know it: it lost its claim.
+
+        It takes a moment to work through its log, so it is asked several times.
+        """
+        behind = champion is not None and self._told.get(champion) and known != champion
+        self._behind = self._behind + 1 if behind else 0
+        if self._behind >= _LOOKS:
+            self._behind = 0
+            self._told.clear()
 
 
 def zipped(folder: Path) -> bytes:
