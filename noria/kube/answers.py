@@ -71,11 +71,11 @@ def read_patched(call: Call, answer: Answer, ops: Sequence[Mapping[str, Any]]) -
         Conflict, Denied, InvalidInput, Unavailable, ClusterError: It is another failure.
     """
     tested = any(op.get("op") == "test" for op in ops)
-    if tested and answer.status == HTTPStatus.UNPROCESSABLE_ENTITY:
-        # An object that is refused for what it would become has details.
-        if not _status(answer).get("details"):
-            said = f"{call}: a test of the patch failed: {_message(answer)}"
-            raise Conflict(said, fix="read it and decide again")
+    unprocessable = answer.status == HTTPStatus.UNPROCESSABLE_ENTITY
+    # An object that is refused for what it would become has details.
+    if tested and unprocessable and not _status(answer).get("details"):
+        said = f"{call}: a test of the patch failed: {_message(answer)}"
+        raise Conflict(said, fix="read it and decide again")
     return read_object(call, answer)
 
 

@@ -131,7 +131,9 @@ class KubeClient:
             Conflict: It exists. Nothing changed.
         """
         call = Call.of("create", kind, namespace, _name(body))
-        return self._write(call, "POST", kind.path(namespace), body, _JSON, _STRICT)
+        # The object's own path ends in its name; refused when name or namespace is missing.
+        path = kind.path(namespace, _name(body)).rpartition("/")[0]
+        return self._write(call, "POST", path, body, _JSON, _STRICT)
 
     def replace(self, kind: Kind, body: Mapping[str, Any], namespace: str | None) -> dict[str, Any]:
         """Replace an object if its ``metadata.resourceVersion`` is still the one in ``body``.
