@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
 from noria.loop.values import RunRequest
+from noria.registry import MlflowRegistry
+from noria.tasks.package import Feature, Input, Manifest, Output, write_package
+from noria.tasks.protocol import Evaluation, GateRecord, MetricValue
+from pipelines.kubeflow_api import KubeflowSettings
 
 
 def made_up_rows(count: int, seed: int = 0) -> pd.DataFrame:
@@ -85,5 +92,87 @@ def request_run() -> Callable[..., RunRequest]:
             "champion": None,
         }
         return RunRequest(**(values | changes))
+
+    return make
+
+
+@pytest.fixture
+def flights() -> dict[str, Any]:
+    return resource()
+
+
+@pytest.fixture(scope="session")
+def swagger() -> list[str]:
+    """The server's option for the Swagger file; none where it can't be had."""
+    place = Path(__file__).parents[1] / "kfp_server" / "contract.py"
+    description = importlib.util.spec_from_file_location("kfp_contract", place)
+    assert description is not None
+    assert description.loader is not None
+    contract = importlib.util.module_from_spec(description)
+    description.loader.exec_module(contract)
+    path, _ = contract.swagger_file()
+    return [] if path is None else ["--swagger", str(path)]
+
+
+@pytest.fixture(scope="session")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A registry's database with MLflow's tables, made once for all tests: it takes seconds."""
+    folder = tmp_path_factory.mktemp("registry")
+    MlflowRegistry(f"sqlite:///{folder}/mlflow.db", folder / "artifacts").initialise()
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def kubeflow_settings(tmp_path: Path, tables: Path) -> Callable[..., KubeflowSettings]:
+    """Settings for a server's URL, with a registry of the test's own."""
+
+    def make(url: str, **changes: Any) -> KubeflowSettings:
+        (tmp_path / "mlflow.db").write_bytes(tables.read_bytes())
+        values: dict[str, Any] = {
+            "host": url,
+            "tracking_uri": f"sqlite:///{tmp_path}/mlflow.db",
+            "artifacts": str(tmp_path / "artifacts"),
+            "timeout": 5.0,
+        }
+        return KubeflowSettings(**(values | changes))
+
+    return make
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Callable[[str], dict[str, str]]:
+    """What a run trained: folders and files that the server's hook registers."""
+
+    def make(run_id: str) -> dict[str, str]:
+        folder = tmp_path / "trained" / quote(run_id, safe="")
+        (folder / "reference").mkdir(parents=True, exist_ok=True)
+        (folder / "reference" / "reference.json").write_text('{"format": 1}')
+        if not (folder / "package").exists():
+            write_package(
+                folder / "package",
+                Manifest(
+                    model="flights",
+                    family="tabular-classification",
+                    algorithm="linear",
+                    inputs=(Input("distance", "FP64", "numeric"),),
+                    outputs=(Output("probability", "FP64"), Output("label", "INT64")),
+                    features=(Feature("distance", "numeric"),),
+                    entity_key=("flight_id",),
+                    target="late",
+                    classes=(0, 1),
+                    rows=100,
+                ),
+                {"coefficients.json": b"{}"},
+            )
+        evaluation = Evaluation(
+            rows=500,
+            metrics={"auc": MetricValue("auc", 0.7, 0.68, 0.72, samples=500)},
+            baseline={},
+            gates=(GateRecord("auc-min", "pass", "0.7 >= 0.55", 0.7, 0.55, 500),),
+        )
+        (folder / "evaluation.json").write_bytes(msgspec.json.encode(evaluation))
+        return {name: str(folder / name) for name in ("package", "reference")} | {
+            "evaluation": str(folder / "evaluation.json")
+        }
 
     return make
