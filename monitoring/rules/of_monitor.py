@@ -60,7 +60,7 @@ def _the_world(scope: Scope) -> Iterator[Rule]:
             summary=f"{name}: {{{{ $labels.metric }}}} has dropped",
             description=(
                 "{{ $labels.metric }} of version {{ $labels.version }} on labelled traffic is "
-                "worse than at training by at least {{ $value | humanize }} with confidence "
+                "worse than at training by at least {{ $value | printf `%.3g` }} with confidence "
                 f"{drop.confidence:g}; {drop.max:g} is allowed."
             ),
         )
@@ -106,9 +106,9 @@ def _the_view(scope: Scope) -> Iterator[Rule]:
         severity="warning",
         summary=f"{name}: events get lost ({{{{ $labels.reason }}}})",
         description=(
-            f"Within {format_duration(settings.lost)} about {{{{ $value | humanize }}}} payload "
-            "events or labels were lost, reason {{ $labels.reason }}. Windows hold fewer rows than "
-            "the traffic had."
+            f"Within {format_duration(settings.lost)} about {{{{ $value | printf `%.3g` }}}} "
+            "payload events or labels were lost, reason {{ $labels.reason }}. Windows hold fewer "
+            "rows than the traffic had."
         ),
     )
 
@@ -150,7 +150,7 @@ def _rows(scope: Scope) -> Iterator[Rule]:
         hold=settings.long_hold,
         summary=f"{name}: it is served, and the monitor sees none of it",
         description=(
-            "The model servers answer {{ $value | humanize }} rows a second, and none of them "
+            "The model servers answer {{ $value | printf `%.3g` }} rows a second, and none of them "
             "reaches the monitor."
         ),
     )

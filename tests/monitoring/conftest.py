@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -266,3 +269,16 @@ def bench(
     yield make
     for one in made:
         one.monitor.close()
+
+
+@pytest.fixture(scope="session")
+def promtool() -> str:
+    """Prometheus' own checker, of Debian's package ``prometheus``."""
+    install = ["apt-get", "install", "-y", "--no-install-recommends", "prometheus"]
+    if shutil.which("promtool") is None and os.geteuid() == 0 and shutil.which("apt-get"):
+        subprocess.run(["apt-get", "update", "-qq"], check=False, capture_output=True)
+        subprocess.run(install, check=False, capture_output=True)
+    found = shutil.which("promtool")
+    if found is None:
+        pytest.fail(f"promtool is not installed; run: sudo {' '.join(install)}")
+    return found
