@@ -50,7 +50,6 @@ def load() -> ModuleType:
             # MLflow's own imports warn about its dependencies; nobody can act on that here.
             warnings.simplefilter("ignore")
             import mlflow
-            import mlflow.pyfunc
     except ImportError as error:
         raise RegistryError(
             f"MLflow can't be imported: {error}", fix="install noria[training]"
@@ -66,7 +65,6 @@ def load() -> ModuleType:
 def translated(doing: str) -> Iterator[None]:
     """Turn MLflow's exceptions, and those of what it stands on, into ours."""
     from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
     try:
         yield
@@ -75,10 +73,15 @@ def translated(doing: str) -> Iterator[None]:
         down = error.error_code in _TRANSIENT or "API request to" in str(error)
         kind = Unavailable if down else RegistryError
         raise kind(f"{doing}: {_first_line(error)}") from error
-    except OperationalError as error:
-        raise Unavailable(f"{doing}: {_first_line(error)}") from error
-    except (SQLAlchemyError, OSError) as error:
+    except OSError as error:
         raise RegistryError(f"{doing}: {_first_line(error)}") from error
+    except Exception as error:
+        # Only a database needs SQLAlchemy; a client of a server does without.
+        lost = _of_sqlalchemy(error)
+        if lost is None:
+            raise
+        kind = Unavailable if lost else RegistryError
+        raise kind(f"{doing}: {_first_line(error)}") from error
 
 
 def client(tracking_uri: str) -> Any:
@@ -166,6 +169,15 @@ class ClientCatalog:
             self._known = client(self._uri)
         with translated(doing):
             yield self._known
+
+
+def _of_sqlalchemy(error: Exception) -> bool | None:
+    """Whether SQLAlchemy says that its database does not answer; None: it is not its error."""
+    try:
+        from sqlalchemy.exc import OperationalError, SQLAlchemyError
+    except ImportError:
+        return None
+    return isinstance(error, OperationalError) if isinstance(error, SQLAlchemyError) else None
 
 
 def _first_line(error: BaseException) -> str:

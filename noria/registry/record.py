@@ -41,7 +41,7 @@ def record(tracking_uri: str, artifacts_dir: Path, candidate: Candidate) -> str:
     mlflow = load()
     server = client(tracking_uri)
     with translated(f"register {candidate.model} (run {candidate.run_id})"):
-        experiment = _experiment(server, candidate.model, artifacts_dir)
+        experiment = _experiment(server, candidate.model, tracking_uri, artifacts_dir)
         _close_leftovers(server, experiment, candidate.run_id)
         mlflow.set_tracking_uri(tracking_uri)
         mlflow.set_registry_uri(tracking_uri)
@@ -65,10 +65,13 @@ def record(tracking_uri: str, artifacts_dir: Path, candidate: Candidate) -> str:
     return version
 
 
-def _experiment(server: Any, model: str, artifacts_dir: Path) -> str:
+def _experiment(server: Any, model: str, tracking_uri: str, artifacts_dir: Path) -> str:
     found = server.get_experiment_by_name(model)
     if found is not None:
         return str(found.experiment_id)
+    if tracking_uri.startswith(("http://", "https://")):
+        # A server has its own store, which others reach too; a folder of ours they would not.
+        return str(server.create_experiment(model))
     location = (artifacts_dir / model).as_uri()
     return str(server.create_experiment(model, artifact_location=location))
 
