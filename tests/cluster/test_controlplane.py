@@ -154,6 +154,32 @@ def test_a_claim_is_bound_and_a_job_ends(cluster: Cluster, node: Node, namespace
     )
 
 
+def test_a_pod_waits_for_a_node_with_the_labels_it_selects(
+    cluster: Cluster, node: Node, namespace: str
+) -> None:
+    label = {"noria.dev/pool": namespace}
+    container = {"name": "app", "image": "localhost/app:1"}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "app"},
+        "spec": {"nodeSelector": label, "containers": [container]},
+    }
+    apply(cluster, namespace, json.dumps(pod))
+    apply(cluster, namespace, DEPLOYMENT)
+    until(lambda: is_true(get(cluster, namespace, "deployment", "app"), "Available"))
+    assert "nodeName" not in get(cluster, namespace, "pod", "app")["spec"]
+    metadata = {"name": namespace, "labels": label}
+    apply(
+        cluster, namespace, json.dumps({"apiVersion": "v1", "kind": "Node", "metadata": metadata})
+    )
+    try:
+        until(lambda: is_true(get(cluster, namespace, "pod", "app"), "Ready"))
+        assert get(cluster, namespace, "pod", "app")["spec"]["nodeName"] == namespace
+    finally:
+        cluster.kubectl("delete", "node", namespace)
+
+
 def test_kserve_makes_a_ready_service_with_a_route(
     cluster: Cluster, node: Node, namespace: str
 ) -> None:
@@ -209,3 +235,6 @@ def test_the_api_server_comes_back_with_all_it_had(cluster: Cluster, namespace: 
     cluster.kubectl("create", "configmap", "kept", f"--namespace={namespace}")
     cluster.plane.restart_apiserver()
     assert get(cluster, namespace, "configmap", "kept")
+    # The controllers of before the restart are at work again, too.
+    apply(cluster, namespace, DEPLOYMENT)
+    until(lambda: is_true(get(cluster, namespace, "deployment", "app"), "Available"))

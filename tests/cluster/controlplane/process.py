@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -19,6 +20,7 @@ _PR_SET_PDEATHSIG: Final = 1
 # Loaded here: the child between fork and exec must not import or allocate much.
 _LIBC: Final = ctypes.CDLL(None)
 _POLL: Final = 0.05
+_PORTS: Final = range(20_000, 32_000)
 
 
 def _die_with_parent() -> None:
@@ -26,12 +28,21 @@ def _die_with_parent() -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports of the loopback interface that are free and differ from each other."""
+    """Return ports of the loopback interface that are free and differ from each other.
+
+    They are below the range that the kernel gives to outgoing connections: while
+    a server restarts, none of its clients can be given its port.
+    """
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
+        found: list[int] = []
+        for port in random.sample(_PORTS, len(_PORTS)):
+            if len(found) == count:
+                break
+            each = stack.enter_context(socket.socket())
+            with contextlib.suppress(OSError):
+                each.bind(("127.0.0.1", port))
+                found.append(port)
+        return found
 
 
 class Child:
