@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from noria.loop import champion, commands, retraining, rollout, runs
+from noria.loop import champion, commands, notices, retraining, rollout, runs
 from noria.loop.state import Decision, Observation, State
 from noria.loop.turn import Turn, name
 from noria.spec import ModelSpec
@@ -18,6 +18,7 @@ def decide(spec: ModelSpec, state: State, observation: Observation, now: datetim
     """
     turn = Turn(spec, state, observation, now)
     commands.obey(turn)
+    notices.take(turn)
     rollout.advance(turn)
     champion.notice(turn)
     runs.follow(turn)

@@ -18,6 +18,8 @@ KIND: Final = "retraining"
 _DAY: Final = timedelta(days=1)
 _REMEMBERED_IDS: Final = 256
 _MOST_PENDING: Final = 64
+_MOST_DETAIL: Final = 120
+_MOST_LISTED: Final = 5
 
 
 class Allowance(msgspec.Struct, frozen=True):
@@ -156,10 +158,17 @@ def _gather(turn: Turn) -> None:
     known = {_about(s) for s in kept}
     ignored: dict[str, list[str]] = {}
     pushed = [m for m in turn.observation.inbox if isinstance(m, Signal)]
-    for signal in (*pushed, *turn.observation.signals, *_own(turn)):
+    for number, signal in enumerate((*pushed, *turn.observation.signals, *_own(turn))):
         reason = _ignored(turn, signal)
+        # What was pushed is told once, so it needs its answer; the monitor repeats itself.
+        if not reason and number < len(pushed) and _about(signal) in known:
+            reason = "one about the same waits already"
+        elif not reason and number < len(pushed) and len(kept) >= _MOST_PENDING:
+            reason = f"{_MOST_PENDING} signals wait already"
         if reason:
-            ignored.setdefault(reason, []).append(f"{signal.kind} of {signal.source}")
+            # A pushed one with its words: whoever sent it asks for that one.
+            said = f" ({_cut(signal.detail)})" if number < len(pushed) else ""
+            ignored.setdefault(reason, []).append(f"{signal.kind} of {signal.source}{said}")
         elif _about(signal) not in known and len(kept) < _MOST_PENDING:
             known.add(_about(signal))
             kept.append(signal)
@@ -172,10 +181,16 @@ def _gather(turn: Turn) -> None:
     # The monitor repeats itself; only what was pushed, and is gone now, is worth an entry.
     for reason, what in ignored.items():
         say = turn.change if pushed else turn.hold
-        said = what[0] if len(what) == 1 else f"{len(what)} signals ({what[0]}, ...)"
+        distinct = list(dict.fromkeys(what))
+        listed = "; ".join(distinct[:_MOST_LISTED]) + ("; ..." * (len(distinct) > _MOST_LISTED))
+        said = what[0] if len(what) == 1 else f"{len(what)} signals ({listed})"
         say("signal", f"{said} ignored: {reason}")
     if tuple(kept) != turn.state.pending:
         turn.update(pending=tuple(kept))
+
+
+def _cut(detail: str) -> str:
+    return detail if len(detail) <= _MOST_DETAIL else f"{detail[: _MOST_DETAIL - 1]}…"
 
 
 def _ignored(turn: Turn, signal: Signal) -> str:

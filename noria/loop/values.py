@@ -165,7 +165,22 @@ class Command(msgspec.Struct, frozen=True, tag="command"):
     reason: str = ""
 
 
-Message: TypeAlias = Command | Signal
+class Notice(msgspec.Struct, frozen=True, tag="notice"):
+    """Something that was told to the loop and starts nothing. The same ``id`` is told once.
+
+    ``name`` is what it was, such as an alert's name; ``reason`` completes the sentence
+    "it starts nothing: ..."; both go to the ledger, so that a person who asks gets an answer.
+    """
+
+    id: str
+    source: str
+    at: Moment
+    name: str
+    reason: str
+    detail: str = ""
+
+
+Message: TypeAlias = Command | Notice | Signal
 """What the durable inbox holds."""
 
 
@@ -197,7 +212,7 @@ _MESSAGES: Final[msgspec.json.Decoder[Message]] = msgspec.json.Decoder(Message)
 
 
 def message_from_json(data: bytes | str) -> Message:
-    """Read a command or a signal; its key ``type`` says which.
+    """Read a command, a notice or a signal; its key ``type`` says which.
 
     Raises:
         InvalidInput: The JSON is malformed or doesn't fit; the message names the field.

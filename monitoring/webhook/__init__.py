@@ -1,0 +1,9 @@
+"""Receives the alerts of Alertmanager and Grafana, and puts them into the loop's inbox."""
+
+from __future__ import annotations
+
+from monitoring.webhook.app import WebhookApp
+from monitoring.webhook.auth import Locks, locks_from_environment
+from monitoring.webhook.receiver import Receiver
+
+__all__ = ["Locks", "Receiver", "WebhookApp", "locks_from_environment"]
