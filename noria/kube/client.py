@@ -27,6 +27,7 @@ _APPLY: Final = "application/apply-patch+yaml"
 _JSON: Final = "application/json"
 _JSON_PATCH: Final = "application/json-patch+json"
 _MERGE_PATCH: Final = "application/merge-patch+json"
+_BAD_REQUEST: Final = 400
 _NOT_FOUND: Final = 404
 _GONE: Final = 410
 
@@ -286,18 +287,21 @@ class KubeClient:
 
     def _read(self, call: Call, path: str, query: Mapping[str, str] | None = None) -> Answer:
         """Get a path; again, after a pause, when there was no final answer."""
-        for pause in (*self._pauses, None):
+        for pause in self._pauses:
             try:
-                answer = self._send(call, "GET", path, None, _JSON, query or {})
-                refused = None if answer.status < 400 else failure(call, answer)
-                if not isinstance(refused, Unavailable):
-                    return answer
-                raise refused
-            except Unavailable:
-                if pause is None:
-                    raise
+                return self._read_once(call, path, query or {})
+            except Unavailable as error:
+                _log.info("once more in %s s: %s", pause, error)
                 time.sleep(pause)
-        raise AssertionError("unreachable: the last try returns or raises")
+        return self._read_once(call, path, query or {})
+
+    def _read_once(self, call: Call, path: str, query: Mapping[str, str]) -> Answer:
+        answer = self._send(call, "GET", path, None, _JSON, query)
+        if answer.status >= _BAD_REQUEST:
+            refused = failure(call, answer)
+            if isinstance(refused, Unavailable):
+                raise refused
+        return answer
 
     def _write(
         self,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +28,9 @@ NO_SUCH_KIND = Kind("nothing.example.com", "v1", "nothings", "Nothing")
 
 
 @pytest.fixture
-def client(cluster: Any) -> KubeClient:
-    return KubeClient.connect(cluster.kubeconfig)
+def client(cluster: Any) -> Iterator[KubeClient]:
+    with closing(KubeClient.connect(cluster.kubeconfig)) as made:
+        yield made
 
 
 def config_map(name: str, **data: str) -> dict[str, Any]:

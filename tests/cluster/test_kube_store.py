@@ -5,16 +5,22 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from noria.errors import Conflict, StoreError
-from noria.kube import KubeClient
+from noria.errors import Conflict, StoreError, Unavailable
+from noria.kube import Kind, KubeClient
 from noria.kube.inbox import BATCH, CONSUMED_LABEL, INBOX_LABEL, REMEMBERED
-from noria.kube.kinds import CONFIG_MAP
+from noria.kube.kinds import CONFIG_MAP, CRD, ROLE, ROLE_BINDING, SERVICE_ACCOUNT
+from noria.kube.kinds import MODEL as MODEL_KIND
 from noria.kube.record import MAX_RECORD_BYTES
 from noria.kube.segments import SEGMENT_BYTES
 from noria.kube.store import KubeStore
@@ -24,16 +30,19 @@ from noria.loop.ledger import GENESIS, Head, LedgerEntry
 from noria.loop.ports import Store
 from noria.loop.state import Note, State
 from noria.loop.values import Command, Verb
+from noria.spec.schema.crd import crd
 
 pytestmark = pytest.mark.cluster
 
 MODEL = "flights"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "flights" / "model.yaml"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
-def client(cluster: Any) -> KubeClient:
-    return KubeClient.connect(cluster.kubeconfig)
+def client(cluster: Any) -> Iterator[KubeClient]:
+    with closing(KubeClient.connect(cluster.kubeconfig)) as made:
+        yield made
 
 
 @pytest.fixture
@@ -330,3 +339,98 @@ def test_what_others_add_to_the_object_stays(
     found = client.get(CONFIG_MAP, name, namespace)
     assert found is not None
     assert found["metadata"]["annotations"] == {"backup.example.com/keep": "yes"}
+
+
+def test_a_write_whose_answer_is_lost_was_done_as_a_whole(
+    store: KubeStore, client: KubeClient, namespace: str, cluster: Any
+) -> None:
+    class Cut(KubeClient):
+        def replace(self, kind: Kind, body: Mapping[str, Any], namespace: str | None) -> Any:
+            super().replace(kind, body, namespace)
+            raise Unavailable("the line is cut")
+
+    store.submit(MODEL, command("c1"))
+    revision = store.compare_and_swap(MODEL, State(MODEL), 0, ())
+    entries = chain(1)
+    wish = State(MODEL, losses=1, head=entries[-1].head)
+    with closing(Cut.connect(cluster.kubeconfig)) as cut, pytest.raises(Unavailable):
+        KubeStore(cut, namespace).compare_and_swap(MODEL, wish, revision, entries, ("c1",))
+
+    stored = store.load(MODEL)
+    assert stored is not None
+    assert stored.state == wish
+    assert store.inbox(MODEL) == ()
+    with pytest.raises(Conflict):
+        store.compare_and_swap(MODEL, wish, revision, entries, ("c1",))
+    assert list(store.entries(MODEL)) == entries
+
+
+def test_the_model_owns_what_is_written_and_all_goes_with_it(
+    store: KubeStore, client: KubeClient, namespace: str
+) -> None:
+    client.apply(CRD, crd(), None)
+    eventually(lambda: client.has_kind(MODEL_KIND))
+    body = yaml.safe_load(EXAMPLE.read_text())
+    body["metadata"] = {"name": MODEL}
+    client.create(MODEL_KIND, body, namespace)
+    revision = store.compare_and_swap(MODEL, State(MODEL), 0, chain(200, said="x" * 1000))
+    store.compare_and_swap(MODEL, State(MODEL), revision, ())
+    store.submit(MODEL, command("c1"))
+
+    def ours() -> list[dict[str, Any]]:
+        return client.list(CONFIG_MAP, namespace, labels={"noria.dev/model": MODEL})
+
+    assert len(ours()) == 3
+    client.delete(MODEL_KIND, MODEL, namespace)
+    eventually(lambda: ours() == [])
+
+
+def test_the_store_needs_these_rights_and_no_more(
+    client: KubeClient, cluster: Any, namespace: str
+) -> None:
+    everything = ["get", "list", "create", "update", "patch", "delete"]
+    operator = account(client, cluster, namespace, "operator", everything)
+    webhook = account(client, cluster, namespace, "webhook", ["get", "create", "patch"])
+    with closing(KubeClient.connect(operator)) as one, closing(KubeClient.connect(webhook)) as two:
+        now = [NOW]
+        store = KubeStore(one, namespace, now=lambda: now[0])
+        receiver = KubeStore(two, namespace, now=lambda: now[0])
+        assert receiver.submit(MODEL, command("c1"))
+        assert [message.id for message in store.inbox(MODEL)] == ["c1"]
+        entries = chain(200, said="x" * 1000)
+        revision = store.compare_and_swap(MODEL, State(MODEL), 0, entries, ("c1",))
+        revision = store.compare_and_swap(MODEL, State(MODEL), revision, ())
+        assert list(store.entries(MODEL)) == entries
+        now[0] += timedelta(days=2)
+        assert not receiver.submit(MODEL, command("c1"))
+        now[0] += 2 * REMEMBERED
+        assert receiver.submit(MODEL, command("c2"))
+        revision = store.compare_and_swap(MODEL, State(MODEL), revision, (), ("c2",))
+        store.compare_and_swap(MODEL, State(MODEL), revision, ())
+        assert receiver.submit(MODEL, command("c1")), "it was forgotten, so it could be deleted"
+
+
+def account(client: KubeClient, cluster: Any, namespace: str, name: str, verbs: list[str]) -> Path:
+    """Return access as an account that may do these to ConfigMaps, and read models."""
+    metadata = {"metadata": {"name": name}}
+    rules = [
+        {"apiGroups": [""], "resources": ["configmaps"], "verbs": verbs},
+        {"apiGroups": [MODEL_KIND.group], "resources": [MODEL_KIND.plural], "verbs": ["get"]},
+    ]
+    client.create(SERVICE_ACCOUNT, metadata, namespace)
+    client.create(ROLE, {**metadata, "rules": rules}, namespace)
+    group = ROLE.group
+    binding = {
+        **metadata,
+        "roleRef": {"apiGroup": group, "kind": "Role", "name": name},
+        "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": namespace}],
+    }
+    client.create(ROLE_BINDING, binding, namespace)
+    return Path(cluster.kubeconfig_for(name, namespace))
+
+
+def eventually(happened: Callable[[], bool], seconds: float = 30.0) -> None:
+    ends = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < ends
+        time.sleep(0.1)
