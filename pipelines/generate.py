@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,9 @@ from noria.spec import Compute, Model
 from pipelines.arguments import model_argument
 from pipelines.lean import import_kfp
 from pipelines.machine import Machine
+
+_COMPILING: Final = threading.Lock()
+"""KFP's compiler keeps the pipeline it is in for the whole process: one at a time."""
 
 GOLDEN: Final = Path(__file__).parent / "golden" / "training.yaml"
 
@@ -54,7 +58,8 @@ def compile_machine(
     # KFP writes YAML only to a name that ends so; the file then takes the name that was asked for.
     draft = out.with_name(f".{out.name}.new.yaml")
     try:
-        Compiler().compile(training_pipeline(machine, image=image, model=model), str(draft))
+        with _COMPILING:
+            Compiler().compile(training_pipeline(machine, image=image, model=model), str(draft))
         draft.replace(out)
     except NoriaError:
         raise

@@ -2,8 +2,8 @@
 
 The server gives every run an id of its own and takes any display name twice, so
 idempotence is ours: a run's display name is the loop's ``run_id``, it is looked
-for before one is created, and of several the oldest is THE run. Whoever created
-another one finds that out right after, and takes it back.
+for before one is created, and of several the oldest is THE run. Whoever sees
+another one, be it the one who just created it, takes it back.
 """
 
 from __future__ import annotations
@@ -65,13 +65,12 @@ class KubeflowPipelines:
                 f"the name of a run has 1 to {_MAX_NAME_CHARS}"
             )
         experiment = self._api.make_experiment()
-        if self._api.runs(experiment, request.run_id):
+        if self._settled(experiment, request.run_id) is not None:
             return
         model = self._model(request.model)
         self._api.create(experiment, request.run_id, *run_of(model, request, self._settings))
         # Two may have looked at once and both have found nothing.
-        for run in self._api.runs(experiment, request.run_id)[1:]:
-            self._take_back(look(run))
+        self._settled(experiment, request.run_id)
 
     def status(self, run_id: str) -> RunStatus:
         """Say where a run is; its result comes from the registry.
@@ -106,16 +105,24 @@ class KubeflowPipelines:
     def look(self, run_id: str) -> Look | None:
         """Return what the server says of a run, without asking the registry; None: unknown."""
         experiment = self._api.find_experiment()
-        found = () if experiment is None else self._api.runs(experiment, run_id)
-        return look(self._api.run(str(found[0].run_id))) if found else None
+        found = None if experiment is None else self._settled(experiment, run_id)
+        return None if found is None else look(self._api.run(found))
 
     def url(self, seen: Look) -> str:
         """Return the page of a run for people."""
         return f"{self._settings.host.rstrip('/')}/#/runs/details/{seen.id}"
 
-    def _take_back(self, seen: Look) -> None:
-        self._stop(seen)
-        self._api.archive(seen.id)
+    def _settled(self, experiment: str, run_id: str) -> str | None:
+        """Return the server's id of THE run, the oldest; others that still go are taken back.
+
+        One may appear long after its request was given up on, so every look does it.
+        """
+        found = self._api.runs(experiment, run_id)
+        for other in map(look, found[1:]):
+            if not other.ended:
+                self._stop(other)
+                self._api.archive(other.id)
+        return str(found[0].run_id) if found else None
 
     def _stop(self, seen: Look) -> None:
         if seen.ended:

@@ -14,7 +14,7 @@ from google.protobuf import json_format
 
 # Without it KFP brings the whole Kubernetes client with it, which takes seconds.
 os.environ["_KFP_RUNTIME"] = "true"
-from kfp.pipeline_spec import pipeline_spec_pb2  # noqa: E402
+from kfp.pipeline_spec import pipeline_spec_pb2
 
 del os.environ["_KFP_RUNTIME"]
 

@@ -64,12 +64,12 @@ class KfpServer:
         """Order a fault (see ``hooks``)."""
         self.hook("faults", **fault)
 
-    def act(self, run: str, what: str, **given: Any) -> dict[str, Any]:
+    def act(self, run: str, what: str, /, **given: Any) -> dict[str, Any]:
         """Say what becomes of a run (see ``hooks``)."""
         found: dict[str, Any] = self.hook(f"runs/{quote(run, safe='')}/{what}", **given)
         return found
 
-    def succeed(self, run: str, **given: Any) -> str:
+    def succeed(self, run: str, /, **given: Any) -> str:
         """Register a version in this process, let the run succeed, return the version."""
         place = SERVER.with_name("registering.py")
         description = importlib.util.spec_from_file_location("kfp_registering", place)
@@ -82,7 +82,7 @@ class KfpServer:
         self.act(run, "state", state="SUCCEEDED")
         return version
 
-    def hook(self, path: str, **given: Any) -> Any:
+    def hook(self, path: str, /, **given: Any) -> Any:
         """Call any hook: POST when something is given or done, else GET."""
         reading = path in ("runs", "requests")
         request = urllib.request.Request(  # noqa: S310 - the server that we started

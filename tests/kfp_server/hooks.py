@@ -7,7 +7,8 @@
                                      "reference": FOLDER, "evaluation": FILE, "rows": 100,
                                      "metrics": ...}: makes a version in a real MLflow, then
                                      the run has succeeded; answers {"version": ...}
-    POST /_test/runs/NAME/copy      a second run of that name, as another client would make
+    POST /_test/runs/NAME/copy      {"count": 1, ...}: further runs of that name, as another
+                                     client would make; fields of a run replace those of the first
     POST /_test/faults              {"method": "POST", "path": "/runs", "times": 1, and one of
                                      "status": 503, "seconds": 2, "cut": "before"|"after",
                                      "html": true}
@@ -103,8 +104,10 @@ def _do(state: states.State, run: dict[str, Any], what: str, given: dict[str, An
             state.move(run, "SUCCEEDED")
             return {"version": version}
         case "copy":
-            other = copy.deepcopy(run) | {"run_id": str(uuid.uuid4()), **given}
-            return state.add("runs", other)
+            for _ in range(given.pop("count", 1)):
+                other = copy.deepcopy(run) | {"run_id": str(uuid.uuid4()), **given}
+                state.all["runs"].append(other)
+            state.save()
         case _:
             raise ValueError(f"a run can't {what}")
     return {}

@@ -154,9 +154,10 @@ class Handler(BaseHTTPRequestHandler):
                     return "V2beta1Pipeline", 200, api.upload(query, self._file(body))
                 case "GET", ["pipelines"]:
                     return "V2beta1ListPipelinesResponse", 200, api.list_pipelines(query)
-            raise Refused(501, 12, f"{method} {path} is not in this server")
         except Refused as error:
             return "GoogleRpcStatus", error.status, error.body
+        missing = Refused(501, 12, f"{method} {path} is not in this server")
+        return "GoogleRpcStatus", missing.status, missing.body
 
     def _file(self, body: bytes) -> bytes:
         head = f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode()

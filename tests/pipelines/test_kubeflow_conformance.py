@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from noria.loop.conformance import PipelinesConformance
-from noria.loop.values import RunPhase, RunRequest, RunResult
+from noria.loop.values import RunRequest, RunResult
 from noria.spec import parse_model
 from pipelines.kubeflow import KubeflowPipelines, registered
 from pipelines.kubeflow_api import KubeflowSettings
