@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 
 from monitoring.rules import FAST, RuleSettings, prometheus_rule, rule_file, rule_groups
-from monitoring.rules.__main__ import generated
+from monitoring.rules.__main__ import GENERATOR
 from noria.spec import Model, load_model
 
 ROOT: Final = Path(__file__).parents[3]
@@ -38,7 +38,7 @@ def canary(*analysis: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_files_in_the_repository_are_fresh() -> None:
-    for path, text in generated(ROOT).items():
+    for path, text in GENERATOR.of_examples(ROOT).items():
         assert (ROOT / path).read_text() == text, f"{path}: run python -m monitoring.rules"
 
 
