@@ -24,7 +24,8 @@ from noria.registry import MlflowRegistry
 from noria.spec import Model
 from pipelines.kubeflow import KubeflowPipelines, registered
 from pipelines.kubeflow_api import KubeflowSettings
-from serving.traffic import Artifact, KServeOptions, choose_traffic
+from serving.traffic.kserve_objects import Artifact, KServeOptions
+from serving.traffic.kserve_routes import KServeRouteTraffic
 
 _PROMETHEUS_SECONDS: Final = 10.0
 
@@ -47,12 +48,8 @@ class Composition:
             NoriaError: The cluster has nothing to serve with, or does not answer now.
         """
         monitor = MonitorClient(self._settings.monitor_of(resource.name, resource.namespace))
-        traffic = choose_traffic(
-            self._client,
-            resource.namespace,
-            self._resolve,
-            self._options(resource, model),
-            mode=self._settings.traffic,
+        traffic = KServeRouteTraffic(
+            self._client, resource.namespace, self._resolve, self._options(resource, model)
         )
         return Ports(
             pipelines=self._pipelines(lambda _: model),

@@ -233,6 +233,8 @@ class Keeper:
 
     def _tell(self, resource: Resource, decision: Decision) -> None:
         for note in decision.explanation:
+            if note.change:
+                _log.info("%s/%s: %s", resource.namespace, resource.name, note.text)
             # Alerts are told where they are raised.
             if note.change and note.kind != "alert":
                 tell(self._tools.events, resource, note.kind.capitalize(), note.text)

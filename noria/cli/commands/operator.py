@@ -24,6 +24,6 @@ def operator() -> None:
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     # One line for each request is nobody's to read.
-    for chatty in ("httpx", "urllib3", "alembic", "mlflow"):
+    for chatty in ("httpx", "urllib3", "alembic", "mlflow", "kopf.objects"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     raise typer.Exit(Operator(read_settings(os.environ)).run())
