@@ -44,6 +44,7 @@ COMMANDS: Final = {
     "why": Entry("why", "Tell why a model is as it is: its ledger in sentences.", _LOOP),
     "webhook": Entry("webhook", "Receive the alerts of Alertmanager and Grafana.", _LOOP),
     "ledger": Entry("ledger", "Verify that no decision was changed afterwards.", _LOOP),
+    "submit": Entry("submit", "Run the training pipeline on Kubeflow Pipelines.", _KUBERNETES),
     "operator": Entry("operator", "Keep the Models of a cluster's namespaces.", _KUBERNETES),
 }
 

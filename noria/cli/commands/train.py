@@ -39,7 +39,7 @@ def train(file: FileOption, home: HomeOption = DEFAULT_HOME) -> None:
         raise PipelineError(
             f"run {status.run_id} {status.phase.value}: {status.detail or 'no reason given'}"
         )
-    _report(name, status.result)
+    report(name, status.result)
     if status.result.champion is None:
         hint(f"noria up -f {file}")
         return
@@ -47,7 +47,8 @@ def train(file: FileOption, home: HomeOption = DEFAULT_HOME) -> None:
     hint(f"noria rollout retrain {name}    (trains a version that can take its place)")
 
 
-def _report(name: str, result: RunResult) -> None:
+def report(name: str, result: RunResult) -> None:
+    """Say which version a run registered, how good it is, and what its gates say."""
     from noria.loop.values import Verdict
 
     say(f"registered {name} version {result.version}, {result.rows:,} rows")
