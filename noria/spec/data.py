@@ -185,7 +185,9 @@ class Validation(Section):
         description="Greatest share of missing values in a feature, 0 to 1.",
     )
     ranges: dict[Column, Range] = Field(
-        default={}, description="Limits of numeric columns, by column. A row outside them fails."
+        default={},
+        max_length=1000,
+        description="Limits of numeric columns, by column. A row outside them fails.",
     )
 
 
@@ -203,6 +205,7 @@ class Data(Section):
     )
     features: Items[Feature] = Field(
         default=(),
+        max_length=1000,
         description="What the model reads, in this order. Needed by families that read columns.",
     )
     time_features: Items[TimeFeature] = Field(
@@ -226,10 +229,13 @@ class Data(Section):
     )
     entity_key: Items[Column] = Field(
         default=(),
+        max_length=20,
         description="Columns that identify a row; labels join by them. Sent, but not features.",
     )
     join_keys: Items[Column] = Field(
-        default=(), description="Columns that the online lookup needs. They may also be features."
+        default=(),
+        max_length=20,
+        description="Columns that the online lookup needs. They may also be features.",
     )
     split: Split = Field(default_factory=Split, description="How rows are held out.")
     validation: Validation = Field(

@@ -10,7 +10,7 @@ from noria.spec.section import FILLED, Items, Section
 class Bound(Section):
     """An absolute limit of a metric on held-out rows."""
 
-    metric: str = Field(description="Metric of the task family.", examples=["auc"])
+    metric: str = Field(max_length=63, description="Metric of the task family.", examples=["auc"])
     min: float | None = Field(default=None, description="Least value, in the metric's unit.")
     max: float | None = Field(default=None, description="Greatest value, in the metric's unit.")
 
@@ -18,7 +18,7 @@ class Bound(Section):
 class ChampionGate(Section):
     """A comparison with the champion on the same held-out rows."""
 
-    metric: str = Field(description="Metric of the task family.", examples=["auc"])
+    metric: str = Field(max_length=63, description="Metric of the task family.", examples=["auc"])
     max_drop: float = Field(
         default=0.0,
         description="How much worse than the champion it may be, in the metric's unit. 0: not at "
@@ -41,10 +41,13 @@ class Gates(Section):
         ge=1,
         description="Held-out rows that a gate needs. Fewer is inconclusive, which never passes.",
     )
-    bounds: Items[Bound] = Field(default=(), description="Absolute limits. All must hold.")
+    bounds: Items[Bound] = Field(
+        default=(), max_length=50, description="Absolute limits. All must hold."
+    )
     champion: Items[ChampionGate] = Field(
         json_schema_extra=FILLED,
         default=(),
+        max_length=50,
         description="Comparisons with the champion. All must hold. By default the family's first "
         "metric must not drop.",
     )

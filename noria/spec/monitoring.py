@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 from types import MappingProxyType
-from typing import Final, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import Field
 
@@ -92,7 +92,9 @@ class Detector(Section):
         default="features", description="What it watches."
     )
     columns: Items[Column] = Field(
-        default=(), description="Features that it watches. None: all that its statistic fits."
+        default=(),
+        max_length=100,
+        description="Features that it watches. None: all that its statistic fits.",
     )
     options: dict[str, ScalarValue] = Field(
         default={}, description="Options of this kind, under the detector's own names."
@@ -105,6 +107,7 @@ class PerformanceDrop(Section):
     metric: str = Field(
         json_schema_extra=FILLED,
         default="",
+        max_length=63,
         description="Metric to watch. By default the first metric of the task family.",
     )
     max: float = Field(
@@ -123,9 +126,10 @@ class PerformanceDrop(Section):
 class Performance(Section):
     """Performance on labels that come later."""
 
-    metrics: Items[str] = Field(
+    metrics: Items[Annotated[str, Field(max_length=63)]] = Field(
         json_schema_extra=FILLED,
         default=(),
+        max_length=20,
         description="Metrics to measure. By default all of the task family.",
     )
     window: Window = Field(default_factory=Window, description="Labelled rows measured together.")
@@ -180,6 +184,7 @@ class Monitoring(Section):
     detectors: Items[Detector] = Field(
         json_schema_extra=FILLED,
         default=(),
+        max_length=32,
         description="Drift detectors. By default, for families that read columns, a tabular one on "
         "the features and a KS test on the prediction.",
     )

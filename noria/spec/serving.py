@@ -82,6 +82,7 @@ class Check(Section):
     """What the candidate's traffic must show in each step. Latencies are seconds in code."""
 
     metric: str = Field(
+        max_length=63,
         description="error-rate, latency-p50, latency-p99, or a metric of the task family.",
         examples=["error-rate"],
     )
@@ -155,6 +156,7 @@ class Canary(Section):
     )
     analysis: Items[Check] = Field(
         default_factory=_default_analysis,
+        max_length=50,
         description="What each step must show. By default that at most one request in a hundred "
         "fails.",
     )
@@ -183,7 +185,9 @@ class PayloadLog(Section):
         description="Share of requests that are logged, 0 to 1. 1: drift is seen soonest.",
     )
     redact: Items[Column] = Field(
-        default=(), description="Columns whose values never leave the server."
+        default=(),
+        max_length=100,
+        description="Columns whose values never leave the server.",
     )
 
 
@@ -193,6 +197,7 @@ class Serving(Section):
     protocols: Items[Literal["rest", "grpc"]] = Field(
         default=("rest", "grpc"),
         min_length=1,
+        max_length=2,
         description="Protocols of the model server (Open Inference Protocol v2).",
     )
     replicas: int = Field(default=1, ge=1, le=1000, description="Servers of one version.")

@@ -88,11 +88,14 @@ class Search(Section):
     metric: str = Field(
         json_schema_extra=FILLED,
         default="",
+        max_length=63,
         description="Metric to improve, on the cross-validation folds. "
         "By default the first metric of the task family.",
     )
     space: dict[str, SearchRange] = Field(
-        default={}, description="Where each hyperparameter is searched, by name."
+        default={},
+        max_length=100,
+        description="Where each hyperparameter is searched, by name.",
     )
 
 
@@ -117,7 +120,9 @@ class Ensemble(Section):
         description="stacking fits a linear model on the members' out-of-fold predictions.",
     )
     members: Items[Algorithm] = Field(
-        default=(), description="Algorithms to stack, two or more (stacking only)."
+        default=(),
+        max_length=13,
+        description="Algorithms to stack, two or more (stacking only).",
     )
 
 

@@ -17,6 +17,12 @@ from noria.spec.section import refuse
 
 DURATION_PATTERN: Final = r"^[0-9]{1,9}(ms|s|m|h|d)$"
 BYTES_PATTERN: Final = r"^[0-9]{1,15}(k|M|G|T|Ki|Mi|Gi|Ti)?$"
+_POSITIVE_DURATION_PATTERN: Final = r"^0*[1-9][0-9]{0,8}(ms|s|m|h|d)$"
+_POSITIVE_BYTES_PATTERN: Final = r"^0*[1-9][0-9]{0,14}(k|M|G|T|Ki|Mi|Gi|Ti)?$"
+_POSITIVE_CPU_PATTERN: Final = (
+    r"^(0*[1-9][0-9]{0,3}(\.[0-9]{1,3})?|0{1,4}\.([1-9][0-9]{0,2}|0[1-9][0-9]?|00[1-9])"
+    r"|0*[1-9][0-9]{0,6}m)$"
+)
 BYTES_OR_NONE_PATTERN: Final = r"^([0-9]{1,15}(k|M|G|T|Ki|Mi|Gi|Ti)?)?$"
 CPU_PATTERN: Final = r"^([0-9]{1,4}(\.[0-9]{1,3})?|[0-9]{1,7}m)$"
 
@@ -151,16 +157,22 @@ Duration: TypeAlias = Annotated[
     BeforeValidator(parse_duration),
     BeforeValidator(_no_newline),
     PlainSerializer(format_duration, return_type=str, when_used="json"),
-    WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN}),
+    WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN, "maxLength": 11}),
 ]
-PositiveDuration: TypeAlias = Annotated[Duration, AfterValidator(_positive_duration)]
+PositiveDuration: TypeAlias = Annotated[
+    Duration,
+    AfterValidator(_positive_duration),
+    WithJsonSchema({"type": "string", "pattern": _POSITIVE_DURATION_PATTERN, "maxLength": 11}),
+]
 Bytes: TypeAlias = Annotated[
     int,
     BeforeValidator(parse_bytes),
     BeforeValidator(_no_newline),
     AfterValidator(_positive_bytes),
     PlainSerializer(format_bytes, return_type=str, when_used="json"),
-    WithJsonSchema({"type": ["integer", "string"], "minimum": 1, "pattern": BYTES_PATTERN}),
+    WithJsonSchema(
+        {"type": ["integer", "string"], "minimum": 1, "pattern": _POSITIVE_BYTES_PATTERN}
+    ),
 ]
 BytesOrNone: TypeAlias = Annotated[
     int,
@@ -175,5 +187,5 @@ Cpu: TypeAlias = Annotated[
     str,
     BeforeValidator(_cpu),
     BeforeValidator(_no_newline),
-    WithJsonSchema({"type": "string", "pattern": CPU_PATTERN}),
+    WithJsonSchema({"type": "string", "pattern": _POSITIVE_CPU_PATTERN, "maxLength": 8}),
 ]

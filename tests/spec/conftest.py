@@ -263,6 +263,7 @@ _KEYWORDS: dict[str, Any] = {
     "pattern": _compare((str,), lambda value, rule: not re.search(rule, value)),
     "minLength": _compare((str,), lambda value, rule: len(value) < rule),
     "maxLength": _compare((str,), lambda value, rule: len(value) > rule),
+    "maxProperties": _compare((dict,), lambda value, rule: len(value) > rule),
     "minItems": _compare((list,), lambda value, rule: len(value) < rule),
     "maxItems": _compare((list,), lambda value, rule: len(value) > rule),
     "minimum": _compare(_NUMBER, lambda value, rule: value < rule),

@@ -13,6 +13,12 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
+{{/* Of pods: nothing that changes with the chart's version, which would restart them. */}}
+{{- define "noria.podLabels" -}}
+{{ include "noria.selector" . }}
+app.kubernetes.io/part-of: noria
+{{- end }}
+
 {{/* Namespaces whose Models are reconciled, as JSON: {"all": [...]}. */}}
 {{- define "noria.namespaces" -}}
 {{- $all := .Values.operator.namespaces | default (list .Release.Namespace) | uniq -}}

@@ -1,6 +1,6 @@
 {{/* Parts of several templates: ways out for NetworkPolicies, the hook of `helm test`, MLflow's database. */}}
 
-{{- define "noria.policy.dns" }}
+{{- define "noria.policy.dns" -}}
 - to:
     - namespaceSelector: {}
   ports:
@@ -8,7 +8,7 @@
     - {port: 53, protocol: TCP}
 {{- end }}
 
-{{- define "noria.policy.api" }}
+{{- define "noria.policy.api" -}}
 - to:
     - ipBlock: {cidr: {{ .apiServer.cidr }}}
   ports:
@@ -17,7 +17,7 @@
     {{- end }}
 {{- end }}
 
-{{- define "noria.policy.out" }}
+{{- define "noria.policy.out" -}}
 - to:
     - ipBlock: {cidr: {{ .egressCidr }}}
     - namespaceSelector: {}
@@ -27,7 +27,7 @@
     {{- end }}
 {{- end }}
 
-{{- define "noria.policy.head" }}
+{{- define "noria.policy.head" -}}
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata:
@@ -37,14 +37,14 @@ metadata:
     {{- include "noria.labels" (dict "root" .root "component" "network") | nindent 4 }}
 {{- end }}
 
-{{- define "noria.hook" }}
+{{- define "noria.hook" -}}
 annotations:
   helm.sh/hook: test
   helm.sh/hook-weight: {{ .weight | quote }}
   helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end }}
 
-{{- define "noria.mlflowEnv" }}
+{{- define "noria.mlflowEnv" -}}
 - name: MLFLOW_BACKEND_STORE_URI
   {{- if eq .Values.mlflow.database.kind "sqlite" }}
   value: sqlite:////var/lib/mlflow/mlflow.db

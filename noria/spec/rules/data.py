@@ -31,10 +31,10 @@ FAMILY_SOURCES: Final[Mapping[str, tuple[SourceKind, ...]]] = MappingProxyType(
 )
 """The sources that a family can read."""
 
-_READS_COLUMNS: Final = frozenset(
+READS_COLUMNS: Final = frozenset(
     {"tabular-classification", "tabular-regression", "clustering", "anomaly-detection"}
 )
-_NEEDS_TARGET: Final = frozenset(
+NEEDS_TARGET: Final = frozenset(
     {
         "tabular-classification",
         "tabular-regression",
@@ -68,13 +68,13 @@ def one_source_that_the_family_reads(task: Section, data: Data) -> Iterator[Prob
 def what_the_family_needs(task: Section, data: Data) -> Iterator[Problem]:
     """Families that read columns need features; families that learn from labels need a target."""
     family = _family(task)
-    if family in _READS_COLUMNS and not data.features and not data.time_features:
+    if family in READS_COLUMNS and not data.features and not data.time_features:
         yield Problem(
             "spec.data.features",
             f"is empty, and {family} reads columns",
             "list the columns, such as {name: distance, type: numeric}",
         )
-    if family in _NEEDS_TARGET and data.target is None:
+    if family in NEEDS_TARGET and data.target is None:
         yield Problem(
             "spec.data.target",
             f"is missing, and {family} learns from a target",

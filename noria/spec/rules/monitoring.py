@@ -33,7 +33,7 @@ COLUMN_TYPES: Final[Mapping[DetectorKind, tuple[str, ...]]] = MappingProxyType(
 )
 """The types of columns that a statistic is defined on."""
 
-_ON_PREDICTION: Final[tuple[DetectorKind, ...]] = (
+ON_PREDICTION: Final[tuple[DetectorKind, ...]] = (
     "ks",
     "mmd",
     "lsdd",
@@ -42,7 +42,7 @@ _ON_PREDICTION: Final[tuple[DetectorKind, ...]] = (
     "online-mmd",
     "online-cvm",
 )
-_CLASSIFIERS: Final = frozenset(
+CLASSIFIERS: Final = frozenset(
     {"tabular-classification", "image-classification", "text-classification"}
 )
 
@@ -66,13 +66,13 @@ def detectors_exist(task: Any, monitoring: Monitoring) -> Iterator[Problem]:
                 f"backend {detector.backend} has no {detector.kind}",
                 f"{choose(BACKENDS[detector.backend])}, or write backend: {having[0]}",
             )
-        if detector.watch == "prediction" and detector.kind not in _ON_PREDICTION:
+        if detector.watch == "prediction" and detector.kind not in ON_PREDICTION:
             yield Problem(
                 f"{path}.kind",
                 f"{detector.kind} can't watch the prediction, which is a number",
-                choose(_ON_PREDICTION),
+                choose(ON_PREDICTION),
             )
-        if detector.kind == "model-uncertainty" and task.family not in _CLASSIFIERS:
+        if detector.kind == "model-uncertainty" and task.family not in CLASSIFIERS:
             yield Problem(
                 f"{path}.kind",
                 f"model-uncertainty is of a classifier, and this is {task.family}",

@@ -14,7 +14,7 @@ from noria.spec.train import DISTRIBUTED, FAMILY_ALGORITHMS, SearchRange, Train
 from noria.spec.units import format_duration
 from noria.spec.words import choose
 
-_STACKS: Final = frozenset({"tabular-classification", "tabular-regression"})
+STACKS: Final = frozenset({"tabular-classification", "tabular-regression"})
 
 
 def algorithms_fit_the_family(task: Any, train: Train) -> Iterator[Problem]:
@@ -32,7 +32,7 @@ def algorithms_fit_the_family(task: Any, train: Train) -> Iterator[Problem]:
                 f"{path}.members", "is not used by kind none", "choose kind stacking, or remove it"
             )
         return
-    if task.family not in _STACKS:
+    if task.family not in STACKS:
         yield Problem(f"{path}.kind", f"{task.family} can't stack", "write none")
         return
     if len(ensemble.members) < 2:

@@ -10,57 +10,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from noria.spec.data import SOURCE_KINDS
 from noria.spec.model import GROUP, KIND, VERSION
+from noria.spec.schema.cel import limits_of_checks, rules_at
 from noria.spec.schema.editor import json_schema
 from noria.spec.task import TASKS
 
 CRD_NAME: Final = f"models.{GROUP}"
-_MAX_RULE_ITEMS: Final = 100
-
-_RULES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
-    "spec.data.source": (
-        (
-            (
-                f"[{', '.join(f'has(self.{kind})' for kind in SOURCE_KINDS)}]"
-                ".filter(given, given).size() == 1"
-            ),
-            "exactly one source must be given",
-        ),
-    ),
-    "spec.data": (
-        (
-            "!has(self.timeFeatures) || self.timeFeatures.size() == 0 || has(self.eventTime)",
-            "timeFeatures need an eventTime",
-        ),
-        ("!has(self.labelTime) || has(self.eventTime)", "labelTime needs an eventTime"),
-    ),
-    "spec.data.split": (
-        (
-            "!has(self.kind) || self.kind != 'group' || has(self.groupKey)",
-            "kind group needs a groupKey",
-        ),
-    ),
-    "spec.serving.canary.steps": (
-        (
-            "self.isSorted() && self.all(step, self.exists_one(other, other == step))",
-            "steps must rise",
-        ),
-    ),
-    "spec.retraining": (
-        (
-            "!has(self.signals) || !('schedule' in self.signals) || has(self.schedule)",
-            "the signal schedule needs a schedule",
-        ),
-        (
-            "!has(self.signals) || !('new-data' in self.signals) || has(self.newData)",
-            "the signal new-data needs newData",
-        ),
-    ),
-    "spec.retraining.trainOn": (
-        ("(self.kind == 'window') == has(self.window)", "window goes with kind window"),
-    ),
-}
+_KEPT: Final = (
+    "enum",
+    "pattern",
+    "minLength",
+    "maxLength",
+    "minItems",
+    "maxItems",
+    "maxProperties",
+)
 
 _COLUMNS: Final = (
     ("Stage", "string", ".status.stage", "What the loop is doing."),
@@ -158,8 +122,12 @@ class _Structural:
         above = {key: value for key, value in node.items() if key != "anyOf"}
         if len(given) == 1:
             built = self.of({**given[0], **above}, path)
-        else:  # a number or a duration: no type is both, so the loader checks it
-            built = {**_said(above), "x-kubernetes-preserve-unknown-fields": True}
+        else:
+            # A number or a duration: no type is both, so CEL doesn't see it. A pattern holds
+            # for texts only.
+            pattern = next(choice["pattern"] for choice in given if "pattern" in choice)
+            built = {**_said(above), "pattern": pattern}
+            built["x-kubernetes-preserve-unknown-fields"] = True
         if built.get("default", "") is None:
             del built["default"]
         return {**built, "nullable": True} if len(given) < len(node["anyOf"]) else built
@@ -174,12 +142,18 @@ class _Structural:
         built["type"] = kind
         if kind == "integer":
             built["format"] = "int64"
-        for key in ("enum", "pattern", "minLength", "maxLength", "minItems", "maxItems"):
+        for key in _KEPT:
             if key in node:
                 built[key] = node[key]
         built.update(_limits(node))
         if "items" in node:
             built["items"] = self.of(node["items"], f"{path}[]")
+        if path == "spec.data.features":
+            # No name twice: as a rule, a loop in a loop would cost more than the API server gives.
+            built["x-kubernetes-list-type"] = "map"
+            built["x-kubernetes-list-map-keys"] = ["name"]
+        if path == "spec.serving.canary.analysis[]":
+            built["allOf"] = limits_of_checks()
         if isinstance(node.get("additionalProperties"), Mapping):
             built["additionalProperties"] = self.of(node["additionalProperties"], f"{path}{{}}")
         if "properties" in node:
@@ -269,14 +243,8 @@ def _limits(node: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_rules(built: dict[str, Any], path: str) -> dict[str, Any]:
-    rules = _RULES.get(path)
-    if not rules:
-        return built
-    if built["type"] == "array":
-        # CEL's cost is estimated from the longest list there can be.
-        built.setdefault("maxItems", _MAX_RULE_ITEMS)
-    said = [{"rule": rule, "message": message} for rule, message in rules]
-    return {**built, "x-kubernetes-validations": said}
+    rules = rules_at(path)
+    return {**built, "x-kubernetes-validations": rules} if rules else built
 
 
 def _common(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
