@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar
 
 from noria.errors import Denied, InvalidInput, TrafficError
-from noria.kube import KubeClient
+from noria.kube import Kind, KubeClient
 from noria.kube.kinds import (
     CONFIG_MAP,
     CRD,
@@ -87,14 +87,31 @@ def read_kserve(client: KubeClient) -> KServe:
     if not client.has_kind(INFERENCE_SERVICE):
         return KServe(installed=False)
     name = f"{INFERENCE_SERVICE.plural}.{INFERENCE_SERVICE.group}"
-    crd = _may(lambda: client.get(CRD, name, None))
-    controllers = _may(lambda: client.list(DEPLOYMENT, None, labels=_CONTROLLER))
+    crd = _may(client, "get", CRD, None, lambda: client.get(CRD, name, None))
+    controllers = _may(
+        client,
+        "list",
+        DEPLOYMENT,
+        None,
+        lambda: client.list(DEPLOYMENT, None, labels=_CONTROLLER),
+    )
     controller = controllers[0] if controllers else {}
     namespace = controller.get("metadata", {}).get("namespace", "kserve")
-    config = _may(lambda: client.get(CONFIG_MAP, _CONFIG, namespace)) or {}
+    config = (
+        _may(
+            client,
+            "get",
+            CONFIG_MAP,
+            namespace,
+            lambda: client.get(CONFIG_MAP, _CONFIG, namespace),
+        )
+        or {}
+    )
     ingress = _section(config, "ingress")
     routes = client.has_kind(HTTP_ROUTE)
-    gateways = _may(lambda: client.list(GATEWAY, None)) if routes else None
+    gateways = (
+        _may(client, "list", GATEWAY, None, lambda: client.list(GATEWAY, None)) if routes else None
+    )
     gateway_api = ingress.get("enableGatewayApi")
     return KServe(
         installed=True,
@@ -221,9 +238,11 @@ def _section(config: Mapping[str, Any], key: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _may(read: Callable[[], T]) -> T | None:
-    """Read; None when this identity may not."""
+def _may(
+    client: KubeClient, verb: str, kind: Kind, namespace: str | None, read: Callable[[], T]
+) -> T | None:
+    """Read; None when this identity may not. It is asked first: a denied call is an alarm."""
     try:
-        return read()
+        return read() if client.allowed(verb, kind, namespace) else None
     except Denied:
         return None
