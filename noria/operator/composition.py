@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from monitoring.adapter import MonitorMetrics
 from monitoring.client import MonitorClient
+from noria.doctor.serving import KServe, read_kserve
 from noria.errors import InvalidInput, RegistryError
 from noria.kube import KubeClient
 from noria.kube.kinds import HTTP_ROUTE, INFERENCE_SERVICE, PROMETHEUS_RULE
@@ -24,8 +26,8 @@ from noria.registry import MlflowRegistry
 from noria.spec import Model
 from pipelines.kubeflow import KubeflowPipelines, registered
 from pipelines.kubeflow_api import KubeflowSettings
+from serving.traffic.choose import choose_traffic
 from serving.traffic.kserve_objects import Artifact, KServeOptions
-from serving.traffic.kserve_routes import KServeRouteTraffic
 
 _PROMETHEUS_SECONDS: Final = 10.0
 
@@ -48,8 +50,14 @@ class Composition:
             NoriaError: The cluster has nothing to serve with, or does not answer now.
         """
         monitor = MonitorClient(self._settings.monitor_of(resource.name, resource.namespace))
-        traffic = KServeRouteTraffic(
-            self._client, resource.namespace, self._resolve, self._options(resource, model)
+        traffic = choose_traffic(
+            self._client,
+            resource.namespace,
+            resource.name,
+            self._resolve,
+            self._options(resource, model),
+            wanted=self._settings.traffic,
+            kserve=self._kserve(),
         )
         return Ports(
             pipelines=self._pipelines(lambda _: model),
@@ -86,6 +94,15 @@ class Composition:
                     self._client.delete(kind, found["metadata"]["name"], resource.namespace)
                     gone = False
         return gone
+
+    def _kserve(self) -> KServe:
+        """Return what the operator's role lets it see of KServe.
+
+        Whether its CRD has ``spec.canary`` is not in that: who asks for it by name knows.
+        """
+        seen = read_kserve(self._client)
+        native = self._settings.traffic == "standard"
+        return replace(seen, canary_field=seen.canary_field or native)
 
     def _pipelines(self, model: Callable[[str], Model]) -> Pipelines:
         settings = self._settings

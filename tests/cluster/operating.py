@@ -293,7 +293,6 @@ class World:
             "NORIA_GATEWAY": GATEWAY,
             "NORIA_MONITOR_URL": "http://127.0.0.1:9",
             "NORIA_METRICS_PORT": str(self.port),
-            "NORIA_MANAGE_DASHBOARDS": "false",
         }
 
     # The Model --------------------------------------------------------------------------------

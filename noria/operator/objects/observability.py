@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-
+from monitoring.dashboards import model_dashboard
 from monitoring.rules import prometheus_rule
 from noria.kube.kinds import CONFIG_MAP, POD_MONITOR, PROMETHEUS_RULE
 from noria.operator.objects.common import (
@@ -66,7 +66,6 @@ def rules(resource: Resource, model: Model) -> dict[str, Any]:
 
 def dashboard(resource: Resource, model: Model) -> dict[str, Any]:
     """Return the dashboard of a Model, as Grafana's sidecar finds it."""
-
     rendered = model_dashboard(model, resource.namespace)
     text = json.dumps(rendered, sort_keys=True, separators=(",", ":"))
     return owned(
