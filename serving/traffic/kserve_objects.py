@@ -233,6 +233,8 @@ def predictor(
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "model": {
+            # A canary's schema asks for a name, and the stable predictor may have none.
+            "name": "",
             "modelFormat": {"name": MODEL_FORMAT},
             "runtime": options.runtime,
             "protocolVersion": "v2",
