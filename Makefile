@@ -32,11 +32,20 @@ demo: sync ## Run the whole loop on real flights (about 4 minutes)
 
 .PHONY: test
 test: sync ## Run the tests that take less than ten minutes together
-	$(RUN) pytest -n 2 --dist loadfile -m "not slow"
+	$(RUN) pytest -n 2 --dist loadfile -m "not slow and not cluster and not images"
 
 .PHONY: test-slow
 test-slow: sync ## Run the slow suites: statistics, crashes, the loop end to end
-	$(RUN) pytest -m slow --timeout 900
+	$(RUN) pytest -m "slow and not cluster and not images" --timeout 900
+
+.PHONY: test-cluster
+test-cluster: sync ## Run the tests that need a Kubernetes API: $$KUBECONFIG's, or their own
+	$(RUN) python -m tests.cluster.controlplane.build
+	$(RUN) pytest tests/cluster -m cluster --timeout 600
+
+.PHONY: test-images
+test-images: sync ## Build the container images and start each of them
+	$(RUN) pytest tests/images -m images --timeout 1800
 
 .PHONY: lint
 lint: sync ## ruff, mypy --strict, layer contracts, generated files

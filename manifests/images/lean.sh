@@ -7,6 +7,5 @@ find "$site" -depth -type d \( -name tests -o -name test \) -path '*/*' \
     ! -path '*/numpy/*' ! -path '*/pandas/*' -exec rm -rf {} +
 rm -rf "$site"/pandas/tests "$site"/numpy/*/tests "$site"/numpy/tests "$site"/pyarrow/include "$site"/pyarrow/tests
 find "$site" \( -name '*.a' -o -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.h' -o -name '*.hpp' -o -name '*.c' -o -name '*.cpp' \) -type f -delete
-find "$site" -name '*.so*' -type f -exec strip --strip-unneeded {} + 2>/dev/null || true
 # Feast's web page: nothing here serves it.
 rm -rf "$site"/feast/ui

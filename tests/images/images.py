@@ -81,6 +81,7 @@ def make_base(buildah: Buildah) -> None:
             check=True,
             stdout=subprocess.DEVNULL,
         )
+        # As in the official slim image.
         for waste in ("usr/share/doc", "usr/share/locale", "usr/share/man", "var/lib/apt/lists"):
             shutil.rmtree(partial / waste, ignore_errors=True)
         for archive in (partial / "var/cache/apt").rglob("*.deb"):
@@ -144,15 +145,17 @@ def running(
     mounts: Mapping[Path, str] | None = None,
     writable: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
+    entrypoint: Sequence[str] | None = None,
 ) -> Iterator[subprocess.Popen[str]]:
     """Run the image's entry point as a restricted pod would.
 
-    Its own user, no capabilities, no new privileges, a read-only root; ``/tmp``
+    ``entrypoint`` replaces the image's. Its own user, no capabilities, no new privileges, a read-only root; ``/tmp``
     and ``writable`` are fresh and in memory. It shares this machine's network.
     """
     with rootfs(buildah, image) as root, tempfile.TemporaryDirectory() as bundle:
         told = config(buildah, image)
-        command = [*_words(told.get("Entrypoint")), *(arguments or _words(told.get("Cmd")))]
+        first = _words(told.get("Entrypoint")) if entrypoint is None else entrypoint
+        command = [*first, *(arguments or _words(told.get("Cmd")))]
         spec = _bundle(root, told, command, mounts or {}, writable, environment or {})
         (Path(bundle) / "config.json").write_text(json.dumps(spec))
         name = f"noria-test-{os.getpid()}-{time.monotonic_ns()}"

@@ -1,0 +1,33 @@
+"""The images, built once for all the tests of this folder."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import images  # noqa: E402 - a module beside this file; the tests are no package
+
+
+@pytest.fixture(scope="session")
+def buildah() -> images.Buildah:
+    images.install_tools()
+    store = images.Buildah(images.cache())
+    images.make_base(store)
+    return store
+
+
+@pytest.fixture(scope="session")
+def image(buildah: images.Buildah) -> Callable[[str], str]:
+    built: dict[str, str] = {}
+
+    def named(target: str) -> str:
+        if target not in built:
+            built[target] = images.build(buildah, target)
+        return built[target]
+
+    return named
