@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
@@ -78,20 +80,67 @@ def tune(*, model: str, train: Path, params: Path, workdir: Path) -> None:
 
 
 def train(
-    *, model: str, frame: Path, train: Path, params: Path, candidate: Path, package: Path
+    *,
+    model: str,
+    frame: Path,
+    train: Path,
+    params: Path,
+    candidate: Path,
+    package: Path,
+    nodes: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Fit on the training rows for the gates, and with ``train.refit`` on all rows to be served."""
-    resource = read_model(model)
-    spec = resource.spec
-    tasks = family(spec.task.family)
-    chosen = _read_json(params, TuneResult).params
-    fitted = tasks.train(spec, _read_frame(train), chosen)
-    tasks.save(spec, fitted, candidate, model=resource.name)
+    """Fit on the training rows for the gates, and with ``train.refit`` on all rows to be served.
+
+    ``nodes`` has ``run_id``, ``image`` and ``claim`` when several nodes train together.
+    """
+    spec = read_model(model).spec
+    fit = _fit_here if spec.train.compute.nodes == 1 else _fit_on_nodes
+    fit(model=model, rows=train, params=params, package=candidate, nodes=nodes)
     if spec.train.refit:
-        fitted = tasks.train(spec, _read_frame(frame), chosen)
-        tasks.save(spec, fitted, package, model=resource.name)
+        fit(model=model, rows=frame, params=params, package=package, nodes=nodes)
     else:
         _copy(candidate, package)
+
+
+def fit_package(*, model: str, rows: Path, params: Path, package: Path | None) -> None:
+    """Fit with the parameters that were chosen; write the package, or only take part in it."""
+    resource = read_model(model)
+    tasks = family(resource.spec.task.family)
+    fitted = tasks.train(resource.spec, _read_frame(rows), _read_json(params, TuneResult).params)
+    if package is not None:
+        tasks.save(resource.spec, fitted, package, model=resource.name)
+
+
+def _fit_here(
+    *, model: str, rows: Path, params: Path, package: Path, nodes: Mapping[str, str]
+) -> None:
+    del nodes
+    fit_package(model=model, rows=rows, params=params, package=package)
+
+
+def _fit_on_nodes(
+    *, model: str, rows: Path, params: Path, package: Path, nodes: Mapping[str, str]
+) -> None:
+    from components.nodes import Nodes, own_namespace
+    from noria.kube import KubeClient
+
+    resource = read_model(model)
+    spec = resource.spec
+    if not family(spec.task.family).distributes(spec):
+        raise InvalidInput(
+            f"spec.train.compute.nodes: {spec.train.compute.nodes} nodes, and "
+            f"{spec.train.algorithm} trains on one",
+            fix="write 1, and raise cpu and memory instead",
+        )
+    told = (nodes.get(name, "") for name in ("run_id", "image", "claim"))
+    Nodes(*told, compute=spec.train.compute).fit(
+        KubeClient.connect(),
+        own_namespace(),
+        model=resource.model_dump_json(by_alias=True),
+        rows=rows,
+        params=params,
+        package=package,
+    )
 
 
 def evaluate(

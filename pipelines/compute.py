@@ -6,14 +6,15 @@ from typing import Any, Final
 
 from kfp import kubernetes
 
+from components.placement import (
+    GPU_RESOURCE,
+    SHARED,
+    SHARED_MEMORY,
+    node_selector,
+    tolerations,
+)
 from noria.spec import format_bytes
 from pipelines.machine import Machine
-
-GPU_RESOURCE: Final = "nvidia.com/gpu"
-GPU_PRODUCT_LABEL: Final = "nvidia.com/gpu.product"
-NODE_POOL_LABEL: Final = "noria.dev/node-pool"
-"""Label and taint key of a node pool: nodes of pool P carry ``noria.dev/node-pool=P``."""
-
 
 _CREDENTIALS: Final = (
     "MLFLOW_TRACKING_USERNAME",
@@ -54,23 +55,24 @@ def apply_machine(task: Any, machine: Machine, *, whole: bool, cache: bool, key:
     if compute.gpu.count:
         task.set_accelerator_type(GPU_RESOURCE)
         task.set_accelerator_limit(compute.gpu.count)
-        kubernetes.add_toleration(task, key=GPU_RESOURCE, operator="Exists", effect="NoSchedule")
-        if compute.gpu.product:
-            kubernetes.add_node_selector(task, GPU_PRODUCT_LABEL, compute.gpu.product)
-    if compute.node_pool:
-        kubernetes.add_node_selector(task, NODE_POOL_LABEL, compute.node_pool)
-        kubernetes.add_toleration(
-            task,
-            key=NODE_POOL_LABEL,
-            operator="Equal",
-            value=compute.node_pool,
-            effect="NoSchedule",
-        )
+    for label, value in node_selector(compute).items():
+        kubernetes.add_node_selector(task, label, value)
+    for taint in tolerations(compute):
+        kubernetes.add_toleration(task, **taint)
     if compute.shared_memory:
         kubernetes.empty_dir_mount(
             task,
             volume_name="shared-memory",
-            mount_path="/dev/shm",  # noqa: S108 - shared memory, no temporary file
+            mount_path=SHARED_MEMORY,
             medium="Memory",
             size_limit=format_bytes(compute.shared_memory),
         )
+
+
+def hand_to_nodes(task: Any, machine: Machine) -> None:
+    """Give a step that trains on several nodes the volume it shares with them, and their time."""
+    # It fits twice, for the gates and to be served, and each fit may take the timeout.
+    seconds = 2 * round(machine.compute.timeout.total_seconds())
+    kubernetes.set_timeout(task, seconds=max(1, seconds))
+    if machine.shared_claim:
+        kubernetes.mount_pvc(task, pvc_name=machine.shared_claim, mount_path=SHARED)

@@ -10,20 +10,23 @@ import argparse
 import sys
 import tempfile
 import threading
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 from components import BASE_IMAGE
 from noria.errors import NoriaError, PipelineError
-from noria.spec import Compute, Model
+from noria.spec import Compute, Gpu, Model
 from pipelines.arguments import model_argument
+from pipelines.kubeflow_status import STEPS
 from pipelines.lean import import_kfp
 from pipelines.machine import Machine
 
 _COMPILING: Final = threading.Lock()
 """KFP's compiler keeps the pipeline it is in for the whole process: one at a time."""
 
-GOLDEN: Final = Path(__file__).parent / "golden" / "training.yaml"
+_FOLDER: Final = Path(__file__).parent / "golden"
+GOLDEN: Final = _FOLDER / "training.yaml"
 
 
 def compile_pipeline(model: Model, out: Path, *, image: str = BASE_IMAGE) -> Path:
@@ -75,23 +78,62 @@ def golden(out: Path) -> Path:
     return compile_machine(Machine(Compute()), out)
 
 
+def golden_gpu(out: Path) -> Path:
+    """Write the pipeline with everything on that a machine can ask for, cache keys included."""
+    return compile_machine(_everything(nodes=1), out, image=_IMAGE)
+
+
+def golden_nodes(out: Path) -> Path:
+    """Write the pipeline of two nodes that train together."""
+    return compile_machine(_everything(nodes=2), out, image=_IMAGE)
+
+
+_GOLDEN: Final = {
+    "training.yaml": golden,
+    "training-gpu.yaml": golden_gpu,
+    "training-nodes.yaml": golden_nodes,
+}
+_IMAGE: Final = "registry.example/parcels@sha256:" + "0" * 64
+
+
+def _everything(*, nodes: int) -> Machine:
+    compute = Compute(
+        cpu="8",
+        memory=32 << 30,
+        gpu=Gpu(product="NVIDIA-L4", count=2),
+        node_pool="training",
+        nodes=nodes,
+        shared_memory=8 << 30,
+        retries=2,
+        timeout=timedelta(hours=6),
+        image=_IMAGE,
+    )
+    # What a run's keys are made of is in `caching`; here each only shows where it goes.
+    keys = {step: f"key-of-{step}" for step in STEPS if step != "register"}
+    return Machine(compute, keys, "mlflow-credentials", ("registry-login",), "noria-training")
+
+
 def is_fresh() -> bool:
-    """Whether the golden file is what the code compiles to now."""
+    """Whether the golden files are what the code compiles to now."""
     with tempfile.TemporaryDirectory() as folder:
-        made = golden(Path(folder) / "training.yaml")
-        return GOLDEN.is_file() and GOLDEN.read_bytes() == made.read_bytes()
+        return all(
+            (_FOLDER / name).is_file()
+            and (_FOLDER / name).read_bytes() == make(Path(folder) / name).read_bytes()
+            for name, make in _GOLDEN.items()
+        )
 
 
 def main(arguments: list[str]) -> int:
-    """Write or check the golden file."""
+    """Write or check the golden files."""
     parser = argparse.ArgumentParser(prog="python -m pipelines.generate")
     parser.add_argument("--check", action="store_true", help="only say whether it is up to date")
     if not parser.parse_args(arguments).check:
-        golden(GOLDEN)
+        for name, make in _GOLDEN.items():
+            make(_FOLDER / name)
         return 0
     if is_fresh():
         return 0
-    sys.stderr.write(f"{GOLDEN} is out of date; run: python -m pipelines.generate\n")
+    sys.stderr.write(f"{_FOLDER} is out of date; run: python -m pipelines.generate\n")
     return 1
 
 

@@ -167,6 +167,11 @@ def run_of(
         raise InvalidInput(f"the resource is {model.name!r}, the run is for {request.model!r}")
     compute = model.spec.train.compute
     image = compute.image or settings.image
+    if compute.nodes > 1 and not settings.shared_claim:
+        raise InvalidInput(
+            f"spec.train.compute.nodes: {compute.nodes} nodes need a volume to share",
+            fix="name a ReadWriteMany PersistentVolumeClaim (shared_claim)",
+        )
     machine = Machine(
         compute,
         cache_keys(model, request, image=image, base=settings.base) if compute.cache else {},

@@ -38,6 +38,7 @@ def training_pipeline(
     the other steps for its CPU and memory. Without, they ask for nothing, as
     the local runner could not give it.
     """
+    nodes = 1 if machine is None else machine.compute.nodes
 
     @dsl.pipeline(  # type: ignore[untyped-decorator]
         name=NAME, description="Train, evaluate and register a Noria model."
@@ -60,7 +61,16 @@ def training_pipeline(
         parts = split_rows(model=model, frame=frame)
         fit, held_out = parts.outputs["train"], parts.outputs["test"]
         params = tune_model(model=model, train=fit)
-        trained = train_model(model=model, frame=frame, train=fit, params=params.outputs["params"])
+        trained = train_model(
+            model=model,
+            # Empty for one node: a step that doesn't need to know its run is found in the cache.
+            run_id=run_id if nodes > 1 else "",
+            image=image if nodes > 1 else "",
+            claim=machine.shared_claim if machine is not None and nodes > 1 else "",
+            frame=frame,
+            train=fit,
+            params=params.outputs["params"],
+        )
         measured = evaluate_rows(
             model=model,
             champion=champion,
@@ -96,18 +106,21 @@ def training_pipeline(
             task.set_container_image(image)
             if machine is not None:
                 # Only compiling needs it, and it brings the Kubernetes client with it.
-                from pipelines.compute import apply_machine
+                from pipelines.compute import apply_machine, hand_to_nodes
 
                 # A step that touches the world outside of the run is answered from a cache only
                 # when its key says what it would find there.
                 apply_machine(
                     task,
                     machine,
-                    whole=name in _HEAVY,
+                    # Several nodes are TrainJobs of their own; the step only waits for them.
+                    whole=name in _HEAVY and not (name == "train" and nodes > 1),
                     cache=machine.compute.cache
                     and (name not in _OUTSIDE or name in machine.cache_keys),
                     key=machine.cache_keys.get(name, ""),
                 )
+                if name == "train" and nodes > 1:
+                    hand_to_nodes(task, machine)
         return version.output  # type: ignore[no-any-return]
 
     return train

@@ -8,6 +8,9 @@ from components import BASE_IMAGE
 @dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)  # type: ignore[untyped-decorator]
 def train(
     model: str,
+    run_id: str,
+    image: str,
+    claim: str,
     frame: dsl.Input[dsl.Dataset],
     train: dsl.Input[dsl.Dataset],
     params: dsl.Input[dsl.Artifact],
@@ -26,4 +29,5 @@ def train(
         params=Path(params.path),
         candidate=Path(candidate.path),
         package=Path(package.path),
+        nodes={"run_id": run_id, "image": image, "claim": claim},
     )

@@ -148,6 +148,13 @@ class TaskFamily(Protocol):
         """Return what is wrong with ``spec`` for this family; empty when it can be trained."""
         ...
 
+    def distributes(self, spec: ModelSpec) -> bool:
+        """Whether ``train`` divides its work when ``torch.distributed`` is set up around it.
+
+        On several nodes every process then calls ``train``, and rank 0 alone ``save``.
+        """
+        ...
+
     def request_columns(self, spec: ModelSpec) -> list[str]:
         """Return the names of the columns that a client sends, in order."""
         ...

@@ -68,6 +68,14 @@ def submit(
             envvar="NORIA_MLFLOW_SECRET", help="Secret with the pods' credentials of MLflow."
         ),
     ] = "",
+    shared_claim: Annotated[
+        str,
+        typer.Option(
+            envvar="NORIA_TRAINING_CLAIM",
+            metavar="NAME",
+            help="PersistentVolumeClaim that the nodes of a run share (several nodes only).",
+        ),
+    ] = "",
     champion: Annotated[
         str | None, typer.Option(metavar="VERSION", help="Version that the gates compare with.")
     ] = None,
@@ -83,10 +91,10 @@ def submit(
         bool, typer.Option("--wait", "--follow", help="Follow the steps until the run ends.")
     ] = False,
 ) -> None:
-    """Run the training pipeline once, on Kubeflow Pipelines.
+    """Run the training pipeline on Kubeflow Pipelines.
 
-    Compiles it, starts it and prints the run's name and page. With --wait it follows the steps and
-    fails when the run does. Nothing is served by it: that is the operator's.
+    Compiles it, starts it once and prints the run's name and page. With --wait it follows the
+    steps, and fails when the run does. Nothing is served by it: that is the operator's.
     """
     from datetime import UTC
 
@@ -110,6 +118,7 @@ def submit(
         tracking_uri=tracking_uri,
         mlflow_secret=mlflow_secret,
         service_account=service_account,
+        shared_claim=shared_claim,
     )
     moment = as_of.replace(tzinfo=as_of.tzinfo or UTC) if as_of is not None else None
     made = run_once(file, settings, champion=champion, as_of=moment, run_id=run_id)

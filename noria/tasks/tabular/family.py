@@ -120,6 +120,10 @@ class Tabular:
         problems.extend(problems_of(train.algorithm, family, searched, "spec.train.search.space"))
         return problems
 
+    def distributes(self, spec: ModelSpec) -> bool:  # noqa: ARG002 - none of its algorithms does
+        """Whether the algorithm trains on several nodes: none for tables does."""
+        return False
+
     def request_columns(self, spec: ModelSpec) -> list[str]:
         """See ``TaskFamily.request_columns``."""
         return list(spec.data.request_columns())

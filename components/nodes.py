@@ -1,0 +1,149 @@
+"""The train step on several nodes: files out to a shared volume, TrainJobs, packages back."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from components.placement import SHARED
+from components.trainjob import TrainJob, job_name, run_trainjob
+from noria.errors import InvalidInput, TrainingError
+from noria.kube import KubeClient
+from noria.spec import Compute
+
+_NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+@dataclass(frozen=True, slots=True)
+class Nodes:
+    """The nodes that one run trains on.
+
+    Args:
+        run_id: The run.
+        image: Of the nodes.
+        claim: PersistentVolumeClaim (ReadWriteMany) that this step and the nodes mount.
+        compute: The machine of one node, and how many of them.
+        shared: Where the claim is mounted.
+        launcher: The command before ``-m components.node``.
+    """
+
+    run_id: str
+    image: str
+    claim: str
+    compute: Compute
+    shared: Path = Path(SHARED)
+    launcher: tuple[str, ...] = ("torchrun",)
+
+    def __post_init__(self) -> None:
+        for name in ("run_id", "image", "claim"):
+            if not getattr(self, name):
+                raise InvalidInput(
+                    f"{name}: is empty, and {self.compute.nodes} nodes need it",
+                    fix="the installation names a ReadWriteMany claim that the nodes share, and "
+                    "the pipeline hands run id and image over",
+                )
+
+    def fit(
+        self,
+        client: KubeClient,
+        namespace: str,
+        *,
+        model: str,
+        rows: Path,
+        params: Path,
+        package: Path,
+        poll: float = 5.0,
+    ) -> None:
+        """Fit on ``rows`` and write the package; the package's own name tells jobs apart.
+
+        Raises:
+            TrainingError: The nodes failed, or left no package.
+            ClusterError, Denied, InvalidInput, Unavailable: The cluster refuses, or is away.
+        """
+        job = self._job(package.name)
+        folder = self.shared / job.name
+        try:
+            _hand_over(folder, model, rows, params)
+            with _stoppable():
+                run_trainjob(client, namespace, job, _say, poll=poll)
+            if not (folder / "package").is_dir():
+                raise TrainingError(
+                    f"TrainJob {namespace}/{job.name} ended well and left no package",
+                    fix=f"do its nodes mount the claim {self.claim} at {self.shared}?",
+                )
+            shutil.copytree(folder / "package", package, dirs_exist_ok=True)
+        except OSError as error:
+            raise TrainingError(f"the shared volume at {self.shared}: {error}") from error
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def _job(self, purpose: str) -> TrainJob:
+        folder = self.shared / job_name(self.run_id, purpose)
+        command = (
+            *(*self.launcher, "-m", "components.node"),
+            *("--model", str(folder / "model.json"), "--rows", str(folder / "rows.parquet")),
+            *("--params", str(folder / "params.json"), "--out", str(folder / "package")),
+        )
+        return TrainJob(
+            self.run_id,
+            purpose,
+            self.image,
+            command,
+            self.compute,
+            claim=self.claim,
+            mount=str(self.shared),
+        )
+
+
+def own_namespace() -> str:
+    """Return the namespace that this pod runs in.
+
+    Raises:
+        InvalidInput: This is no pod.
+    """
+    given = os.environ.get("NAMESPACE")
+    if given:
+        return given
+    try:
+        return _NAMESPACE_FILE.read_text().strip()
+    except OSError as error:
+        raise InvalidInput(
+            "several nodes need Kubernetes, and this is no pod",
+            fix="submit the run to Kubeflow Pipelines, or write spec.train.compute.nodes: 1",
+        ) from error
+
+
+def _hand_over(folder: Path, model: str, rows: Path, params: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.json").write_text(model)
+    for source, name in ((rows, "rows.parquet"), (params, "params.json")):
+        draft = folder / f".{name}"
+        shutil.copyfile(source, draft)
+        draft.replace(folder / name)  # an earlier attempt's nodes may be reading it
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Let a terminated run take its TrainJob with it: SIGTERM becomes an exit that cleans up."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        del frame
+        raise SystemExit(128 + number)
+
+    before: Callable[..., object] | int | None = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
