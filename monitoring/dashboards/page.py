@@ -86,7 +86,6 @@ def query_variable(name: str, label: str, expr: str, current: str, *, multi: boo
         "label": label,
         "datasource": SOURCE,
         "query": {"query": expr, "refId": f"variable-{name}"},
-        "definition": expr,
         "refresh": 2,
         "sort": 1,
         "includeAll": True,
@@ -133,8 +132,6 @@ def _mark(mark: Mark) -> Json:
         "target": {"refId": "Anno", "expr": mark.expr, "interval": "1m", "legendFormat": ""},
         "titleFormat": mark.title,
         "textFormat": mark.text,
-        "tagKeys": "",
-        "useValueForTime": "off",
     }
 
 
