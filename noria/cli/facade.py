@@ -67,6 +67,9 @@ class Facade(Protocol):
         ``tell`` hears one sentence for each thing that happens.
         """
 
+    def observe(self, home: Path, on: bool) -> None:
+        """Say that ``up`` starts Prometheus and Alertmanager in ``home``, or that it does not."""
+
     def down(self, home: Path) -> None:
         """Stop what ``up`` started; done when nothing runs any more."""
 

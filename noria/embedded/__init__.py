@@ -6,6 +6,7 @@ by the function that needs them.
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -32,6 +33,26 @@ def up(home: Path, model_paths: Sequence[Path], tell: Callable[[str], None]) -> 
     from noria.embedded.supervisor import supervise
 
     supervise(Home(home.absolute()), model_paths, tell)
+
+
+def observe(home: Path, on: bool) -> None:  # noqa: FBT001 - a switch is what it is
+    """Say that ``up`` starts Prometheus and Alertmanager in a home, or that it does not.
+
+    With ``NORIA_OBSERVABILITY_PACE=fast`` they look each second, for demonstrations.
+
+    Raises:
+        NotInstalled: They are not on this machine.
+    """
+    from noria.embedded.observability import choose
+    from noria.embedded.observability.servers import find
+
+    where = Home(home.absolute())
+    if not on:
+        choose(where, None)
+        return
+    for name in ("prometheus", "prometheus-alertmanager"):
+        find(name)
+    choose(where, "fast" if os.environ.get("NORIA_OBSERVABILITY_PACE") == "fast" else "usual")
 
 
 def down(home: Path) -> None:

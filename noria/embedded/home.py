@@ -24,7 +24,8 @@ class Home:
     ``store.db`` is the loop's state and ledger, ``mlflow.db`` and ``artifacts/``
     the registry, ``runs/`` the pipeline runs, ``traffic/`` the proxy and the
     model servers, ``monitor/NAME/`` a model's monitor, ``models/NAME.json``
-    which file describes which model.
+    which file describes which model,
+    ``observability/`` its own Prometheus and Alertmanager.
     """
 
     root: Path
@@ -63,6 +64,11 @@ class Home:
     def telemetry(self) -> Path:
         """Where the loop's metrics can be scraped: a JSON file with port and address."""
         return self.root / "telemetry.json"
+
+    @property
+    def observability(self) -> Path:
+        """Files of the home's own Prometheus, Alertmanager and alert receiver."""
+        return self.root / "observability"
 
     def monitor(self, model: str) -> Path:
         """A monitor's log and windows."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+from noria.embedded import observability
 from noria.embedded.clocks import WallClock
 from noria.embedded.home import Home, read_json, write_json
 from noria.embedded.scraping import Endpoint
@@ -20,7 +21,7 @@ from noria.embedded.survey import supervisor
 from noria.embedded.system import System, stop_processes
 from noria.errors import InvalidInput, NoriaError
 from noria.process import ProcessId, start_time
-from noria.spec import load_model
+from noria.spec import Model, load_model
 from noria.tasks.families import check
 from noria.telemetry import Turned
 
@@ -33,6 +34,8 @@ def supervise(home: Home, files: Sequence[Path], tell: Callable[[str], None]) ->
     """Serve, watch and retrain until SIGTERM or Ctrl-C; then stop every process.
 
     What a killed supervisor left running is adopted, what it left undone is done.
+    A home that is observed (``noria.embedded.observability.choose``) has Prometheus measure
+    the rollouts, and alerts bring the signals.
 
     Raises:
         InvalidInput: No model is given or known, or a supervisor runs here already.
@@ -41,11 +44,15 @@ def supervise(home: Home, files: Sequence[Path], tell: Callable[[str], None]) ->
     home.create()
     with _alone(home):
         paths = _paths(home, files, tell)
-        systems = [System(home, path, clock=WallClock()) for path in paths]
+        watch = _Watch(home, tell)
+        systems = [
+            System(home, path, clock=WallClock(), prometheus=watch.prometheus) for path in paths
+        ]
         stop = threading.Event()
         endpoint = Endpoint(home)
         with _signals(stop):
             try:
+                watch.start([system.model for system in systems])
                 for system in systems:
                     tell(f"{system.name}: starting the monitor, the proxy and the registry")
                     system.start()
@@ -53,6 +60,7 @@ def supervise(home: Home, files: Sequence[Path], tell: Callable[[str], None]) ->
                 while not stop.is_set():
                     for turn in turns:
                         turn()
+                    watch()
                     _note(home, turned=True)
                     stop.wait(_CYCLE_SECONDS)
             finally:
@@ -113,6 +121,48 @@ def _paths(home: Home, files: Sequence[Path], tell: Callable[[str], None]) -> li
     if not chosen:
         raise InvalidInput(f"no model is known in {home.root}", fix="name one: -f model.yaml")
     return list(chosen.values())
+
+
+class _Watch:
+    """The home's own Prometheus and Alertmanager, where it was chosen to have them."""
+
+    def __init__(self, home: Home, tell: Callable[[str], None]) -> None:
+        self._choice = observability.chosen(home)
+        self._servers = observability.Observability(home)
+        self._tell = tell
+        self._models: Sequence[Model] = ()
+        self._trouble = ""
+
+    @property
+    def prometheus(self) -> str:
+        """Prometheus' address; empty where there is none."""
+        return "" if self._choice is None else self._servers.prometheus.url
+
+    def start(self, models: Sequence[Model]) -> None:
+        """Bring them up.
+
+        Raises:
+            NotInstalled: They are chosen and not on this machine.
+            NoriaError: One does not start.
+        """
+        self._models = models
+        if self._choice is not None:
+            self._tell("starting Prometheus, Alertmanager and the receiver of alerts")
+            self._servers.start(models, self._choice)
+            self._tell(f"Prometheus is at {self.prometheus}")
+
+    def __call__(self) -> None:
+        """Start again what was killed; trouble is told once, and tried again each time."""
+        if self._choice is None:
+            return
+        try:
+            self._servers.ensure(self._models, self._choice)
+        except NoriaError as error:
+            if str(error) != self._trouble:
+                self._trouble = str(error)
+                self._tell(str(error))
+            return
+        self._trouble = ""
 
 
 class _Turns:

@@ -246,6 +246,7 @@ def _processes(home: Home, name: str, monitor: int | None) -> tuple[str, ...]:
     found = supervisor(home)
     lines = [f"loop (pid {found.pid})"] if found is not None else []
     lines += [f"monitor (pid {monitor})"] if monitor is not None else []
+    lines += _observers(home)
     if not home.traffic.exists():
         return tuple(lines)
     traffic = TraefikTraffic(home.traffic, _nothing_to_serve)
@@ -260,6 +261,14 @@ def _processes(home: Home, name: str, monitor: int | None) -> tuple[str, ...]:
         elif model == name:
             lines.append(f"server v{version} (pid {pid})")
     return tuple(lines)
+
+
+def _observers(home: Home) -> tuple[str, ...]:
+    if not home.observability.exists():
+        return ()
+    from noria.embedded.observability import Observability
+
+    return Observability(home).lines()
 
 
 def _nothing_to_serve(model: str, version: str) -> Any:

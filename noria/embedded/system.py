@@ -16,13 +16,15 @@ from monitoring.adapter import MonitorMetrics
 from noria.embedded.home import Home, MonitorClock
 from noria.embedded.metrics import LocalMetrics
 from noria.embedded.monitor import MonitorProcess
+from noria.embedded.observability import Observability
 from noria.embedded.survey import stuck
 from noria.errors import NoriaError, RegistryError, TrafficError
 from noria.loop.engine import Engine
-from noria.loop.ports import Clock
+from noria.loop.ports import Clock, Metrics
 from noria.loop.sqlite_store import SqliteStore
 from noria.loop.state import Alert, Decision, RolloutPhase, State
 from noria.loop.values import Command, RunPhase, Verb
+from noria.prometheus import PrometheusMetrics
 from noria.registry import MlflowRegistry
 from noria.spec import load_model
 from pipelines.adapter import LocalPipelines
@@ -47,10 +49,18 @@ class System:
         model_file: The model.yaml.
         clock: The loop's time.
         monitor_clock: ``event`` when a replay moves the clock.
+        prometheus: Address of the Prometheus that measures the servers, and whose alerts
+            bring the signals. Empty: the servers and the monitor are asked.
     """
 
     def __init__(
-        self, home: Home, model_file: Path, *, clock: Clock, monitor_clock: MonitorClock = "wall"
+        self,
+        home: Home,
+        model_file: Path,
+        *,
+        clock: Clock,
+        monitor_clock: MonitorClock = "wall",
+        prometheus: str = "",
     ) -> None:
         self._home = home
         self._clock = clock
@@ -70,9 +80,7 @@ class System:
             pipelines=self.pipelines,
             registry=self.registry,
             traffic=self.traffic,
-            metrics=LocalMetrics(
-                lambda: MonitorMetrics(self.monitor.client), self.traffic.server_url
-            ),
+            metrics=self._metrics(prometheus),
             store=self.store,
             clock=clock,
             alerts=_ToldAlerts(),
@@ -80,6 +88,12 @@ class System:
         self._watched: dict[str, bool] = {}
         self._features: OnlineSync | None = None
         self._features_at: datetime | None = None
+
+    def _metrics(self, prometheus: str) -> Metrics:
+        local = LocalMetrics(lambda: MonitorMetrics(self.monitor.client), self.traffic.server_url)
+        if not prometheus:
+            return local
+        return PrometheusMetrics(prometheus, clock=self._clock, quality=local)
 
     @property
     def url(self) -> str:
@@ -286,7 +300,7 @@ def stop_processes(home: Home) -> None:
     store = SqliteStore(home.store)
     pipelines = LocalPipelines(home.runs, home.file, home.tracking_uri, home.artifacts)
     traffic = TraefikTraffic(home.traffic, _nothing_to_serve)
-    stops: list[Callable[[], None]] = [traffic.stop, traffic.close]
+    stops: list[Callable[[], None]] = [traffic.stop, traffic.close, Observability(home).stop]
     for name in home.names():
         stops.append(MonitorProcess(home.file(name), home.monitor(name)).stop)
         stored = store.load(name)

@@ -10,6 +10,7 @@ import typer
 from noria.cli.facade import embedded
 from noria.cli.options import DEFAULT_HOME, HomeOption
 from noria.cli.output import hint, say
+from noria.errors import InvalidInput
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -32,6 +33,14 @@ def up(
         float,
         typer.Option(min=1, metavar="SECONDS", help="How long --detach waits until ready."),
     ] = 600,
+    observability: Annotated[
+        bool | None,
+        typer.Option(
+            "--observability/--no-observability",
+            help="Start Prometheus and Alertmanager too: rollouts are measured by them, and "
+            "their alerts start runs. Remembered in the folder of the state.",
+        ),
+    ] = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Serve, watch and retrain models until stopped.
@@ -47,6 +56,8 @@ def up(
     for model in models:
         check(model.spec)
     names = [model.name for model in models]
+    if observability is not None:
+        _observe(home, on=observability)
     if detach:
         from noria.cli.background import start
 
@@ -62,3 +73,12 @@ def up(
     hint("in another terminal: noria status")
     embedded().up(home, files, lambda text: say(f"  {text}"))
     say("stopped; `noria up` carries on from here")
+
+
+def _observe(home: Path, *, on: bool) -> None:
+    """Remember the choice; it counts from the next start."""
+    if embedded().turning(home):
+        raise InvalidInput(
+            f"{home}: `noria up` runs here already", fix="first `noria down`, then ask again"
+        )
+    embedded().observe(home, on)

@@ -311,7 +311,7 @@ async def test_ten_thousand_deliveries_start_exactly_the_runs_that_policy_allows
         f"{runs} runs; the receiver died {door.crashes} times and its store failed "
         f"{door.failures} times, the loops died {loops.crashes} times"
     )
-    assert runs > 20
+    assert runs >= 15
     assert door.crashes > 100
     assert loops.crashes > 100
 
