@@ -11,11 +11,11 @@ from typing import Any, Final
 from noria.operator.rbac import Permission, rules
 
 WEBHOOK: Final = (
-    Permission("noria.dev", "models", ("get", "list"), "knows which models there are"),
+    Permission("noria.dev", "models", ("get",), "the Model owns its inbox"),
     Permission(
         "",
         "configmaps",
-        ("get", "create", "update"),
+        ("get", "list", "create", "patch"),
         "puts alerts into a model's inbox, and marks those that are heard again",
     ),
 )
