@@ -132,8 +132,12 @@ def _fit_on_nodes(
             f"{spec.train.algorithm} trains on one",
             fix="write 1, and raise cpu and memory instead",
         )
-    told = (nodes.get(name, "") for name in ("run_id", "image", "claim"))
-    Nodes(*told, compute=spec.train.compute).fit(
+    Nodes(
+        nodes.get("run_id", ""),
+        nodes.get("image", ""),
+        nodes.get("claim", ""),
+        spec.train.compute,
+    ).fit(
         KubeClient.connect(),
         own_namespace(),
         model=resource.model_dump_json(by_alias=True),

@@ -20,7 +20,9 @@ from noria.loop.values import RunRequest
 from noria.spec import Model
 
 
-def cache_keys(model: Model, request: RunRequest, *, image: str, base: str) -> Mapping[str, str]:
+def cache_keys(
+    model: Model, request: RunRequest, *, image: str, base: str, tracking_uri: str = ""
+) -> Mapping[str, str]:
     """Return the key of each step. ``register`` has none: it is done anew in every run."""
     spec = model.spec.model_dump(mode="json", by_alias=True)
     data, train, task = spec["data"], spec["train"], spec["task"]
@@ -28,7 +30,9 @@ def cache_keys(model: Model, request: RunRequest, *, image: str, base: str) -> M
     recipe = {
         name: value for name, value in train.items() if name not in ("compute", "search", "refit")
     }
-    rows = _key(version("noria"), image, base, task, data, request.as_of.isoformat())
+    moment = request.as_of.isoformat()
+    age = spec["retraining"]["trainOn"]
+    rows = _key(version("noria"), image, base, task, data, age, moment)
     frame = _key(rows, "frame")
     parts = _key(frame, rules["split"])
     tuned = _key(parts, recipe, train["search"])
@@ -41,7 +45,7 @@ def cache_keys(model: Model, request: RunRequest, *, image: str, base: str) -> M
         "split": _key(parts, rules["validation"]),
         "tune": tuned,
         "train": trained,
-        "evaluate": _key(trained, spec["gates"], request.champion),
+        "evaluate": _key(trained, spec["gates"], request.champion, tracking_uri),
         "reference": _key(trained, "reference", spec["monitoring"]),
     }
 

@@ -172,9 +172,12 @@ def run_of(
             f"spec.train.compute.nodes: {compute.nodes} nodes need a volume to share",
             fix="name a ReadWriteMany PersistentVolumeClaim (shared_claim)",
         )
+    keys = cache_keys(
+        model, request, image=image, base=settings.base, tracking_uri=settings.tracking_uri
+    )
     machine = Machine(
         compute,
-        cache_keys(model, request, image=image, base=settings.base) if compute.cache else {},
+        keys if compute.cache else {},
         settings.mlflow_secret,
         settings.pull_secrets,
         settings.shared_claim,

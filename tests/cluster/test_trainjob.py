@@ -309,7 +309,7 @@ def test_what_a_node_refuses_reaches_the_run(
 ) -> None:
     with (
         Trainer(client, namespace),
-        pytest.raises(TrainingError, match="the model resource"),
+        pytest.raises(TrainingError, match="holds 'no model', not a mapping"),
     ):
         nodes(tmp_path / "shared").fit(
             client, namespace, model="no model", package=tmp_path / "package", poll=0.1, **inputs

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,13 @@ import pytest
 import yaml
 
 from noria.errors import InvalidInput
-from noria.spec import Model, parse_model
+from noria.loop.values import RunRequest
+from noria.spec import Compute, Model, parse_model
 from pipelines.arguments import MAX_PARAMETER_BYTES, harmless, model_argument
+from pipelines.caching import cache_keys
 from pipelines.generate import GOLDEN, compile_pipeline, is_fresh
+from pipelines.kubeflow import run_of
+from pipelines.kubeflow_api import KubeflowSettings
 from pipelines.training import STEPS
 
 # KFP's own modules warn about their dependencies when they are imported.
@@ -119,3 +125,136 @@ def test_a_resource_too_large_for_a_parameter_goes_by_file_or_is_refused(tmp_pat
 
 def test_a_placeholder_of_kfp_in_a_text_stays_text() -> None:
     assert harmless('{"a": "{{$.inputs}}"}') == '{"a": "{\\u007b$.inputs}}"}'
+
+
+def run(**changes: Any) -> RunRequest:
+    values: dict[str, Any] = {
+        "run_id": "run-1",
+        "model": "flights",
+        "as_of": datetime(2013, 2, 1, tzinfo=UTC),
+        "reason": "drift",
+        "champion": "3",
+    }
+    return RunRequest(**(values | changes))
+
+
+def changed(resource: Model, path: str, value: Any) -> Model:
+    """Return the resource with the value at ``path`` (camelCase, below spec) replaced."""
+    document = resource.model_dump(mode="json", by_alias=True)
+    *sections, key = ["spec", *path.split(".")]
+    place = document
+    for section in sections:
+        place = place[section]
+    place[key] = value
+    return parse_model(document)
+
+
+def differing(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    return [step for step in STEPS if before.get(step) != after.get(step)]
+
+
+ALL = [step for step in STEPS if step != "register"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "steps"),
+    [
+        ("data.target", "other", ALL),
+        ("retraining.trainOn", "90d", ALL),
+        ("data.validation.minRows", 77, ["validate", "features", "split"]),
+        ("data.split.testFraction", 0.3, ["split", "tune", "train", "evaluate", "reference"]),
+        ("train.seed", 7, ["tune", "train", "evaluate", "reference"]),
+        ("train.refit", False, ["train", "evaluate", "reference"]),
+        ("gates.minRows", 77, ["evaluate"]),
+        ("serving.replicas", 3, []),
+        ("retraining.cooldown", "3d", []),
+        ("train.compute.memory", "9Gi", []),
+    ],
+)
+def test_a_step_is_known_by_what_its_result_follows_from(
+    path: str, value: Any, steps: list[str]
+) -> None:
+    def keys(resource: Model) -> Mapping[str, str]:
+        return cache_keys(resource, run(), image="image:1", base="/model")
+
+    assert differing(keys(model()), keys(changed(model(), path, value))) == steps
+
+
+@pytest.mark.parametrize(
+    ("request_changes", "place", "steps"),
+    [
+        ({"run_id": "run-2", "reason": "another"}, {}, []),
+        ({"champion": "4"}, {}, ["evaluate"]),
+        ({"as_of": datetime(2013, 3, 1, tzinfo=UTC)}, {}, ALL),
+        ({}, {"image": "image:2"}, ALL),
+        ({}, {"base": "zip:abc"}, ALL),
+        ({}, {"tracking_uri": "http://another"}, ["evaluate"]),
+    ],
+)
+def test_rows_of_another_time_or_place_are_other_rows(
+    request_changes: dict[str, Any], place: dict[str, str], steps: list[str]
+) -> None:
+    here = {"image": "image:1", "base": "/model"}
+    before = cache_keys(model(), run(), **here)
+    after = cache_keys(model(), run(**request_changes), **(here | place))
+
+    assert differing(before, after) == steps
+
+
+def test_a_submitted_run_is_cached_by_its_keys_and_never_registers_from_a_cache() -> None:
+    pipeline, _ = run_of(model(), run(), KubeflowSettings("http://kfp"))
+
+    tasks = pipeline["pipeline_spec"]["root"]["dag"]["tasks"]
+    keys = cache_keys(model(), run(), image="noria/components:0.1.0", base="/model")
+    found = {name: tasks[name]["cachingOptions"].get("cacheKey") for name in STEPS}
+    assert found == dict(keys) | {"register": None}
+    assert tasks["register"]["cachingOptions"] == {}
+
+
+def test_without_a_cache_nothing_is_known() -> None:
+    pipeline, _ = run_of(model(cache=False), run(), KubeflowSettings("http://kfp"))
+
+    tasks = pipeline["pipeline_spec"]["root"]["dag"]["tasks"]
+    assert all(task["cachingOptions"] == {} for task in tasks.values())
+
+
+def test_every_golden_file_shows_its_machine() -> None:
+    gpu = (GOLDEN.parent / "training-gpu.yaml").read_text()
+    nodes = (GOLDEN.parent / "training-nodes.yaml").read_text()
+
+    for text in ("NVIDIA-L4", "noria.dev/node-pool", "/dev/shm", "maxRetryCount: 2", "'21600'"):
+        assert text in gpu
+    assert "cacheKey: key-of-train" in gpu
+    assert "secretName: mlflow-credentials" in gpu
+    assert "runAsNonRoot: true" in gpu
+    assert "mountPath: /noria/shared" in nodes
+    spec, _ = yaml.safe_load_all(nodes)
+    executors = spec["deploymentSpec"]["executors"]
+    assert "accelerator" in executors["exec-tune"]["container"]["resources"]
+    assert "accelerator" not in executors["exec-train"]["container"]["resources"]
+
+
+def test_several_nodes_need_a_volume_that_they_share() -> None:
+    compute = Compute(nodes=2)
+    spec = model().spec.model_copy(
+        update={"train": model().spec.train.model_copy(update={"compute": compute})}
+    )
+    distributed = model().model_copy(update={"spec": spec})
+
+    with pytest.raises(InvalidInput, match=r"2 nodes need a volume to share.*shared_claim"):
+        run_of(distributed, run(), KubeflowSettings("http://kfp"))
+    pipeline, _ = run_of(distributed, run(), KubeflowSettings("http://kfp", shared_claim="c"))
+
+    train = pipeline["pipeline_spec"]["root"]["dag"]["tasks"]["train"]["inputs"]["parameters"]
+    assert train["run_id"] == {"componentInputParameter": "run_id"}
+    assert train["claim"]["runtimeValue"]["constant"] == "c"
+
+
+def test_the_image_of_the_resource_comes_before_the_installations() -> None:
+    own = "registry.example/parcels:7"
+    settings = KubeflowSettings("http://kfp", image="registry.example/noria:1")
+
+    for resource, image in ((model(image=own), own), (model(), settings.image)):
+        pipeline, _ = run_of(resource, run(), settings)
+        executors = pipeline["pipeline_spec"]["deploymentSpec"]["executors"]
+        assert {item["container"]["image"] for item in executors.values()} == {image}
