@@ -129,32 +129,30 @@ class Operator:
                 return 0
             self._counters.leads(1)
             self._wait_for_models(stop)
-            watcher = threading.Thread(
-                target=self._stop_when_lost, args=(tenure, stop), name="tenure", daemon=True
-            )
-            watcher.start()
-            with _heard(self._counters.denied):
-                self._watch(stop)
+            with _heard(self._counters.denied), warnings.catch_warnings():
+                # kopf's own, about daemons that outlive their time; it logs that as well.
+                warnings.simplefilter("ignore", ResourceWarning)
+                asyncio.run(self._watch(tenure, stop))
             lost = tenure.lost
-            stop.set()
             self._keepers.close()
             self._counters.leads(0)
         return 1 if lost else 0
 
-    def _watch(self, stop: threading.Event) -> None:
-        with warnings.catch_warnings():
-            # kopf's own, about daemons that outlive their time; it logs that as well.
-            warnings.simplefilter("ignore", ResourceWarning)
-            asyncio.run(
-                kopf.operator(
-                    registry=handlers.registry(self._keepers, self._settings.cycle),
-                    settings=handlers.settings(),
-                    namespaces=self._settings.namespaces,
-                    standalone=True,
-                    stop_flag=stop,
-                    ready_flag=self._watching,
-                )
-            )
+    async def _watch(self, tenure: Tenure, stop: threading.Event) -> None:
+        """Run kopf until it is signalled, which it sees to itself, or the lead is lost."""
+        end = asyncio.Event()
+        if stop.is_set():
+            return
+        looking = asyncio.create_task(_end_when_lost(tenure, end))
+        await kopf.operator(
+            registry=handlers.registry(self._keepers, self._settings.cycle),
+            settings=handlers.settings(),
+            namespaces=self._settings.namespaces,
+            standalone=True,
+            stop_flag=end,
+            ready_flag=self._watching,
+        )
+        looking.cancel()
 
     def _wait_for_models(self, stop: threading.Event) -> None:
         """Wait until the cluster knows Models: kopf looks only once."""
@@ -166,13 +164,6 @@ class Operator:
             except (ClusterError, Unavailable) as error:
                 _log.warning("%s", error)
             stop.wait(_POLL_SECONDS * 4)
-
-    def _stop_when_lost(self, tenure: Tenure, stop: threading.Event) -> None:
-        while not stop.is_set():
-            if tenure.wait_lost(_POLL_SECONDS):
-                if not stop.is_set():
-                    _log.error("another operator may lead now: this one ends")
-                stop.set()
 
     def _lost(self) -> bool:
         return self._tenure is None or self._tenure.lost
@@ -192,6 +183,13 @@ class Operator:
 
     def _metrics(self) -> bytes:
         return self._counters.text() + render_all(self._keepers.turned())
+
+
+async def _end_when_lost(tenure: Tenure, end: asyncio.Event) -> None:
+    while not tenure.lost:
+        await asyncio.sleep(_POLL_SECONDS)
+    _log.error("another operator may lead now: this one ends")
+    end.set()
 
 
 @contextmanager

@@ -216,6 +216,7 @@ class World:
     process: subprocess.Popen[bytes] | None = None
     port: int = field(default_factory=lambda: free_ports(1)[0])
     variables: dict[str, str] = field(default_factory=dict)
+    beat: Callable[[], None] | None = None
 
     def __post_init__(self) -> None:
         self.admin = KubeClient.connect(self.cluster.kubeconfig)
@@ -387,7 +388,9 @@ class World:
     def until(self, condition: Callable[[], object], what: str, seconds: float = 60.0) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
-            alive = self.process is None or self.process.poll() is None
+            if self.beat is not None:
+                self.beat()
+            alive = self.beat is not None or self.process is None or self.process.poll() is None
             if time.monotonic() > deadline or not alive:
                 state = "" if alive else f" (the operator ended: {self.process})"
                 tail = self.log.read_text()[-6000:] if self.log.exists() else ""

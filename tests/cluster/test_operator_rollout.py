@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -39,14 +41,125 @@ def world(
     yield from closing(World(cluster, namespace, tmp_path, kfp_server(), traffic, kubeconfig))
 
 
+def watch_splits(world: World, name: str, seen: list[dict[str, int]]) -> None:
+    """Note a split of the gateway's route when it is another one."""
+    split = world.split(name)
+    if split and (not seen or seen[-1] != split):
+        seen.append(split)
+
+
+def walk(world: World, name: str, version: str, seen: list[dict[str, int]]) -> None:
+    """Wait until a version is champion and the rollout over; note each split on the way."""
+
+    def there() -> bool:
+        watch_splits(world, name, seen)
+        state = world.state(name)
+        over = state.rollout is None and not state.outbox
+        return state.champion == version and over and world.services(name) == [f"{name}-v{version}"]
+
+    world.until(there, f"v{version} of {name} is the champion, alone", 90)
+
+
 def test_a_model_is_trained_served_rolled_out_and_a_bad_candidate_aborted(world: World) -> None:
     world.start()
     world.wait_watching()
     world.apply(resource("flights"))
+    seen: list[dict[str, int]] = []
     first = world.train("flights")
-    world.until(lambda: world.status("flights").get("champion") == first, "v1 is champion")
+    walk(world, "flights", first, seen)
+
+    world.command("flights", "train")
+    second = world.train("flights")
+    walk(world, "flights", second, seen)
+    one, two = f"v{first}", f"v{second}"
+    assert seen == [{one: 100}, {one: 90, two: 10}, {one: 50, two: 50}, {two: 100}]
     world.until(
-        lambda: world.condition("flights", "Ready")["status"] == "True", "the Model is ready"
+        lambda: (
+            world.status("flights").get("champion") == second
+            and world.status("flights")["stage"] == "serving"
+        ),
+        "the status says so",
     )
-    assert world.split("flights") == {f"v{first}": 100}
+    status = world.status("flights")
+    assert status["traffic"] == f"v{second} 100"
+    assert status["candidate"] == ""
+    assert status["lastVerdict"].startswith(f"v{second} promoted")
+    assert status["observedGeneration"] == 1
+    assert world.condition("flights", "Ready")["status"] == "True"
+    assert world.condition("flights", "Progressing")["reason"] == "NoRollout"
+
+    third = str(int(second) + 1)
+    world.traffic.failing.add(("flights", third))
+    world.command("flights", "train")
+    assert world.train("flights") == third
+    world.until(
+        lambda: [o.result for o in world.state("flights").outcomes if o.version == third],
+        "v3 has ended",
+    )
+    world.until(lambda: world.services("flights") == [f"flights-{two}"], "v3 is retired")
+    assert world.state("flights").outcomes[-1].result == "aborted"
+    assert world.registry.alias("flights", "champion") == second
+    assert world.split("flights") == {two: 100}
+    world.until(
+        lambda: "aborted" in world.status("flights")["lastVerdict"], "the status tells the abort"
+    )
+    assert "error-rate" in world.why("flights")
+    assert len(world.runs("flights")) == 3
+    told = world.cluster.kubectl("get", "events", f"--namespace={world.namespace}")
+    assert "model/flights" in told.lower()
+    world.verify("flights")
     assert world.denied() == 0
+    assert world.terminate() == 0
+
+
+def test_an_operator_killed_around_each_act_ends_in_the_same_place(world: World) -> None:
+    marks = world.folder / "marks"
+    world.variables["NORIA_TEST_MARKS"] = str(marks)
+    deaths = 0
+
+    def live() -> None:
+        """Start the operator again whenever it has killed itself."""
+        nonlocal deaths
+        if world.process is not None and world.process.poll() is not None:
+            assert world.process.returncode == -signal.SIGKILL, world.log.read_text()[-4000:]
+            deaths += 1
+            world.process = None
+        if world.process is None:
+            world.start(sys.executable, "-m", "tests.cluster.dying_operator")
+
+    world.beat = live
+    world.apply(resource("flights"))
+    seen: list[dict[str, int]] = []
+    first = world.train("flights")
+    walk(world, "flights", first, seen)
+    world.command("flights", "train")
+    second = world.train("flights")
+    walk(world, "flights", second, seen)
+    died = sorted(mark.name for mark in marks.iterdir())
+    expected = {
+        *(f"{side} start run {n}" for side in ("before", "after") for n in (1, 2)),
+        *(f"{side} deploy {v}" for side in ("before", "after") for v in (first, second)),
+        *(f"{side} alias {v}" for side in ("before", "after") for v in (first, second)),
+        *(f"{side} retire {first}" for side in ("before", "after")),
+        *(
+            f"{side} weights {split}"
+            for side in ("before", "after")
+            for split in (
+                f"{first}=100",
+                f"{first}=90 {second}=10",
+                f"{first}=50 {second}=50",
+                f"{second}=100",
+            )
+        ),
+    }
+    assert expected <= set(died)
+    assert deaths >= len(expected)
+    one, two = f"v{first}", f"v{second}"
+    assert seen == [{one: 100}, {one: 90, two: 10}, {one: 50, two: 50}, {two: 100}]
+    runs = world.runs("flights")
+    assert len(runs) == len(set(runs)) == 2
+    assert world.registry.alias("flights", "champion") == second
+    assert len(world.registry.versions("flights")) == 2
+    assert world.services("flights") == [f"flights-{two}"]
+    assert [o.result for o in world.state("flights").outcomes] == ["promoted", "promoted"]
+    world.verify("flights")

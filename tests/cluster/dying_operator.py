@@ -1,0 +1,109 @@
+"""The operator in a process that kills itself (SIGKILL) right before and right after each act.
+
+Before an act: it is decided and stored, and not done. After: it is done, and not crossed out.
+Each place is died at once: a mark in ``NORIA_TEST_MARKS`` says where it was. All else is what
+``noria operator`` runs; only its ports are wrapped.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from noria.loop.values import RunRequest
+from noria.operator.app import Operator
+from noria.operator.composition import Composition
+from noria.operator.ports import Ports
+from noria.operator.resource import Resource
+from noria.operator.settings import read_settings
+from noria.spec import Model
+
+
+class Deaths:
+    """Dies once before and once after each act that has a name of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(exist_ok=True)
+
+    @contextmanager
+    def around(self, act: str) -> Iterator[None]:
+        self._die(f"before {act}")
+        yield
+        self._die(f"after {act}")
+
+    def _die(self, where: str) -> None:
+        mark = self._folder / where
+        if not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Port:
+    """Any port: the methods that ``mortal`` names die around; the others are the port's own."""
+
+    def __init__(self, port: Any, deaths: Deaths) -> None:
+        self._port = port
+        self._deaths = deaths
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._port, name)
+
+
+class MortalPipelines(Port):
+    def start(self, request: RunRequest) -> None:
+        number = request.run_id.rpartition("-")[2]
+        with self._deaths.around(f"start run {number}"):
+            self._port.start(request)
+
+
+class MortalTraffic(Port):
+    def deploy(self, model: str, version: str) -> None:
+        with self._deaths.around(f"deploy {version}"):
+            self._port.deploy(model, version)
+
+    def set_weights(self, model: str, weights: Mapping[str, int]) -> None:
+        said = " ".join(f"{version}={share}" for version, share in weights.items())
+        with self._deaths.around(f"weights {said}"):
+            self._port.set_weights(model, weights)
+
+    def retire(self, model: str, version: str) -> None:
+        with self._deaths.around(f"retire {version}"):
+            self._port.retire(model, version)
+
+
+class MortalRegistry(Port):
+    def set_alias(
+        self, model: str, alias: str, version: str | None, *, expected: str | None
+    ) -> None:
+        with self._deaths.around(f"alias {version}"):
+            self._port.set_alias(model, alias, version, expected=expected)
+
+
+class Mortal(Composition):
+    """The cluster's wiring with ports that die."""
+
+    deaths: Deaths
+
+    def ports(self, resource: Resource, model: Model) -> Ports:
+        ports = super().ports(resource, model)
+        return replace(
+            ports,
+            pipelines=MortalPipelines(ports.pipelines, self.deaths),
+            traffic=MortalTraffic(ports.traffic, self.deaths),
+            registry=MortalRegistry(ports.registry, self.deaths),
+        )
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
+    Mortal.deaths = Deaths(Path(os.environ["NORIA_TEST_MARKS"]))
+    sys.exit(Operator(read_settings(os.environ), Mortal).run())
