@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote_to_bytes
 import orjson
 
 from noria.errors import shorten
-from serving.http import Request, Response
+from noria.http import Request, Response
 from serving.metrics import CONTENT_TYPE
 from serving.refusal import Refusal
 from serving.service import InferenceService, State, refusal_response

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Final
 import orjson
 import uvloop
 
-from serving.http import HttpLimits, HttpServer, Response
+from noria.http import HttpLimits, HttpServer, Response
 from serving.metrics import ServerMetrics
 from serving.payloads import PayloadLog, PayloadSettings
 from serving.refusal import Refusal
 from serving.routes import Router
 from serving.runner import Batching
-from serving.service import InferenceService, Loaded, load, refusal_response
+from serving.service import READ_HEADERS, InferenceService, Loaded, load, refusal_response
 from serving.settings import Settings
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class _Process:
             settings.name, settings.version, self._metrics, self._payloads
         )
         self._http = HttpServer(
-            Router(self._service), _refuse, HttpLimits(settings.max_request_bytes)
+            Router(self._service), _refuse, HttpLimits(settings.max_request_bytes), READ_HEADERS
         )
         self._stop = asyncio.Event()
 

@@ -15,15 +15,18 @@ from uuid import uuid4
 import orjson
 
 from noria.errors import InvalidInput, NotInstalled, Unavailable
+from noria.http import Request, Response
 from noria.tasks.package import Manifest, load_predictor
 from serving.columns import Batch, InputBinder
-from serving.http import Request, Response
 from serving.metrics import ServerMetrics
 from serving.oip.rest import MAX_ID_CHARS, Encoded, InferRequest, ResponseEncoder, decode
 from serving.oip.v1 import decode_v1, encode_v1
 from serving.payloads import PayloadLog
 from serving.refusal import Refusal
 from serving.runner import Batching, Lookup, Outcome, Runner
+
+READ_HEADERS: Final = frozenset({b"inference-header-content-length", b"ce-id", b"x-request-id"})
+"""The headers that requests are read with, besides those of HTTP itself."""
 
 _log: Final = logging.getLogger("serving.service")
 _BINARY_TYPE: Final = b"application/octet-stream"

@@ -15,15 +15,15 @@ import numpy as np
 import pytest
 
 from noria.errors import InvalidInput, Unavailable
+from noria.http import HttpLimits, HttpServer
 from noria.tasks.package import Feature, Input, Manifest, Output
 from serving.columns import Batch, InputBinder
-from serving.http import HttpLimits, HttpServer
 from serving.metrics import ServerMetrics
 from serving.oip.rest import ResponseEncoder
 from serving.refusal import Refusal
 from serving.routes import Router
 from serving.runner import Batching, Outcome, Runner
-from serving.service import InferenceService, Loaded, refusal_response
+from serving.service import READ_HEADERS, InferenceService, Loaded, refusal_response
 
 MANIFEST = Manifest(
     model="m",
@@ -172,7 +172,10 @@ async def served(
     if ready:
         service.become_ready(loaded)
     server = HttpServer(
-        Router(service), lambda s, m: refusal_response(Refusal(s, m)), HttpLimits(1 << 20)
+        Router(service),
+        lambda s, m: refusal_response(Refusal(s, m)),
+        HttpLimits(1 << 20),
+        READ_HEADERS,
     )
     listener = await server.listen("127.0.0.1", 0)
     url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"

@@ -20,16 +20,7 @@ from typing import Final, cast
 
 import httptools
 
-_KEPT_HEADERS: Final = frozenset(
-    {
-        b"content-type",
-        b"inference-header-content-length",
-        b"ce-id",
-        b"x-request-id",
-        b"content-length",
-        b"transfer-encoding",
-    }
-)
+_OWN_HEADERS: Final = frozenset({b"content-type", b"content-length", b"transfer-encoding"})
 _MAX_HEADER_BYTES: Final = 32 * 1024
 _MAX_PIPELINED: Final = 16
 _SWEEP_SECONDS: Final = 5.0
@@ -38,12 +29,13 @@ _LINGER_SECONDS: Final = 2.0
 
 @dataclass(slots=True)
 class Request:
-    """One request. ``path`` is raw (still percent-encoded) and without its query."""
+    """One request. ``path`` and ``query`` are raw (still percent-encoded)."""
 
     method: bytes
     path: bytes
     headers: dict[bytes, bytes]
     body: bytes
+    query: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +63,27 @@ class HttpLimits:
 
 @dataclass(slots=True)
 class HttpServer:
-    """The connections of one listening socket, and how they end."""
+    """The connections of one listening socket, and how they end.
+
+    Attributes:
+        handler: Answers requests.
+        refuse: Makes the answer to a request that is refused before it is read.
+        limits: What a connection may do.
+        headers: Names of the headers that handlers get, in lower case, besides
+            ``content-type``, ``content-length`` and ``transfer-encoding``.
+    """
 
     handler: Handler
     refuse: Callable[[int, str], Response]
     limits: HttpLimits
+    headers: frozenset[bytes] = frozenset()
     connections: set[HttpConnection] = field(default_factory=set)
     draining: bool = False
 
     async def listen(self, host: str, port: int) -> asyncio.Server:
         """Start to accept connections; port 0 takes a free one."""
         loop = asyncio.get_running_loop()
+        self.headers |= _OWN_HEADERS
         return await loop.create_server(
             lambda: HttpConnection(self, loop), host, port, backlog=2048, reuse_address=True
         )
@@ -249,7 +251,7 @@ class HttpConnection(asyncio.Protocol):
             self._refuse(431, f"headers: longer than {_MAX_HEADER_BYTES} bytes in all")
             return
         name = name.lower()
-        if name in _KEPT_HEADERS:
+        if name in self._server.headers:
             self._headers[name] = value
             # llhttp has refused a length of anything but digits.
             if name == b"content-length" and int(value) > self._server.limits.max_body:
@@ -286,6 +288,7 @@ class HttpConnection(asyncio.Protocol):
             path=url if query < 0 else url[:query],
             headers=self._headers,
             body=body[0] if len(body) == 1 else b"".join(body),
+            query=b"" if query < 0 else url[query + 1 :],
         )
         self._body = []
         if self._task is not None or self._writable is not None:
