@@ -8,19 +8,21 @@ import json
 import logging
 import os
 import signal
-import socket
 import sys
 import time
 from pathlib import Path
+from typing import Final
 
-import uvicorn
 import uvloop
 
-from monitoring.app import App
+from monitoring.app import READ_HEADERS, App
 from monitoring.config import MonitorConfig
 from monitoring.service import Monitor, Setting
 from noria.errors import NoriaError
+from noria.http import HttpLimits, HttpServer
 from noria.spec import load_model
+
+_DRAIN_SECONDS: Final = 10.0
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,9 +35,6 @@ def main(arguments: list[str] | None = None) -> int:
     except NoriaError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
-    # uvicorn stops at these, puts our handlers back and raises them again: nothing more to do then.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(monitor, asked))
@@ -48,29 +47,26 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 async def _serve(monitor: Monitor, asked: argparse.Namespace) -> None:
-    listener = socket.create_server((asked.host, asked.port), backlog=1024)
-    # Inherited by the connections. Without it an answer's body waits 40 ms for a delayed ACK.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    port = listener.getsockname()[1]
-    server = uvicorn.Server(
-        uvicorn.Config(
-            App(monitor, max_body_bytes=asked.max_body_bytes),
-            log_level="warning",
-            access_log=False,
-            lifespan="off",
-            server_header=False,
-            timeout_graceful_shutdown=10,
-        )
-    )
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    while not server.started and not serving.done():
-        await asyncio.sleep(0.005)
-    if asked.ready_file is not None and not serving.done():
-        ready = {"pid": os.getpid(), "http": port, "url": f"http://{asked.host}:{port}"}
-        partial = asked.ready_file.with_name(asked.ready_file.name + ".partial")
-        partial.write_text(json.dumps(ready))
-        partial.replace(asked.ready_file)
-    await serving
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    app = App(monitor)
+    server = HttpServer(app, app.refuse, HttpLimits(asked.max_body_bytes), READ_HEADERS)
+    listener = await server.listen(asked.host, asked.port)
+    sweeper = loop.create_task(server.sweep())
+    try:
+        if asked.ready_file is not None:
+            port = listener.sockets[0].getsockname()[1]
+            ready = {"pid": os.getpid(), "http": port, "url": f"http://{asked.host}:{port}"}
+            partial = asked.ready_file.with_name(asked.ready_file.name + ".partial")
+            partial.write_text(json.dumps(ready))
+            partial.replace(asked.ready_file)
+        await stop.wait()
+    finally:
+        listener.close()
+        sweeper.cancel()
+        await server.drain(_DRAIN_SECONDS)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,12 +1,13 @@
-"""The monitor's HTTP interface: a bare ASGI application."""
+"""The monitor's HTTP interface: a handler for the server in ``noria.http``."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Mapping
+from concurrent.futures import Future
 from functools import partial
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final
 from urllib.parse import parse_qs, unquote
 
 import msgspec
@@ -15,24 +16,23 @@ from monitoring.exposition import Exposition
 from monitoring.payload import epoch_ms
 from monitoring.service import Monitor
 from noria.errors import InvalidInput, NoriaError, Unavailable
+from noria.http import Request, Response
 
-Scope: TypeAlias = MutableMapping[str, Any]
-Message: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
+READ_HEADERS: Final = frozenset(
+    {
+        b"ce-id",
+        b"ce-type",
+        b"ce-specversion",
+        b"ce-inferenceservicename",
+        b"ce-annotations",
+    }
+)
+"""The headers that requests are read with, besides those of HTTP itself."""
 
 _log = logging.getLogger(__name__)
-_JSON: Final = b"application/json"
 _INLINE_BYTES: Final = 1_000_000
 _OK, _BAD, _NOT_FOUND, _NOT_ALLOWED, _TOO_LARGE, _BROKEN, _BUSY = 200, 400, 404, 405, 413, 500, 503
-
-
-class Answer(NamedTuple):
-    """What goes back."""
-
-    status: int
-    body: bytes
-    kind: bytes = _JSON
+_TAKEN: Final = Response(_OK, b"{}")
 
 
 class _Refused(Exception):
@@ -48,44 +48,36 @@ class App:
     are ``{"error": text}``. Only 200 means that events are durable.
     """
 
-    def __init__(self, monitor: Monitor, *, max_body_bytes: int = 16 * 1024 * 1024) -> None:
-        """Serve ``monitor``; bodies above ``max_body_bytes`` are refused with 413."""
+    def __init__(self, monitor: Monitor) -> None:
+        """Serve ``monitor``."""
         self._monitor = monitor
-        self._max_body = max_body_bytes
         self._exposition = Exposition(monitor)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, request: Request) -> Response | Awaitable[Response]:
         """Answer one request."""
-        if scope["type"] != "http":
-            return
-        try:
-            answer = await self._route(scope, receive)
-        except _Refused as refused:
-            answer = _error(refused.status, str(refused))
-        except InvalidInput as error:
-            answer = _error(_BAD, str(error))
-        except Unavailable as error:
-            answer = _error(_BUSY, str(error))
-        except NoriaError as error:
-            answer = _error(_BUSY, str(error))
-        except Exception:  # noqa: BLE001 - no stack trace leaves the process
-            _log.exception("%s %s failed", scope["method"], scope["path"])
-            answer = _error(_BROKEN, "internal error; the monitor's log has the details")
-        headers = [
-            (b"content-type", answer.kind),
-            (b"content-length", str(len(answer.body)).encode()),
-        ]
-        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await send({"type": "http.response.body", "body": answer.body})
+        if request.path == b"/" and request.method == b"POST":
+            return self._events(request)
+        return self._answer(request)
 
-    async def _route(self, scope: Scope, receive: Receive) -> Answer:
-        method, path = scope["method"], scope["path"]
-        if method == "POST" and path == "/":
-            return await self._events(scope, receive)
-        parts = [unquote(part) for part in path.strip("/").split("/")]
+    def refuse(self, status: int, message: str) -> Response:
+        """Answer a request that is refused before it is read."""
+        if status == _TOO_LARGE:
+            self._monitor.drop("refused", 1)
+        return _error(status, message)
+
+    async def _answer(self, request: Request) -> Response:
+        try:
+            return await self._route(request)
+        except Exception as error:  # noqa: BLE001 - becomes a status and a message
+            return _failed(request, error)
+
+    async def _route(self, request: Request) -> Response:
+        method, path = request.method.decode("latin-1"), unquote(request.path.decode("latin-1"))
+        # Split before it is unquoted: a name may hold an escaped slash.
+        parts = [unquote(p) for p in request.path.decode("latin-1").strip("/").split("/")]
         match method, parts:
             case "POST", ["feedback"]:
-                return await self._feedback(scope, receive)
+                return await self._feedback(request.body)
             case "POST", ["flush"]:
                 return _json(await asyncio.to_thread(self._monitor.flush))
             case "GET", ["healthz"]:
@@ -93,26 +85,25 @@ class App:
                 return _json({"ok": not problem, "problem": problem}, _BUSY if problem else _OK)
             case "GET", ["metrics"]:
                 body = await asyncio.to_thread(self._exposition.text)
-                return Answer(_OK, body, self._exposition.kind)
+                return Response(_OK, body, self._exposition.kind)
             case "PUT", ["models", model, "versions", version, "reference"]:
                 self._known(model)
-                body = await self._body(scope, receive)
-                if _kind(scope) == "application/zip":
-                    champion = _query(scope).get("champion") == "true"
+                if _kind(request) == "application/zip":
+                    champion = _query(request).get("champion") == "true"
                     put = partial(self._monitor.put_reference_zip, champion=champion)
                 else:
                     put = partial(self._monitor.put_reference)
-                done = await asyncio.to_thread(put, version, body)
+                done = await asyncio.to_thread(put, version, request.body)
                 await asyncio.wrap_future(done)
                 return _json({"model": model, "version": version})
             case "GET", ["models", model, what]:
                 self._known(model)
-                return await self._asked(what, _query(scope))
+                return await self._asked(what, _query(request))
             case _, ["" | "feedback" | "flush" | "healthz" | "metrics"]:
                 raise _Refused(_NOT_ALLOWED, f"method: {method} is not allowed on {path}")
         raise _Refused(_NOT_FOUND, f"path: there is no {path[:200]!r} here")
 
-    async def _asked(self, what: str, query: Mapping[str, str]) -> Answer:
+    async def _asked(self, what: str, query: Mapping[str, str]) -> Response:
         monitor = self._monitor
         match what:
             case "status":
@@ -128,7 +119,7 @@ class App:
                 return await self._measure(query)
         raise _Refused(_NOT_FOUND, f"path: there is no {what[:200]!r} of a model")
 
-    async def _measure(self, query: Mapping[str, str]) -> Answer:
+    async def _measure(self, query: Mapping[str, str]) -> Response:
         metric = query.get("metric")
         if not metric:
             raise InvalidInput("metric: missing", fix="such as ?metric=auc")
@@ -150,48 +141,29 @@ class App:
             }
         )
 
-    async def _events(self, scope: Scope, receive: Receive) -> Answer:
-        headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
+    async def _events(self, request: Request) -> Response:
+        monitor = self._monitor
+        headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in request.headers.items()}
+        done: Future[int] | None = None
         try:
-            body = await self._body(scope, receive)
-            if len(body) > _INLINE_BYTES:
+            if len(request.body) > _INLINE_BYTES:
                 # Long to parse: off the loop, so that others are still answered.
-                done = await asyncio.to_thread(self._monitor.accept, headers, body)
+                done = await asyncio.to_thread(monitor.accept, headers, request.body)
             else:
-                done = self._monitor.accept(headers, body)
-        except (InvalidInput, _Refused):
-            self._monitor.drop("refused", 1)
-            raise
-        try:
+                done = monitor.accept(headers, request.body)
             await asyncio.wrap_future(done)
-        except NoriaError:
-            self._monitor.drop("not-written", 1)
-            raise
-        return Answer(_OK, b"{}")
+        except Exception as error:  # noqa: BLE001 - becomes a status and a message
+            if isinstance(error, InvalidInput):
+                monitor.drop("refused", 1)
+            elif done is not None:
+                monitor.drop("not-written", 1)
+            return _failed(request, error)
+        return _TAKEN
 
-    async def _feedback(self, scope: Scope, receive: Receive) -> Answer:
-        body = await self._body(scope, receive)
+    async def _feedback(self, body: bytes) -> Response:
         done, sent = await asyncio.to_thread(self._monitor.feedback, body)
         accepted = await asyncio.wrap_future(done)
         return _json({"accepted": accepted, "duplicates": sent - accepted})
-
-    async def _body(self, scope: Scope, receive: Receive) -> bytes:
-        for name, value in scope["headers"]:
-            if name == b"content-length" and value.isdigit() and int(value) > self._max_body:
-                raise _Refused(_TOO_LARGE, f"body: over {self._max_body} bytes")
-        parts: list[bytes] = []
-        size = 0
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise _Refused(_BAD, "body: the client went away")
-            part = message.get("body", b"")
-            size += len(part)
-            if size > self._max_body:
-                raise _Refused(_TOO_LARGE, f"body: over {self._max_body} bytes")
-            parts.append(part)
-            if not message.get("more_body"):
-                return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _known(self, model: str) -> None:
         if model != self._monitor.config.model:
@@ -201,24 +173,35 @@ class App:
             )
 
 
-def _json(content: Any, status: int = _OK) -> Answer:
-    return Answer(status, msgspec.json.encode(content))
+def _failed(request: Request, error: Exception) -> Response:
+    match error:
+        case _Refused():
+            return _error(error.status, str(error))
+        case InvalidInput():
+            return _error(_BAD, str(error))
+        case Unavailable() | NoriaError():
+            return _error(_BUSY, str(error))
+    # No stack trace leaves the process.
+    _log.error("%r %r failed", request.method, request.path[:200], exc_info=error)
+    return _error(_BROKEN, "internal error; the monitor's log has the details")
 
 
-def _error(status: int, message: str) -> Answer:
+def _json(content: Any, status: int = _OK) -> Response:
+    return Response(status, msgspec.json.encode(content))
+
+
+def _error(status: int, message: str) -> Response:
     return _json({"error": message}, status)
 
 
-def _kind(scope: Scope) -> str:
+def _kind(request: Request) -> str:
     """Return the media type of the body, without its parameters."""
-    for name, value in scope["headers"]:
-        if name == b"content-type":
-            return str(value.decode("latin-1").partition(";")[0].strip().lower())
-    return ""
+    found = request.headers.get(b"content-type", b"").decode("latin-1")
+    return found.partition(";")[0].strip().lower()
 
 
-def _query(scope: Scope) -> dict[str, str]:
-    found = parse_qs(scope.get("query_string", b"").decode("latin-1"))
+def _query(request: Request) -> dict[str, str]:
+    found = parse_qs(request.query.decode("latin-1"))
     return {name: values[-1] for name, values in found.items()}
 
 

@@ -54,11 +54,16 @@ Handler = Callable[[Request], "Response | Awaitable[Response]"]
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
-    """What a connection may do: sizes in bytes, times in seconds."""
+    """What a connection may do: sizes in bytes, times in seconds.
+
+    ``max_connections`` and ``max_held`` (bodies not yet whole) are of all together.
+    """
 
     max_body: int
     idle_seconds: float = 150.0
     receive_seconds: float = 30.0
+    max_connections: int = 10_000
+    max_held: int = 1 << 30
 
 
 @dataclass(slots=True)
@@ -78,6 +83,7 @@ class HttpServer:
     limits: HttpLimits
     headers: frozenset[bytes] = frozenset()
     connections: set[HttpConnection] = field(default_factory=set)
+    held: int = 0
     draining: bool = False
 
     async def listen(self, host: str, port: int) -> asyncio.Server:
@@ -182,6 +188,9 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
+        if len(self._server.connections) >= self._server.limits.max_connections:
+            cast(asyncio.Transport, transport).abort()
+            return
         self._transport = cast(asyncio.Transport, transport)
         self._server.connections.add(self)
 
@@ -189,6 +198,7 @@ class HttpConnection(asyncio.Protocol):
         """Forget the connection; a prediction under way is left to finish for its batch."""
         del exc
         self._server.connections.discard(self)
+        self._let_go()
         self._queue.clear()
         self._receiving = False
         self._transport = None
@@ -270,8 +280,12 @@ class HttpConnection(asyncio.Protocol):
         if self._refused:
             return
         self._body_size += len(body)
+        self._server.held += len(body)
         if self._body_size > self._server.limits.max_body:
             self._refuse_body()
+            return
+        if self._server.held > self._server.limits.max_held:
+            self._refuse(503, "body: too many bodies are being received; send again later")
             return
         self._body.append(body)
 
@@ -280,6 +294,7 @@ class HttpConnection(asyncio.Protocol):
         if self._refused or self._parser.should_upgrade():
             return
         self._receiving = False
+        self._let_go()
         body = self._body
         url = self._url
         query = url.find(b"?")
@@ -299,6 +314,11 @@ class HttpConnection(asyncio.Protocol):
             self._write(answer, keep_alive=self._keep_alive)
         else:
             self._task = self._loop.create_task(self._serve(answer, self._keep_alive))
+
+    def _let_go(self) -> None:
+        """Take what this connection holds of a body off the account."""
+        self._server.held -= self._body_size
+        self._body_size = 0
 
     # -- answering
 
@@ -353,6 +373,7 @@ class HttpConnection(asyncio.Protocol):
             return
         self._refused = True
         self._receiving = False
+        self._let_go()
         self._body = []
         refusal = self._server.refuse(status, message)
         if self._task is None and self._writable is None:

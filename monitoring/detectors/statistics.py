@@ -14,7 +14,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import chdtrc, gammaln, smirnov
-from scipy.stats import kstwo
 
 from monitoring.table import FloatArray
 
@@ -63,7 +62,11 @@ def ks_p_values(
     rest = ~tail & ~bulk & (size >= 1)
     found[tail] = 2.0 * smirnov(size[tail].astype(np.int64), statistics[tail])
     found[bulk] = 1.0 - pelz_good(statistics[bulk], size[bulk])
-    found[rest] = kstwo.sf(statistics[rest], size[rest])
+    if rest.any():
+        # More than half of the time that a monitor takes to start, and not needed until now.
+        from scipy.stats import kstwo
+
+        found[rest] = kstwo.sf(statistics[rest], size[rest])
     return np.clip(found, 0.0, 1.0)
 
 

@@ -158,7 +158,7 @@ def test_bad_input_is_a_4xx_that_names_the_field(
     assert (status, "inferenceservicename: 'other'" in text) == (400, True)
     assert said(http.post("/", headers=good, content=b"x" * 30_000)) == (
         413,
-        "body: over 20000 bytes",
+        "body: larger than 20000 bytes; send fewer rows per request",
     )
     chunks = iter([b"x" * 15_000, b"y" * 15_000])
     assert said(http.post("/", headers=good, content=chunks))[0] == 413
