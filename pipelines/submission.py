@@ -122,7 +122,14 @@ def project_base(model: Model, folder: Path, image: str) -> str:
     """
     if model.spec.train.compute.image or image != BASE_IMAGE:
         return PROJECT
-    module = model.spec.data.module
+    module, source = model.spec.data.module, model.spec.data.source
+    if source.feast is not None:
+        raise InvalidInput(
+            f"spec.data.source.feast: {source.feast.repository} and its data are on this machine, "
+            "and every step that looks features up has a machine of its own",
+            fix="put the project into an image built on Noria's (folder /model) and name it in "
+            "spec.train.compute.image",
+        )
     if module is not None:
         return pack(folder, [module])
     stay = [name for name in _files(model) if not Path(name).is_absolute() and "://" not in name]
@@ -136,9 +143,6 @@ def project_base(model: Model, folder: Path, image: str) -> str:
 
 
 def _files(model: Model) -> Iterator[str]:
-    source = model.spec.data.source
-    for part in (source.parquet, source.csv):
+    for part in (model.spec.data.source.parquet, model.spec.data.source.csv):
         if part is not None:
             yield from part.paths
-    if source.feast is not None:
-        yield source.feast.rows

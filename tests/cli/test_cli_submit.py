@@ -85,6 +85,16 @@ def test_files_of_this_machine_are_refused_with_what_to_do(
     assert server.runs() == []
 
 
+def test_looked_up_features_need_an_image(noria: Noria, server: Any) -> None:
+    example = Path(__file__).parents[2] / "examples" / "flights" / "model.yaml"
+
+    done = noria("submit", "-f", str(example), "--host", server.url, *MLFLOW)
+
+    assert done.exit_code == 2
+    assert "spec.data.source.feast: feature_repo and its data are on this machine" in done.output
+    assert server.runs() == []
+
+
 def test_one_name_is_started_once(noria: Noria, project: Path, server: Any) -> None:
     command = ("submit", "-f", str(project), "--host", server.url, *MLFLOW, "--run-id", "first")
 

@@ -160,7 +160,7 @@ ALL = [step for step in STEPS if step != "register"]
     ("path", "value", "steps"),
     [
         ("data.target", "other", ALL),
-        ("retraining.trainOn", "90d", ALL),
+        ("retraining.trainOn", {"kind": "window", "window": "90d"}, ALL),
         ("data.validation.minRows", 77, ["validate", "features", "split"]),
         ("data.split.testFraction", 0.3, ["split", "tune", "train", "evaluate", "reference"]),
         ("train.seed", 7, ["tune", "train", "evaluate", "reference"]),
