@@ -1,0 +1,223 @@
+"""What a Model owns, what its status says, and how it ends, on a real API server."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from noria.kube.kinds import (
+    CONFIG_MAP,
+    DEPLOYMENT,
+    INFERENCE_SERVICE,
+    MODEL,
+    POD_MONITOR,
+    PROMETHEUS_RULE,
+    PVC,
+    SERVICE,
+)
+from noria.loop.values import Verb
+from tests.cluster.controlplane.cluster import Cluster
+from tests.cluster.controlplane.process import free_ports
+from tests.cluster.operating import Traffic, World, closing, grant, install, resource
+
+pytestmark = [
+    pytest.mark.cluster,
+    # MLflow registers in this process, and SQLAlchemy has news for it.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def traffic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traffic]:
+    played = Traffic(tmp_path_factory.mktemp("prometheus"))
+    yield played
+    played.close()
+
+
+@pytest.fixture
+def world(
+    cluster: Cluster,
+    namespace: str,
+    tmp_path: Path,
+    kfp_server: Callable[..., Any],
+    traffic: Traffic,
+) -> Iterator[World]:
+    install(cluster)
+    kubeconfig = grant(cluster, namespace)
+    yield from closing(World(cluster, namespace, tmp_path, kfp_server(), traffic, kubeconfig))
+
+
+OWNED = (
+    (CONFIG_MAP, "noria-monitor-flights"),
+    (CONFIG_MAP, "noria-dashboard-flights"),
+    (PVC, "noria-monitor-flights"),
+    (SERVICE, "noria-monitor-flights"),
+    (DEPLOYMENT, "noria-monitor-flights"),
+    (POD_MONITOR, "noria-monitor-flights"),
+    (POD_MONITOR, "noria-server-flights"),
+    (PROMETHEUS_RULE, "noria-flights"),
+)
+
+
+def test_what_a_model_owns_is_made_repaired_and_goes_with_it(world: World) -> None:
+    world.start()
+    world.wait_watching()
+    world.apply(resource("flights"))
+    client, namespace = world.admin, world.namespace
+
+    def there() -> bool:
+        return all(client.get(kind, name, namespace) for kind, name in OWNED)
+
+    world.until(there, "all owned objects are there")
+    uid = world.model("flights")["metadata"]["uid"]
+    for kind, name in OWNED:
+        found = client.get(kind, name, namespace)
+        assert found is not None
+        assert [owner["uid"] for owner in found["metadata"]["ownerReferences"]] == [uid]
+        managers = {entry["manager"] for entry in found["metadata"]["managedFields"]}
+        assert "noria-operator" in managers
+    world.until(
+        lambda: (
+            (client.get(DEPLOYMENT, "noria-monitor-flights", namespace) or {})
+            .get("status", {})
+            .get("availableReplicas")
+        ),
+        "a restricted namespace admits the monitor, and its pod runs",
+    )
+
+    # Drift is repaired: a deleted object, and a changed field.
+    client.delete(SERVICE, "noria-monitor-flights", namespace)
+    client.patch_merge(DEPLOYMENT, "noria-monitor-flights", namespace, {"spec": {"replicas": 0}})
+
+    def repaired() -> bool:
+        found = client.get(DEPLOYMENT, "noria-monitor-flights", namespace) or {"spec": {}}
+        service = client.get(SERVICE, "noria-monitor-flights", namespace)
+        return found["spec"].get("replicas") == 1 and service is not None
+
+    world.until(repaired, "drift is repaired")
+    assert world.condition("flights", "Monitored")["status"] == "False"
+    assert "does not answer" in world.condition("flights", "Monitored")["message"]
+
+    first = world.train("flights")
+    world.until(lambda: world.services("flights") == [f"flights-v{first}"], "v1 is served")
+    world.until(lambda: world.state("flights").champion == first, "v1 is champion")
+    world.command("flights", "train")
+    world.until(lambda: world.unfinished("flights") is not None, "a run is in flight")
+    run = world.unfinished("flights")
+    world.cluster.kubectl("delete", "model", "flights", f"--namespace={namespace}", "--wait=false")
+
+    def gone() -> bool:
+        left = [kind for kind, name in OWNED if client.get(kind, name, namespace)]
+        served = client.list(INFERENCE_SERVICE, namespace)
+        return client.get(MODEL, "flights", namespace) is None and not left and not served
+
+    world.until(gone, "the Model and all that it owned are gone")
+    (ended,) = (r for r in world.kfp.runs() if r["display_name"] == run)
+    assert ended["state"] in ("CANCELING", "CANCELED")
+    # What people may want again stays: versions, and who was champion.
+    assert world.registry.alias("flights", "champion") == first
+    assert world.denied() == 0
+    assert world.terminate() == 0
+
+
+def test_a_spec_that_only_the_operator_can_refuse_stops_the_loop_and_says_why(
+    world: World,
+) -> None:
+    world.start()
+    world.wait_watching()
+    world.apply(resource("flights"))
+    world.until(lambda: world.unfinished("flights") is not None, "the first run is in flight")
+    # Valid for the schema; the family does not know it.
+    world.apply(resource("flights", train={"hyperparameters": {"no_such_parameter": 1}}))
+    world.until(
+        lambda: world.condition("flights", "Ready")["reason"] == "InvalidSpec", "it is refused"
+    )
+    said = world.condition("flights", "Ready")["message"]
+    assert "no_such_parameter" in said
+    assert world.status("flights")["observedGeneration"] == 2
+    revision = world.store.load("flights")
+    time.sleep(1.5)
+    assert world.store.load("flights") == revision, "the loop turned"
+    world.apply(resource("flights"))
+    world.until(
+        lambda: world.condition("flights", "Ready")["reason"] == "NoVersionYet", "it turns again"
+    )
+    world.train("flights")
+    world.until(lambda: world.condition("flights", "Ready")["status"] == "True", "it serves")
+
+
+def test_commands_come_by_annotation_once_and_leave_no_trace(world: World) -> None:
+    world.start()
+    world.wait_watching()
+    world.apply(resource("flights"))
+    first = world.train("flights")
+    world.until(lambda: world.state("flights").champion == first, "v1 is champion")
+    world.kill()
+    # Asked while nobody listens: it is done once somebody does.
+    world.command("flights", Verb.TRAIN, reason="new labels are in")
+    world.start()
+    world.until(lambda: len(world.runs("flights")) == 2, "the run is started")
+
+    def annotations() -> dict[str, str]:
+        found: dict[str, str] = world.model("flights")["metadata"].get("annotations", {})
+        return {key: value for key, value in found.items() if key.startswith("noria.dev/command")}
+
+    world.until(lambda: not annotations(), "the command is taken away")
+    assert "new labels are in" in world.why("flights")
+    second = world.train("flights")
+    world.until(lambda: world.split("flights").get(f"v{second}") == 10, "the canary has begun")
+    world.command("flights", Verb.PAUSE)
+    world.until(lambda: not annotations(), "pause is taken")
+    world.until(
+        lambda: world.condition("flights", "Progressing")["reason"] == "Paused", "it is paused"
+    )
+    world.command("flights", Verb.ABORT)
+    world.until(lambda: world.state("flights").rollout is None, "the rollout is over")
+    assert world.state("flights").outcomes[-1].result == "aborted"
+    world.until(lambda: not annotations(), "abort is taken")
+    world.command("flights", "promte")
+    world.until(lambda: not annotations(), "a verb that is none is taken away too")
+    told = world.cluster.kubectl("get", "events", f"--namespace={world.namespace}")
+    assert "CommandRefused" in told
+    time.sleep(1)
+    assert len(world.runs("flights")) == 2
+    assert world.denied() == 0
+
+
+def test_one_operator_acts_at_a_time_and_one_that_loses_the_lead_ends(world: World) -> None:
+    world.start()
+    world.wait_watching()
+    (port,) = free_ports(1)
+    other = World(
+        world.cluster, world.namespace, world.folder / "b", world.kfp, world.traffic,
+        world.kubeconfig, port=port,
+    )  # fmt: skip
+    other.folder.mkdir()
+    other.log = other.folder / "operator.log"
+    other.variables = {
+        "NORIA_POD_NAME": "operator-1",
+        "NORIA_MLFLOW_URI": world.tracking_uri,
+        "NORIA_MLFLOW_ARTIFACTS": str(world.artifacts),
+    }
+    try:
+        other.start()
+        other.until(lambda: "noria_operator_leader 0.0" in other.metrics(), "it waits")
+        assert "noria_operator_leader 1.0" in world.metrics()
+        # Somebody takes the lease away, as after a partition.
+        world.cluster.kubectl(
+            "patch", "lease", "noria-operator", f"--namespace={world.namespace}", "--type=merge",
+            '--patch={"spec":{"holderIdentity":"operator-9","leaseDurationSeconds":1}}',
+        )  # fmt: skip
+        assert world.process is not None
+        assert world.process.wait(40) == 1
+        other.until(lambda: "noria_operator_leader 1.0" in other.metrics(), "the other leads")
+        other.apply(resource("flights"))
+        other.until(lambda: other.unfinished("flights") is not None, "and acts")
+        assert other.terminate() == 0
+    finally:
+        other.kill()

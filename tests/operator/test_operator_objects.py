@@ -1,0 +1,105 @@
+"""The objects that a Model owns, rendered."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import yaml
+
+from noria.operator.objects import OPTIONAL, kind_of, objects
+from noria.operator.resource import Resource
+from noria.operator.settings import Settings
+from noria.spec import parse_model
+
+Make = Callable[..., Any]
+
+
+def rendered(resource: Resource, settings: Settings, served: Any = OPTIONAL) -> dict[str, Any]:
+    found = objects(resource, resource.model(), settings, served)
+    return {f"{body['kind']}/{body['metadata']['name']}": body for body in found}
+
+
+def test_a_model_owns_its_monitor_its_rules_and_its_dashboard(
+    resource: Make, settings: Make
+) -> None:
+    found = rendered(resource(), settings())
+    assert list(found) == [
+        "ConfigMap/noria-monitor-flights",
+        "PersistentVolumeClaim/noria-monitor-flights",
+        "Service/noria-monitor-flights",
+        "Deployment/noria-monitor-flights",
+        "PodMonitor/noria-monitor-flights",
+        "PodMonitor/noria-server-flights",
+        "PrometheusRule/noria-flights",
+        "ConfigMap/noria-dashboard-flights",
+    ]
+    for body in found.values():
+        meta = body["metadata"]
+        assert meta["namespace"] == "prod"
+        assert meta["labels"]["noria.dev/model"] == "flights"
+        assert meta["labels"]["app.kubernetes.io/part-of"] == "noria"
+        (owner,) = meta["ownerReferences"]
+        assert (owner["kind"], owner["uid"], owner["controller"]) == ("Model", "u-1", True)
+        assert kind_of(body).kind == body["kind"]
+
+
+def test_what_the_cluster_or_the_settings_lack_is_left_out(resource: Make, settings: Make) -> None:
+    kinds = [key.partition("/")[0] for key in rendered(resource(), settings(), frozenset())]
+    assert not {"PodMonitor", "PrometheusRule"} & set(kinds)
+    without = rendered(resource(), settings(MANAGE_RULES="false", MANAGE_DASHBOARDS="false"))
+    assert "PrometheusRule/noria-flights" not in without
+    assert "ConfigMap/noria-dashboard-flights" not in without
+
+
+def test_the_monitors_pod_is_restricted(resource: Make, settings: Make) -> None:
+    deployment = rendered(resource(), settings(IMAGE_PULL_SECRETS="a"))[
+        "Deployment/noria-monitor-flights"
+    ]
+    assert deployment["spec"]["strategy"] == {"type": "Recreate"}
+    pod = deployment["spec"]["template"]["spec"]
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod["imagePullSecrets"] == [{"name": "a"}]
+    (container,) = pod["containers"]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert mounts["tmp"] == "/tmp"
+    assert {"readinessProbe", "livenessProbe", "startupProbe"} <= set(container)
+    assert container["resources"]["limits"]["memory"]
+
+
+def test_the_monitor_gets_the_model_as_a_file_and_restarts_when_it_changes(
+    resource: Make, settings: Make
+) -> None:
+    def both(made: Resource) -> tuple[dict[str, Any], str]:
+        found = rendered(made, settings())
+        text = found["ConfigMap/noria-monitor-flights"]["data"]["model.yaml"]
+        pod = found["Deployment/noria-monitor-flights"]["spec"]["template"]
+        return yaml.safe_load(text), pod["metadata"]["annotations"]["noria.dev/config-digest"]
+
+    written, digest = both(resource())
+    assert parse_model(written).spec == resource().model().spec
+    assert set(written) == {"apiVersion", "kind", "metadata", "spec"}
+    touched = resource(resourceVersion="99", annotations={"a": "b"}, labels={})
+    assert both(touched) == (written, digest)
+    other = Resource({**resource().body, "spec": {**resource().body["spec"]}})
+    other.body["spec"]["monitoring"] = {"window": {"rows": 777}}
+    assert both(other)[1] != digest
+
+
+def test_a_dashboard_is_found_by_grafana_and_is_json(resource: Make, settings: Make) -> None:
+    found = rendered(resource(), settings())["ConfigMap/noria-dashboard-flights"]
+    assert found["metadata"]["labels"]["grafana_dashboard"] == "1"
+    (text,) = found["data"].values()
+    assert json.loads(text)
+
+
+def test_rendering_twice_gives_the_same(resource: Make, settings: Make) -> None:
+    assert rendered(resource(), settings()) == rendered(resource(), settings())
