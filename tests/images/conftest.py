@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import images  # noqa: E402 - a module beside this file; the tests are no package
+import images
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +22,7 @@ def buildah() -> images.Buildah:
 
 
 @pytest.fixture(scope="session")
-def image(buildah: images.Buildah) -> Callable[[str], str]:
+def image(buildah: images.Buildah) -> Iterator[Callable[[str], str]]:
     built: dict[str, str] = {}
 
     def named(target: str) -> str:
@@ -30,4 +30,5 @@ def image(buildah: images.Buildah) -> Callable[[str], str]:
             built[target] = images.build(buildah, target)
         return built[target]
 
-    return named
+    yield named
+    images.prune(buildah)

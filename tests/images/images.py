@@ -111,6 +111,11 @@ def build(buildah: Buildah, target: str) -> str:
     return name
 
 
+def prune(buildah: Buildah) -> None:
+    """Delete layers that no image of the present Dockerfile has."""
+    buildah("rmi", "--prune", "--force")
+
+
 def size(buildah: Buildah, image: str) -> int:
     """Return the bytes of an image's files, all layers together."""
     with rootfs(buildah, image) as root:
@@ -149,8 +154,9 @@ def running(
 ) -> Iterator[subprocess.Popen[str]]:
     """Run the image's entry point as a restricted pod would.
 
-    ``entrypoint`` replaces the image's. Its own user, no capabilities, no new privileges, a read-only root; ``/tmp``
+    Its own user, no capabilities, no new privileges, a read-only root; ``/tmp``
     and ``writable`` are fresh and in memory. It shares this machine's network.
+    ``entrypoint`` replaces the image's.
     """
     with rootfs(buildah, image) as root, tempfile.TemporaryDirectory() as bundle:
         told = config(buildah, image)

@@ -17,7 +17,8 @@ import images
 import pytest
 import yaml
 
-from noria.spec import load_model
+from noria.spec import load_model, parse_model
+from noria.tasks.families import family
 from noria.tasks.tabular.hand_made import package_linear
 
 pytestmark = pytest.mark.images
@@ -150,6 +151,44 @@ def test_the_server_answers_a_prediction(
         assert answer.status_code == 200, answer.text
         outputs = {o["name"]: o["data"] for o in answer.json()["outputs"]}
         assert outputs["probability"] == pytest.approx([0.5])
+
+
+@pytest.mark.parametrize("algorithm", ["lightgbm", "xgboost", "hist-gradient-boosting"])
+def test_the_server_needs_no_training_library(
+    buildah: images.Buildah, image: Named, project: Path, port: int, algorithm: str
+) -> None:
+    model = parse_model((project / "model.yaml").read_text().replace("linear", algorithm))
+    tabular = family(model.spec.task.family)
+    rows = tabular.ingest(model.spec, project, None)
+    fitted = tabular.train(model.spec, tabular.features(model.spec, project, rows), {})
+    package = project / algorithm
+    tabular.save(model.spec, fitted, package)
+    for path in (package, *package.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    arguments = ["--package", "/mnt/models", "--name", "small", "--version", "4"]
+    arguments += ["--host", "127.0.0.1", "--port", str(port)]
+    with images.running(buildah, image("serving"), arguments, mounts={package: "/mnt/models"}) as s:
+        answers(f"http://127.0.0.1:{port}/v2/models/small/ready", s)
+        metadata = httpx.get(f"http://127.0.0.1:{port}/v2/models/small").json()
+        columns = {"a": 3.0, "b": 40.0}
+        body = {
+            "inputs": [
+                {"name": i["name"], "shape": [1], "datatype": "FP64", "data": [columns[i["name"]]]}
+                for i in metadata["inputs"]
+                if i["name"] in columns
+            ]
+        }
+        answer = httpx.post(f"http://127.0.0.1:{port}/v2/models/small/infer", json=body)
+    assert answer.status_code == 200, answer.text
+    outputs = {o["name"]: o["data"] for o in answer.json()["outputs"]}
+    assert 0 < outputs["probability"][0] < 1
+
+
+def test_the_server_can_look_features_up(buildah: images.Buildah, image: Named) -> None:
+    with rerun(
+        buildah, image("serving"), ["python", "-c", "import feast.feature_store"]
+    ) as process:
+        finished(process)
 
 
 def test_the_monitor_starts_and_is_healthy(
