@@ -65,9 +65,9 @@ class MonitorProcess:
             self._client = MonitorClient(self.url)
         return self._client
 
-    def fresh_client(self) -> MonitorClient:
-        """Return a client of one's own, to be closed after use."""
-        return MonitorClient(self.url)
+    def fresh_client(self, timeout: float = 10.0) -> MonitorClient:
+        """Return a client of one's own, to be closed after use; ``timeout`` is in seconds."""
+        return MonitorClient(self.url, timeout=timeout)
 
     def launch(self) -> None:
         """Start it if it doesn't run, and return at once."""

@@ -73,6 +73,17 @@ def statuses(home: Home) -> list[ModelStatus]:
     return [_status(home, store, name) for name in home.names()]
 
 
+def survey_one(home: Home, name: str) -> ModelStatus:
+    """Return one known model of a home.
+
+    Raises:
+        StoreError: The state can't be read.
+    """
+    if not home.store.exists():
+        return ModelStatus(name, "not started")
+    return _status(home, SqliteStore(home.store), name)
+
+
 def served_at(home: Home, name: str) -> str | None:
     """Return the address that answers for a model, None when the proxy has none for it.
 
