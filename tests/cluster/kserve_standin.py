@@ -50,7 +50,8 @@ class StandardKServe:
             # A write that lost is seen again at the next round, as a requeue is.
             with contextlib.suppress(NoriaError):
                 for service in self._client.list(INFERENCE_SERVICE, self._namespace):
-                    if "deletionTimestamp" not in service["metadata"]:
+                    metadata = service["metadata"]
+                    if "deletionTimestamp" not in metadata and "labels" in metadata:
                         self._reconcile(service)
 
     def _reconcile(self, service: Object) -> None:

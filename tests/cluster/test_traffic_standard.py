@@ -71,6 +71,11 @@ def give(made: sw.World, split: dict[str, int]) -> None:
     )
 
 
+def in_force(made: sw.World, split: dict[str, int]) -> None:
+    """Wait until the gateway has taken what nobody has to ask for any more."""
+    sw.until(lambda: sw.is_split(made.port, MODEL, split), bool, f"the split {split}")
+
+
 def spec(made: sw.World) -> dict[str, Any]:
     found = made.client.get(INFERENCE_SERVICE, MODEL, made.namespace)
     assert found is not None
@@ -90,7 +95,7 @@ def test_a_candidate_starts_dark_with_a_server_of_its_own(driver: sw.World) -> N
     assert (canary["trafficPercent"], canary["predictor"]["minReplicas"]) == (0, 1)
     assert canary["predictor"]["model"]["storageUri"] == "models:/flights/8"
     sw.until(lambda: driver.port.ready(MODEL).get("8"), bool, "readiness")
-    assert sw.is_split(driver.port, MODEL, {"7": 100})
+    in_force(driver, {"7": 100})
 
 
 def test_the_first_version_is_not_routed_before_it_is_asked_for(
@@ -168,7 +173,7 @@ def test_servers_come_before_their_share_and_the_stable_version_keeps_its_own(
     sw.until(lambda: replicas(made, "7"), lambda n: n == 3, "servers of v7 beside a dark v8")
     with pytest.raises(Unavailable, match="v8 has 1 of 2 servers"):
         made.port.set_weights(MODEL, {"7": 50, "8": 50})
-    assert sw.is_split(made.port, MODEL, {"7": 100})
+    in_force(made, {"7": 100})
     give(made, {"7": 50, "8": 50})
     assert (replicas(made, "7"), replicas(made, "8")) == (3, 2)
     give(made, {"8": 100})
@@ -217,7 +222,7 @@ def test_a_split_that_the_gateway_has_not_taken_keeps_the_old_version(
         assert spec(driver)["predictor"]["name"] == "v7"
     finally:
         quiet.node.release_routes()
-    sw.until(lambda: sw.is_split(driver.port, MODEL, {"8": 100}), bool, "the split")
+    in_force(driver, {"8": 100})
 
 
 def test_an_edit_by_somebody_else_is_a_conflict_and_then_put_right(driver: sw.World) -> None:
@@ -249,7 +254,7 @@ def test_a_percent_changed_by_hand_is_seen_and_put_right(driver: sw.World) -> No
     give(driver, {"7": 90, "8": 10})
     operations = [{"op": "replace", "path": "/spec/canary/0/trafficPercent", "value": 70}]
     driver.client.patch_json(INFERENCE_SERVICE, MODEL, driver.namespace, operations)
-    sw.until(lambda: sw.is_split(driver.port, MODEL, {"7": 30, "8": 70}), bool, "what is in force")
+    in_force(driver, {"7": 30, "8": 70})
     give(driver, {"7": 90, "8": 10})
 
 
@@ -278,7 +283,7 @@ def test_the_only_version_goes_when_nothing_leads_to_it(driver: sw.World) -> Non
 
 
 @pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("at", [1, 2, 3, 4, 5, 6, 7])
+@pytest.mark.parametrize("at", [1, 2, 3, 4, 5, 6])
 def test_a_rollout_killed_at_any_write_ends_in_the_same_place(
     quiet: Quiet, place: str, kserve: StandardKServe, at: int, done: bool
 ) -> None:
@@ -292,7 +297,7 @@ def test_a_rollout_killed_at_any_write_ends_in_the_same_place(
     assert spec(made)["predictor"]["name"] == "v8"
     assert spec(made)["predictor"]["minReplicas"] == 2
     assert "canary" not in spec(made)
-    assert sw.is_split(made.port, MODEL, {"8": 100})
+    in_force(made, {"8": 100})
     assert kserve.outages == []
 
 
