@@ -45,6 +45,7 @@ COMMANDS: Final = {
     "webhook": Entry("webhook", "Receive the alerts of Alertmanager and Grafana.", _LOOP),
     "ledger": Entry("ledger", "Verify that no decision was changed afterwards.", _LOOP),
     "submit": Entry("submit", "Run the training pipeline on Kubeflow Pipelines.", _KUBERNETES),
+    "doctor": Entry("doctor", "Check a cluster for what Noria needs.", _KUBERNETES),
     "operator": Entry("operator", "Keep the Models of a cluster's namespaces.", _KUBERNETES),
 }
 
