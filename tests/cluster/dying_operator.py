@@ -1,6 +1,7 @@
-"""The operator in a process that kills itself (SIGKILL) right before and right after each act.
+"""The operator in a process that kills itself (SIGKILL) right after each act, and before.
 
-Before an act: it is decided and stored, and not done. After: it is done, and not crossed out.
+After an act, it is done and not crossed out: it dies there for each. Before, it is decided and
+stored, and not done: it dies there for each kind of act.
 Each place is died at once: a mark in ``NORIA_TEST_MARKS`` says where it was. All else is what
 ``noria operator`` runs; only its ports are wrapped.
 """
@@ -27,7 +28,7 @@ from noria.spec import Model
 
 
 class Deaths:
-    """Dies once before and once after each act that has a name of its own."""
+    """Dies once at each place that has a name of its own."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -35,7 +36,7 @@ class Deaths:
 
     @contextmanager
     def around(self, act: str) -> Iterator[None]:
-        self._die(f"before {act}")
+        self._die(f"before any {act.partition(' ')[0]}")
         yield
         self._die(f"after {act}")
 
@@ -60,7 +61,7 @@ class Port:
 class MortalPipelines(Port):
     def start(self, request: RunRequest) -> None:
         number = request.run_id.rpartition("-")[2]
-        with self._deaths.around(f"start run {number}"):
+        with self._deaths.around(f"start {number}"):
             self._port.start(request)
 
 

@@ -65,6 +65,8 @@ OWNED = (
 
 
 def test_what_a_model_owns_is_made_repaired_and_goes_with_it(world: World) -> None:
+    restricted = "pod-security.kubernetes.io/enforce=restricted"
+    world.cluster.kubectl("label", "namespace", world.namespace, restricted)
     world.start()
     world.wait_watching()
     world.apply(resource("flights"))
@@ -117,8 +119,10 @@ def test_what_a_model_owns_is_made_repaired_and_goes_with_it(world: World) -> No
         return client.get(MODEL, "flights", namespace) is None and not left and not served
 
     world.until(gone, "the Model and all that it owned are gone")
-    (ended,) = (r for r in world.kfp.runs() if r["display_name"] == run)
-    assert ended["state"] in ("CANCELING", "CANCELED")
+    (cancelled,) = (r["run_id"] for r in world.kfp.runs() if r["display_name"] == run)
+    asked = [request["path"] for request in world.kfp.requests()]
+    assert any(path.endswith(f"{cancelled}:terminate") for path in asked)
+    assert world.unfinished("flights") is None
     # What people may want again stays: versions, and who was champion.
     assert world.registry.alias("flights", "champion") == first
     assert world.denied() == 0
