@@ -20,6 +20,27 @@ WEBHOOK: Final = (
     ),
 )
 
+TRAINING: Final = (
+    Permission(
+        "argoproj.io",
+        "workflowtaskresults",
+        ("create", "patch"),
+        "how a step of a pipeline tells Argo what came out",
+    ),
+    Permission(
+        "trainer.kubeflow.org",
+        "trainjobs",
+        ("get", "create", "delete"),
+        "training on several nodes",
+    ),
+)
+
+# Of these two, Pipelines' launcher reads one object each: where its artifacts are, and the key.
+LAUNCHER: Final = (
+    ("configmaps", "kfp-launcher"),
+    ("secrets", "mlpipeline-minio-artifact"),
+)
+
 DOCTOR: Final = (
     Permission("", "namespaces", ("get", "list"), "finds KServe, Kubeflow, Prometheus"),
     Permission("", "nodes", ("get", "list"), "GPU labels and taints"),
@@ -52,4 +73,11 @@ def access() -> dict[str, list[dict[str, Any]]]:
         "models": rules("models"),
         "webhook": rules("models", WEBHOOK),
         "doctor": rules("models", DOCTOR),
+        "training": [
+            *rules("models", TRAINING),
+            *(
+                {"apiGroups": [""], "resources": [kind], "resourceNames": [name], "verbs": ["get"]}
+                for kind, name in LAUNCHER
+            ),
+        ],
     }

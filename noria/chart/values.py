@@ -160,7 +160,9 @@ class Accounts(Values):
     operator: Account = Field(default=Account(), description="The operator's.")
     webhook: Account = Field(default=Account(), description="The webhook receiver's.")
     training: Account = Field(
-        default=Account(), description="Of the steps of pipelines; one in each watched namespace."
+        default=Account(),
+        description="Of the steps of pipelines; one in each watched namespace, and in those of "
+        "pipelines.namespace and pipelines.runNamespaces.",
     )
     serving: Account = Field(
         default=Account(), description="Of model servers; one in each watched namespace."
@@ -177,6 +179,11 @@ class Pipelines(Values):
     namespace: OptionalName = Field(
         default="",
         description="Kubeflow profile that runs belong to. Empty: single-user Kubeflow Pipelines.",
+    )
+    run_namespaces: list[Name] = Field(
+        default=[],
+        description="Further namespaces that pods of runs are in, where they need the account "
+        "noria-training: kubeflow, for single-user Kubeflow Pipelines.",
     )
     token_audience: str = Field(
         default="",

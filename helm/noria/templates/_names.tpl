@@ -25,6 +25,13 @@ app.kubernetes.io/part-of: noria
 {{- dict "all" $all | toJson -}}
 {{- end }}
 
+{{/* Namespaces that pods of pipelines are in, as JSON: {"all": [...]}. */}}
+{{- define "noria.runNamespaces" -}}
+{{- $p := .Values.pipelines -}}
+{{- $all := concat (include "noria.namespaces" . | fromJson).all (without (list $p.namespace) "") $p.runNamespaces | uniq -}}
+{{- dict "all" $all | toJson -}}
+{{- end }}
+
 {{/* An image: registry/repository@digest, or :tag. Give root and image. */}}
 {{- define "noria.image" -}}
 {{- $registry := .root.Values.global.imageRegistry -}}
