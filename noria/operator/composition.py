@@ -66,6 +66,7 @@ class Composition:
             metrics=self._metrics(MonitorMetrics(monitor), resource.namespace),
             store=self.store(resource),
             monitor=MonitorLink(monitor, self._registry.reference_path),
+            url=lambda: self._address(resource),
             close=monitor.close,
         )
 
@@ -94,6 +95,19 @@ class Composition:
                     self._client.delete(kind, found["metadata"]["name"], resource.namespace)
                     gone = False
         return gone
+
+    def _address(self, resource: Resource) -> str:
+        """Return where clients send requests, by the route or by what KServe says of itself."""
+        name, namespace = resource.name, resource.namespace
+        path = f"/v2/models/{name}"
+        route = self._client.get(HTTP_ROUTE, name, namespace)
+        if route is not None:
+            hosts = route["spec"].get("hostnames") or ()
+            # Without a host name the path is the model's on every host of the gateway.
+            return f"http://{hosts[0]}{path}" if hosts else path
+        found = self._client.get(INFERENCE_SERVICE, name, namespace)
+        url = str((found or {}).get("status", {}).get("url", ""))
+        return f"{url}{path}" if url else ""
 
     def _kserve(self) -> KServe:
         """Return what the operator's role lets it see of KServe.

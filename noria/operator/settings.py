@@ -18,6 +18,8 @@ from noria.spec.units import BYTES_PATTERN, parse_duration
 
 _LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+_KEY: Final = re.compile(r"([a-z0-9][-a-z0-9.]{0,252}/)?[A-Za-z0-9][-\w.]{0,62}")
+_VALUE: Final = re.compile(r"([A-Za-z0-9]([-\w.]{0,61}[A-Za-z0-9])?)?")
 _IMAGE: Final = re.compile(r"[\w.\-:/]+(@sha256:[0-9a-f]{64})?")
 _SHORTEST_CYCLE: Final = timedelta(milliseconds=100)
 _PORTS: Final = range(1, 65536)
@@ -44,6 +46,8 @@ class Settings:
         mlflow_uri: The tracking server, which is also the registry.
         mlflow_artifacts: Where downloaded references are kept.
         prometheus_url: Where latencies, error rates and samples come from; empty for none.
+        prometheus_labels: What the PodMonitors and PrometheusRules carry, so that Prometheus
+            selects them: ``release=kube-prometheus-stack``.
         components_image: Runs the steps of a training pipeline.
         monitoring_image: Runs the monitor of each Model.
         serving_runtime: The KServe runtime of the model servers.
@@ -72,6 +76,7 @@ class Settings:
     mlflow_uri: str
     mlflow_artifacts: Path | None
     prometheus_url: str
+    prometheus_labels: Mapping[str, str]
     components_image: str
     monitoring_image: str
     serving_runtime: str
@@ -121,6 +126,7 @@ def read_settings(environment: Mapping[str, str], *, here: Path = _SERVICE_ACCOU
         mlflow_uri=read("MLFLOW_URI", None, _given),
         mlflow_artifacts=read("MLFLOW_ARTIFACTS", "", _path),
         prometheus_url=read("PROMETHEUS_URL", "", _url_or_none),
+        prometheus_labels=read("PROMETHEUS_LABELS", "", _labels),
         components_image=read("COMPONENTS_IMAGE", None, _image),
         monitoring_image=read("MONITORING_IMAGE", None, _image),
         serving_runtime=read("SERVING_RUNTIME", "noria-server", _name),
@@ -222,6 +228,13 @@ def _traffic(text: str) -> str:
     if text not in _MODES:
         raise _Wrong("is no way to share traffic", f"write one of {', '.join(_MODES)}")
     return text
+
+
+def _labels(text: str) -> Mapping[str, str]:
+    pairs = [part.partition("=") for part in _list(text)]
+    if any(not (eq and _KEY.fullmatch(key) and _VALUE.fullmatch(v)) for key, eq, v in pairs):
+        raise _Wrong("is not a list of labels", "write key=value with commas between")
+    return {key: value for key, _, value in pairs}
 
 
 def _gateway(text: str) -> str:

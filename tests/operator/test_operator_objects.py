@@ -53,6 +53,15 @@ def test_what_the_cluster_or_the_settings_lack_is_left_out(resource: Make, setti
     assert "ConfigMap/noria-dashboard-flights" not in without
 
 
+def test_prometheus_selects_what_is_for_it_by_its_own_labels(
+    resource: Make, settings: Make
+) -> None:
+    found = rendered(resource(), settings(PROMETHEUS_LABELS="release=kps,team=a"))
+    for body in found.values():
+        selected = body["metadata"]["labels"].get("release") == "kps"
+        assert selected == (body["kind"] in ("PodMonitor", "PrometheusRule"))
+
+
 def test_the_monitors_pod_is_restricted(resource: Make, settings: Make) -> None:
     deployment = rendered(resource(), settings(IMAGE_PULL_SECRETS="a"))[
         "Deployment/noria-monitor-flights"

@@ -58,6 +58,7 @@ def test_everything_that_is_wrong_is_told_at_once() -> None:
         ("NORIA_KFP_HOST", "kfp:8888", "http://host:port"),
         ("NORIA_KFP_HOST", "http://me:secret@kfp", "give a token by a file"),
         ("NORIA_GATEWAY", "gateway", "namespace/name"),
+        ("NORIA_PROMETHEUS_LABELS", "release", "key=value"),
         ("NORIA_TRAFFIC", "istio", "auto, standard, routes, knative"),
         ("NORIA_MONITOR_URL", "http://{pod}", "fields other than model and namespace"),
         ("NORIA_MONITOR_URL", "http://{model", "brace"),

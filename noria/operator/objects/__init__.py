@@ -43,9 +43,9 @@ def objects(
     """
     found = [*monitor_objects(resource, settings)]
     if POD_MONITOR in served:
-        found += pod_monitors(resource)
+        found += pod_monitors(resource, settings)
     if PROMETHEUS_RULE in served and settings.manage_rules:
-        found.append(rules(resource, model))
+        found.append(rules(resource, model, settings))
     if settings.manage_dashboards:
         found.append(dashboard(resource, model))
     return tuple(found)

@@ -16,12 +16,13 @@ from noria.operator.objects.common import (
     owned,
 )
 from noria.operator.resource import Resource
+from noria.operator.settings import Settings
 from noria.spec import Model
 
 _SERVER_PORT = 8080
 
 
-def pod_monitors(resource: Resource) -> tuple[dict[str, Any], ...]:
+def pod_monitors(resource: Resource, settings: Settings) -> tuple[dict[str, Any], ...]:
     """Return whom Prometheus scrapes: the monitor, and the servers of every version."""
     name = resource.name
     return (
@@ -30,6 +31,7 @@ def pod_monitors(resource: Resource) -> tuple[dict[str, Any], ...]:
             resource,
             monitor_name(name),
             app=MONITOR_APP,
+            labels=settings.prometheus_labels,
             spec={
                 "selector": {"matchLabels": monitor_labels(name)},
                 "podMetricsEndpoints": [{"port": "http", "path": "/metrics", "interval": "15s"}],
@@ -40,6 +42,7 @@ def pod_monitors(resource: Resource) -> tuple[dict[str, Any], ...]:
             resource,
             f"noria-server-{name}",
             app="noria-server",
+            labels=settings.prometheus_labels,
             spec={
                 "selector": {"matchLabels": {MODEL_LABEL: name, "component": "predictor"}},
                 "podMetricsEndpoints": [
@@ -51,9 +54,9 @@ def pod_monitors(resource: Resource) -> tuple[dict[str, Any], ...]:
     )
 
 
-def rules(resource: Resource, model: Model) -> dict[str, Any]:
+def rules(resource: Resource, model: Model, settings: Settings) -> dict[str, Any]:
     """Return the alert rules of a Model."""
-    rendered = prometheus_rule(model, resource.namespace, {})
+    rendered = prometheus_rule(model, resource.namespace, settings.prometheus_labels)
     return owned(
         PROMETHEUS_RULE,
         resource,
