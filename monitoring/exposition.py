@@ -73,6 +73,11 @@ class Exposition(Collector):
             "label_lag_limit_seconds", "spec: maxLabelLag", monitor.config.max_label_lag
         )
         yield self._gauge("label_delay_seconds", "Prediction to label, last", core.label_delay)
+        yield self._gauge(
+            "rows_since_window",
+            "Rows since the last drift window closed, or its reference came",
+            core.counts.rows - core.rows_at_window,
+        )
         yield self._gauge("window_rows", "spec: rows of a drift window", monitor.config.window_rows)
         yield self._gauge("processing_held_up", "1 when processing fails", bool(monitor.problem))
         yield self._labelled(

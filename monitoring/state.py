@@ -133,7 +133,8 @@ class Counts(msgspec.Struct):
 class Core(msgspec.Struct):
     """Everything small. Times are epoch seconds; ``watermark`` is the largest event time.
 
-    ``judged`` counts the windows that each detector has tested against the present reference.
+    ``judged`` counts the windows that each detector has tested against the present reference,
+    ``rows_at_window`` is how many rows there had been when the last drift window closed.
     """
 
     offset: int = 0
@@ -159,6 +160,7 @@ class Core(msgspec.Struct):
     quality_at: float = 0.0
     performance: dict[str, PerformanceReport] = {}
     last_window_at: float = 0.0
+    rows_at_window: int = 0
     last_prediction_at: float = 0.0
     last_labelled_at: float = 0.0
     first_prediction_at: float = 0.0
@@ -198,6 +200,9 @@ class State:
         """
         self._path = path
         self._db = connect(path)
+        # Pairs are written many at a time; whoever reads or changes them has them written first.
+        self._new_pairs: list[Pair] = []
+        self._new_keys: list[tuple[int, int, int]] = []
         with translated():
             self._db.executescript(_SCHEMA)
 
@@ -208,8 +213,11 @@ class State:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                self._settle()
                 self._db.execute("COMMIT")
             except BaseException:
+                self._new_pairs.clear()
+                self._new_keys.clear()
                 if self._db.in_transaction:
                     self._db.rollback()
                 raise
@@ -232,6 +240,15 @@ class State:
         ).fetchone()
         return None if row is None else Seen(*row)
 
+    def seen_of(self, identities: Sequence[str]) -> dict[str, Seen]:
+        """Return what is known of request ids; those never seen are left out."""
+        rows = self._db.execute(
+            "SELECT id, request, response, pair FROM events "
+            "WHERE id IN (SELECT value FROM json_each(?))",
+            (msgspec.json.encode(identities).decode(),),
+        )
+        return {identity: Seen(*seen) for identity, *seen in rows}
+
     def put_seen(self, fresh: Mapping[str, tuple[Seen, float]]) -> None:
         """Write what is known of request ids: id to (what, when)."""
         self._db.executemany(
@@ -241,30 +258,40 @@ class State:
 
     def put_pair(self, pair: Pair, hashes: Sequence[int]) -> None:
         """Write a pair, and its entity keys' hashes by row."""
-        self._db.execute("INSERT INTO pairs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", pair)
-        if hashes:
-            self._db.executemany(
-                "INSERT INTO keys VALUES (?, ?, ?)",
-                # In the order of the index: neighbours share its pages.
-                sorted((value, pair.seq, row) for row, value in enumerate(hashes)),
-            )
+        self._new_pairs.append(pair)
+        self._new_keys += [(value, pair.seq, row) for row, value in enumerate(hashes)]
+
+    def _settle(self) -> None:
+        if not self._new_pairs:
+            return
+        self._db.executemany(
+            "INSERT INTO pairs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", self._new_pairs
+        )
+        # In the order of the index: neighbours share its pages.
+        self._db.executemany("INSERT INTO keys VALUES (?, ?, ?)", sorted(self._new_keys))
+        self._new_pairs.clear()
+        self._new_keys.clear()
 
     def pair(self, seq: int) -> Pair | None:
         """Return one pair."""
+        self._settle()
         row = self._db.execute("SELECT * FROM pairs WHERE seq = ?", (seq,)).fetchone()
         return None if row is None else Pair(*row)
 
     def pairs_from(self, first: int) -> Iterator[Pair]:
         """Yield pairs with a sequence number of at least ``first``, in order."""
+        self._settle()
         for row in self._db.execute("SELECT * FROM pairs WHERE seq >= ? ORDER BY seq", (first,)):
             yield Pair(*row)
 
     def put_labelled(self, seq: int, labelled: bytes) -> None:
         """Write which rows of a pair have their label, one byte each."""
+        self._settle()
         self._db.execute("UPDATE pairs SET labelled = ? WHERE seq = ?", (labelled, seq))
 
     def rows_with_key(self, value: int) -> list[tuple[int, int]]:
         """Return (pair, row) of every row whose entity key has this hash."""
+        self._settle()
         return self._db.execute("SELECT pair, row FROM keys WHERE hash = ?", (value,)).fetchall()
 
     def put_label(self, label: Label, at: float) -> None:
@@ -344,6 +371,7 @@ class State:
 
     def oldest_requests(self, first_pair: int) -> list[int]:
         """Return the smallest log offset of the requests of pairs from ``first_pair`` on."""
+        self._settle()
         row = self._db.execute(
             "SELECT min(request) FROM pairs WHERE seq >= ?", (first_pair,)
         ).fetchone()
@@ -354,6 +382,7 @@ class State:
 
         Pairs from ``first_pair`` on are in an open window and stay.
         """
+        self._settle()
         db = self._db
         counts = core.counts
         counts.unpaired += db.execute(

@@ -141,6 +141,7 @@ class Windows:
         self._moved.clear()
         self._core.drift.clear()
         self._core.judged.clear()
+        self._core.rows_at_window = self._core.counts.rows
         # A drop is about the champion: what the last one had must not stand for ever.
         self._core.performance = {
             version: msgspec.structs.replace(report, drop=None)
@@ -269,6 +270,7 @@ class Windows:
         core.counts.windows += 1
         if not stream.startswith(_PERFORMANCE):
             core.last_window_at = at
+            core.rows_at_window = core.counts.rows
             said["drift"] = dict(said["drift"])
         said |= {"window": number, "at": at, "champion": core.champion}
         self._state.put_window(stream, number, msgspec.json.encode(said), _KEPT)

@@ -392,6 +392,15 @@ def _monitor() -> list[Panel]:
             "s", least=0, size=(6, 7),
         ),
         Panel(
+            "Rows of the open window",
+            "Rows since the last drift window closed, and the rows that one takes.",
+            [
+                Query(worst("noria_monitor_rows_since_window"), "rows"),
+                Query(worst("noria_monitor_window_rows"), "limit"),
+            ],
+            "none", least=0, size=(6, 7),
+        ),
+        Panel(
             "Lost events", "Events and rows lost per second, by reason.",
             [
                 Query(rate("noria_monitor_dropped_total", "reason"), "{{reason}}"),

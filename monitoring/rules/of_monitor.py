@@ -117,17 +117,16 @@ def _rows(scope: Scope) -> Iterator[Rule]:
     name, settings = scope.model.name, scope.settings
     silence = format_duration(settings.silence)
     age = scope.worst("noria_monitor_last_window_age_seconds")
-    pace = scope.rate("noria_monitor_rows_total", over=settings.pace)
-    due = f"{number(settings.late_windows)} * {scope.worst('noria_monitor_window_rows')} / {pace}"
     yield Rule(
         name="NoriaStaleWindow",
-        expr=f"{age}\n> clamp_min({due}, {number(settings.late_floor.total_seconds())})",
+        expr=f"{scope.worst('noria_monitor_rows_since_window')}\n"
+        f"> {number(settings.late_windows)} * {scope.worst('noria_monitor_window_rows')}",
         severity="warning",
         hold=settings.hold,
-        summary=f"{name}: no drift window has closed for {{{{ $value | humanizeDuration }}}}",
+        summary=f"{name}: rows come, and no drift window closes",
         description=(
-            f"At the pace of the last {format_duration(settings.pace)} there were rows for "
-            f"{number(settings.late_windows)} windows since. Drift can't be seen until one closes."
+            "{{ $value }} rows have come since the last window closed, enough for "
+            f"{number(settings.late_windows)} windows. Drift can't be seen until one closes."
         ),
     )
     yield Rule(

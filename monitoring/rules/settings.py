@@ -21,9 +21,7 @@ class RuleSettings:
         long_hold: The same, for what a restart or a rollout may cause for minutes.
         lost: For how long a lost event is told.
         silence: How long no row at all is normal.
-        pace: Over what time the usual pace of rows is taken.
-        late_windows: A window that takes this many times as long as the pace says is late.
-        late_floor: But never before this long.
+        late_windows: Rows for this many windows without one that closes are too many.
         loop_silence: How long a loop may not turn.
         finishing: How long a promotion or an abort may take.
         step_share: Share of a step's timeout after which an undecided step is told.
@@ -39,9 +37,7 @@ class RuleSettings:
     long_hold: timedelta = timedelta(minutes=15)
     lost: timedelta = timedelta(hours=1)
     silence: timedelta = timedelta(hours=6)
-    pace: timedelta = timedelta(days=1)
-    late_windows: float = 3.0
-    late_floor: timedelta = timedelta(hours=1)
+    late_windows: float = 2.0
     loop_silence: timedelta = timedelta(minutes=5)
     finishing: timedelta = timedelta(minutes=15)
     step_share: float = 0.75
@@ -60,8 +56,6 @@ FAST: Final = RuleSettings(
     long_hold=_NOW,
     lost=timedelta(minutes=1),
     silence=timedelta(minutes=1),
-    pace=timedelta(minutes=1),
-    late_floor=timedelta(seconds=30),
     loop_silence=timedelta(seconds=15),
     finishing=timedelta(seconds=30),
 )

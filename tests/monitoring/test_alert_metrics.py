@@ -79,3 +79,17 @@ def test_the_limits_stand_beside_what_they_limit(watched: Any) -> None:
     found = shown(watched)
     assert found["noria_monitor_quality_limit"][("missing",)] == 0.1
     assert found["noria_monitor_window_rows"] == {(): 200.0}
+
+
+def test_rows_without_a_window_are_counted_until_one_closes(
+    bench: Callable[..., Any], world: Any, tmp_path: Path
+) -> None:
+    unwatched = bench()
+    unwatched.predict("before", 450)
+    assert shown(unwatched)["noria_monitor_rows_since_window"] == {(): 450.0}
+    unwatched.champion("1", world.reference(tmp_path / "reference"))
+    assert shown(unwatched)["noria_monitor_rows_since_window"] == {(): 0.0}
+    unwatched.predict("after", 150)
+    assert shown(unwatched)["noria_monitor_rows_since_window"] == {(): 150.0}
+    unwatched.predict("more", 100)
+    assert shown(unwatched)["noria_monitor_rows_since_window"] == {(): 0.0}

@@ -82,7 +82,6 @@ STEP_AGE = "noria_loop_rollout_step_age_seconds"
 CHAMPION = 'noria_loop_champion_info{version="3"}'
 READY = 'noria_ready{version="3"}'
 CYCLE = "noria_loop_last_cycle_timestamp_seconds"
-DAY: Final = 24 * 60
 
 CASES: Final = (
     Case(
@@ -133,19 +132,14 @@ CASES: Final = (
     ),
     Case(
         "NoriaStaleWindow",
-        {  # 200 rows a minute: three windows of 7000 take 105 minutes
-            AGE: ((60, DAY), (7200, 60), (60, 60)),
-            "noria_monitor_window_rows": ((7000, DAY + 120),),
-            ROWS: Counter(((100, DAY + 120),)),
+        {
+            "noria_monitor_rows_since_window": trouble(14_500, 100),
+            "noria_monitor_window_rows": steady(7000),
         },
         {
-            AGE: ((6000, DAY + 120),),
-            "noria_monitor_window_rows": ((7000, DAY + 120),),
-            ROWS: Counter(((100, DAY + 120),)),
+            "noria_monitor_rows_since_window": steady(6999),
+            "noria_monitor_window_rows": steady(7000),
         },
-        fires=DAY + 40,
-        over=DAY + 100,
-        step=4,
     ),
     Case(
         "NoriaNoTraffic",
