@@ -215,7 +215,7 @@ def test_uninstalling_leaves_the_crd_the_models_and_the_claim_and_nothing_else(
 ) -> None:
     profile = CHART / "ci" / "production-values.yaml"
     installed(
-        CHART, f"--values={profile}", f"--set=operator.namespaces={{{restricted}}}",
+        CHART, f"--values={profile}", f"--set=operator.namespaces={{{restricted}}},pipelines.namespace={restricted}",
         "--set=mlflow.database.kind=sqlite,mlflow.database.uriSecret.name=,mlflow.replicas=1",
     )  # fmt: skip
     cluster.kubectl("apply", f"--namespace={restricted}", f"--filename={FLIGHTS}")
@@ -244,7 +244,7 @@ def test_the_api_server_takes_every_object_of_every_profile(
     cluster.kubectl("create", "serviceaccount", "noria-test", f"--namespace={restricted}")
     rendered = helm(
         "template", "noria", str(CHART), f"--namespace={restricted}", f"--values={profile}",
-        f"--set=operator.namespaces={{{restricted}}}",
+        f"--set=operator.namespaces={{{restricted}}},pipelines.namespace={restricted}",
     )  # fmt: skip
     cluster.kubectl(
         "apply", "--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict",
