@@ -39,4 +39,6 @@ PARTS: Final = (
     Part("tests.bench.bench_command:run", ("cli.",), 5),
     Part("tests.bench.bench_up:delay_minutes", ("up.ready.", "up.restart.", "up.rss."), 35),
     Part("tests.bench.bench_up:flights", ("up.flights.",), 60),
+    Part("tests.bench.bench_alerts:loop", ("alert.",), 60),
+    Part("tests.bench.bench_alerts:receiver", ("webhook.",), 15),
 )
