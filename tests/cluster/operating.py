@@ -36,7 +36,7 @@ from noria.registry import MlflowRegistry
 from noria.tasks.protocol import Evaluation, GateRecord
 from noria.tasks.tabular.hand_made import package_linear
 from serving.metrics import ServerMetrics
-from serving.traffic.runtime import serving_runtime
+from serving.traffic.runtime import cluster_storage_container, serving_runtime
 from tests.cluster.controlplane.cluster import Cluster
 from tests.cluster.controlplane.process import free_ports
 
@@ -81,13 +81,7 @@ def resource(name: str, **sections: Any) -> dict[str, Any]:
 
 def install(cluster: Cluster) -> None:
     """Install Noria's CRD."""
-    if os.environ.get("DEVCRD"):
-        return
-    cluster.kubectl(
-        "apply",
-        "--server-side",
-        f"--filename={os.environ.get('DEVCRD') or ROOT / 'manifests' / 'crd'}",
-    )
+    cluster.kubectl("apply", "--server-side", f"--filename={ROOT / 'manifests' / 'crd'}")
 
 
 def grant(cluster: Cluster, namespace: str) -> Path:
@@ -96,6 +90,7 @@ def grant(cluster: Cluster, namespace: str) -> Path:
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": ACCOUNT}},
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "noria-serving"}},
         serving_runtime("registry.test/noria-serving:1", namespace=namespace),
+        cluster_storage_container("registry.test/noria-operator:1", "http://mlflow.test:5000"),
     ]
     version = "rbac.authorization.k8s.io/v1"
     for scope in ("models", "operator"):

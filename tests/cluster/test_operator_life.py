@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from monitoring.client import MonitorClient
 from noria.kube.kinds import (
     CONFIG_MAP,
     DEPLOYMENT,
@@ -22,7 +26,7 @@ from noria.kube.kinds import (
 from noria.loop.values import Verb
 from tests.cluster.controlplane.cluster import Cluster
 from tests.cluster.controlplane.process import free_ports
-from tests.cluster.operating import Traffic, World, closing, grant, install, resource
+from tests.cluster.operating import ROOT, Traffic, World, closing, grant, install, resource
 
 pytestmark = [
     pytest.mark.cluster,
@@ -215,7 +219,7 @@ def test_one_operator_acts_at_a_time_and_one_that_loses_the_lead_ends(world: Wor
         # Somebody takes the lease away, as after a partition.
         world.cluster.kubectl(
             "patch", "lease", "noria-operator", f"--namespace={world.namespace}", "--type=merge",
-            '--patch={"spec":{"holderIdentity":"operator-9","leaseDurationSeconds":1}}',
+            '--patch={"spec":{"holderIdentity":"operator-9","leaseDurationSeconds":15}}',
         )  # fmt: skip
         assert world.process is not None
         assert world.process.wait(40) == 1
@@ -225,3 +229,33 @@ def test_one_operator_acts_at_a_time_and_one_that_loses_the_lead_ends(world: Wor
         assert other.terminate() == 0
     finally:
         other.kill()
+
+
+def test_the_monitor_is_given_the_reference_of_the_version_that_serves(world: World) -> None:
+    document = resource("flights")
+    file = world.folder / "model.yaml"
+    file.write_text(yaml.safe_dump(document))
+    (port,) = free_ports(1)
+    world.variables["NORIA_MONITOR_URL"] = f"http://127.0.0.1:{port}"
+    command = [
+        *(sys.executable, "-m", "monitoring", "--model", str(file)),
+        *("--state", str(world.folder / "monitor"), "--port", str(port)),
+    ]
+    monitor = subprocess.Popen(command, cwd=ROOT)
+    try:
+        world.start()
+        world.wait_watching()
+        world.apply(document)
+        first = world.train("flights")
+        with MonitorClient(f"http://127.0.0.1:{port}") as client:
+            world.until(lambda: client.status("flights")["champion"] == first, "it is told")
+        world.until(
+            lambda: world.condition("flights", "Monitored")["status"] == "True", "and it is said"
+        )
+        told = world.metrics()
+        assert f'noria_loop_champion_info{{model="flights",namespace="{world.namespace}"' in told
+        assert world.status("flights")["url"].endswith("/v2/models/flights")
+        assert world.denied() == 0
+    finally:
+        monitor.terminate()
+        monitor.wait(20)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import fields
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +15,7 @@ from noria.errors import InvalidInput, SpecError
 from noria.loop.values import Verb
 from noria.operator import rbac
 from noria.operator.resource import COMMAND, COMMAND_ID, COMMAND_REASON, Resource
+from noria.operator.settings import Settings
 
 Make = Callable[..., Resource]
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -97,3 +101,21 @@ def test_the_role_has_no_wildcard_no_secret_and_a_reason_for_each_right() -> Non
             "verbs": ["get", "create", "update"],
         }
     ]
+
+
+def test_the_documentation_lists_exactly_these_rights() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "kubernetes-operator.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith(("| `", "| ``"))]
+    wanted = [
+        f"| `{p.group}` | `{p.resource}` | {', '.join(p.verbs)} | {p.reason} |"
+        for p in rbac.PERMISSIONS
+    ]
+    start = rows.index(wanted[0])
+    assert rows[start : start + len(wanted)] == wanted
+    assert not any(row.count("|") == 5 for row in rows[start + len(wanted) :])
+
+
+def test_the_documentation_lists_every_setting() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "kubernetes-operator.md").read_text()
+    names = {f"NORIA_{field.name.upper()}" for field in fields(Settings)}
+    assert names == set(re.findall(r"NORIA_[A-Z_]+", page))
