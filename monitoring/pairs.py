@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from monitoring.log import EventLog, Logged
@@ -37,7 +37,12 @@ class PairJoiner:
         self._log = log
         self._paired = paired
         self._fresh: dict[str, tuple[Seen, float]] = {}
+        self._known: dict[str, Seen] = {}
         self._recent: dict[int, Record] = {}
+
+    def expect(self, identities: Sequence[str]) -> None:
+        """Read what is known of ids that are about to come: one query instead of one each."""
+        self._known = dict.fromkeys(identities, _UNSEEN) | self._state.seen_of(identities)
 
     def request(self, record: RequestRecord, logged: Logged, at: float) -> None:
         """Take a request that arrived at ``at`` (epoch seconds)."""
@@ -46,7 +51,7 @@ class PairJoiner:
             self._core.counts.duplicates += 1
             return
         self._core.counts.requests += 1
-        self._note(record, logged.offset, seen._replace(request=logged.offset), at)
+        self._note(record, logged.offset, Seen(logged.offset, seen.response, seen.pair), at)
         if seen.response is not None:
             response = self._find(seen.response)
             if isinstance(response, ResponseRecord):
@@ -59,7 +64,7 @@ class PairJoiner:
             self._core.counts.duplicates += 1
             return
         self._core.counts.responses += 1
-        self._note(record, logged.offset, seen._replace(response=logged.offset), at)
+        self._note(record, logged.offset, Seen(seen.request, logged.offset, seen.pair), at)
         if seen.request is not None:
             request = self._find(seen.request)
             if isinstance(request, RequestRecord):
@@ -68,12 +73,15 @@ class PairJoiner:
     def seen(self, identity: str) -> Seen:
         """Return what is known of a request id."""
         fresh = self._fresh.get(identity)
-        return fresh[0] if fresh is not None else self._state.seen(identity) or _UNSEEN
+        if fresh is not None:
+            return fresh[0]
+        return self._known.get(identity) or self._state.seen(identity) or _UNSEEN
 
     def flush(self) -> None:
         """Write the ids seen since the last flush."""
         self._state.put_seen(self._fresh)
         self._fresh.clear()
+        self._known.clear()
         self._recent.clear()
 
     def _note(self, record: Record, offset: int, seen: Seen, at: float) -> None:
@@ -90,7 +98,7 @@ class PairJoiner:
         seen, _ = self._fresh[request.id]
         if request.rows != response.rows or not (is_whole(request) and is_whole(response)):
             core.counts.mismatched += 1
-            self._fresh[request.id] = (seen._replace(pair=_NO_PAIR), at)
+            self._fresh[request.id] = (Seen(seen.request, seen.response, _NO_PAIR), at)
             return
         pair = Pair(
             seq=core.next_pair,
@@ -108,7 +116,7 @@ class PairJoiner:
         core.rows_by_version[pair.version] = core.rows_by_version.get(pair.version, 0) + pair.rows
         core.first_prediction_at = core.first_prediction_at or at
         core.last_prediction_at = max(core.last_prediction_at, at)
-        self._fresh[request.id] = (seen._replace(pair=pair.seq), at)
+        self._fresh[request.id] = (Seen(seen.request, seen.response, pair.seq), at)
         self._state.put_pair(pair, key_hashes(request.keys or ()))
         self._paired(pair, request)
 

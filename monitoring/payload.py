@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -16,6 +17,12 @@ from monitoring.table import MISSING, FloatArray, text_of
 from noria.errors import InvalidInput, shorten
 
 _MATRIX: Final = 2
+_FEW: Final = 8
+_FLOAT_BYTES: Final = 8
+_EXACT: Final = 1 << 53
+_NAN: Final = float("nan")
+_FIRST: Final = bytes(4)
+"""The int32 code 0."""
 
 
 class _Tensor(msgspec.Struct):
@@ -67,7 +74,7 @@ def _requested(event: Event, body: _Request, config: MonitorConfig) -> RequestRe
     for name, kind in config.features.items():
         if name in tensors:
             where, data = tensors[name]
-            columns[name] = _numbers(data, where).tobytes() if kind == "numeric" else _texts(data)
+            columns[name] = _packed(data, where) if kind == "numeric" else _texts(data)
     time = None
     if config.event_time in tensors:
         where, data = tensors[config.event_time]
@@ -87,6 +94,10 @@ def _answered(event: Event, body: _Response) -> ResponseRecord:
     i = by_name[name]
     tensor = body.outputs[i]
     where = f"outputs[{i}]"
+    version = event.version or (body.model_version or "")[:64]
+    if len(tensor.shape) == 1 and len(tensor.data) <= _FEW:
+        packed = _packed(_flat(tensor.data), where)
+        return ResponseRecord(event.id, version, len(packed) // _FLOAT_BYTES, packed)
     values = _numbers(tensor.data, where)
     if len(tensor.shape) == _MATRIX and tensor.shape[1] > 1:
         if min(tensor.shape) < 0 or values.size != tensor.shape[0] * tensor.shape[1]:
@@ -94,7 +105,6 @@ def _answered(event: Event, body: _Response) -> ResponseRecord:
         # Probabilities of k classes: the positive one of two, else that of the class chosen.
         matrix = values.reshape(tensor.shape)
         values = matrix[:, 1] if tensor.shape[1] == _MATRIX else matrix.max(axis=1)
-    version = event.version or (body.model_version or "")[:64]
     return ResponseRecord(event.id, version, values.size, values.tobytes())
 
 
@@ -121,6 +131,23 @@ def _flat(data: list[Any]) -> list[Any]:
     return data
 
 
+def _packed(data: list[Any], where: str) -> bytes:
+    """Return numbers as float64 bytes; a few of them without an array, which costs more."""
+    if len(data) > _FEW:
+        return _numbers(data, where).tobytes()
+    found = array("d")
+    for value in data:
+        if type(value) is float:
+            found.append(value if value - value == 0.0 else _NAN)
+        elif type(value) is int and abs(value) < _EXACT:
+            found.append(value)
+        elif value is None:
+            found.append(_NAN)
+        else:
+            return _numbers(data, where).tobytes()
+    return found.tobytes()
+
+
 def _numbers(data: list[Any], where: str) -> FloatArray:
     try:
         found = np.asarray(_flat(data), np.float64)
@@ -140,6 +167,8 @@ def _times(data: list[Any], where: str) -> list[int]:
 
 
 def _texts(data: list[Any]) -> Texts:
+    if len(data) == 1 and data[0] is not None:
+        return Texts((text_of(data[0]),), _FIRST)
     index: dict[str, int] = {}
     found = [
         MISSING if value is None else index.setdefault(text_of(value), len(index)) for value in data

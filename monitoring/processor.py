@@ -128,6 +128,13 @@ class Processor:
     def _process(self, batch: list[Logged]) -> None:
         core = self._core
         with self._state.transaction():
+            self._pairs.expect(
+                [
+                    logged.record.id
+                    for logged in batch
+                    if isinstance(logged.record, RequestRecord | ResponseRecord)
+                ]
+            )
             for logged in batch:
                 core.offset, core.received = logged.offset, logged.received
                 core.counts.processed += 1
