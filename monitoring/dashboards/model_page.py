@@ -93,8 +93,12 @@ def rate(metric: str, *by: str, matchers: tuple[str, ...] = ()) -> str:
 
 def _marks() -> list[Mark]:
     def after(metric: str, *matchers: str) -> str:
-        now = f"max by (namespace, model) ({of(metric, *matchers)})"
-        before = f"max by (namespace, model) ({of(metric, *matchers)} offset $__interval)"
+        series = of(metric, *matchers)
+        # Each detector counts for itself; pods tell the same.
+        now, before = (
+            f"sum by (namespace, model) (max by (namespace, model, detector) ({one}))"
+            for one in (series, f"{series} offset $__interval")
+        )
         return f"{now} - {before} > 0"
 
     return [
