@@ -42,19 +42,15 @@ LAUNCHER: Final = (
 )
 
 DOCTOR: Final = (
-    Permission("", "namespaces", ("get", "list"), "finds KServe, Kubeflow, Prometheus"),
-    Permission("", "nodes", ("get", "list"), "GPU labels and taints"),
-    Permission("", "services", ("get", "list"), "finds Pipelines, MLflow, Prometheus"),
-    Permission("", "configmaps", ("get", "list"), "KServe's deployment mode"),
-    Permission("apps", "deployments", ("get", "list"), "which versions run"),
-    Permission("storage.k8s.io", "storageclasses", ("get", "list"), "the default class"),
+    Permission("", "nodes", ("get", "list"), "GPUs and their labels"),
+    Permission("apps", "deployments", ("get", "list"), "which KServe runs, wherever it is"),
+    Permission("storage.k8s.io", "storageclasses", ("get", "list"), "the monitors' class"),
     Permission(
         "apiextensions.k8s.io", "customresourcedefinitions", ("get", "list"), "what is installed"
     ),
     Permission(
         "gateway.networking.k8s.io", "gateways", ("get", "list"), "the models' Gateway is there"
     ),
-    Permission("gateway.networking.k8s.io", "gatewayclasses", ("get", "list"), "who serves it"),
     Permission("serving.kserve.io", "servingruntimes", ("get", "list"), "noria-server is there"),
     Permission(
         "serving.kserve.io", "clusterservingruntimes", ("get", "list"), "noria-server is there"
@@ -62,7 +58,11 @@ DOCTOR: Final = (
     Permission(
         "serving.kserve.io", "clusterstoragecontainers", ("get", "list"), "models:/ is known"
     ),
-    Permission("noria.dev", "models", ("get", "list"), "the models' own needs"),
+)
+_KSERVE_CONFIGURATION: Final = "inferenceservice-config"
+
+USER: Final = (
+    Permission("noria.dev", "models", ("create",), "the doctor asks whether a Model may be made"),
 )
 
 
@@ -72,12 +72,15 @@ def access() -> dict[str, list[dict[str, Any]]]:
         "operator": rules("operator"),
         "models": rules("models"),
         "webhook": rules("models", WEBHOOK),
-        "doctor": rules("models", DOCTOR),
+        "doctor": [*rules("models", DOCTOR), _one("configmaps", _KSERVE_CONFIGURATION)],
+        "user": rules("models", USER),
         "training": [
             *rules("models", TRAINING),
-            *(
-                {"apiGroups": [""], "resources": [kind], "resourceNames": [name], "verbs": ["get"]}
-                for kind, name in LAUNCHER
-            ),
+            *(_one(resource, name) for resource, name in LAUNCHER),
         ],
     }
+
+
+def _one(resource: str, name: str) -> dict[str, Any]:
+    """Return the rule to get one object of the core group, by its name."""
+    return {"apiGroups": [""], "resources": [resource], "resourceNames": [name], "verbs": ["get"]}

@@ -13,7 +13,11 @@ from typing import Any
 import pytest
 import yaml
 
+from noria.doctor.checks import diagnose
+from noria.doctor.cluster import Cluster as Looked
+from noria.doctor.cluster import Expected
 from noria.errors import ClusterError
+from noria.kube import KubeClient
 from tests.cluster.controlplane import build
 from tests.cluster.controlplane.cluster import Cluster
 
@@ -172,6 +176,45 @@ def test_the_operators_account_may_what_it_must_and_reads_no_secret(
     assert not may("get", "configmaps", "kube-system")
 
 
+def test_helm_test_leaves_nothing_of_itself(
+    cluster: Cluster, restricted: str, installed: Any, helm: Helm
+) -> None:
+    if cluster.node is None:
+        pytest.skip("no stand-in for the nodes: the pod would need the image")
+    installed(CHART, "--wait", "--timeout=120s")
+    said = helm("test", "noria", f"--namespace={restricted}", "--timeout=120s")
+    assert "noria-test" in said
+    assert "Succeeded" in said
+    selector = "--selector=app.kubernetes.io/component=test"
+    kinds = "pods,serviceaccounts,roles,rolebindings,networkpolicies"
+    assert not cluster.kubectl("get", kinds, f"--namespace={restricted}", selector, "-oname")
+    assert not cluster.kubectl("get", "clusterroles,clusterrolebindings", selector, "-oname")
+
+
+def test_the_doctor_sees_all_that_it_looks_for_with_the_rights_of_the_test(
+    cluster: Cluster, restricted: str, helm: Helm
+) -> None:
+    rendered = helm(
+        "template", "noria", str(CHART), f"--namespace={restricted}",
+        "--show-only=templates/tests.yaml",
+    )  # fmt: skip
+    objects = [found for found in yaml.safe_load_all(rendered) if found and found["kind"] != "Pod"]
+    cluster.kubectl("apply", "--filename=-", stdin=yaml.safe_dump_all(objects))
+    try:
+        access = cluster.kubeconfig_for("noria-test", restricted)
+        seen = diagnose(Looked(KubeClient.connect(access), Expected(namespace=restricted)))
+        assert len(seen) > 10
+        denied = [f for f in seen if "not looked at" in f.found and "address" not in f.found]
+        assert not denied
+        (rights,) = [finding for finding in seen if finding.name == "Your rights"]
+        assert rights.level == "ok"
+    finally:
+        cluster.kubectl(
+            "delete", "clusterroles,clusterrolebindings",
+            "--selector=app.kubernetes.io/component=test",
+        )  # fmt: skip
+
+
 def test_an_upgrade_keeps_models_and_their_data_and_brings_the_new_rules(
     cluster: Cluster, restricted: str, installed: Any, previous: Path, helm: Helm
 ) -> None:
@@ -215,7 +258,8 @@ def test_uninstalling_leaves_the_crd_the_models_and_the_claim_and_nothing_else(
 ) -> None:
     profile = CHART / "ci" / "production-values.yaml"
     installed(
-        CHART, f"--values={profile}", f"--set=operator.namespaces={{{restricted}}},pipelines.namespace={restricted}",
+        CHART, f"--values={profile}",
+        f"--set=operator.namespaces={{{restricted}}},pipelines.namespace={restricted}",
         "--set=mlflow.database.kind=sqlite,mlflow.database.uriSecret.name=,mlflow.replicas=1",
     )  # fmt: skip
     cluster.kubectl("apply", f"--namespace={restricted}", f"--filename={FLIGHTS}")

@@ -233,7 +233,8 @@ TOGGLES = [
     (
         "tests.enabled",
         True,
-        {"Pod/noria-test", "ServiceAccount/noria-test", "NetworkPolicy/noria-test",
+        {"Pod/noria-test", "Role/noria-test", "RoleBinding/noria-test",
+         "ServiceAccount/noria-test", "NetworkPolicy/noria-test",
          f"ClusterRole/noria-test-{NAMESPACE}", f"ClusterRoleBinding/noria-test-{NAMESPACE}"},
     ),
 ]  # fmt: skip

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from noria.chart import ChartValues
 from noria.chart.__main__ import main
-from noria.chart.access import DOCTOR, TRAINING, WEBHOOK, access
+from noria.chart.access import DOCTOR, TRAINING, USER, WEBHOOK, access
 from noria.chart.generate import generated, stale
 from noria.operator.rbac import PERMISSIONS, rules
 
@@ -72,7 +72,7 @@ def test_the_roles_are_the_operators_own_list() -> None:
 
 
 def test_nothing_is_granted_by_wildcard_and_everything_has_a_reason() -> None:
-    for permission in (*PERMISSIONS, *WEBHOOK, *TRAINING, *DOCTOR):
+    for permission in (*PERMISSIONS, *WEBHOOK, *TRAINING, *DOCTOR, *USER):
         assert "*" not in (permission.group, permission.resource, *permission.verbs)
         assert permission.reason
 
