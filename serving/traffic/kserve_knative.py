@@ -18,7 +18,6 @@ fails with ``Conflict`` when somebody else wrote meanwhile.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -39,6 +38,7 @@ from serving.traffic.kserve_objects import (
     inference_service,
     predictor,
 )
+from serving.traffic.workload import write_spec
 
 REVISION: Final = Kind("serving.knative.dev", "v1", "revisions", "Revision")
 _PERCENT: Final = "canaryTrafficPercent"
@@ -204,7 +204,7 @@ class KServeKnativeTraffic:
         made = dict(seen.predictor)
         if seen.other is not None:
             made[_PERCENT] = wanted.get(seen.newest, 0)
-        self._replace(seen, made, dark=False)
+        self._replace(seen, made, visible=True)
 
     def weights(self, model: str) -> Mapping[str, int]:
         """Return the split that Knative has in force; empty while that can't be known."""
@@ -317,16 +317,9 @@ class KServeKnativeTraffic:
             grpc=False,
         )
 
-    def _replace(
-        self, seen: _Seen, predictor: Mapping[str, Any], *, dark: bool | None = None
-    ) -> None:
-        body = copy.deepcopy(dict(seen.raw))
-        body.pop("status", None)
-        body["spec"]["predictor"] = dict(predictor)
-        if dark is False:
-            body["metadata"]["labels"].pop(VISIBILITY, None)
-        if body["spec"] != seen.raw["spec"] or body["metadata"] != seen.raw["metadata"]:
-            self._client.replace(INFERENCE_SERVICE, body, self._namespace)
+    def _replace(self, seen: _Seen, predictor: Mapping[str, Any], *, visible: bool = False) -> None:
+        spec = {**seen.raw["spec"], "predictor": dict(predictor)}
+        write_spec(self._client, INFERENCE_SERVICE, seen.raw, spec, visible=visible)
 
 
 def _revision(item: Mapping[str, Any]) -> _Revision:

@@ -31,7 +31,7 @@ from serving.traffic.kserve_objects import (
     predictor_name,
     service_name,
 )
-from serving.traffic.workload import available
+from serving.traffic.workload import available, write_spec
 
 
 class KServeRouteTraffic:
@@ -124,8 +124,7 @@ class KServeRouteTraffic:
         if found is None:
             self._client.create(HTTP_ROUTE, body, self._namespace)
         elif _differs(body["spec"], found["spec"]):
-            body["metadata"] = {**found["metadata"], **_kept(body["metadata"], found["metadata"])}
-            self._client.replace(HTTP_ROUTE, body, self._namespace)
+            write_spec(self._client, HTTP_ROUTE, found, body["spec"])
 
     def weights(self, model: str) -> Mapping[str, int]:
         """Return the split that the gateway has taken; empty while that can't be known."""
@@ -203,11 +202,6 @@ class KServeRouteTraffic:
 
 def _name(model: str, version: str) -> str:
     return f"{model}-{predictor_name(version)}"
-
-
-def _kept(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
-    """Return our labels and owners, beside the labels that others put there."""
-    return {**wanted, "labels": {**found.get("labels", {}), **wanted["labels"]}}
 
 
 def _differs(wanted: Any, found: Any) -> bool:

@@ -37,7 +37,7 @@ from serving.traffic.kserve_objects import (
     service_name,
 )
 from serving.traffic.kserve_state import Canaries
-from serving.traffic.workload import available
+from serving.traffic.workload import available, write_spec
 
 
 class KServeStandardTraffic:
@@ -141,7 +141,7 @@ class KServeStandardTraffic:
 
         Raises:
             TrafficError: The version has weight, or that can't be known. Nothing changed.
-            Unavailable: Its successor's servers are starting. Nothing changed.
+            Unavailable: Its successor's servers are starting, or it takes another call.
             Conflict: Somebody else changed the InferenceService.
         """
         seen = self._look(model)
@@ -160,6 +160,13 @@ class KServeStandardTraffic:
                 fix="give its weight to another version first",
             )
         if version != seen.stable.version:
+            if seen.entry(version).percent and not seen.dark:
+                # It gets nothing because it is down; it must not come back while it goes.
+                self._write(seen.quiet(version))
+                raise Unavailable(
+                    f"{model}: the share that version {version} would get is taken back first",
+                    fix="it goes when it is asked for again",
+                )
             self._write(seen.without(version))
         elif not seen.canary:
             revision = seen.raw["metadata"]["resourceVersion"]
@@ -245,6 +252,5 @@ class KServeStandardTraffic:
         )
 
     def _write(self, wanted: Canaries) -> None:
-        body = wanted.body(self._options.replicas)
-        if body["spec"] != wanted.raw["spec"] or body["metadata"] != wanted.raw["metadata"]:
-            self._client.replace(INFERENCE_SERVICE, body, self._namespace)
+        spec = wanted.spec(self._options.replicas)
+        write_spec(self._client, INFERENCE_SERVICE, wanted.raw, spec, visible=not wanted.dark)

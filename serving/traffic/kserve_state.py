@@ -5,7 +5,6 @@ Pure: made from an object as the cluster has it, and turned into the object that
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -119,24 +118,31 @@ class Canaries:
         canary = tuple(entry for entry in self.canary if entry.version != version)
         return replace(self, stable=self.entry(version), canary=canary)
 
+    def quiet(self, version: str) -> Canaries:
+        """Take back what a canary is to get."""
+        canary = tuple(
+            replace(entry, percent=0) if entry.version == version else entry
+            for entry in self.canary
+        )
+        return replace(self, canary=canary)
+
     def without(self, version: str) -> Canaries:
         """Take a canary out."""
         return replace(self, canary=tuple(e for e in self.canary if e.version != version))
 
-    def body(self, replicas: int) -> dict[str, Any]:
-        """Return the object that asks for all of this, ``replicas`` servers for the stable version.
+    def spec(self, replicas: int) -> dict[str, Any]:
+        """Return the spec that asks for all of this, ``replicas`` servers for the stable version.
 
         KServe takes the servers of every ready canary off the stable version's: they are
         added first, so that it keeps its own until it has nothing more to do.
         """
-        body = copy.deepcopy(dict(self.raw))
-        body.pop("status", None)
         beside = sum(entry.replicas for entry in self.canary)
         # It never goes below one, which is all that a single server needs.
         asked = replicas if max(replicas, beside) == 1 else replicas + beside
-        predictor = {**self.stable.predictor, "name": predictor_name(self.stable.version)}
-        body["spec"]["predictor"] = {**predictor, "minReplicas": asked}
-        body["spec"]["canary"] = [
+        name = predictor_name(self.stable.version)
+        spec = {key: value for key, value in self.raw["spec"].items() if key != "canary"}
+        spec["predictor"] = {**self.stable.predictor, "name": name, "minReplicas": asked}
+        canary = [
             {
                 "trafficPercent": entry.percent,
                 "predictor": {
@@ -147,11 +153,7 @@ class Canaries:
             }
             for entry in self.canary
         ]
-        if not self.canary:
-            del body["spec"]["canary"]
-        if not self.dark:
-            body["metadata"]["labels"].pop(VISIBILITY, None)
-        return body
+        return {**spec, "canary": canary} if canary else spec
 
 
 def _entry(predictor: Mapping[str, Any], percent: int) -> Entry | None:

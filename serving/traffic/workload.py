@@ -1,9 +1,13 @@
-"""How many servers of a version answer: its Deployment's own word."""
+"""Reading and writing the cluster's objects, for every driver."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from noria.kube import KubeClient
-from noria.kube.kinds import DEPLOYMENT
+from noria.kube.kinds import DEPLOYMENT, Kind
+from serving.traffic.kserve_objects import VISIBILITY
 
 
 def available(client: KubeClient, namespace: str, name: str) -> int:
@@ -17,3 +21,36 @@ def available(client: KubeClient, namespace: str, name: str) -> int:
         # The count is from before a change of the wanted number: no more than that will stay.
         return min(ready, int(found["spec"].get("replicas", 1)))
     return ready
+
+
+def write_spec(
+    client: KubeClient,
+    kind: Kind,
+    seen: Mapping[str, Any],
+    spec: Mapping[str, Any],
+    *,
+    visible: bool = False,
+) -> None:
+    """Replace what an object asks for, if nobody asked for something else since it was seen.
+
+    Its generation is compared and not its resource version: controllers write its status all
+    the time, and that is no reason to decide again. With ``visible``, the label that hides an
+    InferenceService from the outside goes too. Nothing is written when it is so already.
+
+    Raises:
+        Conflict: Somebody else changed it, or it is gone. Nothing changed.
+    """
+    metadata = seen["metadata"]
+    operations: list[dict[str, Any]] = []
+    if spec != seen["spec"]:
+        operations.append({"op": "replace", "path": "/spec", "value": spec})
+    if visible and VISIBILITY in metadata.get("labels", {}):
+        path = f"/metadata/labels/{VISIBILITY.replace('/', '~1')}"
+        operations.append({"op": "test", "path": path, "value": metadata["labels"][VISIBILITY]})
+        operations.append({"op": "remove", "path": path})
+    if operations:
+        same = [
+            {"op": "test", "path": f"/metadata/{key}", "value": metadata[key]}
+            for key in ("uid", "generation")
+        ]
+        client.patch_json(kind, metadata["name"], metadata["namespace"], [*same, *operations])

@@ -111,7 +111,7 @@ def roll_out(port: Traffic, model: str, old: str, new: str) -> None:
     port.deploy(model, new)
     until(lambda: port.ready(model).get(new), bool, f"readiness of {new}")
     for share in (10, 50, 100):
-        if is_split(port, model, {new: 100}):
+        if is_split(port, model, {new: 100}) or old not in port.ready(model):
             break
         split = {version: w for version, w in ((old, 100 - share), (new, share)) if w}
         insist(partial(port.set_weights, model, split), partial(is_split, port, model, split))

@@ -236,10 +236,10 @@ def test_an_edit_by_somebody_else_is_a_conflict_and_then_put_right(driver: sw.Wo
         def __getattr__(self, name: str) -> object:
             return getattr(driver.client, name)
 
-        def replace(self, *arguments: Any, **named: Any) -> object:
+        def patch_json(self, *arguments: Any, **named: Any) -> object:
             body = {"spec": {"predictor": {"timeout": 30}}}
             driver.client.patch_merge(INFERENCE_SERVICE, MODEL, driver.namespace, body)
-            return driver.client.replace(*arguments, **named)
+            return driver.client.patch_json(*arguments, **named)
 
     with pytest.raises(Conflict):
         driver.make(Meddler()).set_weights(MODEL, {"7": 90, "8": 10})  # type: ignore[arg-type]
