@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from noria.errors import NoriaError
+from noria.kube.kinds import MODEL
 from noria.operator.counters import Counters
 from noria.operator.keeper import Keeper, Tools
 from noria.operator.resource import Resource
@@ -19,11 +20,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Kept:
-    """A keeper, whom it keeps, and since when it has not ended a turn (monotonic seconds)."""
+    """A keeper, whom it keeps, and since when it has not ended a turn (monotonic seconds).
+
+    ``looked``: no other namespace had an older Model of the name when this one was new.
+    """
 
     resource: Resource
     keeper: Keeper
     since: float
+    looked: bool = False
 
 
 class Keepers:
@@ -56,6 +61,9 @@ class Keepers:
             return
         kept, other = self._kept_of(resource)
         try:
+            if not kept.looked:
+                other = other or self._older_elsewhere(resource)
+                kept.looked = other is None
             if other is None:
                 kept.keeper.turn(resource)
             else:
@@ -134,6 +142,16 @@ class Keepers:
                 if other.resource.name == resource.name and _age(other.resource) < _age(resource)
             ]
             return kept, older[0] if older else None
+
+    def _older_elsewhere(self, resource: Resource) -> Resource | None:
+        """Look whether another namespace has an older Model of this name, not yet watched."""
+        for namespace in self._tools.settings.namespaces:
+            if namespace == resource.namespace:
+                continue
+            found = self._tools.client.get(MODEL, resource.name, namespace)
+            if found is not None and _age(Resource(found)) < _age(resource):
+                return Resource(found)
+        return None
 
 
 def _age(resource: Resource) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from noria.errors import Conflict
+from noria.errors import ClusterError, Conflict, InvalidInput
 from noria.kube.client import KubeClient
 from noria.kube.kinds import PVC, Kind
 from noria.operator.objects import OPTIONAL, OWNED, kind_of
@@ -28,13 +28,22 @@ class OwnedObjects:
     def keep(self, resource: Resource, wanted: Sequence[dict[str, Any]]) -> None:
         """Make the cluster hold the wanted objects of a Model and no others of its own.
 
+        One that can't be had does not keep the others from being made.
+
         Raises:
-            Conflict: An object of that name belongs to somebody else. It is left alone.
-            ClusterError: The API server refuses one.
+            ClusterError: The API server refuses one, or an object of that name belongs to
+                somebody else and is left alone; the message has all of them.
+            Unavailable: The API server does not answer.
         """
+        problems = []
         for body in wanted:
-            self._apply(resource, body)
+            try:
+                self._apply(resource, body)
+            except (ClusterError, Conflict, InvalidInput) as error:
+                problems.append(str(error))
         self._prune(resource, wanted)
+        if problems:
+            raise ClusterError("; ".join(problems))
 
     def _apply(self, resource: Resource, body: dict[str, Any]) -> None:
         kind, name = kind_of(body), body["metadata"]["name"]

@@ -92,24 +92,35 @@ def grant(cluster: Cluster, namespace: str) -> Path:
         serving_runtime("registry.test/noria-serving:1", namespace=namespace),
         cluster_storage_container("registry.test/noria-operator:1", "http://mlflow.test:5000"),
     ]
-    version = "rbac.authorization.k8s.io/v1"
-    for scope in ("models", "operator"):
-        name = f"noria-operator-{scope}"
-        rules = rbac.rules(scope)
-        documents.append(
-            {"apiVersion": version, "kind": "Role", "metadata": {"name": name}, "rules": rules}
-        )
-        documents.append(
-            {
-                "apiVersion": version,
-                "kind": "RoleBinding",
-                "metadata": {"name": name},
-                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
-                "subjects": [{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": namespace}],
-            }
-        )
-    apply(cluster, namespace, *documents)
+    apply(cluster, namespace, *documents, *role("operator", namespace))
+    role_in(cluster, namespace, namespace)
     return cluster.kubeconfig_for(ACCOUNT, namespace)
+
+
+def role_in(cluster: Cluster, namespace: str, operators: str) -> None:
+    """Let the operator of the namespace ``operators`` keep the Models of ``namespace``."""
+    apply(cluster, namespace, *role("models", operators))
+
+
+def role(scope: rbac.Scope, operators: str) -> list[dict[str, Any]]:
+    """Return a role of exactly the operator's rules, and its binding."""
+    name, group = f"noria-operator-{scope}", "rbac.authorization.k8s.io"
+    version = f"{group}/v1"
+    return [
+        {
+            "apiVersion": version,
+            "kind": "Role",
+            "metadata": {"name": name},
+            "rules": rbac.rules(scope),
+        },
+        {
+            "apiVersion": version,
+            "kind": "RoleBinding",
+            "metadata": {"name": name},
+            "roleRef": {"apiGroup": group, "kind": "Role", "name": name},
+            "subjects": [{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": operators}],
+        },
+    ]
 
 
 def apply(cluster: Cluster, namespace: str, *documents: Mapping[str, Any]) -> None:

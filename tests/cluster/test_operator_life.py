@@ -26,7 +26,17 @@ from noria.kube.kinds import (
 from noria.loop.values import Verb
 from tests.cluster.controlplane.cluster import Cluster
 from tests.cluster.controlplane.process import free_ports
-from tests.cluster.operating import ROOT, Traffic, World, closing, grant, install, resource
+from tests.cluster.operating import (
+    ROOT,
+    Traffic,
+    World,
+    apply,
+    closing,
+    grant,
+    install,
+    resource,
+    role_in,
+)
 
 pytestmark = [
     pytest.mark.cluster,
@@ -131,6 +141,57 @@ def test_what_a_model_owns_is_made_repaired_and_goes_with_it(world: World) -> No
     assert world.registry.alias("flights", "champion") == first
     assert world.denied() == 0
     assert world.terminate() == 0
+
+
+def test_an_object_of_somebody_else_is_left_alone_and_told(world: World) -> None:
+    theirs = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "noria-dashboard-flights"},
+        "data": {"theirs": "yes"},
+    }
+    world.apply(theirs)
+    world.start()
+    world.wait_watching()
+    world.apply(resource("flights"))
+    world.until(
+        lambda: "noria-dashboard-flights" in world.condition("flights", "Degraded")["message"],
+        "the status names it",
+    )
+    found = world.admin.get(CONFIG_MAP, "noria-dashboard-flights", world.namespace)
+    assert found is not None
+    assert found["data"] == {"theirs": "yes"}
+    # The others are made, and the loop turns.
+    assert world.admin.get(DEPLOYMENT, "noria-monitor-flights", world.namespace) is not None
+    world.until(lambda: world.unfinished("flights") is not None, "the first run is in flight")
+    world.admin.delete(CONFIG_MAP, "noria-dashboard-flights", world.namespace)
+    world.until(lambda: world.condition("flights", "Degraded")["status"] == "False", "it is mended")
+
+
+def test_a_model_of_a_name_that_another_namespace_has_is_refused(
+    world: World, cluster: Cluster
+) -> None:
+    second = f"{world.namespace}-b"
+    cluster.kubectl("create", "namespace", second)
+    try:
+        role_in(cluster, second, world.namespace)
+        world.variables["NORIA_NAMESPACES"] = f"{world.namespace},{second}"
+        world.apply(resource("flights"))
+        time.sleep(1.1)  # creation times have whole seconds
+        apply(cluster, second, resource("flights"))
+        world.start()
+
+        def refused() -> bool:
+            found = world.admin.get(MODEL, "flights", second) or {}
+            said = found.get("status", {}).get("conditions", ())
+            return any(c["reason"] == "NameTaken" for c in said)
+
+        world.until(refused, "the younger is refused")
+        world.until(lambda: world.unfinished("flights") is not None, "the older is trained")
+        assert len(world.kfp.runs()) == 1
+        assert world.denied() == 0
+    finally:
+        cluster.kubectl("delete", "namespace", second, "--wait=false")
 
 
 def test_a_spec_that_only_the_operator_can_refuse_stops_the_loop_and_says_why(

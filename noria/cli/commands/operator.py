@@ -11,7 +11,7 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 @app.command()
 def operator() -> None:
-    """Keep every Model of a Kubernetes cluster's namespaces.
+    """Keep the Models of a cluster's namespaces.
 
     Settings are environment variables, NORIA_*: docs/kubernetes-operator.md has the list. The
     cluster is $KUBECONFIG's, or the pod's own. Ends by SIGTERM, and with exit code 1 when
