@@ -59,11 +59,17 @@ lint: sync ## ruff, mypy --strict, layer contracts, generated files
 fresh: sync ## Check that generated files are up to date
 	$(RUN) python -m noria.spec.generate --check
 	$(RUN) python -m pipelines.generate --check
+	$(RUN) python -m monitoring.rules --check
+	$(RUN) python -m monitoring.dashboards --check
+	$(RUN) python -m noria.chart --check
 
 .PHONY: generate
-generate: sync ## Make the generated files: schema, CRD, reference page, golden IR
+generate: sync ## Make the generated files: schema, CRD, golden IR, rules, dashboards, chart values
 	$(RUN) python -m noria.spec.generate
 	$(RUN) python -m pipelines.generate
+	$(RUN) python -m monitoring.rules
+	$(RUN) python -m monitoring.dashboards
+	$(RUN) python -m noria.chart
 
 .PHONY: bench
 bench: sync ## Measure, print a table and write bench.json
