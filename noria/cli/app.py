@@ -42,6 +42,7 @@ COMMANDS: Final = {
     "replay": Entry("replay", "Send a model's rows to it as requests, in time order.", _LOOP),
     "rollout": Entry("rollout", "Promote, abort, pause or resume by hand.", _LOOP),
     "why": Entry("why", "Tell why a model is as it is: its ledger in sentences.", _LOOP),
+    "ui": Entry("ui", "Show every model on a web page, with buttons.", _LOOP),
     "webhook": Entry("webhook", "Receive the alerts of Alertmanager and Grafana.", _LOOP),
     "ledger": Entry("ledger", "Verify that no decision was changed afterwards.", _LOOP),
     "submit": Entry("submit", "Run the training pipeline on Kubeflow Pipelines.", _KUBERNETES),

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from noria.ui.words.en import ENGLISH
 from noria.ui.words.ko import KOREAN
+from noria.ui.words.particles import settle
 
 CATALOGUES: Final[Mapping[str, Mapping[str, str]]] = {"en": ENGLISH, "ko": KOREAN}
 NAMES: Final[Mapping[str, str]] = {"en": "English", "ko": "한국어"}
@@ -28,7 +29,8 @@ class Words:
 
     def __call__(self, key: str, **values: Any) -> str:
         """Return a text with its values put in; they are escaped by the page, not here."""
-        return CATALOGUES[self.language][key].format(**values)
+        said = CATALOGUES[self.language][key].format(**values)
+        return settle(said) if self.language == "ko" else said
 
     def has(self, key: str) -> bool:
         """Whether there is such a text."""
