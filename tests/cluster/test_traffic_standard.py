@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from noria.doctor.serving import NATIVE_SINCE, read_kserve
 from noria.errors import Conflict, TrafficError, Unavailable
 from noria.kube import KubeClient
 from noria.kube.kinds import DEPLOYMENT, HTTP_ROUTE, INFERENCE_SERVICE
@@ -16,6 +18,7 @@ from serving.traffic.kserve_objects import service_name
 from serving.traffic.kserve_standard import KServeStandardTraffic
 from tests.cluster import quiet_plane
 from tests.cluster import serving_world as sw
+from tests.cluster.controlplane.cluster import Cluster
 from tests.cluster.kserve_standin import StandardKServe
 from tests.cluster.quiet_plane import Quiet
 
@@ -57,6 +60,27 @@ def world(quiet: Quiet, place: str, *, replicas: int) -> sw.World:
 
 class TestStandardTraffic(TrafficConformance):
     pass
+
+
+class TestStandardTrafficOnTheRunningController(TrafficConformance):
+    """The same against KServe's own controller, when that is new enough."""
+
+    @pytest.fixture
+    def driver(self, cluster: Cluster, namespace: str) -> sw.World:
+        client = sw.connect(cluster.kubeconfig)
+        number = read_kserve(client).number
+        given = "NORIA_KSERVE_CONTROLLER" in os.environ
+        if cluster.node is None or not (given or (number is not None and number >= NATIVE_SINCE)):
+            pytest.skip("needs KServe 0.21 or later and the node stand-in")
+        node = cluster.node
+        sw.install(client, namespace)
+        return sw.World(
+            lambda made: KServeStandardTraffic(made, namespace, sw.resolve, sw.options()),
+            client,
+            MODEL,
+            namespace,
+            lambda version: node.fail(namespace, service_name(MODEL, version)),
+        )
 
 
 def serve_first(made: sw.World, version: str = "7") -> None:
