@@ -81,7 +81,13 @@ def resource(name: str, **sections: Any) -> dict[str, Any]:
 
 def install(cluster: Cluster) -> None:
     """Install Noria's CRD."""
-    cluster.kubectl("apply", "--server-side", f"--filename={ROOT / 'manifests' / 'crd'}")
+    crd = ROOT / "manifests" / "crd" / "models.noria.dev.yaml"
+    cluster.kubectl("apply", "--server-side", f"--filename={crd}")
+    client = KubeClient.connect(cluster.kubeconfig)
+    deadline = time.monotonic() + 30
+    while not client.has_kind(MODEL):
+        assert time.monotonic() < deadline, "the API server does not serve Models"
+        time.sleep(0.1)
 
 
 def grant(cluster: Cluster, namespace: str) -> Path:
