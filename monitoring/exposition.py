@@ -57,6 +57,12 @@ class Exposition(Collector):
         yield self._counter("labels", "Labels received", "", {"": counts.labels})
         yield self._counter("labels_joined", "Rows with their label", "", {"": counts.joined})
         yield self._counter("windows", "Windows closed", "", {"": counts.windows})
+        yield self._counter(
+            "unseen_values", "Categories that training never had", "", {"": counts.unseen}
+        )
+        yield self._counter(
+            "clock_steps", "Times that the clock was set back", "", {"": counts.clock_steps}
+        )
         yield self._counter("signals", "Signals given", "kind", core.signals)
         yield self._counter("dropped", "Lost, by reason", "reason", self._monitor.dropped())
 
@@ -80,6 +86,9 @@ class Exposition(Collector):
         )
         yield self._gauge("window_rows", "spec: rows of a drift window", monitor.config.window_rows)
         yield self._gauge("processing_held_up", "1 when processing fails", bool(monitor.problem))
+        yield self._gauge(
+            "log_failing", "1 when the last write to the log failed", bool(monitor.log_problem)
+        )
         yield self._labelled(
             "detector_problem",
             "1 for a detector that does not run",

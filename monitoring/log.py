@@ -15,27 +15,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
+from monitoring.damage import SCHEMA, Mark, Row, checksum, fill, is_sound, mend
 from monitoring.records import Label, LabelsRecord, Record, decode, encode
 from noria.errors import MonitoringError, Unavailable
 
-_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS log (
-    offset INTEGER PRIMARY KEY AUTOINCREMENT,
-    received REAL NOT NULL,
-    rows INTEGER NOT NULL,
-    body BLOB NOT NULL
-);
-CREATE TABLE IF NOT EXISTS labels (
-    key TEXT PRIMARY KEY,
-    received REAL NOT NULL
-) WITHOUT ROWID;
-"""
 _BATCH_BYTES: Final = 32 * 1024 * 1024
+_TRY_SECONDS: Final = 1.0
+_INSERT: Final = "INSERT INTO log (received, rows, body, sum) VALUES (?, ?, ?, ?)"
 
 
 @dataclass(frozen=True, slots=True)
 class Logged:
-    """One record of the log. ``received`` is the wall clock in epoch seconds."""
+    """One record of the log. ``received`` is the wall clock in epoch seconds.
+
+    Of a damaged record ``received`` is not known: it is 0.
+    """
 
     offset: int
     received: float
@@ -74,26 +70,36 @@ class EventLog:
         path: Path,
         now: Callable[[], float],
         *,
+        processed: int = 0,
         max_pending_bytes: int = 256 * 1024 * 1024,
     ) -> None:
-        """Open (or make) the log and start its writer.
+        """Open (or make) the log, mend it if it is damaged, and start its writer.
 
         Args:
             path: the SQLite file.
             now: wall clock, epoch seconds.
+            processed: the last offset that is processed; every later one must be there.
             max_pending_bytes: what may wait for the disk; more is refused, not kept.
+
+        Raises:
+            MonitoringError: the files can't be opened, or not be mended.
         """
         self._now = now
         self._appended: Callable[[], None] = _nobody
+        self.problem = ""
+        self._mark = Mark(path.with_suffix(".end"))
+        known = self._mark.known
+        mend(path, max(processed, known or 0))
         self._writer = connect(path)
         self._reader = connect(path)
         self._reading = threading.Lock()
-        with _translated("open"):
-            self._writer.executescript(_SCHEMA)
-            row = self._writer.execute(
-                "SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name='log'), 0))"
-            ).fetchone()
-        self.end: int = row[0]
+        with _translated("opened"):
+            self._writer.executescript(SCHEMA)
+            columns = self._writer.execute("PRAGMA table_info(log)").fetchall()
+            if all(column[1] != "sum" for column in columns):
+                self._writer.execute("ALTER TABLE log ADD COLUMN sum INTEGER")
+            self.end: int = fill(self._writer, known, processed, now())
+        self._mark.put(self.end)
         self._room = threading.Condition()
         self._waiting: list[_Entry] = []
         self._pending_bytes = 0
@@ -132,11 +138,14 @@ class EventLog:
         size = 0
         with self._reading, _translated("read"):
             rows = self._reader.execute(
-                "SELECT offset, received, body FROM log WHERE offset > ? ORDER BY offset LIMIT ?",
+                "SELECT offset, received, rows, body, sum FROM log WHERE offset > ? "
+                "ORDER BY offset LIMIT ?",
                 (after, limit),
             )
-            for offset, received, body in rows:
-                found.append(Logged(offset, received, _decoded(body)))
+            for row in rows:
+                offset, received, _, body, _ = row
+                record = _decoded(row)
+                found.append(Logged(offset, received if is_sound(row) else 0.0, record))
                 size += len(body)
                 if size > _BATCH_BYTES:
                     break
@@ -147,9 +156,9 @@ class EventLog:
         """Return one record, or None when it is gone."""
         with self._reading, _translated("read"):
             row = self._reader.execute(
-                "SELECT body FROM log WHERE offset = ?", (offset,)
+                "SELECT offset, received, rows, body, sum FROM log WHERE offset = ?", (offset,)
             ).fetchone()
-        return None if row is None else _decoded(row[0])
+        return None if row is None else _decoded(row)
 
     def prune(self, below: int, labels_before: float) -> None:
         """Forget records with an offset under ``below`` and label keys older than a moment."""
@@ -165,6 +174,7 @@ class EventLog:
         self._writer.close()
         with self._reading:
             self._reader.close()
+        self._mark.close()
 
     def _queue(self, entry: _Entry) -> Future[int]:
         size = sum(len(body) for _, body in entry.records) + 64 * len(entry.labels)
@@ -182,12 +192,14 @@ class EventLog:
         while True:
             with self._room:
                 while not self._waiting and not self._closed:
-                    self._room.wait()
+                    # While it can't write, it tries: clients may have given up sending.
+                    if not self._room.wait(_TRY_SECONDS if self.problem else None):
+                        break
                 group, self._waiting = self._waiting, []
                 self._pending_bytes = 0
                 if not group and self._closed:
                     return
-            self._write(group)
+            self._write(group or [_Trial()])
 
     def _write(self, group: list[_Entry]) -> None:
         try:
@@ -198,13 +210,16 @@ class EventLog:
         except sqlite3.Error as error:
             if self._writer.in_transaction:
                 self._writer.rollback()
+            self.problem = f"the monitor's log can't be written: {error}"
             for entry in group:
-                failed = Unavailable(f"the monitor's log can't be written: {error}")
+                failed = Unavailable(self.problem)
                 failed.__cause__ = error
                 entry.done.set_exception(failed)
             return
         # AUTOINCREMENT and one writer: offsets have no gaps.
         self.end += self._written
+        self._mark.put(self.end)
+        self.problem = ""
         # Before the answers: whoever is told "durable" finds the records with flush().
         self._appended()
         for entry, result in zip(group, results, strict=True):
@@ -216,10 +231,12 @@ class EventLog:
             self._writer.execute("DELETE FROM log WHERE offset < ?", (entry.below,))
             self._writer.execute("DELETE FROM labels WHERE received < ?", (entry.labels_before,))
             return 0
-        self._writer.executemany(
-            "INSERT INTO log (received, rows, body) VALUES (?, ?, ?)",
-            [(now, rows, body) for rows, body in entry.records],
-        )
+        if isinstance(entry, _Trial):
+            # A row that is deleted again takes a page of the write-ahead log all the same.
+            self._writer.execute("INSERT OR REPLACE INTO labels VALUES ('trial', ?)", (now,))
+            self._writer.execute("DELETE FROM labels WHERE key = 'trial'")
+            return 0
+        self._writer.executemany(_INSERT, [_row(now, *record) for record in entry.records])
         self._written += len(entry.records)
         if not entry.labels:
             return len(entry.records)
@@ -231,10 +248,8 @@ class EventLog:
             ).rowcount
         )
         if fresh:
-            self._writer.execute(
-                "INSERT INTO log (received, rows, body) VALUES (?, ?, ?)",
-                (now, len(fresh), encode(LabelsRecord(fresh))),
-            )
+            record = _row(now, len(fresh), encode(LabelsRecord(fresh)))
+            self._writer.execute(_INSERT, record)
             self._written += 1
         return len(fresh)
 
@@ -252,11 +267,20 @@ class _Prune(_Entry):
         self.labels_before = labels_before
 
 
-def _decoded(body: bytes) -> Record | None:
-    import msgspec
+class _Trial(_Entry):
+    __slots__ = ()
 
+    def __init__(self) -> None:
+        super().__init__((), ())
+
+
+def _row(received: float, rows: int, body: bytes) -> tuple[float, int, bytes, int]:
+    return received, rows, body, checksum(received, rows, body)
+
+
+def _decoded(row: Row) -> Record | None:
     try:
-        return decode(body)
+        return decode(row[3]) if is_sound(row) else None
     except msgspec.MsgspecError:
         return None
 

@@ -26,6 +26,8 @@ from noria.errors import NoriaError
 
 _log = logging.getLogger(__name__)
 _HOUSEKEEPING: Final = 2000
+_SLEWED: Final = 1.0
+"""A clock that goes back by less (s) is only being adjusted."""
 ArrivalClock: TypeAlias = Literal["wall", "event"]
 """What arrival time is: when the monitor got the event, or the largest event time so far."""
 
@@ -136,7 +138,8 @@ class Processor:
                 ]
             )
             for logged in batch:
-                core.offset, core.received = logged.offset, logged.received
+                core.offset = logged.offset
+                self._arrive(logged.received)
                 core.counts.processed += 1
                 self._apply(logged)
                 if logged.offset % _HOUSEKEEPING == 0:
@@ -146,19 +149,35 @@ class Processor:
             body = self._state.put_core(core)
         self._snapshot = msgspec.msgpack.decode(body, type=Core)
 
+    def _arrive(self, received: float) -> None:
+        """Take a record's arrival time; moments after it can't have been: the clock was set back.
+
+        Ages count from the present clock then, and no lag is negative.
+        """
+        core = self._core
+        if not received:
+            return
+        if received < core.received and self._clock == "wall":
+            core.counts.clock_steps += received < core.received - _SLEWED
+            core.last_window_at = min(core.last_window_at, received)
+            core.first_prediction_at = min(core.first_prediction_at, received)
+            core.last_prediction_at = min(core.last_prediction_at, received)
+            core.last_labelled_at = min(core.last_labelled_at, received)
+        core.received = received
+
     def _apply(self, logged: Logged) -> None:
         core, record = self._core, logged.record
         match record:
             case RequestRecord():
                 if record.time is not None:
                     core.watermark = max(core.watermark, record.time / 1000.0)
-                self._pairs.request(record, logged, self._now(logged))
+                self._pairs.request(record, logged, self._now())
             case ResponseRecord():
-                self._pairs.response(record, logged, self._now(logged))
+                self._pairs.response(record, logged, self._now())
             case LabelsRecord():
                 times = [label.time for label in record.labels if label.time is not None]
                 core.watermark = max(core.watermark, max(times, default=0) / 1000.0)
-                self._labels.labels(record, self._now(logged))
+                self._labels.labels(record, self._now())
             case ReferenceRecord():
                 self._reference(record)
             case None:
@@ -201,9 +220,9 @@ class Processor:
     def _keep_house(self, logged: Logged) -> None:
         core = self._core
         self._pairs.flush()
-        before = self._now(logged) - 2 * self._config.max_label_lag
+        before = self._now() - 2 * self._config.max_label_lag
         self._state.expire(before, self._windows.first_pair(), self._limits.pair_rows, core)
         self._state.expire_outcomes(self._limits.outcome_rows, self._windows.first_outcome(), core)
 
-    def _now(self, logged: Logged) -> float:
-        return logged.received if self._clock == "wall" else self._core.watermark
+    def _now(self) -> float:
+        return self._core.received if self._clock == "wall" else self._core.watermark

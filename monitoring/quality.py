@@ -22,12 +22,16 @@ class Breach(msgspec.Struct, frozen=True):
 
 
 class QualityResult(msgspec.Struct, frozen=True):
-    """The shares (0 to 1) of one window, worst feature of each rule, and what is broken."""
+    """The shares (0 to 1) of one window, worst feature of each rule, and what is broken.
+
+    ``unseen_values`` is how many values of all features training never had.
+    """
 
     missing: float
     unseen: float
     out_of_range: float
     breaches: tuple[Breach, ...]
+    unseen_values: int = 0
 
 
 def check_quality(
@@ -51,6 +55,7 @@ def check_quality(
             breaches.append(Breach(feature, rule, share, limit))
 
     rows = max(window.rows, 1)
+    unseen_values = 0
     for column in window.schema:
         values = window.columns[column.name]
         if column.kind == "numeric":
@@ -61,6 +66,9 @@ def check_quality(
             note(column.name, "out-of-range", outside, rules.max_out_of_range)
         else:
             note(column.name, "missing", float((values < 0).sum()) / rows, rules.max_missing)
-            unseen = float((values == column.unseen).sum()) / rows
-            note(column.name, "unseen", unseen, rules.max_unseen)
-    return QualityResult(worst["missing"], worst["unseen"], worst["out-of-range"], tuple(breaches))
+            unseen = int((values == column.unseen).sum())
+            unseen_values += unseen
+            note(column.name, "unseen", float(unseen) / rows, rules.max_unseen)
+    return QualityResult(
+        worst["missing"], worst["unseen"], worst["out-of-range"], tuple(breaches), unseen_values
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -72,13 +73,20 @@ class Setting:
 class Monitor:
     """Log, processor and readers of one model."""
 
-    def __init__(self, config: MonitorConfig, setting: Setting, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        config: MonitorConfig,
+        setting: Setting,
+        now: Callable[[], float],
+        elapsed: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Open the state, and start to process what is still in the log.
 
         Args:
             config: what to watch.
             setting: where to keep it.
-            now: wall clock, epoch seconds.
+            now: wall clock, epoch seconds; it may be set back.
+            elapsed: seconds since some moment; it never goes back.
 
         Raises:
             MonitoringError: the files can't be opened or read.
@@ -90,8 +98,10 @@ class Monitor:
         self._clock = setting.clock
         self._max_backlog = setting.max_backlog
         self._now = now
-        self._log = EventLog(home / "log.db", now)
+        self._elapsed = elapsed
+        self._silence = (0.0, 0.0, 0.0)
         self._state = State(home / "state.db")
+        self._log = EventLog(home / "log.db", now, processed=self._state.core().offset)
         self._reader = StateReader(home / "state.db")
         self._reading = threading.Lock()
         self._runner = Runner(
@@ -196,8 +206,13 @@ class Monitor:
 
     @property
     def problem(self) -> str:
-        """Why processing is held up; empty when it is not."""
-        return self._runner.problem
+        """Why processing is held up, or nothing can be logged; empty when all is well."""
+        return self._runner.problem or self._log.problem
+
+    @property
+    def log_problem(self) -> str:
+        """Why the last write to the log failed; empty when it did not."""
+        return self._log.problem
 
     def dropped(self) -> dict[str, int]:
         """Return how many events or rows were lost, by reason."""
@@ -206,6 +221,7 @@ class Monitor:
             # At zero from the start: an increase from nothing is none to Prometheus.
             **dict.fromkeys(_LOST_BEFORE_THE_LOG, 0),
             **self._dropped,
+            "damaged-window": counts.lost_rows,
             "mismatched": counts.mismatched,
             "orphan-label": counts.orphan_labels,
             "unlabelled": counts.unlabelled,
@@ -226,7 +242,16 @@ class Monitor:
         """Return the seconds since the last drift window (before any: since the first row)."""
         core = self.snapshot
         since = core.last_window_at or core.first_prediction_at
-        return max(0.0, self.now() - since) if since else 0.0
+        if not since:
+            return 0.0
+        by_the_wall = max(0.0, self.now() - since)
+        if self._clock == "event":
+            return by_the_wall
+        # A wall clock that was set back must not hide a silence.
+        moment = self._elapsed()
+        if self._silence[0] != since:
+            self._silence = (since, by_the_wall, moment)
+        return max(by_the_wall, self._silence[1] + moment - self._silence[2])
 
     def flush(self) -> dict[str, Any]:
         """Process all that is logged now, and return the counts.

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import numpy as np
 
+from monitoring.damage import ailment
 from monitoring.log import connect
 from monitoring.quality import QualityResult
 from monitoring.records import Label, decode_keys, key_hashes
@@ -113,7 +114,11 @@ class PerformanceReport(msgspec.Struct, frozen=True):
 
 
 class Counts(msgspec.Struct):
-    """How many of what, ever. ``processed`` counts log records."""
+    """How many of what, ever. ``processed`` counts log records.
+
+    ``lost_rows`` were in an open window when the log was damaged; ``clock_steps`` is how
+    often the wall clock was set back, ``unseen`` the values that training never had.
+    """
 
     processed: int = 0
     requests: int = 0
@@ -128,6 +133,9 @@ class Counts(msgspec.Struct):
     unreadable: int = 0
     orphan_labels: int = 0
     windows: int = 0
+    lost_rows: int = 0
+    clock_steps: int = 0
+    unseen: int = 0
 
 
 class Core(msgspec.Struct):
@@ -196,9 +204,14 @@ class State:
         """Open or make the file.
 
         Raises:
-            MonitoringError: the file can't be opened.
+            MonitoringError: the file can't be opened, or is damaged.
         """
         self._path = path
+        if path.exists() and (problem := ailment(path)):
+            raise MonitoringError(
+                f"{path} is damaged: {problem}",
+                fix="put the folder back from a copy, or start with an empty one",
+            )
         self._db = connect(path)
         # Pairs are written many at a time; whoever reads or changes them has them written first.
         self._new_pairs: list[Pair] = []

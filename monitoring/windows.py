@@ -32,7 +32,6 @@ from monitoring.state import (
 from monitoring.streams import Stream
 from monitoring.table import FloatArray, Table
 from monitoring.watch import Watch, Watched, judge
-from noria.errors import MonitoringError
 from noria.loop.values import Signal, SignalKind, finite, to_json
 
 _log = logging.getLogger(__name__)
@@ -57,14 +56,11 @@ class Windows:
     def __init__(
         self, config: MonitorConfig, core: Core, state: State, log: EventLog, watch: Watch | None
     ) -> None:
-        """Fill the open windows again from what is stored.
-
-        Raises:
-            MonitoringError: a record of an open window is gone.
-        """
+        """Fill the open windows again from what is stored."""
         self._config = config
         self._core = core
         self._state = state
+        self._log = log
         self._watch = watch
         self._moved: set[str] = set()
         self._features: Stream[Piece] = Stream(self._stream_state("features"))
@@ -75,14 +71,7 @@ class Windows:
                 self._performance_of(name.removeprefix(_PERFORMANCE))
         if watch is None:
             return
-        for pair in state.pairs_from(self.first_pair()):
-            if self._needs_record(pair):
-                record = log.get(pair.request)
-                if not isinstance(record, RequestRecord):
-                    raise MonitoringError(f"record {pair.request} of an open window is gone")
-                self._features.refill(Piece(pair.seq, record, 0, pair.rows))
-            if pair.version == core.champion:
-                self._prediction.refill(_scores(pair))
+        self._refill()
         watch.restore(state.detector_states())
 
     def first_pair(self) -> int:
@@ -124,7 +113,7 @@ class Windows:
         core.next_outcome += 1
         core.counts.joined += found.scores.size
         core.outcome_rows += found.scores.size
-        core.last_labelled_at = max(core.last_labelled_at, float(found.arrivals.max()))
+        core.last_labelled_at = max(core.last_labelled_at, min(at, float(found.arrivals.max())))
         core.label_delay = max(0.0, at - float(found.arrivals.mean()))
         self._state.put_outcome(seq, found.version, at, found.scores, found.labels, found.arrivals)
         stream = self._performance_of(found.version)
@@ -172,6 +161,29 @@ class Windows:
             self._performance[version] = stream
         return stream
 
+    def _refill(self) -> None:
+        """Fill the open windows again.
+
+        A features window of which the log has lost a request is thrown away whole, and
+        counted: a part of it would not be the rows that came in order.
+        """
+        core = self._core
+        broken = False
+        for pair in self._state.pairs_from(self.first_pair()):
+            if self._needs_record(pair) and not broken:
+                record = self._log.get(pair.request)
+                if isinstance(record, RequestRecord):
+                    self._features.refill(Piece(pair.seq, record, 0, pair.rows))
+                else:
+                    broken = True
+            if pair.version == core.champion:
+                self._prediction.refill(_scores(pair))
+        if broken:
+            lost = self._stream_state("features").rows
+            _log.error("the open window's %d rows are gone from the log; it starts afresh", lost)
+            core.counts.lost_rows += lost
+            self._features.clear()
+
     def _needs_record(self, pair: Pair) -> bool:
         return pair.seq >= self._features.first(self._core.next_pair)
 
@@ -182,6 +194,7 @@ class Windows:
         results = list(self._judge(watch.on("features"), window, "features", at))
         quality = check_quality(window, watch.reference.ranges, self._config.quality)
         core.quality, core.quality_at = quality, at
+        core.counts.unseen += quality.unseen_values
         if quality.breaches:
             worst = max(quality.breaches, key=lambda breach: breach.share - breach.limit)
             said = (
