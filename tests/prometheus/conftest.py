@@ -7,6 +7,7 @@ and one that is gone is as stale as a target that is gone.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import socket
@@ -22,7 +23,7 @@ import pytest
 from noria.prometheus import PrometheusClient
 from serving.metrics import ServerMetrics
 
-SCRAPE_SECONDS = 0.1
+SCRAPE_SECONDS = 0.2
 
 
 class Server:
@@ -62,7 +63,7 @@ class Server:
 
 
 class Hub:
-    """The one target of a Prometheus that scrapes ten times a second."""
+    """The one target of a Prometheus that scrapes five times a second."""
 
     def __init__(self, folder: Path) -> None:
         self.servers: list[Server] = []
@@ -72,10 +73,11 @@ class Hub:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 body = "".join(server.text() for server in hub.servers).encode()
-                self.send_response(200)
-                self.end_headers()
-                self.wfile.write(body)
-                hub.scrapes += 1
+                with contextlib.suppress(BrokenPipeError):  # a busy machine: too late
+                    self.send_response(200)
+                    self.end_headers()
+                    self.wfile.write(body)
+                    hub.scrapes += 1
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002
                 """Say nothing."""

