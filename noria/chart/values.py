@@ -396,8 +396,8 @@ class Prometheus(Values):
     )
     labels: dict[str, str] = Field(
         default={},
-        description="Labels of ServiceMonitors and rules that your Prometheus selects by, such as "
-        "release: kube-prometheus-stack.",
+        description="Labels of ServiceMonitors, PodMonitors and rules that your Prometheus selects "
+        "by, such as release: kube-prometheus-stack.",
     )
     namespace: Name = Field(
         default="monitoring",

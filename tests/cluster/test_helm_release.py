@@ -29,6 +29,15 @@ FLIGHTS = ROOT / "examples" / "flights" / "model.yaml"
 Helm = Callable[..., str]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def nobody_elses(cluster: Cluster) -> None:
+    """A cluster that somebody uses keeps what it has: these tests take it over and remove it."""
+    if cluster.plane is None and cluster.kubectl(
+        "get", "clusterstoragecontainer", "noria-models", "--ignore-not-found", "--output=name"
+    ):
+        pytest.skip("Noria is installed in this cluster")
+
+
 @pytest.fixture
 def helm(cluster: Cluster, tmp_path: Path) -> Helm:
     program = build.programs(build.HELM)["helm"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import yaml
 
 from noria.errors import InvalidInput
 from noria.operator.rbac import rules
-from noria.operator.settings import read_settings
+from noria.operator.settings import Settings, read_settings
 from serving.traffic.runtime import cluster_storage_container, serving_runtime
 from tests.cluster.controlplane import build
 
@@ -151,8 +152,14 @@ def test_the_settings_say_what_the_values_say(render: Any) -> None:
     assert str(settings.kfp_ca_file) == "/var/run/noria/pipelines-ca/ca.crt"
     assert settings.mlflow_uri == "http://noria-mlflow.noria-system.svc:5000"
     assert settings.manage_rules
+    assert settings.prometheus_labels == {"release": "kube-prometheus-stack"}
     assert settings.image_pull_secrets == ("registry",)
     assert settings.components_image.startswith("registry.example.com/ml/noria-components@sha256:")
+
+
+def test_the_chart_sets_every_setting_that_the_operator_has(render: Any) -> None:
+    given = set(_operator_environment(render(values=[PRODUCTION])))
+    assert given == {f"NORIA_{field.name.upper()}" for field in fields(Settings)}
 
 
 def test_every_image_comes_from_the_one_registry_by_digest(render: Any) -> None:
