@@ -27,7 +27,12 @@ MAX_BODY_BYTES: Final = 4 << 20
 
 _BODY_SECONDS: Final = 15.0
 _JSON: Final = b"application/json"
-_PATHS: Final = {"/alerts": ("POST", "PUT"), "/healthz": ("GET",), "/metrics": ("GET",)}
+_PATHS: Final = {
+    "/alerts": ("POST", "PUT"),
+    "/livez": ("GET",),
+    "/healthz": ("GET",),
+    "/metrics": ("GET",),
+}
 _log = logging.getLogger(__name__)
 
 
@@ -44,7 +49,7 @@ class _Refused(Exception):
 
 
 class WebhookApp:
-    """Answers ``POST /alerts``, ``GET /healthz`` and ``GET /metrics``.
+    """Answers ``POST /alerts``, ``GET /livez``, ``GET /healthz`` and ``GET /metrics``.
 
     200 means that everything is durable. A 4xx is for what will be as wrong the next
     time; Alertmanager drops it then, so it is logged and counted. 503 is for trouble
@@ -95,6 +100,8 @@ class WebhookApp:
             raise _Refused(405, f"method: {shorten(method)} is not allowed on {path}")
         if path == "/metrics":
             return _Answer(200, self._counters.text(), KIND)
+        if path == "/livez":  # a restart mends no store
+            return _Answer(200, b'{"ok": true}')
         if path == "/healthz":
             await asyncio.to_thread(self._receiver.healthy)
             return _Answer(200, b'{"ok": true}')

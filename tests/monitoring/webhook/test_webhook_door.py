@@ -219,6 +219,7 @@ async def test_a_store_that_fails_is_a_503_and_the_resend_completes_it(
     assert answer.status_code == 503
     assert "the disk is full" in answer.json()["error"]
     assert (await broken.client.get("/healthz")).status_code == 503
+    assert (await broken.client.get("/livez")).status_code == 200
     full.room = 100
     assert (await broken(senders.alertmanager(alerts))).json() == {
         "signals": 2, "notices": 0, "repeated": 1, "unknown": [],
