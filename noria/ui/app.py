@@ -58,7 +58,7 @@ class _Sent:
     after: int
 
 
-class _Refused(Exception):  # noqa: N818 - an answer, not a failure
+class _Refused(Exception):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
@@ -223,7 +223,11 @@ class Ui:
 
     def _submit(self, request: Request, fields: Mapping[str, str]) -> Response:
         t, verb = self._frame(request).words, self._verb(request)
-        name, key, session = request.path_params["name"], fields.get("id", ""), self._session(request)
+        name, key, session = (
+            request.path_params["name"],
+            fields.get("id", ""),
+            self._session(request),
+        )
         about = (name, verb.value, key)
         if not session or not self._guard.made_form(fields.get("token", ""), session, *about):
             raise _Refused(403, t("stale-form"))

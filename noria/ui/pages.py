@@ -133,7 +133,7 @@ def _drift_plot(t: Words, detail: Detail, watched: Watched) -> Markup | None:
         windows=t("drift-axis"),
         not_listed=t("drift-absent"),
     )
-    return drift_map(watched.drift, features, words)
+    return drift_map(list(watched.drift.values()), features, words)
 
 
 def _performance_plots(t: Words, detail: Detail, watched: Watched) -> list[Plot]:

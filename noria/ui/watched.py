@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final, TypeVar
 
 import msgspec
@@ -103,7 +103,7 @@ class Watched(msgspec.Struct, frozen=True):
     Attributes:
         champion: The version that it watches.
         expected: Metric to the champion's value at training.
-        drift: Windows of every stream, oldest first.
+        drift: Stream (``features``, ``prediction``) to its windows, oldest first.
         performance: Version to its windows, oldest first.
         rows, labels, joined, dropped: Counts since the monitor's first event.
         label_lag: Seconds by which labels are behind predictions.
@@ -115,7 +115,7 @@ class Watched(msgspec.Struct, frozen=True):
 
     champion: str
     expected: Mapping[str, float]
-    drift: tuple[DriftWindow, ...]
+    drift: Mapping[str, tuple[DriftWindow, ...]]
     performance: Mapping[str, tuple[PerformanceWindow, ...]]
     rows: int = 0
     labels: int = 0
@@ -136,8 +136,10 @@ def watch(client: MonitorClient, model: str) -> Watched:
     """
     status = _read(client.status(model), _Status)
     newest = sorted(status.performance, key=lambda v: status.performance[v].at)[-_MOST_VERSIONS:]
-    streams = ("features", "prediction")
-    windows = [_read(client.windows(model, s, MOST_WINDOWS), list[DriftWindow]) for s in streams]
+    drift = {
+        stream: tuple(_read(client.windows(model, stream, MOST_WINDOWS), list[DriftWindow]))
+        for stream in ("features", "prediction")
+    }
     performance = {
         version: tuple(
             _read(
@@ -151,7 +153,7 @@ def watch(client: MonitorClient, model: str) -> Watched:
     return Watched(
         champion=status.champion,
         expected=status.expected,
-        drift=tuple(sorted(_flat(windows), key=lambda w: (w.at, w.window))),
+        drift=drift,
         performance=performance,
         rows=status.counts.rows,
         labels=status.counts.labels,
@@ -165,10 +167,6 @@ def watch(client: MonitorClient, model: str) -> Watched:
         ),
         problems=tuple(f"{part}: {text}" for part, text in sorted(status.problems.items())),
     )
-
-
-def _flat(streams: Iterable[Iterable[DriftWindow]]) -> Iterable[DriftWindow]:
-    return (window for stream in streams for window in stream)
 
 
 def _read(said: object, kind: type[T]) -> T:

@@ -32,13 +32,13 @@ class Canvas:
             "role": "img",
             "aria-label": title,
         }
+        if kind == "bar":
+            attributes["preserveAspectRatio"] = "none"  # as wide as its place, and no higher
         self._root = Element("svg", attributes)
         if about:
             SubElement(self._root, "desc").text = about
 
-    def rect(
-        self, box: tuple[float, float, float, float], kind: str, tip: str = ""
-    ) -> None:
+    def rect(self, box: tuple[float, float, float, float], kind: str, tip: str = "") -> None:
         """Draw a box of (x, y, width, height)."""
         x, y, width, height = box
         made = self._add("rect", kind, x=x, y=y, width=width, height=height)
@@ -64,7 +64,9 @@ class Canvas:
         said = " ".join(f"{_number(a)},{_number(b)}" for a, b in corners)
         _tip(SubElement(self._root, "polygon", {"class": kind, "points": said}), tip)
 
-    def text(self, at: tuple[float, float], said: str, kind: str = "", anchor: str = "start") -> None:
+    def text(
+        self, at: tuple[float, float], said: str, kind: str = "", anchor: str = "start"
+    ) -> None:
         """Write; ``anchor`` is ``start``, ``middle`` or ``end``."""
         made = self._add("text", kind, x=at[0], y=at[1])
         made.set("text-anchor", anchor)
@@ -114,7 +116,7 @@ def padded(values: Sequence[float], share: float = 0.08) -> tuple[float, float]:
 
 
 def ticks(low: float, high: float, most: int = 5) -> list[float]:
-    """Return at most ``most`` + 1 round values between the bounds: 1, 2 or 5 times a power of ten."""
+    """Return about ``most`` round values between the bounds: 1, 2 or 5 times a power of ten."""
     raw = (high - low) / max(1, most)
     if not (math.isfinite(raw) and raw > 0):
         return [low]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -39,20 +39,20 @@ class _Cell:
     tip: str
 
 
-_Column = tuple[float, str, Mapping[str, _Cell]]
+_Column = tuple[float, str, dict[str, _Cell]]
 
 
 def drift_map(
-    windows: Sequence[DriftWindow], features: int, words: DriftWords
+    streams: Sequence[Sequence[DriftWindow]], features: int, words: DriftWords
 ) -> Markup | None:
     """Draw rows of features and columns of windows; None when no window was judged.
 
     Args:
-        windows: Of all streams, oldest first.
+        streams: The windows of each, oldest first.
         features: How many features are tested together: the threshold is shared by them.
         words: The reader's.
     """
-    columns = _columns(windows, features)
+    columns = _columns(streams, features)
     rows = _rows(columns)
     if not rows:
         return None
@@ -72,18 +72,31 @@ def drift_map(
     return canvas.markup()
 
 
-def _columns(windows: Sequence[DriftWindow], features: int) -> list[_Column]:
-    """Put the windows of the streams that ended together into one column."""
-    found: dict[float, tuple[str, dict[str, _Cell]]] = {}
-    for window in windows:
-        for detector, result in window.drift.items():
-            version, cells = found.setdefault(window.at, (result.version, {}))
-            del version
-            cells.update(_cells(detector, result, features))
-    return [(at, version, cells) for at, (version, cells) in sorted(found.items())]
+def _columns(streams: Sequence[Sequence[DriftWindow]], features: int) -> list[_Column]:
+    """Give each window of the first stream a column; the others' windows join the nearest one.
+
+    Each stream is cut at its own rows, so their windows end at different times.
+    """
+    first, *others = [stream for stream in streams if stream] or [()]
+    columns: list[_Column] = [
+        (w.at, next((r.version for r in w.drift.values()), ""), _cells(w, features)) for w in first
+    ]
+    for window in (window for stream in others for window in stream):
+        cells = _cells(window, features)
+        free = [column for column in columns if not column[2].keys() & cells.keys()]
+        if free:
+            min(free, key=lambda column: abs(column[0] - window.at))[2].update(cells)
+    return columns
 
 
-def _cells(detector: str, result: DetectorResult, features: int) -> dict[str, _Cell]:
+def _cells(window: DriftWindow, features: int) -> dict[str, _Cell]:
+    found: dict[str, _Cell] = {}
+    for detector, result in window.drift.items():
+        found.update(_cells_of(detector, result, features))
+    return found
+
+
+def _cells_of(detector: str, result: DetectorResult, features: int) -> dict[str, _Cell]:
     when = moment(result.at)
     if not result.features:
         tip = _tip(detector, when, result.kind, result.effect, result.p_value)

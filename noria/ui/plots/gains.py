@@ -40,7 +40,9 @@ class Gain:
 def gains(outcomes: Sequence[Outcome]) -> tuple[Gain, ...]:
     """Return the gains that were measured, oldest candidate first."""
     return tuple(
-        Gain(outcome.version, gate.name.removesuffix(SUFFIX), gate.value, gate.bound, outcome.result)
+        Gain(
+            outcome.version, gate.name.removesuffix(SUFFIX), gate.value, gate.bound, outcome.result
+        )
         for outcome in outcomes
         for gate in outcome.gates
         if gate.name.endswith(SUFFIX) and gate.value is not None

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from noria.ui.plots.canvas import (
-    WIDTH,
     Canvas,
     Scale,
     day_or_time,
@@ -20,8 +19,9 @@ from noria.ui.plots.canvas import (
 from noria.ui.plots.traffic import role
 from noria.ui.watched import PerformanceWindow
 
-_LEFT, _RIGHT, _TOP, _HEIGHT, _BOTTOM = 56.0, 104.0, 22.0, 150.0, 40.0
-_TIMES = 6
+_WIDTH, _HEIGHT = 560.0, 160.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 48.0, 98.0, 22.0, 40.0
+_TIMES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +65,13 @@ def performance_plot(
     points = _points(metric, windows)
     if not points:
         return None
-    canvas = Canvas(WIDTH, _TOP + _HEIGHT + _BOTTOM, words.title)
+    canvas = Canvas(_WIDTH, _TOP + _HEIGHT + _BOTTOM, words.title)
     goals = [g for g in (goal.expected, goal.limit) if g is not None]
     edges = [edge for p in points for edge in (p.low, p.high)]
     low, high = padded([*edges, *goals])
     # Clear of the frame, so that the first and the last interval are seen whole.
     times = padded([p.at for p in points], 0.02) if len(points) > 1 else _around(points[0].at)
-    x = Scale(times[0], times[1], _LEFT, WIDTH - _RIGHT)
+    x = Scale(times[0], times[1], _LEFT, _WIDTH - _RIGHT)
     y = Scale(low, high, _TOP + _HEIGHT, _TOP)
     _axes(canvas, x, y, words)
     _goals(canvas, points, champion, goal, (x, y), words)
@@ -104,10 +104,10 @@ def _axes(canvas: Canvas, x: Scale, y: Scale, words: PerformanceWords) -> None:
     marks = ticks(y.low, y.high)
     step = marks[1] - marks[0] if len(marks) > 1 else 0.1
     for value in marks:
-        canvas.line((_LEFT, y(value)), (WIDTH - _RIGHT, y(value)), "grid")
+        canvas.line((_LEFT, y(value)), (_WIDTH - _RIGHT, y(value)), "grid")
         canvas.text((_LEFT - 7, y(value) + 4), label_of(value, step), "label", "end")
     bottom = _TOP + _HEIGHT
-    canvas.line((_LEFT, bottom), (WIDTH - _RIGHT, bottom), "tick")
+    canvas.line((_LEFT, bottom), (_WIDTH - _RIGHT, bottom), "tick")
     for number in range(_TIMES):
         at = x.low + (x.high - x.low) * (number + 0.5) / _TIMES
         canvas.line((x(at), bottom), (x(at), bottom + 4), "tick")
@@ -126,7 +126,7 @@ def _goals(
     """Draw the lines from the champion's first window on, with their names at the end."""
     x, y = scales
     since = min((p.at for p in points if p.version == champion), default=x.low)
-    right = WIDTH - _RIGHT
+    right = _WIDTH - _RIGHT
     named: list[float] = []
     for value, said, kind in (
         (goal.expected, words.expected, "expected"),

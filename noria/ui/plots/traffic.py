@@ -20,7 +20,9 @@ def traffic_bar(
     canvas.rect((0, 0, _FULL, _HEIGHT), "none")
     at = 0.0
     for version, share in ordered(weights, champion, candidate):
-        canvas.rect((at, 0, share, _HEIGHT), role(version, champion, candidate), f"v{version} {share} %")
+        canvas.rect(
+            (at, 0, share, _HEIGHT), role(version, champion, candidate), f"v{version} {share} %"
+        )
         at += share
     return canvas.markup()
 

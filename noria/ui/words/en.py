@@ -41,7 +41,7 @@ ENGLISH: Final[dict[str, str]] = {
     "no-drift": "no drift",
     "drifted": "drift",
     "no-traffic": "no traffic",
-    "wanted": "wanted; not seen in force",
+    "wanted": "asked for",
     "champion": "champion",
     "candidate": "candidate",
     "other-version": "other",

@@ -39,7 +39,7 @@ KOREAN: Final[dict[str, str]] = {
     "no-drift": "드리프트 없음",
     "drifted": "드리프트",
     "no-traffic": "트래픽 없음",
-    "wanted": "요청한 값이며 적용은 확인되지 않음",
+    "wanted": "요청한 값",
     "champion": "챔피언",
     "candidate": "후보",
     "other-version": "기타",
@@ -218,7 +218,8 @@ KOREAN: Final[dict[str, str]] = {
     "do.train": "지금 학습",
     "do.reset-breaker": "지금 초기화",
     "accepted": "접수했습니다: {verb}. 루프가 다음 차례에 처리합니다.",
-    "accepted-unattended": "접수했습니다: {verb}. 지금은 루프가 돌지 않으며, 돌기 시작하면 처리합니다.",
+    "accepted-unattended": "접수했습니다: {verb}. 지금은 루프가 돌지 않습니다. "
+    "루프가 돌기 시작하면 처리합니다.",
     "done": "처리했습니다: {verb}.",
     "done-said": "원장의 기록: {text}",
     "error": "문제가 있습니다",
