@@ -51,7 +51,8 @@ def loop() -> list[Row]:
             seen = _seen(home, folder / NAME / "data" / "rows.csv").seconds
         finally:
             _noria(folder, "down")
-    return [row(f"alert.{what}.seconds", seconds, "s") for what, seconds in seen.items()]
+    names = {"alert": "fires", "run": "run", "promotion": "promotion"}
+    return [row(f"alert.{names[what]}.seconds", seconds, "s") for what, seconds in seen.items()]
 
 
 def receiver() -> list[Row]:
