@@ -57,8 +57,9 @@ def doctor(
     ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Check a cluster for everything that Noria needs, and say how to mend it.
+    """Check a cluster for what Noria needs.
 
+    One line for each prerequisite, and below it how to mend what is not well.
     Exit code 0: nothing required is missing. 1: something is. 2: no cluster answers.
     """
     from noria.doctor.checks import diagnose
