@@ -359,7 +359,9 @@ class Feast(Values):
     enabled: bool = Field(default=False, description="Run it.")
     config_secret: SecretRef = Field(
         default=SecretRef(key="feature_store.yaml"),
-        description="Secret that holds feature_store.yaml, with a remote registry and store.",
+        description="Secret that holds feature_store.yaml, with a registry and an online store "
+        "that the pod can reach. Its offline store is noria.tasks.sources.feast_offline."
+        "AsOfOfflineStore, as in feature_repo: the image has not all that Feast's own needs.",
     )
     replicas: int = Field(default=1, ge=1, le=50, description="Pods.")
     resources: Resources = Field(
