@@ -99,6 +99,7 @@ class Operator:
         self._counters = Counters()
         self._client = KubeClient(CountedTransport(connect(None, None), self._counters.denied))
         self._clock = WallClock()
+        self._tenure: Tenure | None = None
         tools = Tools(
             client=self._client,
             settings=settings,
@@ -106,10 +107,10 @@ class Operator:
             wiring=wire(self._client, settings, self._clock),
             owned=OwnedObjects(self._client),
             events=Events(self._client, MANAGER, instance=settings.pod_name),
+            lost=self._lost,
         )
-        self._tenure: Tenure | None = None
         self._watching = threading.Event()
-        self._keepers = Keepers(tools, self._counters, self._lost)
+        self._keepers = Keepers(tools, self._counters)
 
     def run(self) -> int:
         """Run until SIGTERM or SIGINT (0), or until the lead is lost (1).

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -55,7 +55,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What all keepers share."""
+    """What all keepers share. ``lost``: another operator may lead by now."""
 
     client: KubeClient
     settings: Settings
@@ -63,6 +63,7 @@ class Tools:
     wiring: Wiring
     owned: OwnedObjects
     events: Events
+    lost: Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,7 @@ class Keeper:
 
     def _wired(self, resource: Resource, model: Model) -> _Loop:
         ports = self._tools.wiring.ports(resource, model)
-        sight = Sight()
+        sight = Sight(self._tools.lost)
         engine = Engine(
             model,
             pipelines=SeenPipelines(ports.pipelines, sight),

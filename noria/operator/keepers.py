@@ -37,7 +37,6 @@ class Keepers:
     Args:
         tools: What the keepers share.
         counters: What the operator tells of itself.
-        lost: Whether another operator may lead by now: then nothing is done any more.
         clock: Monotonic seconds.
     """
 
@@ -45,19 +44,17 @@ class Keepers:
         self,
         tools: Tools,
         counters: Counters,
-        lost: Callable[[], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._tools = tools
         self._counters = counters
-        self._lost = lost
         self._clock = clock
         self._lock = threading.Lock()
         self._kept: dict[str, _Kept] = {}
 
     def turn(self, resource: Resource) -> None:
         """Turn the loop of a Model; what goes wrong is logged, counted and told by it."""
-        if self._lost():
+        if self._tools.lost():
             return
         kept, other = self._kept_of(resource)
         try:
@@ -91,7 +88,7 @@ class Keepers:
         Raises:
             NoriaError: A part can't be taken down now; call again.
         """
-        if self._lost():
+        if self._tools.lost():
             return False
         kept, _ = self._kept_of(resource)
         try:

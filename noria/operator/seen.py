@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Final
 
-from noria.errors import NoriaError
+from noria.errors import NoriaError, Unavailable
 from noria.loop.ports import Metrics, Pipelines, Registry, Traffic
 from noria.loop.values import (
     Measurement,
@@ -25,9 +25,14 @@ METRICS: Final = "Metrics"
 
 
 class Sight:
-    """What was seen of the world in this cycle: problems by part, and the traffic."""
+    """What was seen of the world in this cycle: problems by part, and the traffic.
 
-    def __init__(self) -> None:
+    Args:
+        lost: Whether another operator may lead by now: then nothing is asked or done any more.
+    """
+
+    def __init__(self, lost: Callable[[], bool]) -> None:
+        self._lost = lost
         self.problems: dict[str, str] = {}
         self.ready: Mapping[str, bool] = {}
         self.weights: Mapping[str, int] = {}
@@ -40,6 +45,8 @@ class Sight:
     def of(self, part: str) -> Iterator[None]:
         """Note what goes wrong with a part, and let it go on."""
         try:
+            if self._lost():
+                raise Unavailable("another operator may lead by now")
             yield
         except NoriaError as error:
             self.problems.setdefault(part, str(error))
