@@ -1,0 +1,192 @@
+"""Who is let in, and what a browser may do with a page."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from noria.errors import InvalidInput
+from noria.ui.machine import MachineSource
+from noria.ui.security import Guard, check_address, read_token
+from tests.ui.conftest import TOKEN, Place, canary, form, origin, running, send
+
+
+def test_every_answer_carries_the_headers(place: Place, pages: httpx.Client) -> None:
+    canary(place.world())
+    paths = (
+        "/",
+        "/models/flights",
+        "/nowhere",
+        "/login",
+        "/healthz",
+        "/static/none",
+        "/static/ui.css",
+    )
+    for path in paths:
+        headers = pages.get(path).headers
+        policy = headers["content-security-policy"]
+        assert "default-src 'self'" in policy
+        assert "frame-ancestors 'none'" in policy
+        assert "unsafe" not in policy
+        assert headers["x-frame-options"] == "DENY"
+        assert headers["x-content-type-options"] == "nosniff"
+        assert "server" not in headers
+    assert pages.get("/").headers["cache-control"] == "no-store"
+
+
+def test_pages_need_nothing_from_elsewhere(place: Place, pages: httpx.Client) -> None:
+    canary(place.world())
+    for path in ("/", "/models/flights", "/models/flights/do/abort"):
+        page = pages.get(path).text
+        assert "style=" not in page
+        assert " onclick" not in page
+        assert "<script>" not in page
+        assert 'src="http' not in page
+        assert 'href="http' not in page
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", ""])
+def test_without_a_token_it_answers_to_loopback_names_only(
+    place: Place, pages: httpx.Client, host: str
+) -> None:
+    assert pages.get("/", headers={"host": host}).status_code == 421
+    assert pages.get("/", headers={"host": "localhost:1234"}).status_code == 200
+    assert pages.get("/", headers={"host": "[::1]:1234"}).status_code == 200
+
+
+def test_with_a_token_nothing_is_seen_before_it(place: Place) -> None:
+    canary(place.world())
+    with running(MachineSource(place.home), token=TOKEN) as pages:
+        for path in ("/", "/models/flights", "/models/flights/ledger", "/models/flights/do/abort"):
+            answer = pages.get(path)
+            assert answer.status_code == 303
+            assert answer.headers["location"].startswith("/login?next=")
+        assert send(pages, "flights", "abort", {"id": "x", "token": "y"}).status_code == 401
+        assert pages.get("/login").status_code == 200
+        assert pages.get("/healthz").text == "ok\n"
+
+
+def test_the_token_opens_and_sets_a_strict_cookie(place: Place) -> None:
+    canary(place.world())
+    with running(MachineSource(place.home), token=TOKEN) as pages:
+        fields = {"token": TOKEN, "next": "/models/flights"}
+        answer = pages.post("/login", data=fields, headers=origin(pages))
+        assert answer.status_code == 303
+        assert answer.headers["location"] == "/models/flights"
+        cookie = answer.headers["set-cookie"].lower()
+        assert "httponly" in cookie
+        assert "samesite=strict" in cookie
+        assert TOKEN not in cookie
+        assert pages.get("/models/flights").status_code == 200
+        answer = send(pages, "flights", "abort", form(pages, "flights", "abort"))
+        assert answer.status_code == 303
+        assert pages.post("/logout", headers=origin(pages)).status_code == 303
+        assert pages.get("/models/flights").status_code == 303
+
+
+@pytest.mark.parametrize(
+    "there", ["//evil.example", "https://evil.example", "/\\evil", "", "/a\nb"]
+)
+def test_signing_in_leads_nowhere_else(place: Place, there: str) -> None:
+    with running(MachineSource(place.home), token=TOKEN) as pages:
+        fields = {"token": TOKEN, "next": there}
+        answer = pages.post("/login", data=fields, headers=origin(pages))
+        assert answer.headers["location"] == "/"
+
+
+def test_wrong_tokens_are_refused_and_guessing_is_slow(place: Place) -> None:
+    with running(MachineSource(place.home), token=TOKEN) as pages:
+        for _ in range(10):
+            answer = pages.post("/login", data={"token": "wrong é"}, headers=origin(pages))
+            assert answer.status_code == 403
+            assert "set-cookie" not in answer.headers
+        answer = pages.post("/login", data={"token": TOKEN}, headers=origin(pages))
+        assert answer.status_code == 429
+        elsewhere = {"origin": "https://evil.example"}
+        assert pages.post("/login", data={"token": TOKEN}, headers=elsewhere).status_code == 403
+
+
+def test_a_session_ends_and_cannot_be_made_up() -> None:
+    now = [1000.0]
+    guard = Guard(TOKEN, lambda: now[0])
+    cookie = guard.new_session()
+    assert guard.knows_session(cookie)
+    ends, rest = cookie.split(".", 1)
+    assert not guard.knows_session(f"{int(ends) + 9999}.{rest}")
+    assert not Guard(TOKEN, lambda: now[0]).knows_session(cookie)
+    for made_up in ("", ".", "..", "9999999999.x.y", "é.é.é", f"{cookie}x"):
+        assert not guard.knows_session(made_up)
+    now[0] += 13 * 3600
+    assert not guard.knows_session(cookie)
+
+
+def test_after_a_minute_the_right_token_opens_again() -> None:
+    now = [1000.0]
+    guard = Guard(TOKEN, lambda: now[0])
+    for _ in range(10):
+        assert not guard.opens("wrong")
+    with pytest.raises(InvalidInput, match="wait a minute"):
+        guard.opens(TOKEN)
+    now[0] += 61
+    assert guard.opens(TOKEN)
+
+
+def test_beyond_loopback_it_demands_a_token(tmp_path: Path) -> None:
+    for host in ("0.0.0.0", "::", "192.0.2.7", "example.com"):  # noqa: S104 - refused
+        with pytest.raises(InvalidInput, match="--token-file"):
+            check_address(host, None)
+        check_address(host, TOKEN)
+    for host in ("127.0.0.1", "::1", "localhost"):
+        check_address(host, None)
+    short = tmp_path / "token"
+    short.write_text("short\n")
+    with pytest.raises(InvalidInput, match="at least 16"):
+        read_token(short)
+    with pytest.raises(InvalidInput, match="can't be read"):
+        read_token(tmp_path / "none")
+    short.write_text(f"{TOKEN}\n")
+    assert read_token(short) == TOKEN
+
+
+def test_the_command_serves_a_home_until_it_is_told_to_stop(place: Place, tmp_path: Path) -> None:
+    canary(place.world())
+    ready = tmp_path / "ready.json"
+    command = [sys.executable, "-m", "noria.cli", "ui", "--port", "0", "--ready-file", str(ready)]
+    environment = {**os.environ, "NORIA_HOME": str(place.home.root)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        while not ready.exists():
+            assert process.poll() is None
+            time.sleep(0.02)
+        url = json.loads(ready.read_text())["url"]
+        assert "canary of v2" in httpx.get(url).text
+        process.send_signal(signal.SIGTERM)
+        said, _ = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert url in said
+    refused = subprocess.run(
+        [sys.executable, "-m", "noria.cli", "ui", "--host", "0.0.0.0", "--port", "0"],  # noqa: S104
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert refused.returncode == 2
+    assert "--token-file" in refused.stderr
+
+
+def test_importing_the_package_costs_nothing() -> None:
+    probe = (
+        "import sys, noria.ui; print([m for m in sys.modules if 'starlette' in m or 'jinja2' in m])"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, check=True
+    )
+    assert found.stdout.strip() == "[]"
