@@ -117,7 +117,6 @@ def gains_of(t: Words, detail: Detail) -> Markup | None:
     words = GainWords(
         title=t("candidates"),
         axis=t("gain-axis"),
-        bound=t("asked"),
         results={result: t(f"verdict.{result}") for result in _RESULTS},
     )
     return gain_plot(gains(detail.state.outcomes), words)

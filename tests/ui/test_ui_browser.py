@@ -10,7 +10,7 @@ import pytest
 
 from noria.ui.machine import MachineSource
 from tests.ui.browser import Tab, browsing, find
-from tests.ui.conftest import Place, breaker, canary, running
+from tests.ui.places import Place, breaker, canary, running
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ from noria.loop.state import RolloutPhase
 from noria.loop.values import Command
 from noria.ui.app import Options
 from noria.ui.machine import MachineSource
-from tests.ui.conftest import (
+from tests.ui.places import (
     Place,
     breaker,
     canary,

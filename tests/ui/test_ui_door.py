@@ -16,7 +16,7 @@ import pytest
 from noria.errors import InvalidInput
 from noria.ui.machine import MachineSource
 from noria.ui.security import Guard, check_address, read_token
-from tests.ui.conftest import TOKEN, Place, canary, form, origin, running, send
+from tests.ui.places import TOKEN, Place, canary, form, origin, running, send
 
 
 def test_every_answer_carries_the_headers(place: Place, pages: httpx.Client) -> None:

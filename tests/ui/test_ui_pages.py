@@ -11,11 +11,11 @@ import httpx
 import pytest
 
 from noria.loop.sqlite_store import SqliteStore
-from noria.loop.values import Command, Verb
+from noria.loop.values import Verb
 from noria.ui.machine import MachineSource
 from noria.ui.words import CATALOGUES, Words, choose
 from noria.ui.words.particles import settle
-from tests.ui.conftest import STATES, Place, breaker, canary, paused, running, serving, training
+from tests.ui.places import STATES, Place, breaker, canary, paused, running, serving, training
 
 
 def text_of(page: str) -> str:
@@ -69,9 +69,8 @@ def test_the_rollout_shows_its_steps_and_their_evidence(place: Place, pages: htt
     steps = re.findall(r'<li class="(\w+)"[^>]*><strong>(\d+) %', page)
     assert steps == [("done", "10"), ("now", "50"), ("ahead", "100")]
     said = text_of(page)
-    assert "auc is" not in said or "0.71" in said
     assert "10 % of the traffic, decided 2026-01-01" in said
-    assert said.count("✓") + page.count('class="verdict pass"') >= 2
+    assert page.count('class="verdict pass"') == 2
     assert "v1 50 %" in said
     assert "asked for" in said  # nothing serves here, so the split is what the loop wanted
 
@@ -258,11 +257,6 @@ def test_a_korean_particle_follows_the_sound_before_it(before: str, after: str) 
     assert settle(before) == after
 
 
-def test_a_name_of_the_past_is_not_a_model(pages: httpx.Client, place: Place) -> None:
-    assert pages.get("/models/none-such").status_code == 404
-    assert pages.get("/models/..%2f..%2fetc").status_code == 404
-    assert pages.get("/nowhere").status_code == 404
-    submitted = SqliteStore(place.home.store).submit(
-        "flights", Command("x", Verb.TRAIN, place.world().clock.now(), "ann")
-    )
-    assert submitted
+def test_what_is_not_there_is_not_found(pages: httpx.Client) -> None:
+    for path in ("/models/none-such", "/models/..%2f..%2fetc", "/models/a/do/explode", "/nowhere"):
+        assert pages.get(path).status_code == 404

@@ -18,11 +18,10 @@ _LEFT, _RIGHT, _TOP, _ROW, _BOTTOM = 96.0, 120.0, 8.0, 22.0, 38.0
 
 @dataclass(frozen=True, slots=True)
 class GainWords:
-    """The words of the plot: the axis, the bound, and how a candidate ended."""
+    """The words of the plot: its title, its axis, and how a candidate ended."""
 
     title: str
     axis: str
-    bound: str
     results: dict[str, str]
 
 

@@ -44,7 +44,6 @@ ENGLISH: Final[dict[str, str]] = {
     "wanted": "asked for",
     "champion": "champion",
     "candidate": "candidate",
-    "other-version": "other",
     "breaker-open": "Loop-breaker open",
     "paused": "paused",
     # Stages.
@@ -100,7 +99,7 @@ ENGLISH: Final[dict[str, str]] = {
     "monitor-none": "The monitor does not answer: {error}",
     "watching-version": "Watches v{version}.",
     "drift-title": "Drift of each feature",
-    "drift-about": "Each cell is one window; a darker cell is further from the training data. "
+    "drift-about": "Each cell is one window; the stronger its colour, the further from the training data. "
     "A diamond marks an alarm under the false-alarm budget.",
     "drift-none": "No window was judged yet.",
     "drift-axis": "end of each window (UTC); v marks a new champion and its reference",
@@ -116,7 +115,6 @@ ENGLISH: Final[dict[str, str]] = {
     "rows": "rows",
     "better-greater": "greater is better",
     "better-less": "less is better",
-    "labels": "Labels",
     "label-lag": "Label lag",
     "label-lag-said": "{lag} behind, {limit} allowed",
     "label-delay": "Time from a prediction to its label",

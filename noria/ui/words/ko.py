@@ -42,7 +42,6 @@ KOREAN: Final[dict[str, str]] = {
     "wanted": "요청한 값",
     "champion": "챔피언",
     "candidate": "후보",
-    "other-version": "기타",
     "breaker-open": "루프 차단기 열림",
     "paused": "일시 중지",
     "stage.not-started": "시작 전",
@@ -95,7 +94,7 @@ KOREAN: Final[dict[str, str]] = {
     "monitor-none": "모니터가 응답하지 않습니다: {error}",
     "watching-version": "v{version}을(를) 지켜보고 있습니다.",
     "drift-title": "특성별 드리프트",
-    "drift-about": "칸 하나가 윈도 하나이며, 짙을수록 학습 데이터에서 멀어진 것입니다. "
+    "drift-about": "칸 하나가 윈도 하나이며, 색이 뚜렷할수록 학습 데이터에서 멀어진 것입니다. "
     "마름모는 오경보 예산 안에서 울린 경보입니다.",
     "drift-none": "아직 판정한 윈도가 없습니다.",
     "drift-axis": "윈도가 끝난 때(UTC), v 표시는 새 챔피언과 그 기준 데이터",
@@ -111,7 +110,6 @@ KOREAN: Final[dict[str, str]] = {
     "rows": "행",
     "better-greater": "클수록 좋음",
     "better-less": "작을수록 좋음",
-    "labels": "레이블",
     "label-lag": "레이블 지연",
     "label-lag-said": "{lag} 지연, 허용 {limit}",
     "label-delay": "예측에서 레이블까지 걸린 시간",
