@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,11 +21,12 @@ from noria.errors import InvalidInput, NoriaError
 from noria.loop.values import Command, Verb
 from noria.ui import meaning
 from noria.ui.actions import choice, choices
-from noria.ui.chronicle import Chain, Line, Wanted, check_chain, lines, page_of
+from noria.ui.chronicle import Chain, Wanted, check_chain, lines, page_of
 from noria.ui.door import Door, local_path, read_form, session_cookie
 from noria.ui.pages import HERE, Frame, Pages, gains_of, monitoring_of
 from noria.ui.security import SESSION_SECONDS, Guard, same_origin
-from noria.ui.source import Attendance, Detail, Source
+from noria.ui.sent import SentCommands, command_id
+from noria.ui.source import Detail, Source
 from noria.ui.watched import Watched
 from noria.ui.words import CATALOGUES, choose
 
@@ -34,10 +34,8 @@ MOST_NAME: Final = 60
 MOST_REASON: Final = 500
 _NEWEST: Final = 12
 _LOOK_BACK: Final = 60
-_MOST_SENT: Final = 1000
 _CHAIN_SECONDS: Final = 60.0
 _YEAR: Final = 365 * 24 * 3600
-_TOLD: Final = ("command", "rollout", "run", "breaker")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +45,6 @@ class Options:
     read_only: bool = False
     person: str = ""
     cluster: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Sent:
-    """A command that was accepted, and where the ledger ended then."""
-
-    verb: Verb
-    by: str
-    after: int
 
 
 class _Refused(Exception):
@@ -86,7 +75,7 @@ class Ui:
         self._options = options
         self._now = now
         self._pages = Pages()
-        self._sent: OrderedDict[str, _Sent] = OrderedDict()
+        self._sent = SentCommands()
         self._chains: dict[str, tuple[str, float, Chain]] = {}
 
     def asgi(self) -> ASGIApp:
@@ -149,7 +138,7 @@ class Ui:
             gain_plot=gains_of(frame.words, detail),
             recent=[line for line in recent if line.change][: -_NEWEST - 1 : -1],
             chain=self._chain(detail),
-            sent=self._told(request, detail, recent),
+            sent=self._sent.fate(request.query_params.get("sent", ""), detail, recent),
         )
 
     def _ledger(self, request: Request) -> Response:
@@ -241,32 +230,12 @@ class Ui:
             return self._form(request, detail, verb, fields, t("name-missing", most=MOST_NAME))
         if not 0 < len(reason) <= MOST_REASON:
             return self._form(request, detail, verb, fields, t("reason-missing", most=MOST_REASON))
-        self._source.submit(name, Command(f"ui-{key}", verb, self._now(), by, reason))
-        head = 0 if detail.state is None else detail.state.head.sequence
-        self._sent[key] = _Sent(verb, by, head)
-        while len(self._sent) > _MOST_SENT:
-            self._sent.popitem(last=False)
+        command = Command(command_id(key), verb, self._now(), by, reason)
+        self._source.submit(name, command)
+        self._sent.note(key, detail, command)
         answer = RedirectResponse(there, status_code=303)
         answer.set_cookie("noria_name", _ascii(by), max_age=_YEAR, httponly=True, samesite="strict")
         return answer
-
-    def _told(self, request: Request, detail: Detail, recent: list[Line]) -> dict[str, Any] | None:
-        """Return what became of the command that the address names, as far as it is known."""
-        key = request.query_params.get("sent", "")
-        sent = self._sent.get(key)
-        if sent is None:
-            return None
-        waits = any(message.id == f"ui-{key}" for message in detail.waiting)
-        said = "" if waits else next(
-            (
-                line.text
-                for line in recent
-                if line.sequence > sent.after and line.kind in _TOLD and sent.by in line.text
-            ),
-            "",
-        )  # fmt: skip
-        unattended = detail.summary.attendance is not Attendance.TURNING
-        return {"verb": sent.verb.value, "waits": waits, "said": said, "unattended": unattended}
 
     # Coming in.
 

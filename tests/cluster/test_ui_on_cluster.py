@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from noria.kube import KubeClient
-from noria.kube.kinds import CRD, MODEL
+from noria.kube.kinds import CRD, MODEL, ROLE, ROLE_BINDING, SERVICE_ACCOUNT
 from noria.kube.store import KubeStore
 from noria.loop.fakes import FakeWorld, sample_model
 from noria.operator.status import Seen, status_of
@@ -113,3 +113,30 @@ def test_a_pause_goes_through_the_inbox_to_the_loop(
     ledger = pages.get("/models/flights/ledger?kind=command").text
     assert "ann (because) paused the rollout of v2" in ledger
     assert pages.get("/models/nobody").status_code == 404
+
+
+def test_an_account_that_may_only_look_can_not_press(
+    cluster: Any, client: KubeClient, namespace: str
+) -> None:
+    turned(client, namespace, "flights", canary)
+    metadata = {"metadata": {"name": "looker"}}
+    rules = [
+        {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list"]},
+        {"apiGroups": [MODEL.group], "resources": [MODEL.plural], "verbs": ["get", "list"]},
+    ]
+    reference = {"apiGroup": ROLE.group, "kind": "Role", "name": "looker"}
+    subject = {"kind": "ServiceAccount", "name": "looker", "namespace": namespace}
+    client.create(SERVICE_ACCOUNT, metadata, namespace)
+    client.create(ROLE, {**metadata, "rules": rules}, namespace)
+    binding = {**metadata, "roleRef": reference, "subjects": [subject]}
+    client.create(ROLE_BINDING, binding, namespace)
+    with closing(KubeClient.connect(cluster.kubeconfig_for("looker", namespace))) as looker:
+        source = ClusterSource(looker, namespace, monitor_url=NOBODY)
+        with running(source, options=Options(cluster=True)) as pages:
+            assert "canary of v2" in pages.get("/").text
+            assert "v2 is to replace v1" in pages.get("/models/flights").text
+            answer = send(pages, "flights", "abort", form(pages, "flights", "abort"))
+            assert answer.status_code == 503
+            assert "configmaps" in answer.text
+            assert "Traceback" not in answer.text
+    assert KubeStore(client, namespace).inbox("flights") == ()

@@ -56,6 +56,8 @@ def test_an_abort_is_confirmed_accepted_and_done(place: Place, pages: httpx.Clie
     assert "ann (because) aborted it" in html.unescape(page)
     assert world.state.outcomes[-1].result == "aborted"
     assert "Done: Abort." not in pages.get("/models/flights").text
+    serving(place.world("other"))
+    assert "Done: Abort." not in pages.get(there.replace("flights", "other")).text
 
 
 @pytest.mark.parametrize(

@@ -99,8 +99,8 @@ ENGLISH: Final[dict[str, str]] = {
     "monitor-none": "The monitor does not answer: {error}",
     "watching-version": "Watches v{version}.",
     "drift-title": "Drift of each feature",
-    "drift-about": "Each cell is one window; the stronger its colour, the further from the training data. "
-    "A diamond marks an alarm under the false-alarm budget.",
+    "drift-about": "Each cell is one window; the stronger its colour, the further from the "
+    "training data. A diamond marks an alarm under the false-alarm budget.",
     "drift-none": "No window was judged yet.",
     "drift-axis": "end of each window (UTC); v marks a new champion and its reference",
     "drift-effect": "effect",
