@@ -23,6 +23,7 @@ from noria.http import HttpLimits, HttpServer
 from noria.spec import load_model
 
 _DRAIN_SECONDS: Final = 10.0
+_MAX_HELD_BYTES: Final = 256 * 1024 * 1024
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -52,7 +53,10 @@ async def _serve(monitor: Monitor, asked: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     app = App(monitor)
-    server = HttpServer(app, app.refuse, HttpLimits(asked.max_body_bytes), READ_HEADERS)
+    limits = HttpLimits(
+        asked.max_body_bytes, max_connections=asked.max_connections, max_held=_MAX_HELD_BYTES
+    )
+    server = HttpServer(app, app.refuse, limits, READ_HEADERS)
     listener = await server.listen(asked.host, asked.port)
     sweeper = loop.create_task(server.sweep())
     try:
@@ -83,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
         help="arrival time: wall clock, or the largest event time seen (for replays)",
     )
     parser.add_argument("--max-body-bytes", type=int, default=16 * 1024 * 1024)
+    parser.add_argument("--max-connections", type=int, default=4096)
     return parser
 
 

@@ -143,7 +143,7 @@ class Processor:
                 core.counts.processed += 1
                 self._apply(logged)
                 if logged.offset % _HOUSEKEEPING == 0:
-                    self._keep_house(logged)
+                    self._keep_house()
             self._pairs.flush()
             self._windows.flush()
             body = self._state.put_core(core)
@@ -217,7 +217,7 @@ class Processor:
         core.problems = dict(watch.problems)
         return watch
 
-    def _keep_house(self, logged: Logged) -> None:
+    def _keep_house(self) -> None:
         core = self._core
         self._pairs.flush()
         before = self._now() - 2 * self._config.max_label_lag

@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from monitoring.client import MonitorClient
 from monitoring.config import MonitorConfig
+from monitoring.damage import is_sound
 from monitoring.records import RequestRecord, ResponseRecord, decode
 from monitoring.service import Monitor, Setting
 from noria.errors import MonitoringError
@@ -87,10 +88,13 @@ class Damaged:
 
 
 def contents(home: Path) -> dict[str, bytes]:
-    """Every record that the log holds, by the event it is of."""
+    """Every event that the log holds and vouches for."""
     found = {}
     with sqlite3.connect(home / "log.db") as log:
-        for (body,) in log.execute("SELECT body FROM log WHERE length(body) > 0"):
+        for row in log.execute("SELECT offset, received, rows, body, sum FROM log"):
+            body = row[3]
+            if not body or not is_sound(row):
+                continue
             record = decode(body)
             if isinstance(record, RequestRecord | ResponseRecord):
                 kind = "request" if isinstance(record, RequestRecord) else "response"
