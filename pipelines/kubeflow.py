@@ -125,15 +125,17 @@ class KubeflowPipelines:
         return str(found[0].run_id) if found else None
 
     def _stop(self, seen: Look) -> None:
-        if seen.ended:
+        if seen.ended or seen.stopping:
             return
         try:
             self._api.terminate(seen.id)
         except Unavailable:
             raise
         except NoriaError:
-            # It is refused for a run that has ended, which it may have done since we looked.
-            if not look(self._api.run(seen.id)).ended:
+            # It is refused for a run that has ended or that somebody else terminated, which
+            # may have happened since we looked.
+            now = look(self._api.run(seen.id))
+            if not (now.ended or now.stopping):
                 raise
 
     def _where(self) -> str:

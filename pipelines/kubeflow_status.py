@@ -42,12 +42,16 @@ _MAX_DETAIL_CHARS: Final = 4000
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One look at a run: the server's id of it, its phase, and what there is to say."""
+    """One look at a run: the server's id of it, its phase, and what there is to say.
+
+    ``stopping``: somebody terminated it, and it has not ended yet.
+    """
 
     id: str
     phase: RunPhase
     detail: str
     model: str
+    stopping: bool = False
 
     @property
     def ended(self) -> bool:
@@ -62,7 +66,8 @@ def look(run: Any) -> Look:
     if phase is RunPhase.FAILED and _was_stopped(run):
         # The server ends a terminated run as FAILED, because that is how its workflow ends.
         phase = RunPhase.CANCELLED
-    return Look(str(run.run_id), phase, _detail(run, state, phase), _model(run))
+    detail = _detail(run, state, phase)
+    return Look(str(run.run_id), phase, detail, _model(run), state == "CANCELING")
 
 
 def _detail(run: Any, state: str, phase: RunPhase) -> str:

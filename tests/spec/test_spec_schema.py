@@ -36,7 +36,8 @@ UNSEEN = {
 }
 _ALLOWED = {
     "type", "description", "default", "properties", "required", "items", "additionalProperties",
-    "enum", "pattern", "minLength", "maxLength", "minItems", "maxItems", "maxProperties", "minimum", "maximum",
+    "enum", "pattern", "minLength", "maxLength", "minItems", "maxItems", "maxProperties",
+    "minimum", "maximum",
     "exclusiveMinimum", "exclusiveMaximum", "format", "nullable", "anyOf", "allOf",
     "x-kubernetes-validations", "x-kubernetes-int-or-string",
     "x-kubernetes-preserve-unknown-fields", "x-kubernetes-list-type",
