@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from noria.embedded.home import Home, read_json
@@ -70,7 +72,8 @@ def statuses(home: Home) -> list[ModelStatus]:
     if not home.store.exists():
         return [ModelStatus(name, "not started") for name in home.names()]
     store = SqliteStore(home.store)
-    return [_status(home, store, name) for name in home.names()]
+    with closing(_Serving(home)) as serving:
+        return [_status(home, store, serving, name) for name in home.names()]
 
 
 def survey_one(home: Home, name: str) -> ModelStatus:
@@ -81,7 +84,8 @@ def survey_one(home: Home, name: str) -> ModelStatus:
     """
     if not home.store.exists():
         return ModelStatus(name, "not started")
-    return _status(home, SqliteStore(home.store), name)
+    with closing(_Serving(home)) as serving:
+        return _status(home, SqliteStore(home.store), serving, name)
 
 
 def served_at(home: Home, name: str) -> str | None:
@@ -89,13 +93,14 @@ def served_at(home: Home, name: str) -> str | None:
 
     Asks the proxy only; it may answer though nobody supervises it.
     """
-    weights, url = _routed(home, name)
+    with closing(_Serving(home)) as serving:
+        weights, url = serving.routed(name)
     return url if weights else None
 
 
-def _status(home: Home, store: SqliteStore, name: str) -> ModelStatus:
+def _status(home: Home, store: SqliteStore, serving: _Serving, name: str) -> ModelStatus:
     stored = store.load(name)
-    seen = _Seen.look(home, name)
+    seen = _Seen.look(home, serving, name)
     if stored is None:
         return ModelStatus(name, "not started", processes=seen.processes)
     state = stored.state
@@ -195,7 +200,7 @@ class _Seen:
     processes: tuple[str, ...] = ()
 
     @classmethod
-    def look(cls, home: Home, name: str) -> _Seen:
+    def look(cls, home: Home, serving: _Serving, name: str) -> _Seen:
         from noria.embedded.monitor import MonitorProcess
 
         monitor = MonitorProcess(home.file(name), home.monitor(name))
@@ -208,28 +213,53 @@ class _Seen:
                 drift, performance = _drift(said), _performance(said)
             except NoriaError:
                 drift = "the monitor does not answer yet"
-        weights, url = _routed(home, name)
-        processes = _processes(home, name, monitor.pid)
+        weights, url = serving.routed(name)
+        processes = _processes(home, serving, name, monitor.pid)
         where = None if url is None else f"{url}/v2/models/{name}"
         return cls(where, weights, drift, performance, processes)
 
 
-def _routed(home: Home, name: str) -> tuple[Mapping[str, int], str | None]:
-    """Return the split that the proxy has in force for a model, and its address."""
-    from serving.traffic.proxy import Proxy
+class _Serving:
+    """The proxy and the processes that all models of a home share: opened once for all of them.
 
-    if not (home.traffic / "traefik" / "ports.json").exists():
-        return {}, None
-    # The proxy alone: the traffic driver starts again what it finds missing.
-    proxy = Proxy(home.traffic / "traefik", "127.0.0.1", 0, None, _PROXY_SECONDS)
-    try:
-        if proxy.process is None:
+    To open them loads certificates each time, which takes longer than all there is to ask.
+    """
+
+    def __init__(self, home: Home) -> None:
+        from serving.traffic.proxy import Proxy
+
+        self._home = home
+        self._proxy: Proxy | None = None
+        if (home.traffic / "traefik" / "ports.json").exists():
+            # The proxy alone: the traffic driver starts again what it finds missing.
+            self._proxy = Proxy(home.traffic / "traefik", "127.0.0.1", 0, None, _PROXY_SECONDS)
+
+    def routed(self, name: str) -> tuple[Mapping[str, int], str | None]:
+        """Return the split that the proxy has in force for a model, and its address."""
+        if self._proxy is None or self._proxy.process is None:
             return {}, None
-        return proxy.weights(name), proxy.url
-    except NoriaError:
-        return {}, None
-    finally:
-        proxy.close()
+        try:
+            return self._proxy.weights(name), self._proxy.url
+        except NoriaError:
+            return {}, None
+
+    @cached_property
+    def processes(self) -> Mapping[str, int]:
+        """Process ids by ``traefik`` and ``MODEL/VERSION``."""
+        from serving.traffic import TraefikTraffic
+
+        if not self._home.traffic.exists():
+            return {}
+        traffic = TraefikTraffic(self._home.traffic, _nothing_to_serve)
+        try:
+            return dict(traffic.processes)
+        finally:
+            traffic.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._proxy is not None:
+            self._proxy.close()
 
 
 def _drift(said: Mapping[str, Any]) -> str:
@@ -251,21 +281,12 @@ def _performance(said: Mapping[str, Any]) -> Mapping[str, Any]:
     }
 
 
-def _processes(home: Home, name: str, monitor: int | None) -> tuple[str, ...]:
-    from serving.traffic import TraefikTraffic
-
+def _processes(home: Home, serving: _Serving, name: str, monitor: int | None) -> tuple[str, ...]:
     found = supervisor(home)
     lines = [f"loop (pid {found.pid})"] if found is not None else []
     lines += [f"monitor (pid {monitor})"] if monitor is not None else []
     lines += _observers(home)
-    if not home.traffic.exists():
-        return tuple(lines)
-    traffic = TraefikTraffic(home.traffic, _nothing_to_serve)
-    try:
-        running = traffic.processes
-    finally:
-        traffic.close()
-    for what, pid in running.items():
+    for what, pid in serving.processes.items():
         model, _, version = what.partition("/")
         if not version:
             lines.append(f"{what} (pid {pid})")
