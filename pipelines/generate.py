@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-import threading
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -19,11 +18,8 @@ from noria.errors import NoriaError, PipelineError
 from noria.spec import Compute, Gpu, Model
 from pipelines.arguments import model_argument
 from pipelines.kubeflow_status import STEPS
-from pipelines.lean import import_kfp
+from pipelines.lean import KFP, import_kfp
 from pipelines.machine import Machine
-
-_COMPILING: Final = threading.Lock()
-"""KFP's compiler keeps the pipeline it is in for the whole process: one at a time."""
 
 _FOLDER: Final = Path(__file__).parent / "golden"
 GOLDEN: Final = _FOLDER / "training.yaml"
@@ -52,16 +48,16 @@ def compile_machine(
     Raises:
         PipelineError: KFP can't compile it.
     """
-    import_kfp()
-    from kfp.compiler import Compiler
-
-    from pipelines.training import training_pipeline
-
     out.parent.mkdir(parents=True, exist_ok=True)
     # KFP writes YAML only to a name that ends so; the file then takes the name that was asked for.
     draft = out.with_name(f".{out.name}.new.yaml")
     try:
-        with _COMPILING:
+        with KFP:
+            import_kfp()
+            from kfp.compiler import Compiler
+
+            from pipelines.training import training_pipeline
+
             Compiler().compile(training_pipeline(machine, image=image, model=model), str(draft))
         draft.replace(out)
     except NoriaError:

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from components import BASE_IMAGE
 from noria.errors import InvalidInput, NoriaError, PipelineError, Unavailable, shorten
-from pipelines.lean import import_kfp
+from pipelines.lean import KFP, import_kfp
 
 PROJECT: Final = "/model"
 """Folder of the project in an image built on Noria's."""
@@ -207,7 +207,7 @@ class _AlreadyThere(InvalidInput):
 
 def _connect(settings: KubeflowSettings) -> tuple[Any, Any]:
     """Return the services for runs and for experiments."""
-    with warnings.catch_warnings():
+    with KFP, warnings.catch_warnings():
         # KFP's modules warn about what they import, and its client about servers before 2.0.
         warnings.simplefilter("ignore")
         import_kfp()

@@ -5,7 +5,15 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import threading
 from typing import Final
+
+KFP: Final = threading.RLock()
+"""Held by whoever imports a module of KFP or compiles.
+
+Its modules import each other in circles, so that two threads find half of one
+another's; and its compiler keeps the pipeline that it is in for the whole process.
+"""
 
 _RUNTIME: Final = "_KFP_RUNTIME"
 
@@ -18,8 +26,12 @@ def import_kfp() -> None:
     compiler have no use for. ``kfp.dsl``, ``kfp.local`` and ``kfp.compiler``
     work the same; who needs the client imports ``kfp.client``.
     """
-    if "kfp" in sys.modules:
-        return
+    with KFP:
+        if "kfp" not in sys.modules:
+            _import_lean()
+
+
+def _import_lean() -> None:
     before = os.environ.get(_RUNTIME)
     os.environ[_RUNTIME] = "true"
     try:
