@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
+from urllib.parse import quote
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -220,7 +221,7 @@ class Ui:
         about = (name, verb.value, key)
         if not session or not self._guard.made_form(fields.get("token", ""), session, *about):
             raise _Refused(403, t("stale-form"))
-        there = f"/models/{name}?sent={key}"
+        there = f"/models/{quote(name, safe='')}?sent={key}"
         if key in self._sent:  # a second click: the first one counts
             return RedirectResponse(there, status_code=303)
         detail = self._detail(request)

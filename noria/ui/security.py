@@ -95,8 +95,13 @@ class Guard:
     _failures: deque[float] = field(default_factory=deque)
 
     def knows_host(self, host: str) -> bool:
-        """Whether the ``Host`` header names a place where this page may be."""
-        return self.token is not None or is_loopback(urlsplit(f"//{host}").hostname or "")
+        """Whether the ``Host`` header is one, and names a place where this page may be."""
+        try:
+            found = urlsplit(f"//{host}")
+            name, _ = found.hostname or "", found.port
+        except ValueError:
+            return False
+        return self.token is not None or is_loopback(name)
 
     def new_session(self) -> str:
         """Return a cookie's value: when it ends, a random part, and a signature."""
@@ -152,4 +157,7 @@ def same_origin(headers: Mapping[str, str]) -> bool:
         return False
     came_from = headers.get("origin") or headers.get("referer") or ""
     host = headers.get("host", "")
-    return bool(host) and urlsplit(came_from).netloc == host
+    try:
+        return bool(host) and urlsplit(came_from).netloc == host
+    except ValueError:
+        return False

@@ -111,6 +111,8 @@ def test_text_can_be_read_in_light_and_dark(place: Place, pages: httpx.Client, t
         for path in ("", "models/flights", "models/broken", "models/flights/do/abort"):
             tab.open(f"{pages.base_url}/{path}")
             assert tab.ask(FAINT) == [], (scheme, path)
+    tab.ask("document.querySelector('h1').style.color = '#444'")
+    assert len(tab.ask(FAINT)) == 1  # the check does see
 
 
 # WCAG 2.1, 1.4.3: text needs a contrast of 4.5 to 1; what is disabled is exempt.

@@ -145,6 +145,7 @@ def test_a_form_is_for_one_model_one_verb_and_one_session(
         {},
         {"origin": "https://evil.example"},
         {"origin": "null"},
+        {"origin": "http://["},
         {"origin": "http://127.0.0.1:1"},
         {"referer": "http://evil.example/127.0.0.1"},
         {"sec-fetch-site": "cross-site"},

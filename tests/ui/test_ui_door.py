@@ -53,7 +53,9 @@ def test_pages_need_nothing_from_elsewhere(place: Place, pages: httpx.Client) ->
         assert 'href="http' not in page
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", ""])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "", "[", "localhost:x"]
+)
 def test_without_a_token_it_answers_to_loopback_names_only(
     place: Place, pages: httpx.Client, host: str
 ) -> None:
@@ -65,6 +67,8 @@ def test_without_a_token_it_answers_to_loopback_names_only(
 def test_with_a_token_nothing_is_seen_before_it(place: Place) -> None:
     canary(place.world())
     with running(MachineSource(place.home), token=TOKEN) as pages:
+        for broken in ("[", "localhost:x"):
+            assert pages.get("/", headers={"host": broken}).status_code == 421
         for path in ("/", "/models/flights", "/models/flights/ledger", "/models/flights/do/abort"):
             answer = pages.get(path)
             assert answer.status_code == 303

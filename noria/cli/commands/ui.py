@@ -44,11 +44,12 @@ def ui(
     ] = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
-    """Show every model on a web page: rollouts, drift, performance, ledger, buttons.
+    """Show every model on a web page, with buttons.
 
-    Looking starts nothing. A button puts a command into the model's durable inbox, as
-    `noria rollout` does. With --namespace it shows a cluster's Models; NORIA_MONITOR_URL
-    says where their monitors are ({model} and {namespace} are put in).
+    Rollouts, drift, performance, retrains and the ledger. Looking starts nothing; a button
+    puts a command into the model's durable inbox, as `noria rollout` does. With --namespace
+    it shows a cluster's Models; NORIA_MONITOR_URL says where their monitors are ({model} and
+    {namespace} are put in).
     """
     from noria.ui.app import Options, Ui
     from noria.ui.security import Guard, check_address, read_token
