@@ -6,12 +6,17 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from noria.errors import ClusterError
+from tests.cluster.controlplane import build
 from tests.cluster.controlplane.cluster import Cluster, connect
 
 
@@ -39,3 +44,31 @@ def namespace(cluster: Cluster) -> Iterator[str]:
         time.sleep(0.1)
     yield name
     cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def nobody_elses(cluster: Cluster) -> None:
+    """A cluster that somebody uses keeps what it has: releases take it over and remove it."""
+    if cluster.plane is None and cluster.kubectl(
+        "get", "clusterstoragecontainer", "noria-models", "--ignore-not-found", "--output=name"
+    ):
+        pytest.skip("Noria is installed in this cluster")
+
+
+@pytest.fixture
+def helm(cluster: Cluster, tmp_path: Path) -> Callable[..., str]:
+    """The pinned Helm, with nothing of the user's; it returns what it printed."""
+    program = build.programs(build.HELM)["helm"]
+    homes = {f"HELM_{name}_HOME": str(tmp_path / name) for name in ("CACHE", "CONFIG", "DATA")}
+    homes |= {"KUBECACHEDIR": str(tmp_path / "kube"), "KUBECONFIG": str(cluster.kubeconfig)}
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run(
+            [str(program), *arguments],
+            env=os.environ | homes, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            raise ClusterError(f"helm {arguments[0]}: {done.stderr.strip()}")
+        return done.stdout
+
+    return run

@@ -229,10 +229,12 @@ class World:
     port: int = field(default_factory=lambda: free_ports(1)[0])
     variables: dict[str, str] = field(default_factory=dict)
     beat: Callable[[], None] | None = None
+    tracking_uri: str = ""
+    deaths: int = 0
 
     def __post_init__(self) -> None:
         self.admin = KubeClient.connect(self.cluster.kubeconfig)
-        self.tracking_uri = f"sqlite:///{self.folder / 'mlflow.db'}"
+        self.tracking_uri = self.tracking_uri or f"sqlite:///{self.folder / 'mlflow.db'}"
         self.artifacts = self.folder / "artifacts"
         self.registry = MlflowRegistry(self.tracking_uri, self.artifacts)
         self.store = KubeStore(self.admin, self.namespace)
@@ -266,6 +268,21 @@ class World:
         if self.process is not None:
             self.process.kill()
             self.process.wait()
+
+    def revive(self) -> None:
+        """Start the operator that kills itself, whenever it has done so; it marks where."""
+        self.variables["NORIA_TEST_MARKS"] = str(self.marks)
+        if self.process is not None and self.process.poll() is not None:
+            assert self.process.returncode == -signal.SIGKILL, self.log.read_text()[-4000:]
+            self.deaths += 1
+            self.process = None
+        if self.process is None:
+            self.start(sys.executable, "-m", "tests.cluster.dying_operator")
+
+    @property
+    def marks(self) -> Path:
+        """Where the operator that kills itself notes the places: one file for each."""
+        return self.folder / "marks"
 
     def terminate(self) -> int:
         assert self.process is not None

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,42 +16,14 @@ from noria.doctor.cluster import Cluster as Looked
 from noria.doctor.cluster import Expected
 from noria.errors import ClusterError
 from noria.kube import KubeClient
-from tests.cluster.controlplane import build
 from tests.cluster.controlplane.cluster import Cluster
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("nobody_elses")]
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "helm" / "noria"
 PROFILES = sorted((CHART / "ci").glob("*-values.yaml"))
 FLIGHTS = ROOT / "examples" / "flights" / "model.yaml"
 Helm = Callable[..., str]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def nobody_elses(cluster: Cluster) -> None:
-    """A cluster that somebody uses keeps what it has: these tests take it over and remove it."""
-    if cluster.plane is None and cluster.kubectl(
-        "get", "clusterstoragecontainer", "noria-models", "--ignore-not-found", "--output=name"
-    ):
-        pytest.skip("Noria is installed in this cluster")
-
-
-@pytest.fixture
-def helm(cluster: Cluster, tmp_path: Path) -> Helm:
-    program = build.programs(build.HELM)["helm"]
-    homes = {f"HELM_{name}_HOME": str(tmp_path / name) for name in ("CACHE", "CONFIG", "DATA")}
-    homes |= {"KUBECACHEDIR": str(tmp_path / "kube"), "KUBECONFIG": str(cluster.kubeconfig)}
-
-    def run(*arguments: str) -> str:
-        done = subprocess.run(
-            [str(program), *arguments],
-            env=os.environ | homes, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        if done.returncode:
-            raise ClusterError(f"helm {arguments[0]}: {done.stderr.strip()}")
-        return done.stdout
-
-    return run
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -114,21 +112,7 @@ def test_a_model_is_trained_served_rolled_out_and_a_bad_candidate_aborted(world:
 
 @pytest.mark.timeout(600)
 def test_an_operator_killed_around_each_act_ends_in_the_same_place(world: World) -> None:
-    marks = world.folder / "marks"
-    world.variables["NORIA_TEST_MARKS"] = str(marks)
-    deaths = 0
-
-    def live() -> None:
-        """Start the operator again whenever it has killed itself."""
-        nonlocal deaths
-        if world.process is not None and world.process.poll() is not None:
-            assert world.process.returncode == -signal.SIGKILL, world.log.read_text()[-4000:]
-            deaths += 1
-            world.process = None
-        if world.process is None:
-            world.start(sys.executable, "-m", "tests.cluster.dying_operator")
-
-    world.beat = live
+    world.beat = world.revive
     world.apply(resource("flights"))
     seen: list[dict[str, int]] = []
     first = world.train("flights")
@@ -136,7 +120,7 @@ def test_an_operator_killed_around_each_act_ends_in_the_same_place(world: World)
     world.command("flights", "train")
     second = world.train("flights")
     walk(world, "flights", second, seen)
-    died = sorted(mark.name for mark in marks.iterdir())
+    died = sorted(mark.name for mark in world.marks.iterdir())
     splits = (
         f"{first}=100",
         f"{first}=90 {second}=10",
@@ -152,7 +136,7 @@ def test_an_operator_killed_around_each_act_ends_in_the_same_place(world: World)
         f"after retire {first}",
     }
     assert expected <= set(died)
-    assert deaths >= len(expected)
+    assert world.deaths >= len(expected)
     one, two = f"v{first}", f"v{second}"
     assert seen == [{one: 100}, {one: 90, two: 10}, {one: 50, two: 50}, {two: 100}]
     runs = world.runs("flights")
