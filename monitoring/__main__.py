@@ -17,6 +17,8 @@ import uvloop
 
 from monitoring.app import READ_HEADERS, App
 from monitoring.config import MonitorConfig
+from monitoring.partials.replica import Replica
+from monitoring.processor import Part
 from monitoring.service import Monitor, Setting
 from noria.errors import NoriaError
 from noria.http import HttpLimits, HttpServer
@@ -32,7 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
     try:
         config = MonitorConfig.from_model(load_model(asked.model))
-        monitor = Monitor(config, Setting(asked.state, asked.clock), time.time)
+        part = Part(Replica.parse(asked.replica) if asked.replica else None, asked.replicas)
+        setting = Setting(asked.state, asked.clock, part=part, aggregator=asked.aggregator)
+        monitor = Monitor(config, setting, time.time)
     except NoriaError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
@@ -88,6 +92,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--max-body-bytes", type=int, default=16 * 1024 * 1024)
     parser.add_argument("--max-connections", type=int, default=4096)
+    parser.add_argument("--replica", default="", help="be replica I/N, and test nothing")
+    parser.add_argument("--aggregator", default="", help="URL that a replica sends partials to")
+    parser.add_argument("--replicas", type=int, default=0, help="be the aggregator of N replicas")
     return parser
 
 

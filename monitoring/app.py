@@ -78,6 +78,10 @@ class App:
         match method, parts:
             case "POST", ["feedback"]:
                 return await self._feedback(request.body)
+            case "POST", ["partials"]:
+                taken = await asyncio.to_thread(self._monitor.partials, request.body)
+                await asyncio.wrap_future(taken)
+                return _TAKEN
             case "POST", ["flush"]:
                 return _json(await asyncio.to_thread(self._monitor.flush))
             case "GET", ["healthz"]:
@@ -99,7 +103,7 @@ class App:
             case "GET", ["models", model, what]:
                 self._known(model)
                 return await self._asked(what, _query(request))
-            case _, ["" | "feedback" | "flush" | "healthz" | "metrics"]:
+            case _, ["" | "feedback" | "flush" | "partials" | "healthz" | "metrics"]:
                 raise _Refused(_NOT_ALLOWED, f"method: {method} is not allowed on {path}")
         raise _Refused(_NOT_FOUND, f"path: there is no {path[:200]!r} here")
 

@@ -89,6 +89,18 @@ class Exposition(Collector):
         yield self._gauge(
             "log_failing", "1 when the last write to the log failed", bool(monitor.log_problem)
         )
+        if monitor.part.replicas:
+            yield self._labelled(
+                "replica_silence_seconds",
+                "Since the replica was heard",
+                ("replica",),
+                [((str(number),), seconds) for number, seconds in monitor.silence().items()],
+            )
+            yield self._gauge(
+                "window_replicas_missing",
+                "Replicas that were silent when the last window closed",
+                len(core.incomplete),
+            )
         yield self._labelled(
             "detector_problem",
             "1 for a detector that does not run",

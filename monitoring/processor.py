@@ -18,7 +18,15 @@ from monitoring.config import MonitorConfig
 from monitoring.labels import LabelJoiner
 from monitoring.log import EventLog, Logged
 from monitoring.pairs import PairJoiner
-from monitoring.records import LabelsRecord, ReferenceRecord, RequestRecord, ResponseRecord
+from monitoring.partials.gathering import GatheringWindows
+from monitoring.partials.replica import Replica, ReplicaWindows
+from monitoring.records import (
+    LabelsRecord,
+    PartialRecord,
+    ReferenceRecord,
+    RequestRecord,
+    ResponseRecord,
+)
 from monitoring.state import Core, Pair, State
 from monitoring.watch import Watch
 from monitoring.windows import Windows
@@ -40,6 +48,17 @@ class Limits:
     outcome_rows: int = 2_000_000
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a monitor is among several: a replica, or the aggregator of so many ``replicas``."""
+
+    replica: Replica | None = None
+    replicas: int = 0
+
+
+ALONE: Final = Part()
+
+
 class Processor:
     """Turns log records into rows, windows, results and signals. Used by one thread."""
 
@@ -51,6 +70,7 @@ class Processor:
         home: Path,
         clock: ArrivalClock = "wall",
         limits: Limits = Limits(),
+        part: Part = ALONE,
     ) -> None:
         """Load what was committed last.
 
@@ -61,6 +81,7 @@ class Processor:
             home: folder of the references' copies and of fitted detectors.
             clock: what arrival time is.
             limits: bounds of what is kept.
+            part: what this monitor is among several.
         """
         self._config = config
         self._log = log
@@ -68,6 +89,9 @@ class Processor:
         self._home = home
         self._clock = clock
         self._limits = limits
+        self._part = part
+        # A replica fits nothing: it needs the reference only.
+        self._fitting = config if part.replica is None else part.replica.config(config)
         self._watches: dict[str, Watch] = {}
         self._load()
 
@@ -102,6 +126,7 @@ class Processor:
         needed = [
             core.offset + 1,
             *self._state.oldest_open_offsets(),
+            *(offset for gathered in core.gathered.values() for offset in gathered.offsets[:1]),
             *self._state.oldest_requests(self._windows.first_feature_pair()),
         ]
         self._log.prune(min(needed), core.received - 2 * self._config.max_label_lag)
@@ -121,9 +146,14 @@ class Processor:
     def _load(self) -> None:
         self._core = core = self._state.core()
         self._snapshot = self._state.core()
-        self._windows = Windows(
-            self._config, core, self._state, self._log, self._watch(core.champion)
-        )
+        given = (self._config, core, self._state, self._log, self._watch(core.champion))
+        self._windows: Windows
+        if self._part.replica is not None:
+            self._windows = ReplicaWindows(*given, self._part.replica)
+        elif self._part.replicas:
+            self._windows = GatheringWindows(*given, self._part.replicas)
+        else:
+            self._windows = Windows(*given)
         self._pairs = PairJoiner(core, self._state, self._log, self._paired)
         self._labels = LabelJoiner(core, self._state, self._pairs, self._windows.outcomes)
 
@@ -180,6 +210,10 @@ class Processor:
                 self._labels.labels(record, self._now())
             case ReferenceRecord():
                 self._reference(record)
+            case PartialRecord() if isinstance(self._windows, GatheringWindows):
+                self._windows.partial(record, logged.offset)
+            case PartialRecord():
+                core.counts.unreadable += 1
             case None:
                 core.counts.unreadable += 1
 
@@ -206,7 +240,9 @@ class Processor:
         if watch is None:
             try:
                 watch = Watch(
-                    self._config, self._home / "references" / folder, self._home / "fitted" / folder
+                    self._fitting,
+                    self._home / "references" / folder,
+                    self._home / "fitted" / folder,
                 )
             except NoriaError as error:
                 _log.warning("the reference of version %s can't be used: %s", version, error)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 import numpy as np
@@ -11,12 +11,15 @@ import numpy as np
 from monitoring.config import QualityRules
 from monitoring.table import Table
 
+Rule: TypeAlias = Literal["missing", "unseen", "out-of-range"]
+_RULES: Final[tuple[Rule, ...]] = ("missing", "unseen", "out-of-range")
+
 
 class Breach(msgspec.Struct, frozen=True):
     """One rule that one feature breaks: ``share`` (0 to 1) of the rows is above ``limit``."""
 
     feature: str
-    rule: Literal["missing", "unseen", "out-of-range"]
+    rule: Rule
     share: float
     limit: float
 
@@ -44,31 +47,46 @@ def check_quality(
         ranges: numeric feature to (min, max) in the reference; NaN is no limit.
         rules: limits.
     """
-    worst = {"missing": 0.0, "unseen": 0.0, "out-of-range": 0.0}
-    breaches: list[Breach] = []
-
-    def note(
-        feature: str, rule: Literal["missing", "unseen", "out-of-range"], share: float, limit: float
-    ) -> None:
-        worst[rule] = max(worst[rule], share)
-        if share > limit:
-            breaches.append(Breach(feature, rule, share, limit))
-
-    rows = max(window.rows, 1)
-    unseen_values = 0
+    found: list[tuple[str, dict[str, int]]] = []
     for column in window.schema:
         values = window.columns[column.name]
         if column.kind == "numeric":
             low, high = ranges.get(column.name, (float("nan"), float("nan")))
-            note(column.name, "missing", float(np.isnan(values).sum()) / rows, rules.max_missing)
             # A comparison with NaN is false: neither missing values nor absent limits count.
-            outside = float(((values < low) | (values > high)).sum()) / rows
-            note(column.name, "out-of-range", outside, rules.max_out_of_range)
+            outside = int(((values < low) | (values > high)).sum())
+            counts = {"missing": int(np.isnan(values).sum()), "out-of-range": outside}
         else:
-            note(column.name, "missing", float((values < 0).sum()) / rows, rules.max_missing)
             unseen = int((values == column.unseen).sum())
-            unseen_values += unseen
-            note(column.name, "unseen", float(unseen) / rows, rules.max_unseen)
+            counts = {"missing": int((values < 0).sum()), "unseen": unseen}
+        found.append((column.name, counts))
+    return judge_shares(found, max(window.rows, 1), rules)
+
+
+def judge_shares(
+    found: Sequence[tuple[str, Mapping[str, int]]], rows: int, rules: QualityRules
+) -> QualityResult:
+    """Measure counts of bad values against the rules.
+
+    Args:
+        found: (feature, how many values break which rule).
+        rows: rows in the window, at least 1.
+        rules: limits.
+    """
+    limits: Mapping[str, float] = {
+        "missing": rules.max_missing,
+        "unseen": rules.max_unseen,
+        "out-of-range": rules.max_out_of_range,
+    }
+    worst = dict.fromkeys(limits, 0.0)
+    breaches: list[Breach] = []
+    unseen = 0
+    for feature, counts in found:
+        unseen += counts.get("unseen", 0)
+        for rule in _RULES:
+            share = counts.get(rule, 0) / rows
+            worst[rule] = max(worst[rule], share)
+            if share > limits[rule]:
+                breaches.append(Breach(feature, rule, share, limits[rule]))
     return QualityResult(
-        worst["missing"], worst["unseen"], worst["out-of-range"], tuple(breaches), unseen_values
+        worst["missing"], worst["unseen"], worst["out-of-range"], tuple(breaches), unseen
     )

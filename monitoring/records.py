@@ -65,9 +65,43 @@ class ReferenceRecord(msgspec.Struct, frozen=True, array_like=True, tag="r"):
     champion: bool
 
 
+class ColumnSketch(msgspec.Struct, frozen=True, array_like=True):
+    """One column of some rows: the cells that are not empty (uint32) and their counts (uint32).
+
+    A category's cell is its code + 1, so that missing is 0 and unseen is the last.
+    ``missing`` and ``outside`` the training range are counted of numbers.
+    """
+
+    cells: bytes
+    counts: bytes
+    missing: int = 0
+    outside: int = 0
+
+
+class PartialRecord(msgspec.Struct, frozen=True, array_like=True, tag="s"):
+    """What a replica made of some of its rows.
+
+    ``seq`` counts the partials of one ``life`` of a replica from 1 without a gap; 0 only says
+    that it lives. ``columns`` are sketches, ``table`` the columns themselves (float64 or
+    int32 bytes) where a detector needs rows. Of ``stream`` "outcomes" ``table`` holds
+    scores, labels and arrivals.
+    """
+
+    replica: int
+    life: str
+    seq: int
+    stream: str = ""
+    reference: str = ""
+    rows: int = 0
+    at: float = 0.0
+    versions: dict[str, int] = {}
+    columns: dict[str, ColumnSketch] = {}
+    table: dict[str, bytes] = {}
+
+
 _FLOAT_BYTES: Final = 8
 _CODE_BYTES: Final = 4
-Record: TypeAlias = RequestRecord | ResponseRecord | LabelsRecord | ReferenceRecord
+Record: TypeAlias = RequestRecord | ResponseRecord | LabelsRecord | ReferenceRecord | PartialRecord
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Record] = msgspec.msgpack.Decoder(Record)

@@ -7,9 +7,10 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
+from uuid import uuid4
 
 import msgspec
 
@@ -18,12 +19,14 @@ from monitoring.events import read_events
 from monitoring.labels import BY_ID, BY_KEY
 from monitoring.log import EventLog
 from monitoring.measures import Measured, measure, unmeasured
+from monitoring.partials.gathering import SILENT_SECONDS
+from monitoring.partials.sender import Sender
 from monitoring.payload import epoch_ms, read_payload
-from monitoring.processor import ArrivalClock, Processor
-from monitoring.records import Label, ReferenceRecord, encode
+from monitoring.processor import ALONE, ArrivalClock, Part, Processor
+from monitoring.records import Label, PartialRecord, ReferenceRecord, encode
 from monitoring.reference import Reference, keep_reference, read_reference
 from monitoring.runner import Runner
-from monitoring.state import Core, State, StateReader
+from monitoring.state import Core, Outbox, State, StateReader
 from monitoring.table import text_of
 from monitoring.upload import unpacked
 from noria.errors import InvalidInput, Unavailable, shorten
@@ -62,12 +65,15 @@ class PutReference(msgspec.Struct):
 class Setting:
     """Where a monitor keeps its files, and what it takes as arrival time.
 
+    A replica (``part``) sends to the ``aggregator``'s URL; without one its partials stay.
     With ``max_backlog`` records that are logged and not yet processed, events are refused.
     """
 
     home: Path
     clock: ArrivalClock = "wall"
     max_backlog: int = 2_000_000
+    part: Part = ALONE
+    aggregator: str = ""
 
 
 class Monitor:
@@ -104,9 +110,14 @@ class Monitor:
         self._log = EventLog(home / "log.db", now, processed=self._state.core().offset)
         self._reader = StateReader(home / "state.db")
         self._reading = threading.Lock()
+        self.part = part = _living(setting.part, home)
         self._runner = Runner(
-            Processor(config, self._log, self._state, home, setting.clock), self._log
+            Processor(config, self._log, self._state, home, setting.clock, part=part), self._log
         )
+        self._sender: Sender | None = None
+        if part.replica is not None and setting.aggregator:
+            outbox = Outbox(home / "state.db")
+            self._sender = Sender(outbox, part.replica, setting.aggregator)
         self._dropped: dict[str, int] = {}
         self._champion: tuple[str, Reference | None] = ("", None)
         self._log.on_append(self._runner.wake)
@@ -143,6 +154,33 @@ class Monitor:
         except Unavailable:
             self.drop("not-written", len(records))
             raise
+
+    def partials(self, body: bytes) -> Future[int]:
+        """Log partials of replicas; the future ends when they are durable.
+
+        Raises:
+            InvalidInput: they are no partials, or this monitor does not aggregate.
+            Unavailable: too much waits already.
+        """
+        try:
+            found = msgspec.msgpack.decode(body, type=list[PartialRecord])
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise InvalidInput(f"body: no partials: {error}") from error
+        for i, record in enumerate(found):
+            if not 1 <= record.replica <= self.part.replicas or record.seq < 0 or record.rows < 0:
+                raise InvalidInput(
+                    f"[{i}].replica: {record.replica} is not one of {self.part.replicas} replicas",
+                    fix="start the aggregator with --replicas N",
+                )
+        return self._log.append([(record.rows, encode(record)) for record in found])
+
+    def silence(self) -> dict[int, float]:
+        """Return the seconds since each replica was heard; infinite when it never was."""
+        replicas = self.snapshot.replicas
+        return {
+            number: max(0.0, self._now() - replicas[number].at) if number in replicas else math.inf
+            for number in range(1, self.part.replicas + 1)
+        }
 
     def feedback(self, body: bytes) -> tuple[Future[int], int]:
         """Log labels; the future's result is how many are new, of the number also returned.
@@ -223,6 +261,8 @@ class Monitor:
             **self._dropped,
             "damaged-window": counts.lost_rows,
             "mismatched": counts.mismatched,
+            "other-reference": counts.other_reference,
+            "lost-partial": sum(replica.lost for replica in self.snapshot.replicas.values()),
             "orphan-label": counts.orphan_labels,
             "unlabelled": counts.unlabelled,
             "unpaired": counts.unpaired,
@@ -315,17 +355,29 @@ class Monitor:
             "label_lag_seconds": self.label_lag(),
             "label_delay_seconds": core.label_delay,
             "last_window_age_seconds": self.window_age(),
-            "problems": core.problems | ({"processing": self.problem} if self.problem else {}),
+            "problems": core.problems | self._problems(),
+            "replicas": core.replicas,
             "signals": self.signals(),
         }
 
     def close(self) -> None:
         """Stop processing and close the files; what is in the log stays for the next start."""
+        if self._sender is not None:
+            self._sender.stop()
         self._runner.stop()
         self._log.close()
         with self._reading:
             self._reader.close()
         self._state.close()
+
+    def _problems(self) -> dict[str, str]:
+        found = {"processing": self.problem} if self.problem else {}
+        if self._sender is not None and self._sender.problem:
+            found["aggregator"] = self._sender.problem
+        for number, seconds in self.silence().items():
+            if seconds > SILENT_SECONDS:
+                found[f"replica {number}"] = "its rows are missing: it is silent"
+        return found
 
     def _counts(self, core: Core) -> dict[str, Any]:
         counts: dict[str, Any] = msgspec.to_builtins(core.counts)
@@ -394,6 +446,18 @@ class Monitor:
         if self.config.classification and value not in (0.0, 1.0):
             raise InvalidInput(f"{where}: {shorten(label)} is not 0, 1, true or false")
         return value
+
+
+def _living(part: Part, home: Path) -> Part:
+    """Give a replica the name of its state's life, made when the state is."""
+    if part.replica is None or part.replica.life:
+        return part
+    file = home / "life"
+    if not file.exists():
+        partial = file.with_suffix(".partial")
+        partial.write_text(uuid4().hex)
+        partial.replace(file)
+    return replace(part, replica=replace(part.replica, life=file.read_text()))
 
 
 def _as_number(label: float | bool | str) -> float | None:  # noqa: FBT001

@@ -51,6 +51,7 @@ CREATE INDEX IF NOT EXISTS signals_seq ON signals (seq);
 CREATE TABLE IF NOT EXISTS windows (
     stream TEXT, number INTEGER, body BLOB NOT NULL, PRIMARY KEY (stream, number)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS outbox (seq INTEGER PRIMARY KEY, body BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS detectors (name TEXT PRIMARY KEY, state BLOB NOT NULL) WITHOUT ROWID;
 """
 
@@ -116,6 +117,7 @@ class PerformanceReport(msgspec.Struct, frozen=True):
 class Counts(msgspec.Struct):
     """How many of what, ever. ``processed`` counts log records.
 
+    ``other_reference`` are rows of partials about a reference that is not the champion's.
     ``lost_rows`` were in an open window when the log was damaged; ``clock_steps`` is how
     often the wall clock was set back, ``unseen`` the values that training never had.
     """
@@ -136,6 +138,28 @@ class Counts(msgspec.Struct):
     lost_rows: int = 0
     clock_steps: int = 0
     unseen: int = 0
+    other_reference: int = 0
+
+
+class Gathered(msgspec.Struct):
+    """The partials of an open window: their offsets in the log, and their rows."""
+
+    offsets: list[int] = []
+    rows: int = 0
+
+
+class ReplicaState(msgspec.Struct):
+    """What came from one replica: its present life, its last partial, and when it was heard.
+
+    ``lost`` counts partials that never came; ``versions`` are its rows so far.
+    """
+
+    life: str = ""
+    seq: int = 0
+    at: float = 0.0
+    rows: int = 0
+    lost: int = 0
+    versions: dict[str, int] = {}
 
 
 class Core(msgspec.Struct):
@@ -173,6 +197,10 @@ class Core(msgspec.Struct):
     last_labelled_at: float = 0.0
     first_prediction_at: float = 0.0
     label_delay: float = 0.0
+    next_partial: int = 1
+    gathered: dict[str, Gathered] = {}
+    replicas: dict[int, ReplicaState] = {}
+    incomplete: list[int] = []
 
 
 class Pair(NamedTuple):
@@ -363,6 +391,10 @@ class State:
             "DELETE FROM windows WHERE stream = ? AND number <= ?", (stream, number - keep)
         )
 
+    def put_partial(self, seq: int, body: bytes) -> None:
+        """Write what is to be sent to the aggregator."""
+        self._db.execute("INSERT INTO outbox VALUES (?, ?)", (seq, body))
+
     def detector_states(self) -> dict[str, bytes]:
         """Return the states of the stateful detectors by name."""
         return dict(self._db.execute("SELECT name, state FROM detectors"))
@@ -443,6 +475,30 @@ class State:
             (version, first),
         ):
             yield (seq, *_outcome(body))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+
+class Outbox:
+    """The partials that wait for the aggregator. Used by one thread, not the processor's."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file that a ``State`` has made."""
+        self._db = connect(path)
+
+    def first(self, limit: int) -> list[tuple[int, bytes]]:
+        """Return the oldest partials: number and body."""
+        with translated():
+            return self._db.execute(
+                "SELECT seq, body FROM outbox ORDER BY seq LIMIT ?", (limit,)
+            ).fetchall()
+
+    def forget(self, upto: int) -> None:
+        """Forget the partials that the aggregator has on its disk."""
+        with translated():
+            self._db.execute("DELETE FROM outbox WHERE seq <= ?", (upto,))
 
     def close(self) -> None:
         """Close the file."""

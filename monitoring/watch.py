@@ -104,7 +104,11 @@ class Watch:
 
 def judge(watched: Watched, window: Table) -> DetectorResult:
     """Score a window; a change smaller than the least effect that matters is no drift."""
-    result = watched.detector.score(window)
+    return minded(watched, watched.detector.score(window))
+
+
+def minded(watched: Watched, result: DetectorResult) -> DetectorResult:
+    """Call a change smaller than the least effect that matters no drift."""
     return replace(result, drift=result.drift and result.effect >= watched.min_effect)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
@@ -15,7 +15,7 @@ from monitoring.detectors import DetectorResult, Stateful
 from monitoring.labels import Outcomes
 from monitoring.log import EventLog
 from monitoring.measures import GREATER_IS_BETTER, measure, unmeasured
-from monitoring.quality import check_quality
+from monitoring.quality import QualityResult, check_quality
 from monitoring.records import RequestRecord, floats
 from monitoring.reference import prediction_table
 from monitoring.rows import Piece, encode
@@ -30,7 +30,7 @@ from monitoring.state import (
     StreamState,
 )
 from monitoring.streams import Stream
-from monitoring.table import FloatArray, Table
+from monitoring.table import FloatArray
 from monitoring.watch import Watch, Watched, judge
 from noria.loop.values import Signal, SignalKind, finite, to_json
 
@@ -98,13 +98,7 @@ class Windows:
         if pair.version == self._core.champion:
             self._prediction.push(_scores(pair))
             while (scores := self._prediction.take(self._config.window_rows)) is not None:
-                window = prediction_table(
-                    np.concatenate([s.scores[s.start : s.stop] for s in scores])
-                )
-                results = list(
-                    self._judge(self._watch.on("prediction"), window, "prediction", pair.at)
-                )
-                self._keep("prediction", self._prediction.number - 1, pair.at, {"drift": results})
+                self._prediction_window(self._watch, scores, pair.at)
 
     def outcomes(self, found: Outcomes, at: float) -> None:
         """Add rows that got their labels at ``at``."""
@@ -187,12 +181,31 @@ class Windows:
     def _needs_record(self, pair: Pair) -> bool:
         return pair.seq >= self._features.first(self._core.next_pair)
 
+    def _prediction_window(self, watch: Watch, scores: Sequence[Scores], at: float) -> None:
+        window = prediction_table(np.concatenate([s.scores[s.start : s.stop] for s in scores]))
+        number = self._prediction.number - 1
+        self._judged(watch.on("prediction"), lambda one: judge(one, window), number, at)
+
     def _features_window(self, watch: Watch, pieces: Sequence[Piece], at: float) -> None:
-        core = self._core
-        number = self._features.number - 1
         window = encode(watch.reference.features.schema, pieces)
-        results = list(self._judge(watch.on("features"), window, "features", at))
+        number = self._features.number - 1
         quality = check_quality(window, watch.reference.ranges, self._config.quality)
+        self._judged(watch.on("features"), lambda one: judge(one, window), number, at, quality)
+
+    def _judged(
+        self,
+        watched: Sequence[Watched],
+        verdict: Callable[[Watched], DetectorResult],
+        number: int,
+        at: float,
+        quality: QualityResult | None = None,
+    ) -> None:
+        """Test a closed window (with ``quality``: of the features) and keep what was found."""
+        core = self._core
+        results = list(self._judge(watched, verdict, number, at))
+        if quality is None:
+            self._keep("prediction", number, at, {"drift": results})
+            return
         core.quality, core.quality_at = quality, at
         core.counts.unseen += quality.unseen_values
         if quality.breaches:
@@ -205,14 +218,17 @@ class Windows:
         self._keep("features", number, at, {"drift": results, "quality": quality})
 
     def _judge(
-        self, watched: Sequence[Watched], window: Table, stream: str, at: float
+        self,
+        watched: Sequence[Watched],
+        verdict: Callable[[Watched], DetectorResult],
+        number: int,
+        at: float,
     ) -> Iterator[tuple[str, DriftReport]]:
         core = self._core
-        number = (self._features if stream == "features" else self._prediction).number - 1
         for one in watched:
             self._moved.add(one.name)
             try:
-                result = judge(one, window)
+                result = verdict(one)
             except Exception as error:  # noqa: BLE001 - a third party's detector: the others go on
                 _log.exception("detector %s failed", one.name)
                 core.problems[one.name] = f"window {number}: {error}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
+from monitoring.config import WatchedDetector
 from monitoring.detectors.mmd import MmdDetector
 from monitoring.detectors.protocol import Detector, DetectorConfig
 from monitoring.detectors.storage import read_table
@@ -13,6 +14,7 @@ from monitoring.table import Table
 from noria.errors import InvalidInput
 
 NATIVE_KINDS: Final = ("ks", "chi-square", "fisher", "tabular", "mmd")
+_OF_COUNTS: Final = ("ks", "chi-square", "fisher", "tabular")
 _ONLINE: Final = ("online-mmd", "online-cvm")
 
 
@@ -38,6 +40,11 @@ def build_detector(config: DetectorConfig, reference: Table) -> Detector:
             fix="use native or alibi",
         )
     return _alibi_detector(config, reference, None)
+
+
+def takes_counts(watched: WatchedDetector) -> bool:
+    """Whether a detector needs only counts of a window, not its rows."""
+    return watched.backend == "native" and watched.kind in _OF_COUNTS
 
 
 def load_detector(folder: Path) -> Detector:

@@ -46,6 +46,27 @@ def ks_statistic(reference: FloatArray, window: FloatArray) -> float:
     return max(above_reference, below_reference, 0.0)
 
 
+def ks_of_cells(reference: FloatArray, cells: NDArray[np.int64]) -> float:
+    """Return the same distance from counts.
+
+    Between two values of the reference it is largest at the ends, so no value is needed.
+
+    Args:
+        reference: (n,) sorted, without NaN, with k distinct values.
+        cells: (2k + 1,) how many values of the window are before the first of them, equal
+            to it, between it and the second, and so on.
+    """
+    _, counts = np.unique(reference, return_counts=True)
+    upto = np.cumsum(cells)
+    n, m = reference.size, int(upto[-1])
+    if n == 0 or m == 0:
+        return 0.0
+    ranks = np.cumsum(counts)
+    at = np.abs(upto[1::2] / m - ranks / n)
+    before = np.abs(upto[0:-1:2] / m - (ranks - counts) / n)
+    return max(float(at.max()), float(before.max()))
+
+
 def ks_p_values(
     statistics: FloatArray, reference_rows: NDArray[np.int64], window_rows: NDArray[np.int64]
 ) -> FloatArray:

@@ -7,6 +7,7 @@ between the columns is.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,7 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitoring.detectors.protocol import DetectorConfig, DetectorResult, FeatureResult
-from monitoring.detectors.statistics import chi_square, fisher_exact, ks_p_values, ks_statistic
+from monitoring.detectors.statistics import (
+    chi_square,
+    fisher_exact,
+    ks_of_cells,
+    ks_p_values,
+    ks_statistic,
+)
 from monitoring.detectors.storage import save_table
 from monitoring.table import Column, ColumnArray, FloatArray, Table
 from noria.errors import InvalidInput
@@ -103,6 +110,37 @@ class UnivariateDetector:
         """Test every column; missing numbers are left out (their share is a quality rule)."""
         found = [*self._score_numeric(window), *self._score_counted(window)]
         found += self._score_binary(window)
+        return self._combined(found, window.rows)
+
+    def score_counts(self, rows: int, cells: Mapping[str, NDArray[np.int64]]) -> DetectorResult:
+        """Test every column of a window that is given as counts; the same result, to the bit.
+
+        Args:
+            rows: rows in the window.
+            cells: by column: of a category, missing first and unseen last; of a number, the
+                values before, at and after each distinct value of the reference.
+        """
+        statistics = np.array([ks_of_cells(c.reference, cells[c.name]) for c in self._numeric])
+        sizes = np.array([int(cells[c.name].sum()) for c in self._numeric], np.int64)
+        found = self._tested_numeric(statistics, sizes)
+        for counted in self._counted:
+            counts = cells[counted.name][1:].copy()
+            counts[-1] += cells[counted.name][0]
+            found.append(_tested_counts(counted, counts))
+        for binary in self._binary:
+            yes, no = self._binary_cells(binary, cells[binary.name])
+            found.append(_tested_binary(binary, yes, no))
+        return self._combined(found, rows)
+
+    def _binary_cells(self, column: _Binary, cells: NDArray[np.int64]) -> tuple[int, int]:
+        values = self._reference.columns[column.name]
+        if values.dtype.kind != "f":
+            return int(cells[2]), int(cells[1])
+        places = np.unique(values[~np.isnan(values)])
+        by_value = {float(v): int(cells[2 * i + 1]) for i, v in enumerate(places)}
+        return by_value.get(1.0, 0), by_value.get(0.0, 0)
+
+    def _combined(self, found: list[FeatureResult], rows: int) -> DetectorResult:
         ranked = tuple(sorted(found, key=lambda result: (result.p_value, -result.effect)))
         first = ranked[0]
         p_value = min(1.0, first.p_value * len(ranked))
@@ -113,7 +151,7 @@ class UnivariateDetector:
             drift=p_value <= self._config.alpha,
             effect=abs(first.effect),
             features=ranked,
-            samples=window.rows,
+            samples=rows,
         )
 
     def save(self, folder: Path) -> None:
@@ -143,6 +181,13 @@ class UnivariateDetector:
             kept = kept[: np.searchsorted(kept, np.nan)]
             statistics[i] = ks_statistic(column.reference, kept)
             sizes[i] = kept.size
+        return self._tested_numeric(statistics, sizes)
+
+    def _tested_numeric(
+        self, statistics: FloatArray, sizes: NDArray[np.int64]
+    ) -> list[FeatureResult]:
+        if not self._numeric:
+            return []
         references = np.array([column.reference.size for column in self._numeric])
         p_values = ks_p_values(statistics, references, sizes)
         return [
@@ -151,12 +196,10 @@ class UnivariateDetector:
         ]
 
     def _score_counted(self, window: Table) -> list[FeatureResult]:
-        found = []
-        for column in self._counted:
-            counts = _count(window.columns[column.name], column.reference.size)
-            statistic, p_value, effect = chi_square(column.reference, counts)
-            found.append(FeatureResult(column.name, "chi-square", statistic, p_value, effect))
-        return found
+        return [
+            _tested_counts(column, _count(window.columns[column.name], column.reference.size))
+            for column in self._counted
+        ]
 
     def _score_binary(self, window: Table) -> list[FeatureResult]:
         found = []
@@ -164,9 +207,18 @@ class UnivariateDetector:
             values = window.columns[column.name]
             known = values[(values == 0) | (values == 1)]
             ones = int((known == column.yes).sum())
-            odds, p_value, effect = fisher_exact(*column.counts, ones, int(known.size) - ones)
-            found.append(FeatureResult(column.name, "fisher", odds, p_value, effect))
+            found.append(_tested_binary(column, ones, int(known.size) - ones))
         return found
+
+
+def _tested_counts(column: _Counted, counts: NDArray[np.int64]) -> FeatureResult:
+    statistic, p_value, effect = chi_square(column.reference, counts)
+    return FeatureResult(column.name, "chi-square", statistic, p_value, effect)
+
+
+def _tested_binary(column: _Binary, yes: int, no: int) -> FeatureResult:
+    odds, p_value, effect = fisher_exact(*column.counts, yes, no)
+    return FeatureResult(column.name, "fisher", odds, p_value, effect)
 
 
 def _chosen(config: DetectorConfig, reference: Table) -> Table:

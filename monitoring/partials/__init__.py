@@ -1,0 +1,1 @@
+"""Several monitors of one model: replicas summarise rows, one aggregator tests them."""

@@ -1,0 +1,328 @@
+"""Three replicas and an aggregator find what one monitor finds in the same rows."""
+
+from __future__ import annotations
+
+import json
+import random
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from monitoring.config import MonitorConfig
+from monitoring.detectors import DetectorConfig
+from monitoring.detectors.statistics import ks_of_cells, ks_statistic
+from monitoring.detectors.univariate import UnivariateDetector
+from monitoring.partials.replica import Replica
+from monitoring.partials.sketches import Ruler, cells_of, distinct
+from monitoring.processor import Part
+from monitoring.records import PartialRecord, decode
+from monitoring.service import Monitor, Setting
+from monitoring.state import Outbox
+from monitoring.table import Column, Table
+from noria.errors import InvalidInput
+from noria.spec import load_model
+
+WHEN = "2013-02-01T00:00:00Z"
+ROWS = 10
+REQUESTS = 20
+"""Requests of one partial: 200 rows, and 12 partials to a window."""
+DETECTORS = [
+    {"name": "features", "kind": "tabular", "watch": "features"},
+    {"name": "joint", "kind": "mmd", "options": {"referenceRows": 200}},
+    {"name": "prediction", "kind": "ks", "watch": "prediction"},
+]
+
+
+class Fleet:
+    """Three replicas and their aggregator, in this process; the network is a loop."""
+
+    def __init__(self, model: Path, home: Path) -> None:
+        self.config = MonitorConfig.from_model(load_model(model))
+        self.home = home
+        self.time = 1_700_000_000.0
+        self.replicas = {i: self._replica(i) for i in (1, 2, 3)}
+        self.aggregator = self._aggregator()
+
+    def _replica(self, i: int) -> Monitor:
+        setting = Setting(self.home / f"replica{i}", "event", part=Part(Replica(i, 3)))
+        return Monitor(self.config, setting, lambda: self.time)
+
+    def _aggregator(self) -> Monitor:
+        setting = Setting(self.home / "aggregator", part=Part(replicas=3))
+        return Monitor(self.config, setting, lambda: self.time)
+
+    def restart(self, i: int) -> None:
+        self.replicas[i].close()
+        self.replicas[i] = self._replica(i)
+
+    def restart_aggregator(self) -> None:
+        self.aggregator.close()
+        self.aggregator = self._aggregator()
+
+    def close(self) -> None:
+        for monitor in (*self.replicas.values(), self.aggregator):
+            monitor.close()
+
+    def monitors(self) -> list[Monitor]:
+        return [self.aggregator, *self.replicas.values()]
+
+    def ship(self, i: int, *, forget: bool = True) -> int:
+        """Send what replica ``i`` has; without ``forget`` as if the answer was lost."""
+        self.replicas[i].flush()
+        outbox = Outbox(self.home / f"replica{i}" / "state.db")
+        found = outbox.first(1000)
+        if found:
+            body = msgspec.msgpack.encode([msgspec.Raw(record) for _, record in found])
+            self.aggregator.partials(body).result()
+            if forget:
+                outbox.forget(found[-1][0])
+        outbox.close()
+        return len(found)
+
+    def beat(self, i: int) -> None:
+        alive = PartialRecord(i, self.replicas[i].part.replica.life, 0)
+        self.aggregator.partials(msgspec.msgpack.encode([alive])).result()
+
+
+def champion(monitor: Monitor, reference: Path) -> None:
+    body = json.dumps({"path": str(reference), "champion": True}).encode()
+    monitor.put_reference("1", body).result()
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, model_file: Callable[..., Path], world: Any) -> Iterator[Fleet]:
+    model = model_file(
+        window={"rows": 2400},
+        detectors=DETECTORS,
+        performance={
+            "metrics": ["auc", "log-loss"],
+            "window": {"rows": 300},
+            "drop": {"metric": "auc", "max": 0.03},
+        },
+    )
+    found = Fleet(model, tmp_path)
+    reference = world.reference(tmp_path / "reference", 2000, auc=0.95)
+    for monitor in found.monitors():
+        champion(monitor, reference)
+    yield found
+    found.close()
+
+
+def request(world: Any, wire: SimpleNamespace, name: str, shift: float) -> list[tuple[Any, bytes]]:
+    body = world.request(ROWS, shift, when=WHEN)
+    if name.endswith("77"):
+        body["inputs"][0]["data"][0] = "never-seen"
+        body["inputs"][1]["data"][3] = None
+    scores = world.scores(ROWS)
+    return [
+        (wire.headers(name, "request"), json.dumps(body).encode()),
+        (wire.headers(name, "response"), json.dumps(wire.response(scores)).encode()),
+    ]
+
+
+def send(monitor: Monitor, events: list[tuple[Any, bytes]]) -> None:
+    for headers, body in events:
+        monitor.accept(headers, body).result()
+
+
+def reports(monitor: Monitor, stream: str) -> list[dict[str, Any]]:
+    found = [json.loads(bytes(raw)) for raw in monitor.windows(stream, 100)]
+    return [{k: v for k, v in one.items() if k not in ("replicas", "missing")} for one in found]
+
+
+def test_three_replicas_find_exactly_what_one_monitor_finds(
+    fleet: Fleet, world: Any, wire: SimpleNamespace, tmp_path: Path
+) -> None:
+    chance = random.Random(7)
+    sent: dict[int, list[list[tuple[Any, bytes]]]] = {1: [], 2: [], 3: []}
+    for i in range(60 * REQUESTS):
+        replica = chance.choice((1, 2, 3))
+        events = request(world, wire, f"r{i}", 2.0 if i > 40 * REQUESTS else 0.0)
+        sent[replica].append(events)
+        # Half of the events come again, some to a replica that has been restarted since.
+        chosen = [*events, *chance.sample(events, 1)]
+        send(fleet.replicas[replica], chosen)
+        if chance.random() < 0.02:
+            fleet.restart(chance.choice((1, 2, 3)))
+        if chance.random() < 0.05:
+            fleet.ship(chance.choice((1, 2, 3)), forget=chance.random() < 0.5)
+        if chance.random() < 0.02:
+            fleet.restart_aggregator()
+    for i in (1, 2, 3):
+        fleet.ship(i, forget=False)
+        fleet.ship(i)
+    counts = fleet.aggregator.flush()
+    assert counts["windows"] >= 8
+    assert counts["duplicates"] > 0
+    dropped = {reason: n for reason, n in counts["dropped"].items() if n}
+    assert dropped == {}
+    assert counts["rows"] == sum(len(s) // REQUESTS for s in sent.values()) * REQUESTS * ROWS
+
+    # One monitor, given the same rows in the order in which the partials came.
+    single = Monitor(fleet.config, Setting(tmp_path / "single", "event"), lambda: 0.0)
+    champion(single, tmp_path / "reference")
+    taken = {1: 0, 2: 0, 3: 0}
+    seen: set[tuple[int, int]] = set()
+    with sqlite3.connect(tmp_path / "aggregator" / "log.db") as log:
+        for (body,) in log.execute("SELECT body FROM log ORDER BY offset"):
+            record = decode(body)
+            if not isinstance(record, PartialRecord) or record.stream != "features":
+                continue
+            if (record.replica, record.seq) in seen:
+                continue
+            seen.add((record.replica, record.seq))
+            start = taken[record.replica]
+            taken[record.replica] += REQUESTS
+            for events in sent[record.replica][start : start + REQUESTS]:
+                send(single, events)
+    single.flush()
+    for stream in ("features", "prediction"):
+        ours, theirs = reports(fleet.aggregator, stream), reports(single, stream)
+        assert len(ours) >= 4
+        assert ours == theirs
+    drifted = [w["drift"]["features"]["drift"] for w in reports(single, "features")]
+    assert drifted[0] is False
+    assert drifted[-1] is True
+    ours, theirs = fleet.aggregator.signals(), single.signals()
+    assert sorted(map(bytes, ours)) == sorted(map(bytes, theirs))
+    single.close()
+
+
+def test_labels_are_measured_by_the_aggregator(
+    fleet: Fleet, world: Any, wire: SimpleNamespace
+) -> None:
+    scores: list[float] = []
+    truth: list[int] = []
+    for i in range(60):
+        events = request(world, wire, f"r{i}", 0.0)
+        replica = fleet.replicas[1 + i % 3]
+        send(replica, events)
+        predicted = json.loads(events[1][1])["outputs"][0]["data"]
+        found = [(i * 7 + k * 3) % 2 for k in range(ROWS)]
+        labels = [{"id": f"r{i}:{k}", "label": y} for k, y in enumerate(found)]
+        replica.feedback(json.dumps({"labels": labels}).encode())[0].result()
+        scores += predicted
+        truth += found
+    for i in (1, 2, 3):
+        assert fleet.ship(i, forget=False) > 0
+        fleet.ship(i)
+    assert fleet.aggregator.flush()["joined"] == 600
+    _, measured = fleet.aggregator.measure("auc", "1", 0.0)
+    from monitoring.measures import measure
+
+    expected = measure("auc", np.array(scores), np.array(truth, np.float64))
+    assert (measured.samples, measured.value) == (600, pytest.approx(expected.value, abs=1e-12))
+    assert len(fleet.aggregator.windows("performance/1", 10)) == 2
+    assert all(b'"performance"' in bytes(signal) for signal in fleet.aggregator.signals())
+    assert not fleet.replicas[1].signals()
+
+
+def test_a_window_without_a_lost_replica_is_not_called_whole(
+    fleet: Fleet, world: Any, wire: SimpleNamespace
+) -> None:
+    for i in (1, 2, 3):
+        fleet.beat(i)
+    fleet.aggregator.flush()
+    assert fleet.aggregator.status()["problems"] == {}
+    fleet.time += 60
+    for i in range(2400 // ROWS):
+        send(fleet.replicas[1 + i % 2], request(world, wire, f"r{i}", 0.0))
+    for i in (1, 2):
+        fleet.ship(i)
+    fleet.aggregator.flush()
+    window = json.loads(bytes(fleet.aggregator.windows("features", 1)[0]))
+    assert window["replicas"] == {"1": 1200, "2": 1200}
+    assert window["missing"] == [3]
+    assert fleet.aggregator.status()["problems"] == {
+        "replica 3": "its rows are missing: it is silent"
+    }
+    from monitoring.exposition import Exposition
+
+    text = Exposition(fleet.aggregator).text().decode()
+    assert 'replica_silence_seconds{model="flights",replica="3"} 60.0' in text
+    assert 'window_replicas_missing{model="flights"} 1.0' in text
+    # It comes back with what it has: late, and once.
+    fleet.beat(3)
+    fleet.aggregator.flush()
+    assert fleet.aggregator.status()["problems"] == {}
+
+
+def test_a_replica_that_lost_its_disk_begins_a_new_life(
+    fleet: Fleet, world: Any, wire: SimpleNamespace
+) -> None:
+    for i in range(REQUESTS):
+        send(fleet.replicas[1], request(world, wire, f"r{i}", 0.0))
+    fleet.ship(1)
+    fleet.replicas[1].close()
+    (fleet.home / "replica1").rename(fleet.home / "gone")
+    fleet.replicas[1] = fleet._replica(1)
+    champion(fleet.replicas[1], fleet.home / "reference")
+    for i in range(REQUESTS):
+        send(fleet.replicas[1], request(world, wire, f"s{i}", 0.0))
+    fleet.ship(1)
+    assert fleet.aggregator.flush()["rows"] == 400
+    # Another champion at one of them: its partials are of no use here, and counted.
+    other = fleet.home / "other"
+    world.reference(other, 500)
+    champion(fleet.replicas[2], other)
+    for i in range(REQUESTS):
+        send(fleet.replicas[2], request(world, wire, f"t{i}", 0.0))
+    fleet.ship(2)
+    assert fleet.aggregator.flush()["dropped"]["other-reference"] == 400
+
+
+def test_partials_of_strangers_are_refused(fleet: Fleet) -> None:
+    with pytest.raises(InvalidInput, match=r"\[0\]\.replica: 4 is not one of 3"):
+        fleet.aggregator.partials(msgspec.msgpack.encode([PartialRecord(4, "x", 1)]))
+    with pytest.raises(InvalidInput, match="no partials"):
+        fleet.aggregator.partials(b"nonsense")
+    with pytest.raises(InvalidInput, match="--replicas N"):
+        fleet.replicas[1].partials(msgspec.msgpack.encode([PartialRecord(1, "x", 1)]))
+    with pytest.raises(InvalidInput, match="such as 2/3"):
+        Replica.parse("4/3")
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_ks_from_counts_is_ks_to_the_bit(seed: int) -> None:
+    random_ = np.random.default_rng(seed)
+    reference = np.sort(random_.normal(size=random_.integers(1, 300)).round(seed % 4))
+    window = np.sort(random_.normal(0.2, 1, size=random_.integers(1, 500)).round(seed % 4))
+    places = distinct(reference)
+    cells = np.bincount(cells_of(places, window), minlength=2 * places.size + 1)
+    assert ks_of_cells(reference, cells) == ks_statistic(reference, window)
+
+
+@pytest.mark.parametrize("kind", ["ks", "chi-square", "fisher", "tabular"])
+def test_detectors_say_the_same_of_sketches_in_any_order(kind: str) -> None:
+    random_ = np.random.default_rng(3)
+
+    def table(rows: int) -> Table:
+        schema = (
+            Column("x", "numeric"),
+            Column("b", "numeric"),
+            Column("c", "categorical", ("u", "v")),
+        )
+        x = random_.normal(size=rows)
+        x[::17] = np.nan
+        columns = {
+            "x": x,
+            "b": random_.integers(0, 2, rows).astype(np.float64),
+            "c": random_.integers(-1, 3, rows).astype(np.int32),
+        }
+        return Table(schema, columns, rows)
+
+    reference, window = table(2000), table(700)
+    detector = UnivariateDetector(DetectorConfig("d", kind), reference)
+    ruler = Ruler(reference, {"x": (-2.0, 2.0)})
+    parts = [window.slice(start, start + 90) for start in range(0, 700, 90)]
+    sketches = [(part.rows, ruler.sketch(part)) for part in parts]
+    random.Random(1).shuffle(sketches)
+    added = ruler.add_up(sketches)
+    assert all(ruler.fits(columns) for _, columns in sketches)
+    assert detector.score_counts(added.rows, added.cells) == detector.score(window)
