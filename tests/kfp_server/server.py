@@ -43,6 +43,8 @@ class Server(ThreadingHTTPServer):
     def __init__(self, port: int, given: argparse.Namespace) -> None:
         super().__init__(("127.0.0.1", port), Handler)
         self.state = State(given.state)
+        # One request at a time touches the state, as in one transaction of a database.
+        self.turn = threading.Lock()
         self.api = Api(self.state, multi_user=given.multi_user)
         self.swagger = contract.Swagger(given.swagger) if given.swagger else None
         self.faults = hooks.Faults()
@@ -91,7 +93,8 @@ class Handler(BaseHTTPRequestHandler):
             message = "Unauthenticated: the token has expired"
             self._send(401, {"code": 16, "message": message, "details": []})
             return
-        status, answer = self._checked(method, parts.path, parts.query, body)
+        with self.server.turn:
+            status, answer = self._checked(method, parts.path, parts.query, body)
         if fault.get("cut") == "after":
             self.close_connection = True
             self.connection.close()
