@@ -33,7 +33,14 @@ PARTS: Final = (
         "tests.bench.serving.bench_serving:resources", ("serve.ready.seconds", "serve.rss.mb"), 15
     ),
     Part("tests.bench.monitoring.bench_monitoring:detectors", ("drift.",), 45),
-    Part("tests.bench.monitoring.bench_monitoring:sink", ("sink.", "monitor."), 15),
+    Part("tests.bench.monitoring.bench_monitoring:passes", ("detector.pass.",), 5),
+    Part(
+        "tests.bench.monitoring.bench_monitoring:sink",
+        ("sink.rows", "sink.events", "sink.batched.", "monitor."),
+        15,
+    ),
+    Part("tests.bench.monitoring.bench_sustained:run", ("sink.sustained.",), 50),
+    Part("tests.bench.monitoring.bench_watching:run", ("watch.",), 30),
     Part("tests.bench.bench_loop:run", ("loop.",), 5),
     Part("tests.bench.bench_pipeline:run", ("pipeline.",), 30),
     Part("tests.bench.bench_command:run", ("cli.",), 5),

@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -31,7 +31,9 @@ import numpy as np
 import yaml
 
 from monitoring.client import MonitorClient
+from monitoring.config import QualityRules
 from monitoring.detectors import Detector, DetectorConfig, build_detector
+from monitoring.quality import check_quality
 from monitoring.table import Column, Table
 from tests.bench.rows import Row, resident_mib, row
 
@@ -55,6 +57,30 @@ def detectors() -> Iterator[Row]:
         yield _compared(f"drift.tabular.1000x{width}", "tabular", _mixed, width)
     options = {"referenceRows": 2000, "permutations": PERMUTATIONS}
     yield _compared("drift.mmd.1000x20", "mmd", _numbers, 20, options)
+
+
+def passes() -> Iterator[Row]:
+    """All that is done with one closed window of 20 columns: every detector, and the rules."""
+    random = np.random.default_rng(0)
+    rules = QualityRules(0.1, 0.05, 0.01)
+    scores = Table.from_matrix(random.beta(2, 5, size=(REFERENCE, 1)), ("prediction",))
+    reference, window = _mixed(random, REFERENCE, 20), _mixed(random, WINDOW, 20)
+    ranges = {c.name: (-9.0, 9.0) for c in reference.schema if c.kind == "numeric"}
+    config = DetectorConfig("bench", "tabular", alpha=0.01)
+    univariate = [
+        (build_detector(config, reference), window),
+        (build_detector(replace(config, kind="ks"), scores), scores.slice(0, WINDOW)),
+    ]
+    joint = (build_detector(replace(config, kind="mmd"), reference), window)
+    for name, detectors in (("default", univariate), ("with-mmd", [*univariate, joint])):
+        costs = []
+        for _ in range(5):
+            began = time.process_time()
+            for detector, rows in detectors:
+                detector.score(rows)
+            check_quality(window, ranges, rules)
+            costs.append(time.process_time() - began)
+        yield row(f"detector.pass.{name}.1000x20", min(costs) * 1e3, "ms")
 
 
 def _compared(
@@ -134,8 +160,11 @@ def _feed(
 
 
 @contextmanager
-def _monitor(folder: Path) -> Iterator[tuple[str, int, float]]:
-    (folder / "model.yaml").write_text(yaml.safe_dump(_model()))
+def monitor(
+    folder: Path, document: dict[str, Any], reference: Path
+) -> Iterator[tuple[str, int, float]]:
+    """Run a monitor of a model; yield its URL, its process id and the seconds to ready."""
+    (folder / "model.yaml").write_text(yaml.safe_dump(document))
     ready = folder / "ready.json"
     command = [sys.executable, "-m", "monitoring", "--model", str(folder / "model.yaml")]
     command += ["--state", str(folder / "state"), "--ready-file", str(ready)]
@@ -149,11 +178,15 @@ def _monitor(folder: Path) -> Iterator[tuple[str, int, float]]:
         seconds = time.monotonic() - began
         url = json.loads(ready.read_text())["url"]
         with MonitorClient(url) as client:
-            client.put_reference("bench", "1", _reference(folder / "reference"), champion=True)
+            client.put_reference(document["metadata"]["name"], "1", reference, champion=True)
         yield url, process.pid, seconds
     finally:
         process.terminate()
         process.wait(30)
+
+
+def _monitor(folder: Path) -> AbstractContextManager[tuple[str, int, float]]:
+    return monitor(folder, _model(), _reference(folder / "reference"))
 
 
 def _model() -> dict[str, Any]:

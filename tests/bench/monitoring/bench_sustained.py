@@ -1,0 +1,158 @@
+"""What one monitor takes in for long: events per second, CPU, answers, memory.
+
+A client keeps requests in flight on several connections, from one thread, with bodies
+that were written before; only ids change. It waits while the monitor has too much that is
+logged and not processed, so the rate is one that the monitor keeps up with. CPU is of the
+whole process, from HTTP to tested windows, by the scheduler's own account.
+
+``python -m tests.bench.monitoring.bench_sustained --long`` runs for ten minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from monitoring.client import MonitorClient
+from tests.bench.monitoring.bench_monitoring import _batches, _bodies, _cpu, _monitor
+from tests.bench.rows import Row, resident_mib, row
+
+AIM_ROWS: Final = 20_000
+_BACKLOG: Final = 20_000
+_TAG: Final = b"@@@@@@"
+_LONG_SECONDS: Final = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What is sent: ``events`` and ``rows`` of one post on each of ``connections``."""
+
+    name: str
+    events: int
+    rows: float
+    connections: int
+    posts: tuple[bytes, ...]
+
+
+def batched() -> Traffic:
+    """Events of one row, 100 to a request: what Noria's model server sends."""
+    bodies = [_post(body, head) for head, body in _batches(_bodies(1, 1000, _TAG.decode()), 100)]
+    return Traffic("sink.sustained.batched", 100, 50.0, 4, tuple(bodies))
+
+
+def single() -> Traffic:
+    """Events of one row, each a request of its own: what KServe's logger sends."""
+    bodies = [_post(body, head) for head, body in _bodies(1, 500, _TAG.decode())]
+    return Traffic("sink.sustained.single", 1, 0.5, 16, tuple(bodies))
+
+
+def wide() -> Traffic:
+    """Events of 200 rows, each a request of its own."""
+    bodies = [_post(body, head) for head, body in _bodies(200, 40, _TAG.decode())]
+    return Traffic("sink.sustained.rows200", 1, 100.0, 4, tuple(bodies))
+
+
+def run(seconds: float = 12.0) -> Iterator[Row]:
+    """Sustained load of each kind."""
+    for traffic in (batched(), single(), wide()):
+        yield from sustained(traffic, seconds)
+
+
+def sustained(traffic: Traffic, seconds: float) -> Iterator[Row]:
+    """Load one monitor; the first tenth of the time is not measured."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        _monitor(Path(folder)) as (url, pid, _),
+        MonitorClient(url, timeout=60) as client,
+    ):
+        _load(traffic, url, client, seconds / 10, 0)
+        client.flush()
+        began, used = time.monotonic(), _cpu(pid)
+        posts, answers, memory = _load(traffic, url, client, seconds, pid)
+        client.flush(timeout=600)
+        wall, cpu = time.monotonic() - began, _cpu(pid) - used
+    events, rows = posts * traffic.events, posts * traffic.rows
+    name = traffic.name
+    yield row(f"{name}.events", events / wall, "events/s")
+    yield row(f"{name}.rows", rows / wall, "rows/s")
+    yield row(f"{name}.cpu", cpu / events * 1e6, "us/event")
+    yield row(f"{name}.cpu.row", cpu / rows * 1e6, "us/row", 1e6 / AIM_ROWS)
+    yield row(f"{name}.p99", float(np.quantile(answers, 0.99)) * 1e3, "ms")
+    third = max(1, len(memory) // 3)
+    first, last = np.median(memory[:third]), np.median(memory[-third:])
+    yield row(f"{name}.rss.growth", float(last - first), "MiB")
+
+
+def _load(
+    traffic: Traffic, url: str, client: MonitorClient, seconds: float, pid: int
+) -> tuple[int, list[float], list[float]]:
+    """Return how many posts were answered, the seconds of each answer, and memory by second."""
+    parts = urlsplit(url)
+    address = (parts.hostname or "", parts.port or 0)
+    lines = [socket.create_connection(address) for _ in range(traffic.connections)]
+    answers: list[float] = []
+    memory: list[float] = []
+    posts = 0
+    began = checked = time.monotonic()
+    stamp = f"{time.time_ns() & 0xFFFFF:05x}"
+    while (now := time.monotonic()) - began < seconds:
+        asked = time.perf_counter()
+        for line in lines:
+            # A round's worth of ids is new each time that the bodies have all been used.
+            place = posts % len(traffic.posts)
+            fresh = _number(posts // len(traffic.posts), stamp)
+            line.sendall(traffic.posts[place].replace(_TAG, fresh))
+            posts += 1
+        for line in lines:
+            said = line.recv(4096)
+            if not said.startswith(b"HTTP/1.1 200"):
+                raise RuntimeError(said.decode())
+            answers.append(time.perf_counter() - asked)
+        if now - checked >= 1.0:
+            checked = now
+            if pid:
+                memory.append(resident_mib(pid))
+            while _behind(client) > _BACKLOG:
+                time.sleep(0.05)
+    for line in lines:
+        line.close()
+    return posts, answers, memory
+
+
+def _behind(client: MonitorClient) -> int:
+    counts = client.status("bench")["counts"]
+    return int(counts["received"]) - int(counts["processed"])
+
+
+def _number(value: int, stamp: str) -> bytes:
+    # As long as the place that it takes: lengths in the headers stay right.
+    digits = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    found = stamp[-2:]
+    for _ in range(len(_TAG) - 2):
+        value, place = divmod(value, len(digits))
+        found += digits[place]
+    return found.encode()
+
+
+def _post(body: bytes, headers: dict[str, str]) -> bytes:
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    head = f"POST / HTTP/1.1\r\nhost: m\r\n{lines}content-length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--long", action="store_true", help="ten minutes of batches")
+    long = parser.parse_args().long
+    for figure in sustained(batched(), _LONG_SECONDS) if long else run():
+        print(json.dumps(figure), flush=True)
