@@ -13,6 +13,12 @@ HomeOption: TypeAlias = Annotated[
     Path,
     typer.Option("--home", envvar="NORIA_HOME", help="Folder that holds all of Noria's state."),
 ]
+NamespaceOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--namespace", help="Speak to the operator of this namespace of $KUBECONFIG's cluster."
+    ),
+]
 FileOption: TypeAlias = Annotated[
     Path, typer.Option("--file", "-f", help="The model.yaml.", metavar="FILE")
 ]

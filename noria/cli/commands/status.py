@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 
+from noria.cli.cluster import connected, facts
 from noria.cli.facade import ModelStatus, embedded
-from noria.cli.options import DEFAULT_HOME, HomeOption
+from noria.cli.options import DEFAULT_HOME, HomeOption, NamespaceOption
 from noria.cli.output import hint, say, say_json
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -17,11 +19,20 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
     home: HomeOption = DEFAULT_HOME,
+    namespace: NamespaceOption = None,
 ) -> None:
     """Show what each model is doing.
 
     Who answers, what is rolling out, what drifted, how good it is, how many retrains are left.
     """
+    if namespace is not None:
+        models_there = connected(namespace).models()
+        if as_json:
+            told = [{"model": m["metadata"]["name"], **m.get("status", {})} for m in models_there]
+            say_json({"namespace": namespace, "models": told})
+        else:
+            _of_cluster(namespace, models_there)
+        return
     models = embedded().status(home)
     if as_json:
         say_json({"home": str(home.resolve()), "models": list(models)})
@@ -41,7 +52,7 @@ def _describe(model: ModelStatus) -> None:
              model.breaker_open)) if on]  # fmt: skip
     say(f"{model.model}: {model.stage}{''.join(f' [{flag}]' for flag in flags)}")
     traffic = ", ".join(f"v{name} {share} %" for name, share in model.weights.items())
-    facts: list[tuple[str, Any]] = [
+    found: list[tuple[str, Any]] = [
         ("url", model.url),
         ("champion", model.champion and f"v{model.champion}"),
         ("candidate", model.candidate and f"v{model.candidate}"),
@@ -54,12 +65,30 @@ def _describe(model: ModelStatus) -> None:
         ("performance", ", ".join(f"{k} {_number(v)}" for k, v in model.performance.items())),
         ("retrains left", model.retrains_left),
     ]
-    for name, value in facts:
+    for name, value in found:
         if value is not None and value != "":
-            say(f"  {name:<14}{value}")
+            _fact(name, value)
     for process in model.processes:
-        say(f"  {'process':<14}{process}")
+        _fact("process", process)
     say()
+
+
+def _of_cluster(namespace: str, models: Sequence[Mapping[str, Any]]) -> None:
+    if not models:
+        say(f"no model in {namespace}")
+        hint(f"kubectl apply -n {namespace} -f my-model/model.yaml")
+    for body in models:
+        stage = (body.get("status") or {}).get("stage") or "no operator has looked at it yet"
+        say(f"{body['metadata']['name']}: {stage}")
+        for name, value in facts(body):
+            _fact(name, value)
+        say()
+    for body in models:
+        hint(f"noria why {body['metadata']['name']} --namespace {namespace}")
+
+
+def _fact(name: str, value: Any) -> None:
+    say(f"  {name:<14}{value}")
 
 
 def _next(model: ModelStatus) -> None:

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
+from noria.cli.cluster import connected
 from noria.cli.facade import embedded
-from noria.cli.options import DEFAULT_HOME, HomeOption, NameArgument
+from noria.cli.options import DEFAULT_HOME, HomeOption, NameArgument, NamespaceOption
 from noria.cli.output import hint, say
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -26,6 +27,7 @@ def why(
         str | None, typer.Option(help="Only lines with this word, such as v3.")
     ] = None,
     home: HomeOption = DEFAULT_HOME,
+    namespace: NamespaceOption = None,
 ) -> None:
     """Tell why a model is as it is: its ledger in sentences.
 
@@ -33,14 +35,18 @@ def why(
     """
     from noria.loop.ledger import why as sentences
 
-    lines = sentences(embedded().entries(home, name), kind=kind, mention=mention)
+    where = "" if namespace is None else f" --namespace {namespace}"
+    entries = (
+        embedded().entries(home, name) if namespace is None else connected(namespace).entries(name)
+    )
+    lines = sentences(entries, kind=kind, mention=mention)
     if not lines:
         say(f"{name}: nothing was decided{' that fits' if kind or mention else ' yet'}")
-        hint("noria status")
+        hint(f"noria status{where}")
         return
     shown = lines[-last:] if last else lines
     if len(shown) < len(lines):
         say(f"({len(lines) - len(shown)} earlier lines; --last 0 shows all)")
     for line in shown:
         say(line)
-    hint(f"noria ledger verify {name}    (was any of this changed afterwards?)")
+    hint(f"noria ledger verify {name}{where}    (was any of this changed afterwards?)")
