@@ -66,7 +66,7 @@ def test_killed_replicas_and_a_killed_aggregator_count_each_row_once(
             content = json.dumps(body)
             http.post(replica.url, headers=headers, content=content).raise_for_status()
     for replica in replicas.values():
-        http.post(f"{replica.url}/flush"_for_status()
+        http.post(f"{replica.url}/flush").raise_for_status()
     deadline = time.monotonic() + 60
     with MonitorClient(aggregator.url) as client:
         while (counts := client.flush())["rows"] < 3600:
