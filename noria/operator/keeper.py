@@ -16,8 +16,9 @@ from noria.kube.events import Events, EventType
 from noria.kube.kinds import MODEL
 from noria.loop import ledger
 from noria.loop.engine import Engine
+from noria.loop.ledger import LedgerEntry
 from noria.loop.ports import Clock
-from noria.loop.state import Decision, StartRun, State
+from noria.loop.state import StartRun, State
 from noria.loop.values import RunPhase
 from noria.operator.alerts import AlertEvents, tell
 from noria.operator.objects import objects
@@ -39,12 +40,16 @@ from noria.operator.status import (
     failed_status,
     refused_status,
     status_of,
+    told_to,
 )
 from noria.spec import Model
 from noria.telemetry import Turned
 
 REPAIR_EVERY: Final = 6
 """How many cycles pass until the owned objects are looked at again."""
+
+MAX_TOLD: Final = 50
+"""How many entries of the ledger, at most, a new operator tells that the last one did not."""
 
 PATIENCE: Final = timedelta(minutes=10)
 """How long a deletion waits for Pipelines to cancel the run in flight."""
@@ -209,7 +214,6 @@ class Keeper:
     def _turn(self, resource: Resource, loop: _Loop) -> None:
         loop.sight.begin()
         decision = loop.engine.cycle()
-        self._tell(resource, decision)
         now = self._tools.clock.now()
         stored = loop.ports.store.load(resource.name)
         state = decision.state if stored is None else stored.state
@@ -232,22 +236,32 @@ class Keeper:
         )
         self._patch(resource, status)
 
-    def _tell(self, resource: Resource, decision: Decision) -> None:
-        for note in decision.explanation:
-            if note.change:
-                _log.info("%s/%s: %s", resource.namespace, resource.name, note.text)
-            # Alerts are told where they are raised.
-            if note.change and note.kind != "alert":
-                tell(self._tools.events, resource, note.kind.capitalize(), note.text)
-
     def _explained(self, resource: Resource, loop: _Loop, state: State) -> tuple[str, ...]:
-        """Return the ledger's last lines; it is read only when it has grown."""
+        """Return the ledger's last lines, and tell what is new in it; read only when it has grown.
+
+        New is what the status doesn't know: who decided it may have died before he told so.
+        """
         head = state.head.sequence
         if head != self._told_to:
-            after = max(self._told_to, head - MAX_EXPLANATION)
-            self._lines.extend(ledger.why(loop.ports.store.entries(resource.name, after)))
+            told = self._told_to or told_to(self._before(resource))
+            told = max(told, head - MAX_TOLD)
+            after = min(told, max(self._told_to, head - MAX_EXPLANATION))
+            entries = tuple(loop.ports.store.entries(resource.name, after))
+            self._lines.extend(ledger.why(entries))
+            for entry in entries:
+                if entry.sequence > told:
+                    self._tell(resource, entry)
             self._told_to = head
         return tuple(line.strip() for line in self._lines)
+
+    def _tell(self, resource: Resource, entry: LedgerEntry) -> None:
+        for note in entry.notes:
+            kind, text = str(note.get("kind", "")), str(note.get("text", ""))
+            if note.get("change"):
+                _log.info("%s/%s: %s", resource.namespace, resource.name, text)
+            # Alerts are told where they are raised.
+            if note.get("change") and kind != "alert":
+                tell(self._tools.events, resource, kind.capitalize(), text)
 
     # The end ----------------------------------------------------------------------------------
 

@@ -95,6 +95,12 @@ def status_of(
     }
 
 
+def told_to(status: Mapping[str, Any]) -> int:
+    """Return the sequence of the last ledger entry that a status knows; 0 for none."""
+    sequence = str(status.get("ledgerHead") or "").partition(":")[0]
+    return int(sequence) if sequence.isdecimal() else 0
+
+
 def refused_status(
     reason: str, message: str, *, generation: int, before: Mapping[str, Any], now: datetime
 ) -> dict[str, Any]:

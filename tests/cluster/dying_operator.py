@@ -4,10 +4,16 @@ After an act, it is done and not crossed out: it dies there for each. Before, it
 stored, and not done: it dies there for each kind of act.
 Each place is died at once: a mark in ``NORIA_TEST_MARKS`` says where it was. All else is what
 ``noria operator`` runs; only its ports are wrapped.
+
+The operator that died is started again, as a kubelet does. Each life is a process of its own,
+forked from one that has imported what the operator imports and nothing else: that is what
+takes a start its seconds.
 """
 
 from __future__ import annotations
 
+import ctypes
+import importlib
 import logging
 import os
 import signal
@@ -103,8 +109,39 @@ class Mortal(Composition):
         )
 
 
-if __name__ == "__main__":
+# What an operator imports when it first needs it. The last brings MLflow's plugins with it: Feast
+# calls itself one, where it is installed.
+LATER = (
+    "kfp.compiler",
+    "pipelines.kubeflow",
+    "pipelines.kubeflow_api",
+    "mlflow.tracking.request_header.registry",
+)
+PR_SET_PDEATHSIG = 1
+
+
+def live() -> int:
+    """Run the operator once."""
+    # It must not outlive this program: nobody else would know of it.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    return Operator(read_settings(os.environ), Mortal).run()
+
+
+def main() -> int:
+    """Run the operator until it ends by itself."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)
     Mortal.deaths = Deaths(Path(os.environ["NORIA_TEST_MARKS"]))
-    sys.exit(Operator(read_settings(os.environ), Mortal).run())
+    for name in LATER:
+        importlib.import_module(name)
+    while True:
+        life = os.fork()
+        if life == 0:
+            os._exit(live())
+        _, status = os.waitpid(life, 0)
+        if os.WIFEXITED(status) or os.WTERMSIG(status) != signal.SIGKILL:
+            return os.waitstatus_to_exitcode(status)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

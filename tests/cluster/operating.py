@@ -230,7 +230,6 @@ class World:
     variables: dict[str, str] = field(default_factory=dict)
     beat: Callable[[], None] | None = None
     tracking_uri: str = ""
-    deaths: int = 0
 
     def __post_init__(self) -> None:
         self.admin = KubeClient.connect(self.cluster.kubeconfig)
@@ -269,19 +268,18 @@ class World:
             self.process.kill()
             self.process.wait()
 
-    def revive(self) -> None:
-        """Start the operator that kills itself, whenever it has done so; it marks where."""
+    def start_dying(self) -> None:
+        """Start the operator that kills itself around each act, and is started again each time."""
         self.variables["NORIA_TEST_MARKS"] = str(self.marks)
-        if self.process is not None and self.process.poll() is not None:
-            assert self.process.returncode == -signal.SIGKILL, self.log.read_text()[-4000:]
-            self.deaths += 1
-            self.process = None
-        if self.process is None:
-            self.start(sys.executable, "-m", "tests.cluster.dying_operator")
+        self.start(sys.executable, "-m", "tests.cluster.dying_operator")
+
+    def died(self) -> set[str]:
+        """Return the places at which it has killed itself."""
+        return {mark.name for mark in self.marks.iterdir()}
 
     @property
     def marks(self) -> Path:
-        """Where the operator that kills itself notes the places: one file for each."""
+        """Where the operator that kills itself notes each place."""
         return self.folder / "marks"
 
     def terminate(self) -> int:
@@ -419,7 +417,7 @@ class World:
         while not condition():
             if self.beat is not None:
                 self.beat()
-            alive = self.beat is not None or self.process is None or self.process.poll() is None
+            alive = self.process is None or self.process.poll() is None
             if time.monotonic() > deadline or not alive:
                 state = "" if alive else f" (the operator ended: {self.process})"
                 tail = self.log.read_text()[-6000:] if self.log.exists() else ""

@@ -60,6 +60,8 @@ def mlflow_server(folder: Path) -> Iterator[str]:
                 f"--backend-store-uri=sqlite:///{folder}/mlflow.db",
                 f"--artifacts-destination={folder / 'stored'}",
             ],
+            # Its queue of jobs is nine more processes, and nothing here is one.
+            env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
             stdout=log,
             stderr=log,
             start_new_session=True,
@@ -96,7 +98,8 @@ class Released(World):
 
     def _environment(self) -> dict[str, str]:
         """Return the variables of the Deployment that Helm made, and what this host needs."""
-        return self.container("noria-operator")["env"] | {
+        env: dict[str, str] = self.container("noria-operator")["env"]
+        return env | {
             # In the pod the account's token is mounted, and the API server has a cluster address.
             "KUBECONFIG": str(self.kubeconfig),
             # The pod's own /tmp.
@@ -157,7 +160,7 @@ class Released(World):
             "python": sys.executable,
             "/etc/noria/model.yaml": str(config),
             "/var/lib/noria": str(self.folder / "monitor"),
-            "0.0.0.0": "127.0.0.1",
+            "0.0.0.0": "127.0.0.1",  # noqa: S104 - replaced
             "8080": str(self.monitor_port),
         }
         said = (*container["command"], *container["args"])
@@ -295,14 +298,15 @@ class RouteWatch:
 
     def __init__(self, cluster: Cluster, namespace: str, file: Path) -> None:
         self._file = file
-        backends = "{range .spec.rules[0].backendRefs[*]}{.name}={.weight} {end}"
+        backends = ".spec.rules[0].backendRefs[*]"
+        columns = {"ROUTE": ".metadata.name", "TO": f"{backends}.name", "BY": f"{backends}.weight"}
         kubectl = cluster.kubectl
         with file.open("wb") as said:
             self._process = subprocess.Popen(
                 [
                     *(str(kubectl.program), f"--kubeconfig={kubectl.kubeconfig}"),
                     *("get", "httproute", f"--namespace={namespace}", "--watch"),
-                    f'--output=jsonpath={{.metadata.name}}: {backends}{{"\\n"}}',
+                    "--output=custom-columns=" + ",".join(map(":".join, columns.items())),
                 ],
                 stdout=said,
                 stderr=subprocess.STDOUT,
@@ -312,13 +316,12 @@ class RouteWatch:
         """Return each split of a Model's route that differs from the one before."""
         seen: list[dict[str, int]] = []
         for line in self._file.read_text().splitlines():
-            route, _, backends = line.partition(": ")
+            route, backends, weights = line.split()
             if route != name:
                 continue
-            weights = (backend.rpartition("=") for backend in backends.split())
             split = {
                 backend.removeprefix(f"{name}-").removesuffix("-predictor"): int(weight)
-                for backend, _, weight in weights
+                for backend, weight in zip(backends.split(","), weights.split(","), strict=True)
                 if int(weight)
             }
             if not seen or seen[-1] != split:
