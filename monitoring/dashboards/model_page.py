@@ -389,6 +389,10 @@ def _loop(model: Model) -> list[Panel]:
 
 
 def _monitor() -> list[Panel]:
+    silence = _DEFAULTS.replica_silence.total_seconds()
+    silent = worst("noria_monitor_replica_silence_seconds", "model", "replica")
+    # None, and not nothing, as long as the monitor tells of itself.
+    none = f"0 * {worst('noria_monitor_window_rows')}"
     return [
         Panel(
             "Age of the last window", "Time since the last drift window closed.",
@@ -421,6 +425,23 @@ def _monitor() -> list[Panel]:
             "Time since the loop turned", "It turns every few seconds.",
             [Query(f"time() - {worst('noria_loop_last_cycle_timestamp_seconds')}", "age")],
             "s", least=0, size=(6, 7),
+        ),
+        Panel(
+            "Log and processing", "Whether the monitor can write events down, and work on them.",
+            [
+                Query(worst("noria_monitor_log_failing"), "log"),
+                Query(worst("noria_monitor_processing_held_up"), "processing"),
+            ],
+            "none", "state-timeline", (6, 7), texts={0: ("well", "green"), 1: ("FAILING", "red")},
+        ),
+        Panel(
+            "Silent replicas",
+            f"Not heard for {number(silence)} s; missing from the last window; 0 if there are none.",
+            [
+                Query(f"count by (model) ({silent} > {number(silence)})\nor {none}", "silent now"),
+                Query(f"{worst('noria_monitor_window_replicas_missing')}\nor {none}", "missing"),
+            ],
+            "none", least=0, size=(6, 7),
         ),
     ]  # fmt: skip
 

@@ -8,8 +8,9 @@ from typing import Final
 from monitoring.rules.rule import Rule, Scope, SignalLabel, number
 from noria.spec.units import format_duration
 
-_NEVER_LABELLED: Final = 'reason!~"unlabelled|orphan-label"'
-"""Rows whose label never came, and labels whose row never came: that is label lag, not loss."""
+_OTHER_REFERENCE: Final = "other-reference"
+_LOST: Final = f'reason!~"unlabelled|orphan-label|{_OTHER_REFERENCE}"'
+"""Not a row or a label without the other: that is label lag. Nor what every promotion costs."""
 
 
 def rules(scope: Scope) -> Iterator[Rule]:
@@ -17,6 +18,7 @@ def rules(scope: Scope) -> Iterator[Rule]:
     yield from _the_world(scope)
     yield from _the_view(scope)
     yield from _the_monitor(scope)
+    yield from _replicas(scope)
 
 
 def _the_world(scope: Scope) -> Iterator[Rule]:
@@ -97,7 +99,7 @@ def _the_view(scope: Scope) -> Iterator[Rule]:
         ),
     )
     lost = scope.grown(
-        "noria_monitor_dropped_total", "reason", over=settings.lost, matchers=(_NEVER_LABELLED,)
+        "noria_monitor_dropped_total", "reason", over=settings.lost, matchers=(_LOST,)
     )
     unsent = scope.grown("noria_payload_events_dropped_total", over=settings.lost)
     yield Rule(
@@ -165,13 +167,36 @@ def _the_monitor(scope: Scope) -> Iterator[Rule]:
         summary=f"{name}: detector {{{{ $labels.detector }}}} does not run",
         description="It can't be fitted or fails on its windows; the others go on without it.",
     )
+    failing = scope.worst("noria_monitor_log_failing") + " == 1"
+    yield Rule(
+        name="NoriaMonitorLogFailing",
+        expr=failing,
+        severity="critical",
+        hold=settings.hold,
+        summary=f"{name}: the monitor can't write its log",
+        description=(
+            "Events and labels are refused with 503, and lost once their sender gives up. What "
+            "was acknowledged before is kept."
+        ),
+    )
     yield Rule(
         name="NoriaMonitorHeldUp",
-        expr=scope.worst("noria_monitor_processing_held_up") + " == 1",
+        # A log that fails holds up everything, and has its own alert.
+        expr=f"{scope.worst('noria_monitor_processing_held_up')} == 1\nunless {failing}",
         severity="critical",
         hold=settings.hold,
         summary=f"{name}: the monitor logs events and can't process them",
         description="Nothing is lost, but windows, performance and signals stand still.",
+    )
+    yield Rule(
+        name="NoriaClockSetBack",
+        expr=scope.grown("noria_monitor_clock_steps_total", over=settings.lost) + " > 0",
+        severity="info",
+        summary=f"{name}: the clock of its monitor was set back",
+        description=(
+            f"About {{{{ $value | printf `%.3g` }}}} times in {format_duration(settings.lost)}. "
+            "Ages go on by the monotonic clock; times of windows and signals repeat themselves."
+        ),
     )
     yield Rule(
         name="NoriaMonitorDown",
@@ -180,6 +205,51 @@ def _the_monitor(scope: Scope) -> Iterator[Rule]:
         hold=settings.hold,
         summary=f"{name}: its monitor can't be scraped",
         description="No drift, no drop and no bad data can be seen while this lasts.",
+    )
+
+
+def _replicas(scope: Scope) -> Iterator[Rule]:
+    """Only an aggregator has these series."""
+    name, settings = scope.model.name, scope.settings
+    yield Rule(
+        name="NoriaReplicaSilent",
+        expr=scope.worst("noria_monitor_replica_silence_seconds", "replica")
+        + f" > {number(settings.replica_silence.total_seconds())}",
+        severity="warning",
+        hold=settings.hold,
+        summary=f"{name}: replica {{{{ $labels.replica }}}} of its monitor is silent",
+        description=(
+            "The aggregator has not heard it for {{ $value | humanizeDuration }}. Windows close "
+            "without its part of the traffic."
+        ),
+    )
+    yield Rule(
+        name="NoriaWindowIncomplete",
+        expr=scope.worst("noria_monitor_window_replicas_missing") + " > 0",
+        severity="warning",
+        hold=settings.hold,
+        summary=f"{name}: its last window lacks replicas",
+        description=(
+            "{{ $value }} replicas were silent when it closed, so it tells of the others' traffic. "
+            "Rows that come later count in a later window."
+        ),
+    )
+    # A promotion costs a few partials; here they don't end.
+    refused = scope.rate(
+        "noria_monitor_dropped_total",
+        over=settings.rate,
+        matchers=(f'reason="{_OTHER_REFERENCE}"',),
+    )
+    yield Rule(
+        name="NoriaReplicaOutdated",
+        expr=f"{refused} > 0",
+        severity="warning",
+        hold=settings.long_hold,
+        summary=f"{name}: a replica of its monitor has another reference",
+        description=(
+            "{{ $value | printf `%.3g` }} rows a second were counted against another reference "
+            "than the champion's, and are in no window."
+        ),
     )
 
 

@@ -182,6 +182,7 @@ CASES: Final = (
         {'noria_monitor_dropped_total{reason="backlog"}': Counter(((0, 10), (5, 5), (0, 85)))},
         {  # a label that never came is no event that got lost
             'noria_monitor_dropped_total{reason="unlabelled"}': Counter(((5, 100),)),
+            'noria_monitor_dropped_total{reason="other-reference"}': Counter(((5, 100),)),
             'noria_monitor_dropped_total{reason="backlog"}': Counter(((0, 100),)),
             'noria_payload_events_dropped_total{version="3"}': Counter(((0, 100),)),
         },
@@ -205,6 +206,61 @@ CASES: Final = (
         "NoriaMonitorHeldUp",
         {"noria_monitor_processing_held_up": trouble(1, 0)},
         {"noria_monitor_processing_held_up": ((0, 20), (1, 3), (0, 77))},
+    ),
+    Case(  # a log that fails holds up processing, and is told once
+        "NoriaMonitorHeldUp",
+        {
+            "noria_monitor_processing_held_up": trouble(1, 0),
+            "noria_monitor_log_failing": ((1, 10), (0, 90)),
+        },
+        {
+            "noria_monitor_processing_held_up": steady(1),
+            "noria_monitor_log_failing": steady(1),
+        },
+    ),
+    Case(
+        "NoriaMonitorLogFailing",
+        {"noria_monitor_log_failing": trouble(1, 0)},
+        {
+            "noria_monitor_log_failing": ((0, 20), (1, 3), (0, 77)),
+            "noria_monitor_processing_held_up": steady(1),
+        },
+    ),
+    Case(
+        "NoriaClockSetBack",
+        {"noria_monitor_clock_steps_total": Counter(((0, 10), (1, 1), (0, 89)))},
+        {"noria_monitor_clock_steps_total": Counter(((0, 100),))},
+        over=90,
+    ),
+    Case(
+        "NoriaReplicaSilent",
+        {
+            'noria_monitor_replica_silence_seconds{replica="1"}': steady(4),
+            'noria_monitor_replica_silence_seconds{replica="2"}': trouble(400, 5),
+        },
+        {'noria_monitor_replica_silence_seconds{replica="2"}': ((5, 20), (90, 3), (30, 77))},
+        {"replica": "2"},
+    ),
+    Case(  # it was never heard
+        "NoriaReplicaSilent",
+        {'noria_monitor_replica_silence_seconds{replica="3"}': trouble(float("inf"), 0)},
+        {'noria_monitor_replica_silence_seconds{replica="3"}': steady(0)},
+        {"replica": "3"},
+    ),
+    Case(
+        "NoriaWindowIncomplete",
+        {"noria_monitor_window_replicas_missing": trouble(1, 0)},
+        {"noria_monitor_window_replicas_missing": ((0, 20), (1, 3), (0, 77))},
+    ),
+    Case(
+        "NoriaReplicaOutdated",
+        {'noria_monitor_dropped_total{reason="other-reference"}': Counter(((250, BREAK), (0, 60)))},
+        {  # a promotion: some partials were under way
+            'noria_monitor_dropped_total{reason="other-reference"}': Counter(
+                ((0, 20), (250, 2), (0, 78))
+            ),
+            'noria_monitor_dropped_total{reason="backlog"}': Counter(((5, 100),)),
+        },
     ),
     Case(
         "NoriaMonitorDown",
