@@ -436,7 +436,7 @@ def _monitor() -> list[Panel]:
         ),
         Panel(
             "Silent replicas",
-            f"Not heard for {number(silence)} s; missing from the last window; 0 if there are none.",
+            f"Not heard for {number(silence)} s; missing from the last window; 0 without any.",
             [
                 Query(f"count by (model) ({silent} > {number(silence)})\nor {none}", "silent now"),
                 Query(f"{worst('noria_monitor_window_replicas_missing')}\nor {none}", "missing"),
