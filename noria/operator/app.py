@@ -213,7 +213,10 @@ def _heard(denied: Callable[[], None]) -> Iterator[None]:
     handler = _DeniedToKopf(denied)
     logger = logging.getLogger("kopf")
     logger.addHandler(handler)
+    objects = logging.getLogger("kopf.objects")
+    objects.addFilter(handlers.not_yet)
     try:
         yield
     finally:
+        objects.removeFilter(handlers.not_yet)
         logger.removeHandler(handler)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import copy
+import logging
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any, Final
@@ -21,6 +22,16 @@ _THREADS: Final = 16
 _FINISH_SECONDS: Final = 60.0
 _WATCH_SECONDS: Final = 300
 _EXIT_SECONDS: Final = 120.0
+_AGAIN: Final = "failed temporarily"
+_log = logging.getLogger(__name__)
+
+
+def not_yet(record: logging.LogRecord) -> bool:
+    """Filter kopf's log: that a handler is to be called again is an error to it, and normal here.
+
+    What it waits for is logged by the handler, with the Model's name.
+    """
+    return _AGAIN not in record.getMessage()
 
 
 class _NoMemory(kopf.DiffBaseStorage):
@@ -78,12 +89,17 @@ def registry(keepers: Keepers, cycle: timedelta) -> kopf.OperatorRegistry:
 
     @kopf.on.delete(*where, id="retire", backoff=_RETRY_SECONDS, registry=made)
     def retire(body: kopf.Body, **_: Any) -> None:
+        resource = _resource(body)
+        where = f"{resource.namespace}/{resource.name}"
         try:
-            done = keepers.retire(_resource(body))
+            done = keepers.retire(resource)
         except NoriaError as error:
+            _log.warning("%s: can't be taken down yet: %s", where, error)
             raise kopf.TemporaryError(str(error), delay=_RETRY_SECONDS) from error
         if not done:
+            _log.info("%s: deleted; its run, route and servers are being taken down", where)
             raise kopf.TemporaryError("it is being taken down", delay=_RETRY_SECONDS)
+        _log.info("%s: its run, route and servers are gone; Kubernetes deletes the rest", where)
 
     @kopf.on.event(*where, id="gone", registry=made)
     def gone(event: kopf.RawEvent, body: kopf.Body, **_: Any) -> None:

@@ -18,7 +18,14 @@ from noria.loop.state import (
     State,
 )
 from noria.loop.values import RunPhase, RunRequest
-from noria.operator.status import Seen, changed, failed_status, refused_status, status_of
+from noria.operator.status import (
+    Seen,
+    changed,
+    failed_status,
+    refused_status,
+    status_of,
+    told_to,
+)
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=1)
@@ -136,3 +143,10 @@ def test_the_last_verdict_is_that_of_the_last_candidate() -> None:
     outcome = Outcome("8", "7", Result.ABORTED, "error-rate 0.2 over 0.01", NOW, "drift")
     said = status(State("flights", champion="7", outcomes=(outcome,)))
     assert said["lastVerdict"] == "v8 aborted: error-rate 0.2 over 0.01"
+
+
+def test_what_was_told_is_read_from_the_status() -> None:
+    head = State("flights").head
+    assert told_to(status(State("flights", head=type(head)(14, "a" * 64)))) == 14
+    assert told_to({}) == 0
+    assert told_to({"ledgerHead": "of somebody else"}) == 0

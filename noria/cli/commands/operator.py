@@ -23,7 +23,8 @@ def operator() -> None:
     from noria.operator.settings import read_settings
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    # One line for each request is nobody's to read.
-    for chatty in ("httpx", "urllib3", "alembic", "mlflow", "kopf.objects"):
+    # One line for each request, or step of kopf's own start, is nobody's to read.
+    kopf = ("kopf.objects", "kopf.activities", "kopf._core.engines.activities")
+    for chatty in ("httpx", "urllib3", "alembic", "mlflow", *kopf):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     raise typer.Exit(Operator(read_settings(os.environ)).run())
