@@ -122,6 +122,9 @@ def test_flights_from_helm_install_to_helm_uninstall(
     )
     world.until(lambda: contents(world) == before, "nothing is left of flights")
     assert_never_denied(world)
+    log = world.log.read_text()
+    assert f"{world.namespace}/flights: its run, route and servers are gone" in log
+    assert " ERROR " not in log
     assert world.terminate() == 0
     helm("uninstall", "noria", f"--namespace={world.system}", "--cascade=foreground", "--wait")
     left = names(world, world.system) | names(world, world.namespace)
@@ -176,6 +179,8 @@ def walks_to_the_champion_however_often_it_is_killed(world: Released, route: Rou
 def sends_a_failing_version_back(world: Released, route: RouteWatch) -> None:
     """v3 answers with errors: the analysis fails, and v2 has all of the traffic again."""
     world.traffic.failing.add(("flights", "3"))
+    for mark in world.marks.iterdir():
+        mark.unlink()
     ask_for_a_run(world)
     assert world.train("flights") == "3"
     world.until(
@@ -189,7 +194,11 @@ def sends_a_failing_version_back(world: Released, route: RouteWatch) -> None:
     )
     assert world.state("flights").outcomes[-1].result == "aborted"
     assert route.splits("flights")[-3:] == [{"v2": 100}, {"v2": 80, "v3": 20}, {"v2": 100}]
-    assert {"after weights 2=80 3=20", "after weights 2=100", "after retire 3"} <= world.died()
+    assert world.died() == {
+        *(f"before any {kind}" for kind in ("start", "deploy", "weights", "retire")),
+        *(f"after {kind} 3" for kind in ("start", "deploy", "retire")),
+        *(f"after weights {split}" for split in ("2=80 3=20", "2=100")),
+    }
     assert world.registry.alias("flights", "champion") == "2"
     runs = world.runs("flights")
     assert len(runs) == len(set(runs)) == 3
