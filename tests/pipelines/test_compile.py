@@ -55,7 +55,7 @@ def compiled(resource: Model, out: Path) -> tuple[dict[str, Any], dict[str, Any]
 
 def test_the_golden_file_is_what_the_code_compiles_to() -> None:
     assert is_fresh(), "run: python -m pipelines.generate"
-    assert "noria/components:0.1.0" in GOLDEN.read_text()
+    assert "noria-components:0.2.0" in GOLDEN.read_text()
     assert "pip install" not in GOLDEN.read_text()
 
 
@@ -205,7 +205,7 @@ def test_a_submitted_run_is_cached_by_its_keys_and_never_registers_from_a_cache(
     pipeline, _ = run_of(model(), run(), KubeflowSettings("http://kfp"))
 
     tasks = pipeline["pipeline_spec"]["root"]["dag"]["tasks"]
-    keys = cache_keys(model(), run(), image="noria/components:0.1.0", base="/model")
+    keys = cache_keys(model(), run(), image="noria-components:0.2.0", base="/model")
     found = {name: tasks[name]["cachingOptions"].get("cacheKey") for name in STEPS}
     assert found == dict(keys) | {"register": None}
     assert tasks["register"]["cachingOptions"] == {}

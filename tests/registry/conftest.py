@@ -87,7 +87,7 @@ def make_candidate(tmp_path: Path) -> Callable[..., Candidate]:
             champion=None,
             as_of=datetime(2013, 2, 1, tzinfo=UTC),
             fingerprint="ab" * 32,
-            code_version="noria 0.1.0",
+            code_version="noria 0.2.0",
             reason="drift in distance",
             spec='{"kind": "Model"}',
             params={"n_estimators": 150},

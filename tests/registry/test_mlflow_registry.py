@@ -67,7 +67,7 @@ def test_the_run_holds_params_metrics_plots_the_spec_and_the_model_card(
     assert run.data.metrics["baseline.auc"] == 0.61
     assert "log-loss" not in run.data.metrics
     assert made.tags["noria.fingerprint"] == "ab" * 32
-    assert made.tags["noria.code_version"] == "noria 0.1.0"
+    assert made.tags["noria.code_version"] == "noria 0.2.0"
     artifacts = {item.path for item in server.list_artifacts(run.info.run_id)}
     assert {"model_card.md", "model.json", "plots", "reference"} <= artifacts
     signature = mlflow.models.get_model_info(made.source).signature
