@@ -120,7 +120,7 @@ def application() -> typer.Typer:
     ) -> None:
         """Keep a model good after it ships: train, serve, canary, watch, retrain.
 
-        One file describes a model; Noria does the rest on this machine.
+        One file describes a model; Noria does the rest, on this machine or on Kubernetes.
         New here? `noria demo --quick`, then `noria init my-model`.
         """
 
