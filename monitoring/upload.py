@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from monitoring.reference import FILES
-from noria.errors import InvalidInput
+from noria.errors import InvalidInput, Unavailable
 
 MAX_UNPACKED_BYTES: Final = 256 << 20
 """The most that a zip may unpack to: a small one can claim to hold any amount."""
@@ -26,6 +26,7 @@ def unpacked(data: bytes, home: Path) -> Iterator[Path]:
 
     Raises:
         InvalidInput: It is no zip of the two files, or unpacks to too much.
+        Unavailable: The disk does not take it.
     """
     home.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=".upload-", dir=home))
@@ -49,7 +50,11 @@ def _unpack(data: bytes, folder: Path) -> None:
             left = MAX_UNPACKED_BYTES
             for name in FILES:
                 left = _copy(archive, name, folder / name, left)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
+    except OSError as error:
+        # The zip is in memory: what fails here is our own disk, no fault of the sender.
+        raise Unavailable(f"the reference can't be kept: {error}", fix="free disk space") from error
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+        # RuntimeError: it is encrypted; NotImplementedError: by a method that Python lacks.
         raise InvalidInput(f"body: can't be unpacked: {error}") from error
     except ValueError as error:
         raise InvalidInput(f"body: is no zip: {error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import resource
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from monitoring import upload
-from noria.errors import InvalidInput
+from noria.errors import InvalidInput, Unavailable
 from noria.operator.watching import zipped
 
 
@@ -59,3 +60,17 @@ def test_a_zip_that_unpacks_to_too_much_is_refused(
     monkeypatch.setattr(upload, "MAX_UNPACKED_BYTES", 1000)
     with pytest.raises(InvalidInput, match="unpacks to over 1000 bytes"):
         bench().monitor.put_reference_zip("1", zipped(reference), champion=True)
+
+
+def test_a_disk_that_takes_no_more_is_not_blamed_on_the_sender(
+    reference: Path, tmp_path: Path
+) -> None:
+    data = zipped(reference)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, before[1]))
+    try:
+        with pytest.raises(Unavailable, match="can't be kept"), upload.unpacked(data, tmp_path):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.glob(".upload-*"))
