@@ -14,6 +14,7 @@ import yaml
 
 from monitoring.dashboards import fleet_dashboard
 from monitoring.rules.groups import as_yaml, fleet_groups
+from noria import generated as files
 from noria.chart.access import access
 from noria.chart.text import values_schema, values_yaml
 from noria.spec.schema import crd
@@ -45,12 +46,8 @@ def generated() -> dict[str, str]:
 
 def stale(root: Path) -> list[str]:
     """Return the paths of generated files that are missing or differ, below ``root``."""
-    return [path for path, text in generated().items() if _read(root / path) != text]
+    return files.stale(generated(), root)
 
 
 def _yaml(value: Any) -> str:
     return yaml.safe_dump(value, sort_keys=False, width=100, allow_unicode=True)
-
-
-def _read(file: Path) -> str | None:
-    return file.read_text(encoding="utf-8") if file.is_file() else None

@@ -1,0 +1,42 @@
+"""Writes generated files into the repository, or says which of them are stale."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+_ROOT: Final = Path(__file__).resolve().parents[1]
+
+
+def stale(files: Mapping[str, str], root: Path) -> list[str]:
+    """Return the paths whose file below ``root`` is missing or has another text."""
+    return [path for path, text in files.items() if _read(root / path) != text]
+
+
+def run(program: str, files: Mapping[str, str], arguments: Sequence[str] | None = None) -> int:
+    """Write ``files`` (text by path in the repository), or with ``--check`` only compare.
+
+    ``program`` is the module that was started. Returns the exit code.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m {program}", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if stale")
+    parser.add_argument("--root", type=Path, default=_ROOT, help="folder of the repository")
+    given = parser.parse_args(arguments)
+    if given.check:
+        old = stale(files, given.root)
+        for path in old:
+            sys.stderr.write(f"{path} is stale; run `python -m {program}`\n")
+        return 1 if old else 0
+    for path, text in files.items():
+        file = given.root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+        sys.stdout.write(f"{path}\n")
+    return 0
+
+
+def _read(file: Path) -> str | None:
+    return file.read_text(encoding="utf-8") if file.is_file() else None
