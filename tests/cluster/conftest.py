@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,6 +45,32 @@ def namespace(cluster: Cluster) -> Iterator[str]:
         time.sleep(0.1)
     yield name
     cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="module")
+def traffic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """What model servers would count, with a real Prometheus that scrapes it."""
+    from tests.cluster.operating import Traffic
+
+    played = Traffic(tmp_path_factory.mktemp("prometheus"))
+    yield played
+    played.close()
+
+
+@pytest.fixture
+def world(
+    cluster: Cluster,
+    namespace: str,
+    tmp_path: Path,
+    kfp_server: Callable[..., Any],
+    traffic: Any,
+) -> Iterator[Any]:
+    """A namespace with all that the operator works with, and exactly its rights."""
+    from tests.cluster.operating import World, closing, grant, install
+
+    install(cluster)
+    kubeconfig = grant(cluster, namespace)
+    yield from closing(World(cluster, namespace, tmp_path, kfp_server(), traffic, kubeconfig))
 
 
 @pytest.fixture

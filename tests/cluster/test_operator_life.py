@@ -5,9 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -28,12 +25,8 @@ from tests.cluster.controlplane.cluster import Cluster
 from tests.cluster.controlplane.process import free_ports
 from tests.cluster.operating import (
     ROOT,
-    Traffic,
     World,
     apply,
-    closing,
-    grant,
-    install,
     resource,
     role_in,
 )
@@ -44,26 +37,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
-
-
-@pytest.fixture(scope="module")
-def traffic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traffic]:
-    played = Traffic(tmp_path_factory.mktemp("prometheus"))
-    yield played
-    played.close()
-
-
-@pytest.fixture
-def world(
-    cluster: Cluster,
-    namespace: str,
-    tmp_path: Path,
-    kfp_server: Callable[..., Any],
-    traffic: Traffic,
-) -> Iterator[World]:
-    install(cluster)
-    kubeconfig = grant(cluster, namespace)
-    yield from closing(World(cluster, namespace, tmp_path, kfp_server(), traffic, kubeconfig))
 
 
 OWNED = (

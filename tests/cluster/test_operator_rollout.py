@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
-
 import pytest
 
-from tests.cluster.controlplane.cluster import Cluster
-from tests.cluster.operating import Traffic, World, closing, grant, install, resource
+from tests.cluster.operating import World, resource
 
 pytestmark = [
     pytest.mark.cluster,
@@ -17,26 +12,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
-
-
-@pytest.fixture(scope="module")
-def traffic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traffic]:
-    played = Traffic(tmp_path_factory.mktemp("prometheus"))
-    yield played
-    played.close()
-
-
-@pytest.fixture
-def world(
-    cluster: Cluster,
-    namespace: str,
-    tmp_path: Path,
-    kfp_server: Callable[..., Any],
-    traffic: Traffic,
-) -> Iterator[World]:
-    install(cluster)
-    kubeconfig = grant(cluster, namespace)
-    yield from closing(World(cluster, namespace, tmp_path, kfp_server(), traffic, kubeconfig))
 
 
 def watch_splits(world: World, name: str, seen: list[dict[str, int]]) -> None:
