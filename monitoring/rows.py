@@ -36,9 +36,10 @@ def encode(schema: tuple[Column, ...], pieces: Sequence[Piece]) -> Table:
 
 
 def _numbers(column: Column, pieces: Sequence[Piece]) -> FloatArray:
-    whole = [piece.record.columns.get(column.name) for piece in pieces]
-    if all(type(found) is bytes for found in whole) and _are_whole(pieces):
-        return floats(b"".join(whole))  # type: ignore[arg-type]
+    found_in = (piece.record.columns.get(column.name) for piece in pieces)
+    whole = [found for found in found_in if isinstance(found, bytes)]
+    if len(whole) == len(pieces) and _are_whole(pieces):
+        return floats(b"".join(whole))
     size = 8
     parts: list[bytes] = []
     for piece in pieces:

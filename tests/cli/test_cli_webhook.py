@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -59,8 +60,21 @@ def test_alerts_are_kept_and_a_term_ends_it(tmp_path: Path) -> None:
     finally:
         process.kill()
         output = process.communicate()[0]
+    assert f"alerts go to {url}/alerts" in output
     assert "Traceback" not in output
     assert "a token" not in output
+
+
+def test_a_port_that_is_taken_is_named_with_the_fix(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = subprocess.run(
+            command(tmp_path, "--port", port), capture_output=True, text=True, check=False
+        )
+    assert done.returncode == 2
+    assert f"127.0.0.1:{port} can't be listened on" in done.stderr
+    assert "choose another --port" in done.stderr
+    assert "alerts go to" not in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -51,9 +51,9 @@ def ui(
     it shows a cluster's Models; NORIA_MONITOR_URL says where their monitors are ({model} and
     {namespace} are put in).
     """
+    from noria.asgi import Listen, serve
     from noria.ui.app import Options, Ui
     from noria.ui.security import Guard, check_address, read_token
-    from noria.ui.serve import Listen, serve
 
     token = None if token_file is None else read_token(token_file)
     check_address(host, token)
@@ -64,7 +64,7 @@ def ui(
     pages = Ui(source, Guard(token, time.time), options)
     listen = Listen(host, port, ready_file)
     with listen.bind() as listener:
-        say(f"{source.place}: {listen.url(listener)}")
+        say(f"{source.place}: {listen.url(listener)}/")
         hint("Ctrl-C ends the page, and nothing else")
         serve(pages.asgi(), listen, listener)
 

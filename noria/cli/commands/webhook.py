@@ -45,7 +45,7 @@ def webhook(
     senders must know; without one it listens on loopback only.
     """
     from monitoring.webhook import Receiver, WebhookApp, locks_from_environment
-    from monitoring.webhook.serve import Listen, serve
+    from noria.asgi import Listen, serve
     from noria.embedded.clocks import WallClock
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
@@ -54,8 +54,11 @@ def webhook(
     route = _cluster(os.environ) if os.environ.get(_POD) else _machine(home)
     clock = WallClock()
     receiver = WebhookApp(Receiver(route, clock), locks, clock, max_body_bytes=max_body_bytes)
-    say(f"alerts go to http://{host}:{port}/alerts" if port else "listening on a free port")
-    serve(receiver, Listen(host, port, ready_file))
+    # Prometheus' senders come many at once, and what they send is synced to the disk.
+    listen = Listen(host, port, ready_file, most_at_once=256, drain_seconds=10)
+    with listen.bind() as listener:
+        say(f"alerts go to {listen.url(listener)}/alerts")
+        serve(receiver, listen, listener)
 
 
 def _machine(home: Path) -> Route:

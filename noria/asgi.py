@@ -1,4 +1,4 @@
-"""Runs the pages as a process: listens, says when it is ready, stops at SIGTERM."""
+"""Runs a small ASGI application as a process: listens, says when it is ready, stops at SIGTERM."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ import signal
 import socket
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any
 
 import uvicorn
-from starlette.types import ASGIApp
 
 from noria.errors import InvalidInput
-
-_BACKLOG: Final = 128
-_DRAIN_SECONDS: Final = 3
-_MOST_AT_ONCE: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """Where to listen; port 0 is any free one. ``ready_file`` gets ``{"pid", "http", "url"}``."""
+    """Where to listen, and how much at once.
+
+    Port 0 is any free one. ``ready_file`` gets ``{"pid", "http", "url"}``. More than
+    ``most_at_once`` requests under way get a 503; they have ``drain_seconds`` to end.
+    """
 
     host: str = "127.0.0.1"
     port: int = 0
     ready_file: Path | None = None
+    most_at_once: int = 64
+    drain_seconds: int = 3
 
     def bind(self) -> socket.socket:
         """Start to listen.
@@ -37,7 +38,7 @@ class Listen:
         """
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         try:
-            return socket.create_server((self.host, self.port), backlog=_BACKLOG, family=family)
+            return socket.create_server((self.host, self.port), backlog=1024, family=family)
         except OSError as error:
             raise InvalidInput(
                 f"{self.host}:{self.port} can't be listened on: {error.strerror}",
@@ -45,20 +46,20 @@ class Listen:
             ) from error
 
     def url(self, listener: socket.socket) -> str:
-        """Return the address for a browser."""
+        """Return the address, without a path."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{listener.getsockname()[1]}/"
+        return f"http://{host}:{listener.getsockname()[1]}"
 
 
-def serve(app: ASGIApp, listen: Listen, listener: socket.socket) -> None:
-    """Serve until SIGTERM or SIGINT."""
+def serve(app: Any, listen: Listen, listener: socket.socket) -> None:
+    """Serve until SIGTERM or SIGINT; requests under way are answered first."""
     # uvicorn stops at these, puts our handlers back and raises them again: nothing more to do then.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     asyncio.run(_serve(app, listen, listener))
 
 
-async def _serve(app: ASGIApp, listen: Listen, listener: socket.socket) -> None:
+async def _serve(app: Any, listen: Listen, listener: socket.socket) -> None:
     server = uvicorn.Server(
         uvicorn.Config(
             app,
@@ -67,8 +68,8 @@ async def _serve(app: ASGIApp, listen: Listen, listener: socket.socket) -> None:
             lifespan="off",
             server_header=False,
             proxy_headers=False,
-            limit_concurrency=_MOST_AT_ONCE,
-            timeout_graceful_shutdown=_DRAIN_SECONDS,
+            limit_concurrency=listen.most_at_once,
+            timeout_graceful_shutdown=listen.drain_seconds,
         )
     )
     serving = asyncio.create_task(server.serve(sockets=[listener]))
