@@ -38,10 +38,13 @@ test: sync ## Run the tests that take less than ten minutes together
 test-slow: sync ## Run the slow suites: statistics, crashes, the loop end to end
 	$(RUN) pytest -m "slow and not cluster and not images" --timeout 900
 
+# Two control planes of our own side by side; somebody's cluster is used by one test at a time.
+CLUSTER_WORKERS := $(if $(KUBECONFIG),,-n 2 --dist loadfile)
+
 .PHONY: test-cluster
 test-cluster: sync ## Run the tests that need a Kubernetes API: $$KUBECONFIG's, or their own
 	$(RUN) python -m tests.cluster.controlplane.build
-	$(RUN) pytest tests/cluster -m cluster --timeout 600
+	$(RUN) pytest tests/cluster -m cluster --timeout 600 $(CLUSTER_WORKERS)
 
 .PHONY: test-images
 test-images: sync ## Build the container images and start each of them
