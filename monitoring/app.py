@@ -17,6 +17,7 @@ from monitoring.payload import epoch_ms
 from monitoring.service import Monitor
 from noria.errors import InvalidInput, NoriaError, Unavailable
 from noria.http import Request, Response
+from noria.predictions import MEDIA_TYPE
 
 READ_HEADERS: Final = frozenset(
     {
@@ -33,6 +34,15 @@ _log = logging.getLogger(__name__)
 _INLINE_BYTES: Final = 1_000_000
 _OK, _BAD, _NOT_FOUND, _NOT_ALLOWED, _TOO_LARGE, _BROKEN, _BUSY = 200, 400, 404, 405, 413, 500, 503
 _TAKEN: Final = Response(_OK, b"{}")
+_POSTED: Final = Response(
+    _OK,
+    b"{}",
+    headers=b"allow: OPTIONS, POST\r\naccept-post: %b\r\n"
+    % ", ".join(
+        (MEDIA_TYPE, "application/cloudevents-batch+json", "application/cloudevents+json")
+    ).encode(),
+)
+"""What may be posted to ``/``: Linked Data Platform 1.0, section 7.1."""
 
 
 class _Refused(Exception):
@@ -57,6 +67,8 @@ class App:
         """Answer one request."""
         if request.path == b"/" and request.method == b"POST":
             return self._events(request)
+        if request.path == b"/" and request.method == b"OPTIONS":
+            return _POSTED
         return self._answer(request)
 
     def refuse(self, status: int, message: str) -> Response:

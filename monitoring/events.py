@@ -19,7 +19,7 @@ from noria.errors import InvalidInput, shorten
 REQUEST: Final = "org.kubeflow.serving.inference.request"
 RESPONSE: Final = "org.kubeflow.serving.inference.response"
 VERSION_ANNOTATION: Final = "noria.dev/model-version"
-_MAX_ID_CHARS: Final = 256
+MAX_ID_CHARS: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +124,8 @@ def _checked(
             f"{where}type: {shorten(kind)} is not a payload event",
             fix=f"use {REQUEST} or …response",
         )
-    if not identity or len(identity) > _MAX_ID_CHARS:
-        raise InvalidInput(f"{where}id: {shorten(identity)} is empty or over {_MAX_ID_CHARS} long")
+    if not identity or len(identity) > MAX_ID_CHARS:
+        raise InvalidInput(f"{where}id: {shorten(identity)} is empty or over {MAX_ID_CHARS} long")
     return Event(identity, kind, model, _version(annotations, where), body)
 
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from monitoring.pairs import PairJoiner
+from monitoring.pairs import IdRows, PairJoiner
 from monitoring.records import (
     Label,
     LabelsRecord,
-    RequestRecord,
     decode_keys,
     floats,
     key_hashes,
@@ -65,21 +64,30 @@ class LabelJoiner:
                 found[seq].setdefault(row, label.value)
         self._write([(pairs[seq], rows) for seq, rows in found.items()], at)
 
-    def pair(self, pair: Pair, request: RequestRecord) -> None:
-        """Give a new pair the labels that were waiting for it."""
+    def pair(self, pair: Pair, keys: Sequence[str], requests: Sequence[IdRows]) -> None:
+        """Give a new pair the labels that were waiting for it.
+
+        Args:
+            pair: the pair.
+            keys: the entity keys of its rows, if they have any.
+            requests: id and number of rows of each of its requests.
+        """
         if not self._core.waiting_labels:
             return
-        found = {
-            row: value
-            for row, value in self._state.labels_of_request(pair.id).items()
-            if row < pair.rows
-        }
-        taken = [f"{BY_ID}{pair.id}:{row}" for row in found]
-        for row, key in enumerate(request.keys or ()):
-            value = self._state.label(BY_KEY + key)
-            if value is not None:
-                found.setdefault(row, value)
-                taken.append(BY_KEY + key)
+        found: dict[int, float] = {}
+        taken: list[str] = []
+        first = 0
+        for identity, rows in requests:
+            for row, waiting in self._state.labels_of_request(identity).items():
+                if row < rows:
+                    found[first + row] = waiting
+                    taken.append(f"{BY_ID}{identity}:{row}")
+            for row, key in enumerate(keys[first : first + rows], first):
+                value = self._state.label(BY_KEY + key)
+                if value is not None:
+                    found.setdefault(row, value)
+                    taken.append(BY_KEY + key)
+            first += rows
         for name in dict.fromkeys(taken):
             self._state.drop_label(name)
             self._core.waiting_labels -= 1
@@ -101,7 +109,9 @@ class LabelJoiner:
         if seen is None or not seen.pair:
             return []
         pair = self._pair(seen.pair, pairs)
-        return [(seen.pair, row)] if pair is not None and row < pair.rows else []
+        if pair is None or row >= (pair.rows if seen.rows is None else seen.rows):
+            return []
+        return [(seen.pair, seen.first + row)]
 
     def _pair(self, seq: int, pairs: dict[int, Pair]) -> Pair | None:
         if seq not in pairs:

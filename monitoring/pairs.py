@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, NamedTuple, TypeAlias
+
+import numpy as np
 
 from monitoring.log import EventLog, Logged
 from monitoring.records import (
+    BlockRecord,
     Record,
     RequestRecord,
+    Requests,
     ResponseRecord,
     encode_keys,
     is_whole,
@@ -19,6 +23,18 @@ from monitoring.state import Core, Pair, Seen, State
 MAX_VERSIONS: Final = 64
 _NO_PAIR: Final = 0
 _UNSEEN: Final = Seen(None, None, None)
+_FLOAT_BYTES: Final = 8
+
+
+IdRows: TypeAlias = tuple[str, int]
+"""A request's id and how many rows it has."""
+
+
+class Moment(NamedTuple):
+    """When the requests of a block up to ``stop`` (exclusive) arrived, in epoch seconds."""
+
+    stop: int
+    at: float
 
 
 class PairJoiner:
@@ -29,9 +45,12 @@ class PairJoiner:
         core: Core,
         state: State,
         log: EventLog,
-        paired: Callable[[Pair, RequestRecord], None],
+        paired: Callable[[Pair, Requests, Sequence[IdRows]], None],
     ) -> None:
-        """Start from what is committed; ``paired`` is called for each new pair, in log order."""
+        """Start from what is committed.
+
+        ``paired`` is called for each new pair, in log order, with id and rows of its requests.
+        """
         self._core = core
         self._state = state
         self._log = log
@@ -70,6 +89,27 @@ class PairJoiner:
             if isinstance(request, RequestRecord):
                 self._pair(request, record, seen.request, at)
 
+    def block(self, record: BlockRecord, logged: Logged, moments: Sequence[Moment]) -> None:
+        """Take requests with their responses; neighbours that arrived at once are one pair.
+
+        Each id counts once, as when its events had come one by one; where some came before,
+        the others are more than one pair.
+        """
+        counts = np.frombuffer(record.counts, np.int32).tolist()
+        place = row = 0
+        for stop, at in moments:
+            run: list[IdRows] = []
+            first = row
+            for identity, rows in zip(record.ids[place:stop], counts[place:stop], strict=True):
+                if self._is_new(identity, rows, logged.offset, at, row - first):
+                    run.append((identity, rows))
+                else:
+                    self._run(record, logged.offset, first, run, at)
+                    run, first = [], row + rows
+                row += rows
+            self._run(record, logged.offset, first, run, at)
+            place = stop
+
     def seen(self, identity: str) -> Seen:
         """Return what is known of a request id."""
         fresh = self._fresh.get(identity)
@@ -83,6 +123,59 @@ class PairJoiner:
         self._fresh.clear()
         self._known.clear()
         self._recent.clear()
+
+    def _is_new(self, identity: str, rows: int, offset: int, at: float, first: int) -> bool:
+        """Count an id of a block, and note its place in the pair that is being made."""
+        counts = self._core.counts
+        seen = self.seen(identity)
+        if seen is _UNSEEN:
+            counts.requests += 1
+            counts.responses += 1
+        else:
+            counts.requests += seen.request is None
+            counts.responses += seen.response is None
+            counts.duplicates += (seen.request is not None) + (seen.response is not None)
+            if seen.pair is not None:
+                return False
+        here = Seen(offset, offset, self._core.next_pair, first, rows)
+        self._fresh[identity] = (here, at)
+        return True
+
+    def _run(
+        self,
+        record: BlockRecord,
+        offset: int,
+        first: int,
+        run: Sequence[tuple[str, int]],
+        at: float,
+    ) -> None:
+        if not run:
+            return
+        rows = sum(count for _, count in run)
+        keys = None if record.keys is None else record.keys[first : first + rows]
+        pair = Pair(
+            seq=self._core.next_pair,
+            id="",
+            request=offset,
+            version=self._bounded(record.version or "unknown"),
+            at=at,
+            rows=rows,
+            prediction=record.prediction[_FLOAT_BYTES * first : _FLOAT_BYTES * (first + rows)],
+            keys=None if keys is None else encode_keys(keys),
+            labelled=None,
+            first=first,
+        )
+        self._keep(pair, keys or ())
+        self._paired(pair, record, run)
+
+    def _keep(self, pair: Pair, keys: Sequence[str]) -> None:
+        core = self._core
+        core.next_pair += 1
+        core.counts.rows += pair.rows
+        core.rows_by_version[pair.version] = core.rows_by_version.get(pair.version, 0) + pair.rows
+        core.first_prediction_at = core.first_prediction_at or pair.at
+        core.last_prediction_at = max(core.last_prediction_at, pair.at)
+        self._state.put_pair(pair, key_hashes(keys))
 
     def _note(self, record: Record, offset: int, seen: Seen, at: float) -> None:
         self._fresh[record.id] = (seen, at)  # type: ignore[union-attr]
@@ -111,14 +204,9 @@ class PairJoiner:
             keys=None if request.keys is None else encode_keys(request.keys),
             labelled=None,
         )
-        core.next_pair += 1
-        core.counts.rows += pair.rows
-        core.rows_by_version[pair.version] = core.rows_by_version.get(pair.version, 0) + pair.rows
-        core.first_prediction_at = core.first_prediction_at or at
-        core.last_prediction_at = max(core.last_prediction_at, at)
         self._fresh[request.id] = (Seen(seen.request, seen.response, pair.seq), at)
-        self._state.put_pair(pair, key_hashes(request.keys or ()))
-        self._paired(pair, request)
+        self._keep(pair, request.keys or ())
+        self._paired(pair, request, ((request.id, request.rows),))
 
     def _bounded(self, version: str) -> str:
         """Versions come from outside: only so many become labels of metrics."""

@@ -12,9 +12,10 @@ import numpy as np
 
 from monitoring.config import MonitorConfig
 from monitoring.events import REQUEST, Event
-from monitoring.records import RequestRecord, ResponseRecord, Texts
+from monitoring.records import RequestRecord, ResponseRecord
 from monitoring.table import MISSING, FloatArray, text_of
 from noria.errors import InvalidInput, shorten
+from noria.predictions import Texts
 
 _MATRIX: Final = 2
 _FEW: Final = 8

@@ -8,24 +8,30 @@ make the same windows.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 import msgspec
+import numpy as np
 
 from monitoring.config import MonitorConfig
 from monitoring.labels import LabelJoiner
 from monitoring.log import EventLog, Logged
-from monitoring.pairs import PairJoiner
+from monitoring.pairs import IdRows, Moment, PairJoiner
 from monitoring.partials.gathering import GatheringWindows
 from monitoring.partials.replica import Replica, ReplicaWindows
 from monitoring.records import (
+    NO_TIME,
+    BlockRecord,
     LabelsRecord,
     PartialRecord,
     ReferenceRecord,
     RequestRecord,
+    Requests,
     ResponseRecord,
+    ids_of,
 )
 from monitoring.state import Core, Pair, State
 from monitoring.watch import Watch
@@ -160,13 +166,7 @@ class Processor:
     def _process(self, batch: list[Logged]) -> None:
         core = self._core
         with self._state.transaction():
-            self._pairs.expect(
-                [
-                    logged.record.id
-                    for logged in batch
-                    if isinstance(logged.record, RequestRecord | ResponseRecord)
-                ]
-            )
+            self._pairs.expect([identity for logged in batch for identity in ids_of(logged.record)])
             for logged in batch:
                 core.offset = logged.offset
                 self._arrive(logged.received)
@@ -204,6 +204,8 @@ class Processor:
                 self._pairs.request(record, logged, self._now())
             case ResponseRecord():
                 self._pairs.response(record, logged, self._now())
+            case BlockRecord():
+                self._pairs.block(record, logged, self._moments(record))
             case LabelsRecord():
                 times = [label.time for label in record.labels if label.time is not None]
                 core.watermark = max(core.watermark, max(times, default=0) / 1000.0)
@@ -217,8 +219,26 @@ class Processor:
             case None:
                 core.counts.unreadable += 1
 
-    def _paired(self, pair: Pair, request: RequestRecord) -> None:
-        self._labels.pair(pair, request)
+    def _moments(self, record: BlockRecord) -> list[Moment]:
+        """Return when the requests of a block arrived, and move the watermark to the last."""
+        core, size = self._core, len(record.ids)
+        if record.times is None:
+            return [Moment(size, self._now())]
+        given = np.frombuffer(record.times, np.int64)
+        largest = int(given.max(initial=NO_TIME))
+        before = core.watermark
+        if largest != NO_TIME:
+            core.watermark = max(before, largest / 1000.0)
+        if self._clock == "wall" or core.watermark == before:
+            return [Moment(size, self._now())]
+        # The watermark as each request moved it: however they were cut into blocks, the same.
+        marks = np.maximum.accumulate(np.maximum(given / 1000.0, before))
+        stops = [*(np.flatnonzero(np.diff(marks)) + 1).tolist(), size]
+        return [Moment(stop, float(marks[stop - 1])) for stop in stops]
+
+    def _paired(self, pair: Pair, request: Requests, parts: Sequence[IdRows]) -> None:
+        keys = (request.keys or ())[pair.first : pair.first + pair.rows]
+        self._labels.pair(pair, keys, parts)
         self._windows.pair(pair, request)
 
     def _reference(self, record: ReferenceRecord) -> None:

@@ -10,13 +10,7 @@ import msgspec
 import numpy as np
 
 from monitoring.table import MISSING, CodeArray, FloatArray
-
-
-class Texts(msgspec.Struct, frozen=True, array_like=True):
-    """A column of texts: distinct values and, per row, int32 codes into them (-1 is missing)."""
-
-    values: tuple[str, ...]
-    codes: bytes
+from noria.predictions import Texts, Values
 
 
 class RequestRecord(msgspec.Struct, frozen=True, array_like=True, tag="q"):
@@ -29,7 +23,7 @@ class RequestRecord(msgspec.Struct, frozen=True, array_like=True, tag="q"):
     id: str
     version: str
     rows: int
-    columns: dict[str, bytes | Texts]
+    columns: dict[str, Values]
     time: int | None = None
     keys: tuple[str, ...] | None = None
 
@@ -41,6 +35,23 @@ class ResponseRecord(msgspec.Struct, frozen=True, array_like=True, tag="p"):
     version: str
     rows: int
     prediction: bytes
+
+
+class BlockRecord(msgspec.Struct, frozen=True, array_like=True, tag="b"):
+    """Requests with their responses, in order: ``counts`` is the rows of each (int32 bytes).
+
+    ``prediction``, ``columns`` and ``keys`` are of the rows of all; ``times`` is each
+    request's largest event time in epoch ms (int64 bytes, ``NO_TIME`` for none).
+    """
+
+    ids: tuple[str, ...]
+    counts: bytes
+    version: str
+    rows: int
+    columns: dict[str, Values]
+    prediction: bytes
+    times: bytes | None = None
+    keys: tuple[str, ...] | None = None
 
 
 class Label(msgspec.Struct, frozen=True, array_like=True):
@@ -101,7 +112,12 @@ class PartialRecord(msgspec.Struct, frozen=True, array_like=True, tag="s"):
 
 _FLOAT_BYTES: Final = 8
 _CODE_BYTES: Final = 4
-Record: TypeAlias = RequestRecord | ResponseRecord | LabelsRecord | ReferenceRecord | PartialRecord
+NO_TIME: Final = -(1 << 63)
+Requests: TypeAlias = RequestRecord | BlockRecord
+"""What holds the features of rows."""
+Record: TypeAlias = (
+    RequestRecord | ResponseRecord | BlockRecord | LabelsRecord | ReferenceRecord | PartialRecord
+)
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Record] = msgspec.msgpack.Decoder(Record)
@@ -121,16 +137,28 @@ def decode(body: bytes) -> Record:
     return _decoder.decode(body)
 
 
+def ids_of(record: Record | None) -> tuple[str, ...]:
+    """Return the request ids that a record is about."""
+    match record:
+        case RequestRecord() | ResponseRecord():
+            return (record.id,)
+        case BlockRecord():
+            return record.ids
+    return ()
+
+
 def is_whole(record: RequestRecord | ResponseRecord) -> bool:
     """Whether every column has as many rows as the record says: a damaged one may not."""
     if isinstance(record, ResponseRecord):
         return len(record.prediction) == _FLOAT_BYTES * record.rows
-    return all(
-        len(column) == _FLOAT_BYTES * record.rows
-        if isinstance(column, bytes)
-        else len(column.codes) == _CODE_BYTES * record.rows
-        for column in record.columns.values()
-    )
+    return all(len_of(column) == record.rows for column in record.columns.values())
+
+
+def len_of(values: Values) -> float:
+    """Return how many rows a column has; no whole number when it is damaged."""
+    if isinstance(values, Texts):
+        return len(values.codes) / _CODE_BYTES
+    return len(values) / _FLOAT_BYTES
 
 
 def floats(blob: bytes) -> FloatArray:

@@ -7,15 +7,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from monitoring.records import RequestRecord, Texts, codes, floats
+from monitoring.records import Requests, codes, floats
 from monitoring.table import MISSING, CodeArray, Column, ColumnArray, FloatArray, Table, text_of
+from noria.predictions import Texts
 
 
 class Piece(NamedTuple):
-    """Rows ``start`` to ``stop`` (exclusive) of a request; ``seq`` is its pair's number."""
+    """Rows ``start`` to ``stop`` (exclusive) of a record; ``seq`` is its pair's number."""
 
     seq: int
-    record: RequestRecord
+    record: Requests
     start: int
     stop: int
 
@@ -26,19 +27,20 @@ def encode(schema: tuple[Column, ...], pieces: Sequence[Piece]) -> Table:
     A column that a request lacks is missing in its rows.
     """
     rows = sum(piece.stop - piece.start for piece in pieces)
+    are_whole = all(piece.stop - piece.start == piece.record.rows for piece in pieces)
     columns: dict[str, ColumnArray] = {}
     for column in schema:
         if column.kind == "numeric":
-            columns[column.name] = _numbers(column, pieces)
+            columns[column.name] = _numbers(column, pieces, are_whole)
         else:
             columns[column.name] = _codes(column, pieces)
     return Table(schema, columns, rows)
 
 
-def _numbers(column: Column, pieces: Sequence[Piece]) -> FloatArray:
+def _numbers(column: Column, pieces: Sequence[Piece], are_whole: bool) -> FloatArray:  # noqa: FBT001
     found_in = (piece.record.columns.get(column.name) for piece in pieces)
     whole = [found for found in found_in if isinstance(found, bytes)]
-    if len(whole) == len(pieces) and _are_whole(pieces):
+    if len(whole) == len(pieces) and are_whole:
         return floats(b"".join(whole))
     size = 8
     parts: list[bytes] = []
@@ -75,11 +77,6 @@ def _codes(column: Column, pieces: Sequence[Piece]) -> CodeArray:
     if all(isinstance(part, list) for part in parts):
         return np.array([code for part in parts for code in part], np.int32)
     return np.concatenate([np.asarray(part, np.int32) for part in parts])
-
-
-def _are_whole(pieces: Sequence[Piece]) -> bool:
-    """Whether no request is cut: only the first and the last of a window may be."""
-    return all(p.stop - p.start == p.record.rows for p in (pieces[0], pieces[-1]))
 
 
 def _parsed(found: Texts) -> FloatArray:

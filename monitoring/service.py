@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import msgspec
 
+from monitoring.blocks import read_block
 from monitoring.config import MonitorConfig
 from monitoring.events import read_events
 from monitoring.labels import BY_ID, BY_KEY
@@ -31,6 +32,7 @@ from monitoring.table import text_of
 from monitoring.upload import unpacked
 from noria.errors import InvalidInput, Unavailable, shorten
 from noria.loop.ports import LABELLED_ROWS
+from noria.predictions import MEDIA_TYPE
 
 _SIGNALS: Final = 200
 _MAX_KEY_CHARS: Final = 512
@@ -136,6 +138,9 @@ class Monitor:
             InvalidInput: they are no events of this model; the message names the field.
             Unavailable: too much waits already; they are dropped and counted.
         """
+        if headers.get("content-type", "") == MEDIA_TYPE:
+            block = read_block(body, self.config)
+            return self._append([(block.rows, encode(block))], 2 * len(block.ids))
         events = read_events(headers, body)
         records = []
         for event in events:
@@ -146,13 +151,16 @@ class Monitor:
                 )
             record = read_payload(event, self.config)
             records.append((record.rows, encode(record)))
+        return self._append(records, len(records))
+
+    def _append(self, records: list[tuple[int, bytes]], events: int) -> Future[int]:
         if self.backlog >= self._max_backlog:
-            self.drop("backlog", len(records))
+            self.drop("backlog", events)
             raise Unavailable("the monitor is too far behind", fix="sample less")
         try:
             return self._log.append(records)
         except Unavailable:
-            self.drop("not-written", len(records))
+            self.drop("not-written", events)
             raise
 
     def partials(self, body: bytes) -> Future[int]:

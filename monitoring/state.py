@@ -24,13 +24,15 @@ from noria.errors import MonitoringError
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS core (one INTEGER PRIMARY KEY, body BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS events (
-    id TEXT PRIMARY KEY, request INTEGER, response INTEGER, pair INTEGER, at REAL NOT NULL
+    id TEXT PRIMARY KEY, request INTEGER, response INTEGER, pair INTEGER, at REAL NOT NULL,
+    first INTEGER NOT NULL DEFAULT 0, rows INTEGER
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS events_at ON events (at);
 CREATE INDEX IF NOT EXISTS events_open ON events (request, response) WHERE pair IS NULL;
 CREATE TABLE IF NOT EXISTS pairs (
     seq INTEGER PRIMARY KEY, id TEXT NOT NULL, request INTEGER NOT NULL, version TEXT NOT NULL,
-    at REAL NOT NULL, rows INTEGER NOT NULL, prediction BLOB NOT NULL, keys BLOB, labelled BLOB
+    at REAL NOT NULL, rows INTEGER NOT NULL, prediction BLOB NOT NULL, keys BLOB, labelled BLOB,
+    first INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS pairs_at ON pairs (at);
 CREATE TABLE IF NOT EXISTS keys (
@@ -54,6 +56,12 @@ CREATE TABLE IF NOT EXISTS windows (
 CREATE TABLE IF NOT EXISTS outbox (seq INTEGER PRIMARY KEY, body BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS detectors (name TEXT PRIMARY KEY, state BLOB NOT NULL) WITHOUT ROWID;
 """
+_ADDED: Final = (
+    ("events", "first", "INTEGER NOT NULL DEFAULT 0"),
+    ("events", "rows", "INTEGER"),
+    ("pairs", "first", "INTEGER NOT NULL DEFAULT 0"),
+)
+"""Columns that files of earlier versions don't have."""
 
 
 class StreamState(msgspec.Struct):
@@ -204,7 +212,11 @@ class Core(msgspec.Struct):
 
 
 class Pair(NamedTuple):
-    """A request with its response."""
+    """Requests with their responses that follow each other: ``rows`` of the record ``request``.
+
+    ``request`` is the log's offset of a request or a block, ``first`` the row there; ``id`` is
+    empty when it is a block.
+    """
 
     seq: int
     id: str
@@ -215,14 +227,20 @@ class Pair(NamedTuple):
     prediction: bytes
     keys: bytes | None
     labelled: bytes | None
+    first: int = 0
 
 
 class Seen(NamedTuple):
-    """Which events of a request id were seen: offsets in the log, and the pair they made."""
+    """Which events of a request id were seen: offsets in the log, and the pair they made.
+
+    Its rows start at ``first`` of the pair's; they are ``rows``, or all when that is None.
+    """
 
     request: int | None
     response: int | None
     pair: int | None
+    first: int = 0
+    rows: int | None = None
 
 
 class State:
@@ -246,6 +264,10 @@ class State:
         self._new_keys: list[tuple[int, int, int]] = []
         with translated():
             self._db.executescript(_SCHEMA)
+            for table, column, kind in _ADDED:
+                known = self._db.execute(f"PRAGMA table_info({table})").fetchall()
+                if all(name != column for _, name, *_ in known):
+                    self._db.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -277,14 +299,14 @@ class State:
     def seen(self, identity: str) -> Seen | None:
         """Return what is known of a request id."""
         row = self._db.execute(
-            "SELECT request, response, pair FROM events WHERE id = ?", (identity,)
+            "SELECT request, response, pair, first, rows FROM events WHERE id = ?", (identity,)
         ).fetchone()
         return None if row is None else Seen(*row)
 
     def seen_of(self, identities: Sequence[str]) -> dict[str, Seen]:
         """Return what is known of request ids; those never seen are left out."""
         rows = self._db.execute(
-            "SELECT id, request, response, pair FROM events "
+            "SELECT id, request, response, pair, first, rows FROM events "
             "WHERE id IN (SELECT value FROM json_each(?))",
             (msgspec.json.encode(identities).decode(),),
         )
@@ -293,7 +315,8 @@ class State:
     def put_seen(self, fresh: Mapping[str, tuple[Seen, float]]) -> None:
         """Write what is known of request ids: id to (what, when)."""
         self._db.executemany(
-            "INSERT OR REPLACE INTO events VALUES (?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO events (id, request, response, pair, first, rows, at) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
             [(identity, *seen, at) for identity, (seen, at) in fresh.items()],
         )
 
@@ -306,7 +329,7 @@ class State:
         if not self._new_pairs:
             return
         self._db.executemany(
-            "INSERT INTO pairs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", self._new_pairs
+            "INSERT INTO pairs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", self._new_pairs
         )
         # In the order of the index: neighbours share its pages.
         self._db.executemany("INSERT INTO keys VALUES (?, ?, ?)", sorted(self._new_keys))

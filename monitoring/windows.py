@@ -16,7 +16,7 @@ from monitoring.labels import Outcomes
 from monitoring.log import EventLog
 from monitoring.measures import GREATER_IS_BETTER, measure, unmeasured
 from monitoring.quality import QualityResult, check_quality
-from monitoring.records import RequestRecord, floats
+from monitoring.records import BlockRecord, RequestRecord, Requests, floats
 from monitoring.reference import prediction_table
 from monitoring.rows import Piece, encode
 from monitoring.state import (
@@ -88,11 +88,11 @@ class Windows:
         following = self._core.next_outcome
         return min((s.first(following) for s in self._performance.values()), default=following)
 
-    def pair(self, pair: Pair, request: RequestRecord) -> None:
+    def pair(self, pair: Pair, request: Requests) -> None:
         """Add the rows of a new pair."""
         if self._watch is None:
             return
-        self._features.push(Piece(pair.seq, request, 0, pair.rows))
+        self._features.push(Piece(pair.seq, request, pair.first, pair.first + pair.rows))
         while (pieces := self._features.take(self._config.window_rows)) is not None:
             self._features_window(self._watch, pieces, pair.at)
         if pair.version == self._core.champion:
@@ -166,8 +166,10 @@ class Windows:
         for pair in self._state.pairs_from(self.first_pair()):
             if self._needs_record(pair) and not broken:
                 record = self._log.get(pair.request)
-                if isinstance(record, RequestRecord):
-                    self._features.refill(Piece(pair.seq, record, 0, pair.rows))
+                if isinstance(record, RequestRecord | BlockRecord):
+                    self._features.refill(
+                        Piece(pair.seq, record, pair.first, pair.first + pair.rows)
+                    )
                 else:
                     broken = True
             if pair.version == core.champion:

@@ -22,6 +22,7 @@ import uvloop
 from noria.http import HttpLimits, HttpServer, Response
 from serving.metrics import ServerMetrics
 from serving.payloads import PayloadLog, PayloadSettings
+from serving.predicted import Source
 from serving.refusal import Refusal
 from serving.routes import Router
 from serving.runner import Batching
@@ -143,11 +144,8 @@ def _payload_log(settings: Settings) -> PayloadLog | None:
     return PayloadLog(
         PayloadSettings(
             sink=settings.sink,
-            model=settings.name,
-            version=settings.version,
-            namespace=settings.namespace,
+            source=Source(settings.name, settings.version, settings.namespace, settings.redact),
             sample=settings.sample,
-            redact=settings.redact,
         )
     )
 

@@ -44,6 +44,9 @@ class Sink:
                 sink.connections += 1
                 super().setup()
 
+            def do_OPTIONS(self) -> None:
+                self.answer(405)
+
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 batch = self.headers["content-type"] == "application/cloudevents-batch+json"

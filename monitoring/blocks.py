@@ -1,0 +1,139 @@
+"""From a block of predictions in columns to what the log keeps of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitoring.config import MonitorConfig
+from monitoring.events import MAX_ID_CHARS
+from monitoring.payload import epoch_ms
+from monitoring.records import NO_TIME, BlockRecord, len_of
+from monitoring.table import MISSING, FloatArray, text_of
+from noria.errors import InvalidInput, shorten
+from noria.predictions import Block, Output, Texts, Values, decode
+
+_SCORES: Final = ("probability", "prediction")
+_COUNT_BYTES: Final = 4
+_MAX_VERSION_CHARS: Final = 64
+_BINARY: Final = 2
+
+
+def read_block(body: bytes, config: MonitorConfig) -> BlockRecord:
+    """Return the watched columns and the predictions of a block.
+
+    Raises:
+        InvalidInput: It is no block, or does not fit the model; the message names the field.
+    """
+    block = decode(body)
+    if block.model != config.model:
+        raise InvalidInput(
+            f"model: {shorten(block.model)} is not watched here",
+            fix=f"this monitor watches {config.model!r}",
+        )
+    counts = _counts(block)
+    rows = int(counts.sum())
+    for name, values in block.inputs.items():
+        _check(f"inputs.{shorten(name)}", values, rows)
+    if config.features and not any(name in block.inputs for name in config.features):
+        raise InvalidInput(
+            f"inputs: none of the model's features is there, only {shorten(list(block.inputs))}",
+            fix=f"expected {shorten(list(config.features))}",
+        )
+    return BlockRecord(
+        block.ids,
+        block.rows,
+        block.version[:_MAX_VERSION_CHARS],
+        rows,
+        {name: _finite(block.inputs[name]) for name in config.features if name in block.inputs},
+        _prediction(block.outputs, rows).tobytes(),
+        _times(block.inputs, config.event_time, counts),
+        _keys(block.inputs, config.entity_key),
+    )
+
+
+def _counts(block: Block) -> NDArray[np.int32]:
+    if not block.ids or len(block.rows) != _COUNT_BYTES * len(block.ids):
+        raise InvalidInput(f"rows: {len(block.rows)} bytes do not fit {len(block.ids)} ids")
+    for i, identity in enumerate(block.ids):
+        if not 0 < len(identity) <= MAX_ID_CHARS:
+            raise InvalidInput(
+                f"ids[{i}]: {shorten(identity)} is empty or over {MAX_ID_CHARS} long"
+            )
+    counts = np.frombuffer(block.rows, np.int32)
+    if counts.min() < 1:
+        raise InvalidInput(f"rows[{int(counts.argmin())}]: {int(counts.min())} is not at least 1")
+    return counts
+
+
+def _check(where: str, values: Values, rows: float) -> None:
+    if len_of(values) != rows:
+        raise InvalidInput(f"{where}: {len_of(values):g} values do not fit {rows:g} rows")
+    if isinstance(values, Texts):
+        codes = np.frombuffer(values.codes, np.int32)
+        if codes.min() < MISSING or codes.max() >= len(values.values):
+            raise InvalidInput(f"{where}: codes beyond its {len(values.values)} values")
+
+
+def _finite(values: Values) -> Values:
+    if isinstance(values, Texts):
+        return values
+    found = np.frombuffer(values, np.float64)
+    # An infinite value has no place in a mean or a range: it counts as missing.
+    infinite = np.isinf(found)
+    return np.where(infinite, np.nan, found).tobytes() if infinite.any() else values
+
+
+def _prediction(outputs: Mapping[str, Output], rows: int) -> FloatArray:
+    name = next((n for n in _SCORES if n in outputs), next(iter(outputs), None))
+    if name is None:
+        raise InvalidInput("outputs: empty")
+    where, output = f"outputs.{shorten(name)}", outputs[name]
+    if isinstance(output.values, Texts):
+        raise InvalidInput(f"{where}: not numbers")
+    if output.width < 1:
+        raise InvalidInput(f"{where}.width: {output.width} is not at least 1")
+    _check(where, output.values, rows * output.width)
+    found = np.frombuffer(_finite(output.values), np.float64)  # type: ignore[arg-type]
+    if output.width == 1:
+        return found
+    # Probabilities of k classes: the positive one of two, else that of the class chosen.
+    matrix = found.reshape(rows, output.width)
+    chosen: FloatArray = matrix[:, 1] if output.width == _BINARY else matrix.max(axis=1)
+    return chosen
+
+
+def _times(inputs: Mapping[str, Values], name: str | None, counts: NDArray[Any]) -> bytes | None:
+    """Return each request's largest event time."""
+    if name is None or name not in inputs:
+        return None
+    values, where = inputs[name], f"inputs.{name}"
+    if isinstance(values, Texts):
+        table = [epoch_ms(text, where) for text in values.values] + [NO_TIME]
+        found = np.array(table, np.int64)[np.frombuffer(values.codes, np.int32)]
+    else:
+        numbers = np.frombuffer(values, np.float64)
+        known = np.isfinite(numbers)
+        found = np.where(known, np.where(known, numbers, 0.0).astype(np.int64), NO_TIME)
+    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    return np.maximum.reduceat(found, starts).astype(np.int64).tobytes()
+
+
+def _keys(inputs: Mapping[str, Values], names: tuple[str, ...]) -> tuple[str, ...] | None:
+    if not names or not all(name in inputs for name in names):
+        return None
+    parts = [_texts(inputs[name]) for name in names]
+    return tuple(parts[0]) if len(parts) == 1 else tuple(map("|".join, zip(*parts, strict=True)))
+
+
+def _texts(values: Values) -> list[str]:
+    if isinstance(values, Texts):
+        table = (*values.values, "")
+        return [table[code] for code in np.frombuffer(values.codes, np.int32).tolist()]
+    return [
+        "" if value != value else text_of(value)  # NaN is missing
+        for value in np.frombuffer(values, np.float64).tolist()
+    ]

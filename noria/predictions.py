@@ -1,0 +1,79 @@
+"""Predictions in columns: what Noria's model server tells Noria's monitor.
+
+One block holds many answered requests of one model version, each column of all of them in
+one piece, so that nothing is parsed value by value on either side. It is an answer to
+``Accept-Post`` (Linked Data Platform 1.0, section 7.1): a server that finds ``MEDIA_TYPE``
+there posts blocks, and CloudEvents in JSON, as KServe's logger writes them, to any other
+sink. MessagePack, little-endian; never pickle.
+"""
+
+from __future__ import annotations
+
+from typing import Final, TypeAlias
+
+import msgspec
+
+from noria.errors import InvalidInput
+
+MEDIA_TYPE: Final = "application/vnd.noria.predictions+msgpack"
+ACCEPT_POST: Final = "accept-post"
+"""The header, in lower case, that says which media types may be posted."""
+
+
+class Texts(msgspec.Struct, frozen=True, array_like=True):
+    """A column of texts: distinct values and, per row, int32 codes into them (-1 is missing)."""
+
+    values: tuple[str, ...]
+    codes: bytes
+
+
+Values: TypeAlias = bytes | Texts
+"""One value per row: float64 bytes with NaN for missing, or texts."""
+
+
+class Output(msgspec.Struct, frozen=True, array_like=True):
+    """What the model said: ``width`` values per row, one row after another."""
+
+    values: Values
+    width: int = 1
+
+
+class Block(msgspec.Struct, frozen=True, array_like=True):
+    """Answered requests in the order of their answers.
+
+    Attributes:
+        model: Name of the model.
+        version: The version that answered, all of them.
+        ids: Their request ids.
+        rows: How many rows each has, int32 bytes.
+        inputs: What the predictor saw, by input, the rows of all requests.
+        outputs: What it said, by output.
+    """
+
+    model: str
+    version: str
+    ids: tuple[str, ...]
+    rows: bytes
+    inputs: dict[str, Values]
+    outputs: dict[str, Output]
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Block)
+
+
+def encode(block: Block) -> bytes:
+    """Write a block."""
+    return _encoder.encode(block)
+
+
+def decode(body: bytes) -> Block:
+    """Read a block; sizes of columns are not checked.
+
+    Raises:
+        InvalidInput: The bytes are not a block.
+    """
+    try:
+        return _decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"body: no block of predictions: {error}") from error
