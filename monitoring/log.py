@@ -22,6 +22,7 @@ from monitoring.records import Label, LabelsRecord, Record, decode, encode
 from noria.errors import MonitoringError, Unavailable
 
 _BATCH_BYTES: Final = 32 * 1024 * 1024
+_BATCH_ROWS: Final = 20_000
 _TRY_SECONDS: Final = 1.0
 _INSERT: Final = "INSERT INTO log (received, rows, body, sum) VALUES (?, ?, ?, ?)"
 
@@ -132,10 +133,11 @@ class EventLog:
     def read(self, after: int, limit: int) -> list[Logged]:
         """Return up to ``limit`` records with an offset above ``after``, in order.
 
+        Large ones are fewer: what is made of them is committed at once.
         A record that can't be decoded comes as None.
         """
         found: list[Logged] = []
-        size = 0
+        size = held = 0
         with self._reading, _translated("read"):
             rows = self._reader.execute(
                 "SELECT offset, received, rows, body, sum FROM log WHERE offset > ? "
@@ -147,7 +149,8 @@ class EventLog:
                 record = _decoded(row)
                 found.append(Logged(offset, received if is_sound(row) else 0.0, record))
                 size += len(body)
-                if size > _BATCH_BYTES:
+                held += row[2]
+                if size > _BATCH_BYTES or held > _BATCH_ROWS:
                     break
             rows.close()
         return found

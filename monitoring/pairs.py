@@ -120,8 +120,8 @@ class PairJoiner:
     def flush(self) -> None:
         """Write the ids seen since the last flush."""
         self._state.put_seen(self._fresh)
+        self._known.update((identity, seen) for identity, (seen, _) in self._fresh.items())
         self._fresh.clear()
-        self._known.clear()
         self._recent.clear()
 
     def _is_new(self, identity: str, rows: int, offset: int, at: float, first: int) -> bool:

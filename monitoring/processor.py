@@ -40,6 +40,7 @@ from noria.errors import NoriaError
 
 _log = logging.getLogger(__name__)
 _HOUSEKEEPING: Final = 2000
+_HOUSEKEEPING_ROWS: Final = 200_000
 _SLEWED: Final = 1.0
 """A clock that goes back by less (s) is only being adjusted."""
 ArrivalClock: TypeAlias = Literal["wall", "event"]
@@ -171,8 +172,10 @@ class Processor:
                 core.offset = logged.offset
                 self._arrive(logged.received)
                 core.counts.processed += 1
+                rows = core.counts.rows
                 self._apply(logged)
-                if logged.offset % _HOUSEKEEPING == 0:
+                crossed = core.counts.rows // _HOUSEKEEPING_ROWS != rows // _HOUSEKEEPING_ROWS
+                if crossed or logged.offset % _HOUSEKEEPING == 0:
                     self._keep_house()
             self._pairs.flush()
             self._windows.flush()

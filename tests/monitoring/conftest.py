@@ -19,6 +19,7 @@ import yaml
 from monitoring.config import MonitorConfig
 from monitoring.processor import ArrivalClock
 from monitoring.service import Monitor, Setting
+from noria.predictions import MEDIA_TYPE, Block, Output, Texts, Values, encode
 from noria.spec import load_model
 
 CARRIERS = ["AA", "B6", "DL"]
@@ -86,6 +87,37 @@ def structured(identity: str, kind: str, data: Any, version: str = "1") -> dict[
         **{name[3:]: value for name, value in headers.items() if name.startswith("ce-")},
         "data": data,
     }
+
+
+def block(
+    predictions: list[tuple[str, dict[str, Any], np.ndarray]], version: str = "1"
+) -> tuple[dict[str, str], bytes]:
+    """Headers and body of one block: id, request and scores of each prediction."""
+    columns: dict[str, list[Any]] = {}
+    for _, request, _ in predictions:
+        for column in request["inputs"]:
+            columns.setdefault(column["name"], []).extend(column["data"])
+    rows = np.array([scores.size for _, _, scores in predictions], np.int32)
+    scores = np.concatenate([scores for _, _, scores in predictions])
+    found = Block(
+        MODEL,
+        version,
+        tuple(identity for identity, _, _ in predictions),
+        rows.tobytes(),
+        {name: values(data) for name, data in columns.items()},
+        {"probability": Output(scores.astype(np.float64).tobytes())},
+    )
+    return {"content-type": MEDIA_TYPE}, encode(found)
+
+
+def values(data: list[Any]) -> Values:
+    """A column of a block: texts, or numbers with None for missing."""
+    if any(isinstance(value, str) for value in data):
+        index = {text: code for code, text in enumerate(dict.fromkeys(data)) if text is not None}
+        known = {text: code for code, text in enumerate(index)}
+        codes = [-1 if text is None else known[text] for text in data]
+        return Texts(tuple(index), np.array(codes, np.int32).tobytes())
+    return np.array([np.nan if v is None else v for v in data], np.float64).tobytes()
 
 
 class World:
@@ -181,13 +213,22 @@ def wire() -> SimpleNamespace:
         response=response,
         headers=event_headers,
         structured=structured,
+        block=block,
     )
 
 
 class Bench:
     """A monitor in this process, and what is sent to it."""
 
-    def __init__(self, model: Path, home: Path, world: World, clock: ArrivalClock = "wall") -> None:
+    def __init__(
+        self,
+        model: Path,
+        home: Path,
+        world: World,
+        clock: ArrivalClock = "wall",
+        form: str = "events",
+    ) -> None:
+        self.form = form
         self.config = MonitorConfig.from_model(load_model(model))
         self.home = home
         self.world = world
@@ -225,8 +266,11 @@ class Bench:
         scores = self.world.scores(rows, score_shift)
         request = self.world.request(rows, shift, self.rows, when)
         self.rows += rows
-        self.post(identity, "request", request, version)
-        self.post(identity, "response", response(scores), version)
+        if self.form == "blocks":
+            self.monitor.accept(*block([(identity, request, scores)], version)).result()
+        else:
+            self.post(identity, "request", request, version)
+            self.post(identity, "response", response(scores), version)
         self.sent[identity] = scores
         return scores
 
@@ -255,14 +299,19 @@ class Bench:
         return found
 
 
-@pytest.fixture
+@pytest.fixture(params=["events", "blocks"])
 def bench(
-    tmp_path: Path, model_file: Callable[..., Path], world: World
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    model_file: Callable[..., Path],
+    world: World,
 ) -> Iterator[Callable[..., Bench]]:
+    """Makes monitors in this process; their predictions come as two events or as one block."""
     made: list[Bench] = []
 
     def make(clock: ArrivalClock = "wall", **monitoring: Any) -> Bench:
-        found = Bench(model_file(**monitoring), tmp_path / f"state{len(made)}", world, clock)
+        home = tmp_path / f"state{len(made)}"
+        found = Bench(model_file(**monitoring), home, world, clock, request.param)
         made.append(found)
         return found
 

@@ -25,6 +25,7 @@ from monitoring.client import MonitorClient
 from noria.errors import InvalidInput, Unavailable
 from noria.loop.conformance.metrics import MetricsConformance
 from noria.loop.values import Measurement, MetricQuery, Signal, SignalKind
+from noria.predictions import ACCEPT_POST, MEDIA_TYPE
 
 MODEL = "flights"
 
@@ -100,6 +101,21 @@ def event(
     wire: SimpleNamespace, identity: str, kind: str, body: Any, version: str = "1"
 ) -> dict[str, Any]:
     return {"headers": wire.headers(identity, kind, version), "content": json.dumps(body)}
+
+
+def test_the_monitor_says_that_it_reads_blocks(
+    start: Callable[..., Any], world: Any, wire: SimpleNamespace
+) -> None:
+    process = start()
+    said = process.http.request("OPTIONS", "/")
+    assert said.status_code == 200
+    assert MEDIA_TYPE in said.headers[ACCEPT_POST].split(", ")
+    headers, body = wire.block([("r", world.request(2), world.scores(2))])
+    assert process.http.post("/", headers=headers, content=body).status_code == 200
+    refused = process.http.post("/", headers=headers, content=body[:-9])
+    assert refused.status_code == 400
+    assert "no block of predictions" in refused.json()["error"]
+    assert process.http.get(f"/models/{wire.model}/status").json()["counts"]["received"] == 1
 
 
 def test_it_is_small_and_soon_ready_and_stops_when_told(

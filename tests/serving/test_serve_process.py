@@ -8,10 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -26,75 +23,6 @@ BODY = {
     "id": "r-7",
     "inputs": [{"name": "x", "shape": [2, 4], "datatype": "FP64", "data": list(range(8))}],
 }
-
-
-class Sink:
-    """A real HTTP server that keeps the events it is sent."""
-
-    def __init__(self, status: int = 200, *, batches: bool = True) -> None:
-        sink = self
-        self.status = status
-        self.events: list[dict[str, Any]] = []
-        self.connections = 0
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def setup(self) -> None:
-                sink.connections += 1
-                super().setup()
-
-            def do_OPTIONS(self) -> None:
-                self.answer(405)
-
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                batch = self.headers["content-type"] == "application/cloudevents-batch+json"
-                if batch and not batches:
-                    return self.answer(415)
-                if sink.status == 200 and batch:
-                    sink.events += body
-                elif sink.status == 200:
-                    named = {
-                        key[3:].lower(): value
-                        for key, value in self.headers.items()
-                        if key.lower().startswith("ce-")
-                    }
-                    sink.events.append({**named, "data": body})
-                return self.answer(sink.status)
-
-            def answer(self, status: int) -> None:
-                self.send_response(status)
-                self.send_header("content-length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/"
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,))
-        self.thread.start()
-
-    def wait_for(self, count: int) -> list[dict[str, Any]]:
-        deadline = time.monotonic() + 10
-        while len(self.events) < count:
-            assert time.monotonic() < deadline, f"{len(self.events)} events"
-            time.sleep(0.02)
-        return self.events
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
-
-
-@pytest.fixture
-def sink() -> Iterator[Sink]:
-    made = Sink()
-    yield made
-    made.close()
 
 
 def test_a_request_in_flight_is_answered_after_sigterm(start_server: Any) -> None:
@@ -161,110 +89,6 @@ def test_starting_imports_nothing_heavy() -> None:
     ).stdout.split()
     heavy = {"kserve", "pandas", "fastapi", "uvicorn", "sklearn", "mlflow", "torch", "feast"}
     assert not heavy.intersection(loaded)
-
-
-# -- payload events
-
-
-def test_events_hold_the_request_and_the_response_under_one_id(
-    start_server: Any, sink: Sink
-) -> None:
-    server = start_server("--sink", sink.url, "--namespace", "ns", "--redact", "b")
-    with server.client() as client:
-        answered = client.post(URL, json=BODY).json()
-    request, response = sink.wait_for(2)
-    for event in (request, response):
-        assert event["specversion"] == "1.0"
-        assert event["id"] == "r-7"
-        assert event["source"] == "http://localhost:9081/"
-        assert event["inferenceservicename"] == "m"
-        assert event["namespace"] == "ns"
-        assert event["component"] == "predictor"
-        assert json.loads(event["annotations"]) == {"noria.dev/model-version": "3"}
-    assert request["type"] == "org.kubeflow.serving.inference.request"
-    assert response["type"] == "org.kubeflow.serving.inference.response"
-    columns = {tensor["name"]: tensor["data"] for tensor in request["data"]["inputs"]}
-    assert columns == {"a": [0, 4], "c": [2, 6], "d": [3, 7]}
-    assert request["data"]["parameters"] == {"redacted": "b"}
-    outputs = {tensor["name"]: tensor["data"] for tensor in response["data"]["outputs"]}
-    assert outputs == {output["name"]: output["data"] for output in answered["outputs"]}
-    assert response["data"]["model_version"] == "3"
-
-
-def test_every_protocol_logs_under_the_id_that_it_was_given(start_server: Any, sink: Sink) -> None:
-    server = start_server("--sink", sink.url)
-    with server.client() as client:
-        client.post(URL, json=BODY, headers={"ce-id": "from-ce"})
-        client.post(URL, json=BODY, headers={"x-request-id": "from-proxy"})
-        client.post("/v1/models/m:predict", json={"instances": [[1, 2, 3, 4]]})
-        client.post(URL, json={**BODY, "id": ""})
-    events = sink.wait_for(8)
-    ids = [event["id"] for event in events[::2]]
-    assert ids[:2] == ["from-ce", "from-proxy"]
-    assert all(len(made) == 36 for made in ids[2:])
-    assert ids[2] != ids[3]
-    assert sink.connections == 1
-
-
-def test_a_refused_request_is_not_logged_and_sampling_is_by_the_id(
-    start_server: Any, sink: Sink
-) -> None:
-    server = start_server("--sink", sink.url, "--sample", "0.3")
-    with server.client() as client:
-        client.post(URL, json={"inputs": []})
-        for _ in range(2):
-            for n in range(200):
-                client.post(URL, json={**BODY, "id": f"r-{n}"})
-    server.stop()
-    logged = [event["id"] for event in sink.events if event["type"].endswith("request")]
-    assert 60 < len(logged) < 180
-    assert sorted(logged[: len(logged) // 2]) == sorted(logged[len(logged) // 2 :])
-
-
-def test_a_sink_without_batches_gets_events_one_by_one(start_server: Any) -> None:
-    sink = Sink(batches=False)
-    server = start_server("--sink", sink.url)
-    with server.client() as client:
-        client.post(URL, json=BODY)
-    events = sink.wait_for(2)
-    sink.close()
-    assert [event["id"] for event in events] == ["r-7", "r-7"]
-    assert events[0]["inferenceservicename"] == "m"
-    assert events[1]["data"]["outputs"][0]["name"] == "probability"
-
-
-def test_events_wait_for_a_sink_that_is_away(start_server: Any) -> None:
-    sink = Sink(status=503)
-    server = start_server("--sink", sink.url)
-    with server.client() as client:
-        client.post(URL, json=BODY)
-        time.sleep(0.3)
-        sink.status = 200
-    assert len(sink.wait_for(2)) == 2
-    sink.close()
-    assert server.metric("noria_payload_events_dropped_total") == 0
-    assert server.metric("noria_payload_events_sent_total") == 2
-
-
-def test_a_sink_that_never_answers_slows_nothing_and_what_is_lost_is_counted(
-    start_server: Any,
-) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        server = start_server("--sink", f"http://127.0.0.1:{silent.getsockname()[1]}/")
-        big = {
-            "inputs": [
-                {"name": "x", "shape": [10_000, 4], "datatype": "FP64", "data": [1.5] * 40_000}
-            ]
-        }
-        with server.client() as client:
-            slowest = 0.0
-            for _ in range(90):
-                began = time.perf_counter()
-                assert client.post(URL, json=big).status_code == 200
-                slowest = max(slowest, time.perf_counter() - began)
-        assert slowest < 1.0
-        assert server.metric("noria_payload_events_dropped_total") > 0
-        server.process.kill()
 
 
 # -- metrics

@@ -24,11 +24,13 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from monitoring.client import MonitorClient
+from noria.predictions import MEDIA_TYPE, Block, Output, Texts, Values, encode
 from tests.bench.monitoring.bench_monitoring import _batches, _bodies, _cpu, _monitor
 from tests.bench.rows import Row, resident_mib, row
 
 AIM_ROWS: Final = 20_000
 _BACKLOG: Final = 20_000
+_BLOCK: Final = 200
 _TAG: Final = b"@@@@@@"
 _LONG_SECONDS: Final = 600.0
 
@@ -44,8 +46,32 @@ class Traffic:
     posts: tuple[bytes, ...]
 
 
+def columns() -> Traffic:
+    """Predictions of one row, 200 to a block: what Noria's model server sends."""
+    random = np.random.default_rng(1)
+    posts = []
+    for number in range(10):
+        names = [f"{_TAG.decode()}-{number}-{row}" for row in range(_BLOCK)]
+        inputs: dict[str, Values] = {
+            "carrier": _texts(random.choice(list("ABCDE"), _BLOCK).tolist()),
+            **{f"x{i}": random.normal(size=_BLOCK).round(3).tobytes() for i in range(4)},
+            "id": _texts(names),
+        }
+        rows = np.ones(_BLOCK, np.int32).tobytes()
+        outputs = {"probability": Output(random.beta(2, 5, _BLOCK).round(6).tobytes())}
+        body = encode(Block("bench", "1", tuple(names), rows, inputs, outputs))
+        posts.append(_post(body, {"content-type": MEDIA_TYPE}))
+    return Traffic("sink.sustained.columns", 2 * _BLOCK, _BLOCK, 4, tuple(posts))
+
+
+def _texts(values: list[str]) -> Texts:
+    index = {value: code for code, value in enumerate(dict.fromkeys(values))}
+    codes = np.array([index[value] for value in values], np.int32)
+    return Texts(tuple(index), codes.tobytes())
+
+
 def batched() -> Traffic:
-    """Events of one row, 100 to a request: what Noria's model server sends."""
+    """Events of one row in JSON, 100 to a request."""
     bodies = [_post(body, head) for head, body in _batches(_bodies(1, 1000, _TAG.decode()), 100)]
     return Traffic("sink.sustained.batched", 100, 50.0, 4, tuple(bodies))
 
@@ -64,7 +90,7 @@ def wide() -> Traffic:
 
 def run(seconds: float = 12.0) -> Iterator[Row]:
     """Sustained load of each kind."""
-    for traffic in (batched(), single(), wide()):
+    for traffic in (columns(), batched(), single(), wide()):
         yield from sustained(traffic, seconds)
 
 
@@ -152,7 +178,7 @@ def _post(body: bytes, headers: dict[str, str]) -> bytes:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--long", action="store_true", help="ten minutes of batches")
+    parser.add_argument("--long", action="store_true", help="ten minutes of blocks")
     long = parser.parse_args().long
-    for figure in sustained(batched(), _LONG_SECONDS) if long else run():
+    for figure in sustained(columns(), _LONG_SECONDS) if long else run():
         print(json.dumps(figure), flush=True)
