@@ -41,7 +41,7 @@ class PayloadSettings:
     max_events: int = 20_000
     max_cells: int = 4_000_000
     batch: int = 1000
-    linger: float = 0.02
+    linger: float = 0.1
     timeout: float = 10.0
 
 

@@ -36,6 +36,8 @@ Columns = dict[str, np.ndarray[Any, Any]]
 
 _INLINE_SECONDS: Final = 200e-6
 _SMOOTHING: Final = 0.2
+_MOST: Final = 2.0
+"""How many times dearer than the last ones a prediction may count."""
 _CALIBRATION_LIMIT_SECONDS: Final = 0.02
 _CALIBRATION_REPEATS: Final = 3
 _CALIBRATION_MAX_ROWS: Final = 4096
@@ -152,7 +154,10 @@ class Runner:
     def _learn(self, rows: int, seconds: float) -> None:
         key = rows.bit_length()
         known = self._costs.get(key, seconds)
-        self._costs[key] = known + _SMOOTHING * (seconds - known)
+        # One that waited for the interpreter's lock (the payload log's thread held it) must not
+        # send all that follow to the worker, where the wait for the lock never ends.
+        bounded = min(seconds, _MOST * known)
+        self._costs[key] = known + _SMOOTHING * (bounded - known)
 
     def _enough(self) -> bool:
         waiting = len(self._queue)
