@@ -29,7 +29,8 @@ from tests.bench.monitoring.bench_monitoring import _batches, _bodies, _cpu, _mo
 from tests.bench.rows import Row, resident_mib, row
 
 AIM_ROWS: Final = 20_000
-_BACKLOG: Final = 20_000
+_BACKLOG: Final = 40_000
+"""Rows that are logged and not processed."""
 _BLOCK: Final = 200
 _TAG: Final = b"@@@@@@"
 _LONG_SECONDS: Final = 600.0
@@ -37,9 +38,13 @@ _LONG_SECONDS: Final = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What is sent: ``events`` and ``rows`` of one post on each of ``connections``."""
+    """What is sent: ``events`` and ``rows`` of one post on each of ``connections``.
+
+    The monitor makes so many ``records`` of it, and its backlog counts them.
+    """
 
     name: str
+    records: int
     events: int
     rows: float
     connections: int
@@ -61,7 +66,7 @@ def columns() -> Traffic:
         outputs = {"probability": Output(random.beta(2, 5, _BLOCK).round(6).tobytes())}
         body = encode(Block("bench", "1", tuple(names), rows, inputs, outputs))
         posts.append(_post(body, {"content-type": MEDIA_TYPE}))
-    return Traffic("sink.sustained.columns", 2 * _BLOCK, _BLOCK, 4, tuple(posts))
+    return Traffic("sink.sustained.columns", 1, 2 * _BLOCK, _BLOCK, 4, tuple(posts))
 
 
 def _texts(values: list[str]) -> Texts:
@@ -73,19 +78,19 @@ def _texts(values: list[str]) -> Texts:
 def batched() -> Traffic:
     """Events of one row in JSON, 100 to a request."""
     bodies = [_post(body, head) for head, body in _batches(_bodies(1, 1000, _TAG.decode()), 100)]
-    return Traffic("sink.sustained.batched", 100, 50.0, 4, tuple(bodies))
+    return Traffic("sink.sustained.batched", 100, 100, 50.0, 4, tuple(bodies))
 
 
 def single() -> Traffic:
     """Events of one row, each a request of its own: what KServe's logger sends."""
     bodies = [_post(body, head) for head, body in _bodies(1, 500, _TAG.decode())]
-    return Traffic("sink.sustained.single", 1, 0.5, 16, tuple(bodies))
+    return Traffic("sink.sustained.single", 1, 1, 0.5, 16, tuple(bodies))
 
 
 def wide() -> Traffic:
     """Events of 200 rows, each a request of its own."""
     bodies = [_post(body, head) for head, body in _bodies(200, 40, _TAG.decode())]
-    return Traffic("sink.sustained.rows200", 1, 100.0, 4, tuple(bodies))
+    return Traffic("sink.sustained.rows200", 1, 1, 100.0, 4, tuple(bodies))
 
 
 def run(seconds: float = 12.0) -> Iterator[Row]:
@@ -148,7 +153,7 @@ def _load(
             checked = now
             if pid:
                 memory.append(resident_mib(pid))
-            while _behind(client) > _BACKLOG:
+            while _behind(client) * traffic.rows > _BACKLOG * traffic.records:
                 time.sleep(0.05)
     for line in lines:
         line.close()
