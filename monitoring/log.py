@@ -22,7 +22,7 @@ from monitoring.records import Label, LabelsRecord, Record, decode, encode
 from noria.errors import MonitoringError, Unavailable
 
 _BATCH_BYTES: Final = 32 * 1024 * 1024
-_BATCH_ROWS: Final = 20_000
+_BATCH_ROWS: Final = 50_000
 _TRY_SECONDS: Final = 1.0
 _INSERT: Final = "INSERT INTO log (received, rows, body, sum) VALUES (?, ?, ?, ?)"
 

@@ -94,7 +94,7 @@ class PayloadLog:
             ):
                 self._cells -= self._queue.popleft().cells
                 self._dropped += 2
-            if len(self._queue) == 1:
+            if len(self._queue) in (1, settings.batch):
                 self._changed.notify()
 
     def close(self, timeout: float) -> None:
@@ -118,9 +118,11 @@ class PayloadLog:
         with self._changed:
             while not self._queue and not self._closing:
                 self._changed.wait()
-            if len(self._queue) < self._settings.batch and not self._closing:
-                self._changed.wait_for(lambda: self._closing, self._settings.linger)
-            count = min(len(self._queue), self._settings.batch)
+            batch = self._settings.batch
+            self._changed.wait_for(
+                lambda: self._closing or len(self._queue) >= batch, self._settings.linger
+            )
+            count = min(len(self._queue), batch)
             taken = [self._queue.popleft() for _ in range(count)]
             self._cells -= sum(entry.cells for entry in taken)
         return taken

@@ -18,6 +18,7 @@ from noria.errors import InvalidInput, NotInstalled, Unavailable
 from noria.http import Request, Response
 from noria.tasks.package import Manifest, load_predictor
 from serving.columns import Batch, InputBinder
+from serving.ids import new_id
 from serving.metrics import ServerMetrics
 from serving.oip.rest import MAX_ID_CHARS, Encoded, InferRequest, ResponseEncoder, decode
 from serving.oip.v1 import decode_v1, encode_v1
@@ -294,7 +295,7 @@ def row_id_of(headers: dict[bytes, bytes], body_id: str | None) -> str:
     """
     given = headers.get(b"ce-id") or headers.get(b"x-request-id")
     if given is None:
-        return body_id or str(uuid4())
+        return body_id or new_id()
     if len(given) > MAX_ID_CHARS:
         name = "ce-id" if headers.get(b"ce-id") else "x-request-id"
         raise Refusal(400, f"{name}: longer than {MAX_ID_CHARS} characters")

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from uuid import RFC_4122, UUID
 
 import numpy as np
 import pytest
@@ -164,8 +165,12 @@ def test_every_protocol_logs_under_the_id_that_it_was_given(start_server: Any, s
     events = sink.wait_for(8)
     ids = [event["id"] for event in events[::2]]
     assert ids[:2] == ["from-ce", "from-proxy"]
-    assert all(len(made) == 36 for made in ids[2:])
-    assert ids[2] != ids[3]
+    made = [UUID(identity) for identity in ids[2:]]
+    assert [(one.version, one.variant) for one in made] == [(7, RFC_4122)] * 2
+    # Later ones sort after, by the millisecond.
+    moments = [one.int >> 80 for one in made]
+    assert time.time() * 1000 - 60_000 < moments[0] <= moments[1] < time.time() * 1000 + 1
+    assert made[0] != made[1]
     assert sink.connections == 1
 
 

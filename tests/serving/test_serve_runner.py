@@ -85,6 +85,29 @@ async def test_a_cheap_prediction_is_answered_at_once() -> None:
     assert answer.results["prediction"].tolist() == [2.0]
 
 
+async def test_one_prediction_that_had_to_wait_does_not_send_the_next_to_the_worker() -> None:
+    predictor = Doubler()
+    runner = runner_of(predictor)
+    runner.calibrate()
+    predictor.before = lambda _: time.sleep(0.05)
+    assert isinstance(runner.run(batch(1.0)), Outcome)
+    predictor.before = lambda _: None
+    assert isinstance(runner.run(batch(1.0)), Outcome)
+
+
+async def test_predictions_that_have_become_slow_go_to_the_worker() -> None:
+    predictor = Doubler()
+    runner = runner_of(predictor)
+    runner.calibrate()
+    predictor.before = lambda _: time.sleep(0.005)
+    for _ in range(100):
+        answer = runner.run(batch(1.0))
+        if not isinstance(answer, Outcome):
+            assert (await answer).results["prediction"].tolist() == [2.0]
+            return
+    pytest.fail("it is still answered at once")
+
+
 async def test_a_slow_prediction_does_not_hold_up_the_event_loop() -> None:
     gate, predictor = Gate(), Doubler(before=lambda _: time.sleep(0.05))
     runner = runner_of(predictor)

@@ -15,7 +15,7 @@ import json
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -49,6 +49,7 @@ class Traffic:
     rows: float
     connections: int
     posts: tuple[bytes, ...]
+    number: Callable[[int, str], bytes]
 
 
 def columns() -> Traffic:
@@ -66,7 +67,8 @@ def columns() -> Traffic:
         outputs = {"probability": Output(random.beta(2, 5, _BLOCK).round(6).tobytes())}
         body = encode(Block("bench", "1", tuple(names), rows, inputs, outputs))
         posts.append(_post(body, {"content-type": MEDIA_TYPE}))
-    return Traffic("sink.sustained.columns", 1, 2 * _BLOCK, _BLOCK, 4, tuple(posts))
+    # Ids in the order of time, as those that the server makes (UUID version 7).
+    return Traffic("sink.sustained.columns", 1, 2 * _BLOCK, _BLOCK, 4, tuple(posts), _in_order)
 
 
 def _texts(values: list[str]) -> Texts:
@@ -78,19 +80,19 @@ def _texts(values: list[str]) -> Texts:
 def batched() -> Traffic:
     """Events of one row in JSON, 100 to a request."""
     bodies = [_post(body, head) for head, body in _batches(_bodies(1, 1000, _TAG.decode()), 100)]
-    return Traffic("sink.sustained.batched", 100, 100, 50.0, 4, tuple(bodies))
+    return Traffic("sink.sustained.batched", 100, 100, 50.0, 4, tuple(bodies), _anywhere)
 
 
 def single() -> Traffic:
     """Events of one row, each a request of its own: what KServe's logger sends."""
     bodies = [_post(body, head) for head, body in _bodies(1, 500, _TAG.decode())]
-    return Traffic("sink.sustained.single", 1, 1, 0.5, 16, tuple(bodies))
+    return Traffic("sink.sustained.single", 1, 1, 0.5, 16, tuple(bodies), _anywhere)
 
 
 def wide() -> Traffic:
     """Events of 200 rows, each a request of its own."""
     bodies = [_post(body, head) for head, body in _bodies(200, 40, _TAG.decode())]
-    return Traffic("sink.sustained.rows200", 1, 1, 100.0, 4, tuple(bodies))
+    return Traffic("sink.sustained.rows200", 1, 1, 100.0, 4, tuple(bodies), _anywhere)
 
 
 def run(seconds: float = 12.0) -> Iterator[Row]:
@@ -141,7 +143,7 @@ def _load(
         for line in lines:
             # A round's worth of ids is new each time that the bodies have all been used.
             place = posts % len(traffic.posts)
-            fresh = _number(posts // len(traffic.posts), stamp)
+            fresh = traffic.number(posts // len(traffic.posts), stamp)
             line.sendall(traffic.posts[place].replace(_TAG, fresh))
             posts += 1
         for line in lines:
@@ -165,14 +167,23 @@ def _behind(client: MonitorClient) -> int:
     return int(counts["received"]) - int(counts["processed"])
 
 
-def _number(value: int, stamp: str) -> bytes:
+def _anywhere(value: int, stamp: str) -> bytes:
     # As long as the place that it takes: lengths in the headers stay right.
-    digits = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-    found = stamp[-2:]
+    return (_digits(value) + stamp[-2:]).encode()
+
+
+def _in_order(value: int, stamp: str) -> bytes:
+    return (stamp[-2:] + _digits(value)[::-1]).encode()
+
+
+def _digits(value: int) -> str:
+    """Return a number, the digit that changes most often first."""
+    digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+    found = ""
     for _ in range(len(_TAG) - 2):
         value, place = divmod(value, len(digits))
         found += digits[place]
-    return found.encode()
+    return found
 
 
 def _post(body: bytes, headers: dict[str, str]) -> bytes:
