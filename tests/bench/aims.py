@@ -36,12 +36,15 @@ AIMS: Final[Mapping[str, Aim]] = {
     "serve.ready.seconds": Aim("value", 4.0),
     "serve.rss.mb": Aim("value", 350.0),
     # One core takes in 20,000 rows in a second.
+    "sink.sustained.columns.cpu.row": Aim("value", 50.0),
     "sink.sustained.batched.cpu.row": Aim("value", 50.0),
     "sink.sustained.single.cpu.row": Aim("value", 50.0),
     "sink.sustained.rows200.cpu.row": Aim("value", 50.0),
     # Of what serving costs, in the monitor's process.
     "watch.1.all": Aim("ratio", 0.05),
+    "watch.1.sampled": Aim("ratio", 0.05),
     "watch.1000.all": Aim("ratio", 0.05),
+    "watch.1000.sampled": Aim("ratio", 0.05),
     "cli.help": Aim("value", 0.3),
     "up.rss.mb": Aim("value", 1536.0),
     "up.flights.rss.mb": Aim("value", 1536.0),
