@@ -9,8 +9,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
+from monitoring.core import Core
 from monitoring.service import Monitor
-from monitoring.state import Core
 from monitoring.watch import shares
 from noria.errors import InvalidInput
 

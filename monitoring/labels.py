@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from monitoring.core import Core
 from monitoring.pairs import IdRows, PairJoiner
 from monitoring.records import (
     Label,
@@ -16,7 +17,7 @@ from monitoring.records import (
     floats,
     key_hashes,
 )
-from monitoring.state import Core, Pair, State
+from monitoring.state import Pair, State
 from monitoring.table import FloatArray
 
 BY_ID: Final = "id:"

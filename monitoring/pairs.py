@@ -7,6 +7,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
 
+from monitoring.core import Core
 from monitoring.log import EventLog, Logged
 from monitoring.records import (
     BlockRecord,
@@ -18,7 +19,7 @@ from monitoring.records import (
     is_whole,
     key_hashes,
 )
-from monitoring.state import Core, Pair, Seen, State
+from monitoring.state import Pair, Seen, State
 
 MAX_VERSIONS: Final = 64
 _NO_PAIR: Final = 0

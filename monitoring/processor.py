@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 
 from monitoring.config import MonitorConfig
+from monitoring.core import Core
 from monitoring.labels import LabelJoiner
 from monitoring.log import EventLog, Logged
 from monitoring.pairs import IdRows, Moment, PairJoiner
@@ -33,7 +34,7 @@ from monitoring.records import (
     ResponseRecord,
     ids_of,
 )
-from monitoring.state import Core, Pair, State
+from monitoring.state import Pair, State
 from monitoring.watch import Watch
 from monitoring.windows import Windows
 from noria.errors import NoriaError

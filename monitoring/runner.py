@@ -7,9 +7,9 @@ import threading
 import time
 from typing import Final
 
+from monitoring.core import Core
 from monitoring.log import EventLog
 from monitoring.processor import Processor
-from monitoring.state import Core
 from noria.errors import MonitoringError, NoriaError, Unavailable
 
 _log = logging.getLogger(__name__)

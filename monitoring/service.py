@@ -16,19 +16,20 @@ import msgspec
 
 from monitoring.blocks import read_block
 from monitoring.config import MonitorConfig
+from monitoring.core import Core
 from monitoring.events import read_events
-from monitoring.labels import BY_ID, BY_KEY
+from monitoring.feedback import read_feedback
 from monitoring.log import EventLog
 from monitoring.measures import Measured, measure, unmeasured
 from monitoring.partials.gathering import SILENT_SECONDS
 from monitoring.partials.sender import Sender
-from monitoring.payload import epoch_ms, read_payload
+from monitoring.payload import read_payload
 from monitoring.processor import ALONE, ArrivalClock, Part, Processor
-from monitoring.records import Label, PartialRecord, ReferenceRecord, encode
+from monitoring.readers import Outbox, StateReader
+from monitoring.records import PartialRecord, ReferenceRecord, encode
 from monitoring.reference import Reference, keep_reference, read_reference
 from monitoring.runner import Runner
-from monitoring.state import Core, Outbox, State, StateReader
-from monitoring.table import text_of
+from monitoring.state import State
 from monitoring.upload import unpacked
 from noria.errors import InvalidInput, Unavailable, shorten
 from noria.loop.ports import LABELLED_ROWS
@@ -38,22 +39,6 @@ _SIGNALS: Final = 200
 _MAX_KEY_CHARS: Final = 512
 _LOST_BEFORE_THE_LOG: Final = ("backlog", "not-written", "refused")
 _FLUSH_SECONDS: Final = 300.0
-
-
-class FeedbackLabel(msgspec.Struct, forbid_unknown_fields=True):
-    """One label as a client sends it: ``id`` is ``<request id>:<row>``, or give ``key``."""
-
-    label: float | int | bool | str
-    id: str | None = None
-    key: str | None = None
-    time: str | int | None = None
-
-
-class Feedback(msgspec.Struct):
-    """The body of ``POST /feedback``."""
-
-    labels: list[FeedbackLabel]
-    model: str = ""
 
 
 class PutReference(msgspec.Struct):
@@ -197,13 +182,8 @@ class Monitor:
             InvalidInput: a label is malformed; the message names it.
             Unavailable: too much waits already.
         """
-        try:
-            found = msgspec.json.decode(body, type=Feedback)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise InvalidInput(f"body: {error}") from error
-        if found.model and found.model != self.config.model:
-            raise InvalidInput(f"model: {shorten(found.model)} is not watched here")
-        labels = [self._label(label, f"labels[{i}]") for i, label in enumerate(found.labels)]
+        known = self._known() if self.config.classification else None
+        labels = read_feedback(body, self.config, known)
         return self._log.append_labels(labels), len(labels)
 
     def put_reference(self, version: str, body: bytes) -> Future[int]:
@@ -411,50 +391,6 @@ class Monitor:
             self._champion = (folder, found)
         return self._champion[1]
 
-    def _label(self, label: FeedbackLabel, where: str) -> Label:
-        value = self._label_value(label.label, f"{where}.label")
-        time = None if label.time is None else epoch_ms(label.time, f"{where}.time")
-        if (label.id is None) == (label.key is None):
-            raise InvalidInput(f"{where}: give either id or key")
-        if label.key is not None:
-            if not label.key or len(label.key) > _MAX_KEY_CHARS:
-                raise InvalidInput(f"{where}.key: {shorten(label.key)} is empty or too long")
-            return Label(BY_KEY + label.key, value, time)
-        identity, _, row = (label.id or "").rpartition(":")
-        if not identity or not row.isascii() or not row.isdigit() or len(row) > 9:
-            raise InvalidInput(
-                f"{where}.id: {shorten(label.id)} is not <request id>:<row>", fix='such as "r1:0"'
-            )
-        return Label(f"{BY_ID}{identity}:{int(row)}", value, time)
-
-    def _label_value(self, label: float | bool | str, where: str) -> float:  # noqa: FBT001
-        known = self._known() if self.config.classification else None
-        if known is not None and known.classes:
-            name = text_of(label)
-            if known.multiclass and name not in known.classes:
-                raise InvalidInput(
-                    f"{where}: {shorten(label)} is not a class of the model",
-                    fix=f"send one of {shorten(list(known.classes))}",
-                )
-            if name in known.classes:
-                place = known.classes.index(name)
-                return float(place if known.multiclass else place == 1)
-        if self.config.classification and self.config.positive:
-            return float(text_of(label) == self.config.positive)
-        value = _as_number(label)
-        if value is None or not math.isfinite(value):
-            raise InvalidInput(
-                f"{where}: {shorten(label)} is not a number",
-                fix=f"send one of {shorten(list(known.classes))}, or 0 or 1"
-                if known is not None and known.classes
-                else "set spec.task.options.positiveClass to send class names"
-                if self.config.classification
-                else "",
-            )
-        if self.config.classification and value not in (0.0, 1.0):
-            raise InvalidInput(f"{where}: {shorten(label)} is not 0, 1, true or false")
-        return value
-
 
 def _living(part: Part, home: Path) -> Part:
     """Give a replica the name of its state's life, made when the state is."""
@@ -466,13 +402,3 @@ def _living(part: Part, home: Path) -> Part:
         partial.write_text(uuid4().hex)
         partial.replace(file)
     return replace(part, replica=replace(part.replica, life=file.read_text()))
-
-
-def _as_number(label: float | bool | str) -> float | None:  # noqa: FBT001
-    if not isinstance(label, str):
-        return float(label)
-    named: Mapping[str, float] = {"true": 1.0, "false": 0.0}
-    try:
-        return named[label] if label in named else float(label)
-    except ValueError:
-        return None

@@ -9,14 +9,14 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
 
+from monitoring.core import Core
 from monitoring.damage import ailment
 from monitoring.log import connect
-from monitoring.quality import QualityResult
 from monitoring.records import Label, decode_keys, key_hashes
 from monitoring.table import FloatArray
 from noria.errors import MonitoringError
@@ -62,153 +62,6 @@ _ADDED: Final = (
     ("pairs", "first", "INTEGER NOT NULL DEFAULT 0"),
 )
 """Columns that files of earlier versions don't have."""
-
-
-class StreamState(msgspec.Struct):
-    """Where a stream's open window starts: a sequence number and a row within it."""
-
-    number: int = 0
-    first: int = 0
-    row: int = 0
-    rows: int = 0
-
-
-class DriftReport(msgspec.Struct, frozen=True):
-    """The last result of one detector."""
-
-    kind: str
-    backend: str
-    window: int
-    version: str
-    statistic: float | None
-    p_value: float | None
-    threshold: float
-    drift: bool
-    effect: float | None
-    at: float
-    samples: int
-    features: tuple[dict[str, Any], ...] = ()
-
-
-class MetricReport(msgspec.Struct, frozen=True):
-    """One metric of one performance window."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-    samples: int
-    problem: str = ""
-
-
-class DropReport(msgspec.Struct, frozen=True):
-    """How far a metric is below (for a loss: above) its value at training; positive is worse.
-
-    ``bound`` is the end of the interval nearest to ``expected``, ``least`` the drop there.
-    """
-
-    metric: str
-    value: float
-    bound: float
-    expected: float
-    least: float
-
-
-class PerformanceReport(msgspec.Struct, frozen=True):
-    """The last performance window of a version. ``drop``: of the champion, when it is watched."""
-
-    window: int
-    at: float
-    metrics: dict[str, MetricReport]
-    drop: DropReport | None = None
-
-
-class Counts(msgspec.Struct):
-    """How many of what, ever. ``processed`` counts log records.
-
-    ``other_reference`` are rows of partials about a reference that is not the champion's.
-    ``lost_rows`` were in an open window when the log was damaged; ``clock_steps`` is how
-    often the wall clock was set back, ``unseen`` the values that training never had.
-    """
-
-    processed: int = 0
-    requests: int = 0
-    responses: int = 0
-    duplicates: int = 0
-    rows: int = 0
-    labels: int = 0
-    joined: int = 0
-    unpaired: int = 0
-    unlabelled: int = 0
-    mismatched: int = 0
-    unreadable: int = 0
-    orphan_labels: int = 0
-    windows: int = 0
-    lost_rows: int = 0
-    clock_steps: int = 0
-    unseen: int = 0
-    other_reference: int = 0
-
-
-class Gathered(msgspec.Struct):
-    """The partials of an open window: their offsets in the log, and their rows."""
-
-    offsets: list[int] = []
-    rows: int = 0
-
-
-class ReplicaState(msgspec.Struct):
-    """What came from one replica: its present life, its last partial, and when it was heard.
-
-    ``lost`` counts partials that never came; ``versions`` are its rows so far.
-    """
-
-    life: str = ""
-    seq: int = 0
-    at: float = 0.0
-    rows: int = 0
-    lost: int = 0
-    versions: dict[str, int] = {}
-
-
-class Core(msgspec.Struct):
-    """Everything small. Times are epoch seconds; ``watermark`` is the largest event time.
-
-    ``judged`` counts the windows that each detector has tested against the present reference,
-    ``rows_at_window`` is how many rows there had been when the last drift window closed.
-    """
-
-    offset: int = 0
-    received: float = 0.0
-    watermark: float = 0.0
-    champion: str = ""
-    references: dict[str, str] = {}
-    expected: dict[str, float] = {}
-    next_pair: int = 1
-    next_outcome: int = 1
-    next_signal: int = 1
-    outcome_rows: int = 0
-    waiting_labels: int = 0
-    counts: Counts = msgspec.field(default_factory=Counts)
-    rows_by_version: dict[str, int] = {}
-    streams: dict[str, StreamState] = {}
-    drift: dict[str, DriftReport] = {}
-    drifts: dict[str, int] = {}
-    judged: dict[str, int] = {}
-    signals: dict[str, int] = {}
-    problems: dict[str, str] = {}
-    quality: QualityResult | None = None
-    quality_at: float = 0.0
-    performance: dict[str, PerformanceReport] = {}
-    last_window_at: float = 0.0
-    rows_at_window: int = 0
-    last_prediction_at: float = 0.0
-    last_labelled_at: float = 0.0
-    first_prediction_at: float = 0.0
-    label_delay: float = 0.0
-    next_partial: int = 1
-    gathered: dict[str, Gathered] = {}
-    replicas: dict[int, ReplicaState] = {}
-    incomplete: list[int] = []
 
 
 class Pair(NamedTuple):
@@ -497,91 +350,15 @@ class State:
             "SELECT seq, body FROM outcomes WHERE version = ? AND seq >= ? ORDER BY seq",
             (version, first),
         ):
-            yield (seq, *_outcome(body))
+            yield (seq, *outcome_of(body))
 
     def close(self) -> None:
         """Close the file."""
         self._db.close()
 
 
-class Outbox:
-    """The partials that wait for the aggregator. Used by one thread, not the processor's."""
-
-    def __init__(self, path: Path) -> None:
-        """Open the file that a ``State`` has made."""
-        self._db = connect(path)
-
-    def first(self, limit: int) -> list[tuple[int, bytes]]:
-        """Return the oldest partials: number and body."""
-        with translated():
-            return self._db.execute(
-                "SELECT seq, body FROM outbox ORDER BY seq LIMIT ?", (limit,)
-            ).fetchall()
-
-    def forget(self, upto: int) -> None:
-        """Forget the partials that the aggregator has on its disk."""
-        with translated():
-            self._db.execute("DELETE FROM outbox WHERE seq <= ?", (upto,))
-
-    def close(self) -> None:
-        """Close the file."""
-        self._db.close()
-
-
-class StateReader:
-    """Reads the last commit, from any one thread at a time."""
-
-    def __init__(self, path: Path) -> None:
-        """Open the file that a ``State`` has made."""
-        self._db = connect(path)
-
-    def outcomes(self, version: str, since: float) -> tuple[FloatArray, FloatArray]:
-        """Return scores and labels of a version's rows that arrived at or after ``since``."""
-        with translated():
-            rows = self._db.execute(
-                "SELECT body FROM outcomes WHERE version = ? AND last >= ? ORDER BY seq",
-                (version, since),
-            ).fetchall()
-        if not rows:
-            return np.empty(0), np.empty(0)
-        stacked = np.concatenate([np.stack(_outcome(body)) for (body,) in rows], axis=1)
-        wanted = stacked[2] >= since
-        return stacked[0][wanted], stacked[1][wanted]
-
-    def labelled_rows(self, since: float, version: str | None) -> int:
-        """Return how many rows got their label at or after ``since``."""
-        with translated():
-            found: int = self._db.execute(
-                "SELECT coalesce(sum(rows), 0) FROM outcomes WHERE at >= ? "
-                "AND (? IS NULL OR version = ?)",
-                (since, version, version),
-            ).fetchone()[0]
-        return found
-
-    def signals(self, version: str, limit: int) -> list[bytes]:
-        """Return the newest signals about a version as JSON, oldest first."""
-        with translated():
-            rows = self._db.execute(
-                "SELECT body FROM signals WHERE version = ? ORDER BY seq DESC LIMIT ?",
-                (version, limit),
-            ).fetchall()
-        return [body for (body,) in reversed(rows)]
-
-    def windows(self, stream: str, limit: int) -> list[bytes]:
-        """Return what the newest windows of a stream said as JSON, oldest first."""
-        with translated():
-            rows = self._db.execute(
-                "SELECT body FROM windows WHERE stream = ? ORDER BY number DESC LIMIT ?",
-                (stream, limit),
-            ).fetchall()
-        return [body for (body,) in reversed(rows)]
-
-    def close(self) -> None:
-        """Close the file."""
-        self._db.close()
-
-
-def _outcome(body: bytes) -> tuple[FloatArray, FloatArray, FloatArray]:
+def outcome_of(body: bytes) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return scores, labels and arrivals, one of each per row."""
     scores, labels, arrivals = np.frombuffer(body, np.float64).reshape(3, -1)
     return scores, labels, arrivals
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Generic, Protocol, TypeVar
 
-from monitoring.state import StreamState
+from monitoring.core import StreamState
 
 
 class Sliced(Protocol):

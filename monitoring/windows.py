@@ -11,6 +11,14 @@ import msgspec
 import numpy as np
 
 from monitoring.config import MonitorConfig
+from monitoring.core import (
+    Core,
+    DriftReport,
+    DropReport,
+    MetricReport,
+    PerformanceReport,
+    StreamState,
+)
 from monitoring.detectors import DetectorResult, Stateful
 from monitoring.labels import Outcomes
 from monitoring.log import EventLog
@@ -19,16 +27,7 @@ from monitoring.quality import QualityResult, check_quality
 from monitoring.records import BlockRecord, RequestRecord, Requests, floats
 from monitoring.reference import prediction_table
 from monitoring.rows import Piece, encode
-from monitoring.state import (
-    Core,
-    DriftReport,
-    DropReport,
-    MetricReport,
-    Pair,
-    PerformanceReport,
-    State,
-    StreamState,
-)
+from monitoring.state import Pair, State
 from monitoring.streams import Stream
 from monitoring.table import FloatArray
 from monitoring.watch import Watch, Watched, judge

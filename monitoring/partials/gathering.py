@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from monitoring.config import MonitorConfig
+from monitoring.core import Core, Gathered, ReplicaState
 from monitoring.detectors import DetectorResult
 from monitoring.detectors.univariate import UnivariateDetector
 from monitoring.labels import Outcomes
@@ -14,7 +15,7 @@ from monitoring.log import EventLog
 from monitoring.partials.replica import rulers
 from monitoring.partials.sketches import Ruler, check_sketch
 from monitoring.records import PartialRecord, floats
-from monitoring.state import Core, Gathered, ReplicaState, State
+from monitoring.state import State
 from monitoring.table import ColumnArray, Table
 from monitoring.watch import Watch, Watched, minded
 from monitoring.windows import Windows

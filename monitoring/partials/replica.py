@@ -9,6 +9,7 @@ from math import ceil
 import numpy as np
 
 from monitoring.config import MonitorConfig
+from monitoring.core import Core
 from monitoring.detectors.build import takes_counts
 from monitoring.labels import Outcomes
 from monitoring.log import EventLog
@@ -17,7 +18,7 @@ from monitoring.records import PartialRecord
 from monitoring.records import encode as encode_record
 from monitoring.reference import prediction_table
 from monitoring.rows import Piece, encode
-from monitoring.state import Core, State
+from monitoring.state import State
 from monitoring.table import Table
 from monitoring.watch import Watch
 from monitoring.windows import Scores, Windows

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from monitoring.partials.replica import Replica
+from monitoring.readers import Outbox
 from monitoring.records import PartialRecord
-from monitoring.state import Outbox
 from noria.errors import InvalidInput, NoriaError
 
 _log = logging.getLogger(__name__)

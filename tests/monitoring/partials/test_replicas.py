@@ -21,9 +21,9 @@ from monitoring.detectors.univariate import UnivariateDetector
 from monitoring.partials.replica import Replica
 from monitoring.partials.sketches import Ruler, cells_of, distinct
 from monitoring.processor import Part
+from monitoring.readers import Outbox
 from monitoring.records import PartialRecord, decode
 from monitoring.service import Monitor, Setting
-from monitoring.state import Outbox
 from monitoring.table import Column, Table
 from noria.errors import InvalidInput
 from noria.predictions import decode as decode_block

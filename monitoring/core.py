@@ -1,0 +1,159 @@
+"""Everything small that the monitor has found: its counts, its open windows, its last reports.
+
+One value, written whole in each of the processor's transactions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from monitoring.quality import QualityResult
+
+
+class StreamState(msgspec.Struct):
+    """Where a stream's open window starts: a sequence number and a row within it."""
+
+    number: int = 0
+    first: int = 0
+    row: int = 0
+    rows: int = 0
+
+
+class DriftReport(msgspec.Struct, frozen=True):
+    """The last result of one detector."""
+
+    kind: str
+    backend: str
+    window: int
+    version: str
+    statistic: float | None
+    p_value: float | None
+    threshold: float
+    drift: bool
+    effect: float | None
+    at: float
+    samples: int
+    features: tuple[dict[str, Any], ...] = ()
+
+
+class MetricReport(msgspec.Struct, frozen=True):
+    """One metric of one performance window."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    samples: int
+    problem: str = ""
+
+
+class DropReport(msgspec.Struct, frozen=True):
+    """How far a metric is below (for a loss: above) its value at training; positive is worse.
+
+    ``bound`` is the end of the interval nearest to ``expected``, ``least`` the drop there.
+    """
+
+    metric: str
+    value: float
+    bound: float
+    expected: float
+    least: float
+
+
+class PerformanceReport(msgspec.Struct, frozen=True):
+    """The last performance window of a version. ``drop``: of the champion, when it is watched."""
+
+    window: int
+    at: float
+    metrics: dict[str, MetricReport]
+    drop: DropReport | None = None
+
+
+class Counts(msgspec.Struct):
+    """How many of what, ever. ``processed`` counts log records.
+
+    ``other_reference`` are rows of partials about a reference that is not the champion's.
+    ``lost_rows`` were in an open window when the log was damaged; ``clock_steps`` is how
+    often the wall clock was set back, ``unseen`` the values that training never had.
+    """
+
+    processed: int = 0
+    requests: int = 0
+    responses: int = 0
+    duplicates: int = 0
+    rows: int = 0
+    labels: int = 0
+    joined: int = 0
+    unpaired: int = 0
+    unlabelled: int = 0
+    mismatched: int = 0
+    unreadable: int = 0
+    orphan_labels: int = 0
+    windows: int = 0
+    lost_rows: int = 0
+    clock_steps: int = 0
+    unseen: int = 0
+    other_reference: int = 0
+
+
+class Gathered(msgspec.Struct):
+    """The partials of an open window: their offsets in the log, and their rows."""
+
+    offsets: list[int] = []
+    rows: int = 0
+
+
+class ReplicaState(msgspec.Struct):
+    """What came from one replica: its present life, its last partial, and when it was heard.
+
+    ``lost`` counts partials that never came; ``versions`` are its rows so far.
+    """
+
+    life: str = ""
+    seq: int = 0
+    at: float = 0.0
+    rows: int = 0
+    lost: int = 0
+    versions: dict[str, int] = {}
+
+
+class Core(msgspec.Struct):
+    """Everything small. Times are epoch seconds; ``watermark`` is the largest event time.
+
+    ``judged`` counts the windows that each detector has tested against the present reference,
+    ``rows_at_window`` is how many rows there had been when the last drift window closed.
+    """
+
+    offset: int = 0
+    received: float = 0.0
+    watermark: float = 0.0
+    champion: str = ""
+    references: dict[str, str] = {}
+    expected: dict[str, float] = {}
+    next_pair: int = 1
+    next_outcome: int = 1
+    next_signal: int = 1
+    outcome_rows: int = 0
+    waiting_labels: int = 0
+    counts: Counts = msgspec.field(default_factory=Counts)
+    rows_by_version: dict[str, int] = {}
+    streams: dict[str, StreamState] = {}
+    drift: dict[str, DriftReport] = {}
+    drifts: dict[str, int] = {}
+    judged: dict[str, int] = {}
+    signals: dict[str, int] = {}
+    problems: dict[str, str] = {}
+    quality: QualityResult | None = None
+    quality_at: float = 0.0
+    performance: dict[str, PerformanceReport] = {}
+    last_window_at: float = 0.0
+    rows_at_window: int = 0
+    last_prediction_at: float = 0.0
+    last_labelled_at: float = 0.0
+    first_prediction_at: float = 0.0
+    label_delay: float = 0.0
+    next_partial: int = 1
+    gathered: dict[str, Gathered] = {}
+    replicas: dict[int, ReplicaState] = {}
+    incomplete: list[int] = []

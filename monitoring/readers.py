@@ -1,0 +1,88 @@
+"""What others than the processor read of its last commit, each over a connection of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from monitoring.log import connect
+from monitoring.state import outcome_of, translated
+from monitoring.table import FloatArray
+
+
+class Outbox:
+    """The partials that wait for the aggregator. Used by one thread, not the processor's."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file that a ``State`` has made."""
+        self._db = connect(path)
+
+    def first(self, limit: int) -> list[tuple[int, bytes]]:
+        """Return the oldest partials: number and body."""
+        with translated():
+            return self._db.execute(
+                "SELECT seq, body FROM outbox ORDER BY seq LIMIT ?", (limit,)
+            ).fetchall()
+
+    def forget(self, upto: int) -> None:
+        """Forget the partials that the aggregator has on its disk."""
+        with translated():
+            self._db.execute("DELETE FROM outbox WHERE seq <= ?", (upto,))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+
+class StateReader:
+    """Reads the last commit, from any one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file that a ``State`` has made."""
+        self._db = connect(path)
+
+    def outcomes(self, version: str, since: float) -> tuple[FloatArray, FloatArray]:
+        """Return scores and labels of a version's rows that arrived at or after ``since``."""
+        with translated():
+            rows = self._db.execute(
+                "SELECT body FROM outcomes WHERE version = ? AND last >= ? ORDER BY seq",
+                (version, since),
+            ).fetchall()
+        if not rows:
+            return np.empty(0), np.empty(0)
+        stacked = np.concatenate([np.stack(outcome_of(body)) for (body,) in rows], axis=1)
+        wanted = stacked[2] >= since
+        return stacked[0][wanted], stacked[1][wanted]
+
+    def labelled_rows(self, since: float, version: str | None) -> int:
+        """Return how many rows got their label at or after ``since``."""
+        with translated():
+            found: int = self._db.execute(
+                "SELECT coalesce(sum(rows), 0) FROM outcomes WHERE at >= ? "
+                "AND (? IS NULL OR version = ?)",
+                (since, version, version),
+            ).fetchone()[0]
+        return found
+
+    def signals(self, version: str, limit: int) -> list[bytes]:
+        """Return the newest signals about a version as JSON, oldest first."""
+        with translated():
+            rows = self._db.execute(
+                "SELECT body FROM signals WHERE version = ? ORDER BY seq DESC LIMIT ?",
+                (version, limit),
+            ).fetchall()
+        return [body for (body,) in reversed(rows)]
+
+    def windows(self, stream: str, limit: int) -> list[bytes]:
+        """Return what the newest windows of a stream said as JSON, oldest first."""
+        with translated():
+            rows = self._db.execute(
+                "SELECT body FROM windows WHERE stream = ? ORDER BY number DESC LIMIT ?",
+                (stream, limit),
+            ).fetchall()
+        return [body for (body,) in reversed(rows)]
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
