@@ -149,7 +149,8 @@ class EventLog:
                 record = _decoded(row)
                 found.append(Logged(offset, received if is_sound(row) else 0.0, record))
                 size += len(body)
-                held += row[2]
+                # Of a damaged record this column may be anything.
+                held += 0 if record is None else row[2]
                 if size > _BATCH_BYTES or held > _BATCH_ROWS:
                     break
             rows.close()
