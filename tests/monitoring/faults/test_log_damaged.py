@@ -193,3 +193,22 @@ def test_a_log_of_an_earlier_version_is_read(
     counts = monitor.flush()
     monitor.close()
     assert (counts["requests"], counts["dropped"]["unreadable"]) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        (None, None, None, None),
+        (1e9, None, b"body", None),
+        (1e9, 3, None, None),
+        ("then", 3, b"body", None),
+        (1e9, 3, b"body", 0),
+        (1e9, "three", b"body", 5),
+    ],
+)
+def test_a_row_of_a_damaged_page_is_not_taken_for_a_record(row: tuple[Any, ...]) -> None:
+    assert not is_sound((1, *row))
+
+
+def test_a_record_of_an_earlier_version_has_no_checksum_and_is_sound() -> None:
+    assert is_sound((1, 1e9, 3, b"body", None))
