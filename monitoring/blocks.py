@@ -10,16 +10,14 @@ from numpy.typing import NDArray
 
 from monitoring.config import MonitorConfig
 from monitoring.events import MAX_ID_CHARS
-from monitoring.payload import epoch_ms
-from monitoring.records import NO_TIME, BlockRecord, len_of
+from monitoring.payload import epoch_ms, prediction_of, score_of
+from monitoring.records import NO_TIME, BlockRecord, floats, len_of
 from monitoring.table import MISSING, FloatArray, text_of
 from noria.errors import InvalidInput, shorten
 from noria.predictions import Block, Output, Texts, Values, decode
 
-_SCORES: Final = ("probability", "prediction")
 _COUNT_BYTES: Final = 4
 _MAX_VERSION_CHARS: Final = 64
-_BINARY: Final = 2
 
 
 def read_block(body: bytes, config: MonitorConfig) -> BlockRecord:
@@ -48,7 +46,7 @@ def read_block(body: bytes, config: MonitorConfig) -> BlockRecord:
         block.rows,
         block.version[:_MAX_VERSION_CHARS],
         rows,
-        {name: _finite(block.inputs[name]) for name in config.features if name in block.inputs},
+        {name: _column(block.inputs[name]) for name in config.features if name in block.inputs},
         _prediction(block.outputs, rows).tobytes(),
         _times(block.inputs, config.event_time, counts),
         _keys(block.inputs, config.entity_key),
@@ -78,32 +76,29 @@ def _check(where: str, values: Values, rows: float) -> None:
             raise InvalidInput(f"{where}: codes beyond its {len(values.values)} values")
 
 
-def _finite(values: Values) -> Values:
-    if isinstance(values, Texts):
-        return values
-    found = np.frombuffer(values, np.float64)
+def _column(values: Values) -> Values:
+    return values if isinstance(values, Texts) else _finite(values)
+
+
+def _finite(values: bytes) -> bytes:
+    found = floats(values)
     # An infinite value has no place in a mean or a range: it counts as missing.
     infinite = np.isinf(found)
     return np.where(infinite, np.nan, found).tobytes() if infinite.any() else values
 
 
 def _prediction(outputs: Mapping[str, Output], rows: int) -> FloatArray:
-    name = next((n for n in _SCORES if n in outputs), next(iter(outputs), None))
-    if name is None:
+    if not outputs:
         raise InvalidInput("outputs: empty")
+    name = prediction_of(outputs)
     where, output = f"outputs.{shorten(name)}", outputs[name]
     if isinstance(output.values, Texts):
         raise InvalidInput(f"{where}: not numbers")
     if output.width < 1:
         raise InvalidInput(f"{where}.width: {output.width} is not at least 1")
     _check(where, output.values, rows * output.width)
-    found = np.frombuffer(_finite(output.values), np.float64)  # type: ignore[arg-type]
-    if output.width == 1:
-        return found
-    # Probabilities of k classes: the positive one of two, else that of the class chosen.
-    matrix = found.reshape(rows, output.width)
-    chosen: FloatArray = matrix[:, 1] if output.width == _BINARY else matrix.max(axis=1)
-    return chosen
+    found = floats(_finite(output.values))
+    return found if output.width == 1 else score_of(found.reshape(rows, output.width))
 
 
 def _times(inputs: Mapping[str, Values], name: str | None, counts: NDArray[Any]) -> bytes | None:
@@ -115,7 +110,7 @@ def _times(inputs: Mapping[str, Values], name: str | None, counts: NDArray[Any])
         table = [epoch_ms(text, where) for text in values.values] + [NO_TIME]
         found = np.array(table, np.int64)[np.frombuffer(values.codes, np.int32)]
     else:
-        numbers = np.frombuffer(values, np.float64)
+        numbers = floats(values)
         known = np.isfinite(numbers)
         found = np.where(known, np.where(known, numbers, 0.0).astype(np.int64), NO_TIME)
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
@@ -135,5 +130,5 @@ def _texts(values: Values) -> list[str]:
         return [table[code] for code in np.frombuffer(values.codes, np.int32).tolist()]
     return [
         "" if value != value else text_of(value)  # NaN is missing
-        for value in np.frombuffer(values, np.float64).tolist()
+        for value in floats(values).tolist()
     ]

@@ -59,7 +59,7 @@ def read_events(headers: Mapping[str, str], body: bytes) -> list[Event]:
     Raises:
         InvalidInput: the request is not a CloudEvent that the monitor understands.
     """
-    content = headers.get("content-type", "").partition(";")[0].strip().lower()
+    content = media_type(headers)
     try:
         if content == "application/cloudevents-batch+json":
             found = _many.decode(body)
@@ -69,6 +69,11 @@ def read_events(headers: Mapping[str, str], body: bytes) -> list[Event]:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidInput(f"body: not a CloudEvent in JSON: {error}") from error
     return [_binary(headers, body)]
+
+
+def media_type(headers: Mapping[str, str]) -> str:
+    """Return what a body is said to be, without parameters and in lower case."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def _binary(headers: Mapping[str, str], body: bytes) -> Event:

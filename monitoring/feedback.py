@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -17,12 +17,13 @@ from monitoring.table import text_of
 from noria.errors import InvalidInput, shorten
 
 _MAX_KEY_CHARS: Final = 512
+LabelValue: TypeAlias = float | int | bool | str
 
 
 class FeedbackLabel(msgspec.Struct, forbid_unknown_fields=True):
     """One label as a client sends it: ``id`` is ``<request id>:<row>``, or give ``key``."""
 
-    label: float | int | bool | str
+    label: LabelValue
     id: str | None = None
     key: str | None = None
     time: str | int | None = None
@@ -75,7 +76,7 @@ def _label(
 
 
 def _value(
-    label: float | bool | str,  # noqa: FBT001
+    label: LabelValue,
     config: MonitorConfig,
     known: Reference | None,
     where: str,
@@ -107,7 +108,7 @@ def _value(
     return value
 
 
-def _as_number(label: float | bool | str) -> float | None:  # noqa: FBT001
+def _as_number(label: LabelValue) -> float | None:
     if not isinstance(label, str):
         return float(label)
     named: Mapping[str, float] = {"true": 1.0, "false": 0.0}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from noria.errors import NoriaError
+from noria.generated import check, write
 from noria.spec import Model, load_model
 
 _ROOT: Final = Path(__file__).resolve().parents[1]
@@ -54,17 +55,6 @@ def main(generator: Generator, arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
     if given.check:
-        old = [path for path, text in files.items() if _read(root / path) != text]
-        for path in old:
-            sys.stderr.write(f"{path} is stale; run `{generator.command}`\n")
-        return 1 if old else 0
-    for path, text in files.items():
-        file = root / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
-        sys.stdout.write(f"{path}\n")
+        return check(generator.command, files, root)
+    write(files, root)
     return 0
-
-
-def _read(file: Path) -> str | None:
-    return file.read_text(encoding="utf-8") if file.is_file() else None

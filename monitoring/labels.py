@@ -76,9 +76,9 @@ class LabelJoiner:
         if not self._core.waiting_labels:
             return
         found: dict[int, float] = {}
-        taken: list[str] = []
         first = 0
         for identity, rows in requests:
+            taken: list[str] = []
             for row, waiting in self._state.labels_of_request(identity).items():
                 if row < rows:
                     found[first + row] = waiting
@@ -88,10 +88,11 @@ class LabelJoiner:
                 if value is not None:
                     found.setdefault(row, value)
                     taken.append(BY_KEY + key)
+            # Before the next request: one with the same key does not get what this one took.
+            for name in dict.fromkeys(taken):
+                self._state.drop_label(name)
+                self._core.waiting_labels -= 1
             first += rows
-        for name in dict.fromkeys(taken):
-            self._state.drop_label(name)
-            self._core.waiting_labels -= 1
         if found:
             self._write([(pair, found)], pair.at)
 

@@ -147,7 +147,7 @@ class PairJoiner:
         record: BlockRecord,
         offset: int,
         first: int,
-        run: Sequence[tuple[str, int]],
+        run: Sequence[IdRows],
         at: float,
     ) -> None:
         if not run:

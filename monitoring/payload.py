@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ from noria.errors import InvalidInput, shorten
 from noria.predictions import Texts
 
 _MATRIX: Final = 2
+_BINARY: Final = 2
 _FEW: Final = 8
 _FLOAT_BYTES: Final = 8
 _EXACT: Final = 1 << 53
@@ -91,7 +92,7 @@ def _answered(event: Event, body: _Response) -> ResponseRecord:
     by_name = {tensor.name: i for i, tensor in enumerate(body.outputs)}
     if not by_name:
         raise InvalidInput("outputs: empty")
-    name = next((n for n in ("probability", "prediction") if n in by_name), body.outputs[0].name)
+    name = prediction_of(by_name)
     i = by_name[name]
     tensor = body.outputs[i]
     where = f"outputs[{i}]"
@@ -103,10 +104,25 @@ def _answered(event: Event, body: _Response) -> ResponseRecord:
     if len(tensor.shape) == _MATRIX and tensor.shape[1] > 1:
         if min(tensor.shape) < 0 or values.size != tensor.shape[0] * tensor.shape[1]:
             raise InvalidInput(f"{where}.shape: {tensor.shape} does not fit {values.size} values")
-        # Probabilities of k classes: the positive one of two, else that of the class chosen.
-        matrix = values.reshape(tensor.shape)
-        values = matrix[:, 1] if tensor.shape[1] == _MATRIX else matrix.max(axis=1)
+        values = score_of(values.reshape(tensor.shape))
     return ResponseRecord(event.id, version, values.size, values.tobytes())
+
+
+def prediction_of(outputs: Iterable[str]) -> str:
+    """Return which of the outputs (one at least) is watched as the prediction."""
+    names = list(outputs)
+    return next((name for name in ("probability", "prediction") if name in names), names[0])
+
+
+def score_of(probabilities: FloatArray) -> FloatArray:
+    """Return one number a row of (n, k) probabilities of k classes.
+
+    The positive one's of two, else that of the class chosen.
+    """
+    chosen: FloatArray = (
+        probabilities[:, 1] if probabilities.shape[1] == _BINARY else probabilities.max(axis=1)
+    )
+    return chosen
 
 
 def _columns(

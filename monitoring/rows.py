@@ -31,13 +31,13 @@ def encode(schema: tuple[Column, ...], pieces: Sequence[Piece]) -> Table:
     columns: dict[str, ColumnArray] = {}
     for column in schema:
         if column.kind == "numeric":
-            columns[column.name] = _numbers(column, pieces, are_whole)
+            columns[column.name] = _numbers(column, pieces, are_whole=are_whole)
         else:
             columns[column.name] = _codes(column, pieces)
     return Table(schema, columns, rows)
 
 
-def _numbers(column: Column, pieces: Sequence[Piece], are_whole: bool) -> FloatArray:  # noqa: FBT001
+def _numbers(column: Column, pieces: Sequence[Piece], *, are_whole: bool) -> FloatArray:
     found_in = (piece.record.columns.get(column.name) for piece in pieces)
     whole = [found for found in found_in if isinstance(found, bytes)]
     if len(whole) == len(pieces) and are_whole:

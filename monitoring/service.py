@@ -17,7 +17,7 @@ import msgspec
 from monitoring.blocks import read_block
 from monitoring.config import MonitorConfig
 from monitoring.core import Core
-from monitoring.events import read_events
+from monitoring.events import media_type, read_events
 from monitoring.feedback import read_feedback
 from monitoring.log import EventLog
 from monitoring.measures import Measured, measure, unmeasured
@@ -36,7 +36,6 @@ from noria.loop.ports import LABELLED_ROWS
 from noria.predictions import MEDIA_TYPE
 
 _SIGNALS: Final = 200
-_MAX_KEY_CHARS: Final = 512
 _LOST_BEFORE_THE_LOG: Final = ("backlog", "not-written", "refused")
 _FLUSH_SECONDS: Final = 300.0
 
@@ -123,7 +122,7 @@ class Monitor:
             InvalidInput: they are no events of this model; the message names the field.
             Unavailable: too much waits already; they are dropped and counted.
         """
-        if headers.get("content-type", "") == MEDIA_TYPE:
+        if media_type(headers) == MEDIA_TYPE:
             block = read_block(body, self.config)
             return self._append([(block.rows, encode(block))], 2 * len(block.ids))
         events = read_events(headers, body)

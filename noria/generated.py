@@ -26,16 +26,26 @@ def run(program: str, files: Mapping[str, str], arguments: Sequence[str] | None 
     parser.add_argument("--root", type=Path, default=_ROOT, help="folder of the repository")
     given = parser.parse_args(arguments)
     if given.check:
-        old = stale(files, given.root)
-        for path in old:
-            sys.stderr.write(f"{path} is stale; run `python -m {program}`\n")
-        return 1 if old else 0
+        return check(f"python -m {program}", files, given.root)
+    write(files, given.root)
+    return 0
+
+
+def check(command: str, files: Mapping[str, str], root: Path) -> int:
+    """Name every stale file and the ``command`` that makes it; return the exit code."""
+    old = stale(files, root)
+    for path in old:
+        sys.stderr.write(f"{path} is stale; run `{command}`\n")
+    return 1 if old else 0
+
+
+def write(files: Mapping[str, str], root: Path) -> None:
+    """Write ``files`` (text by path below ``root``) and name each."""
     for path, text in files.items():
-        file = given.root / path
+        file = root / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
         sys.stdout.write(f"{path}\n")
-    return 0
 
 
 def _read(file: Path) -> str | None:

@@ -107,7 +107,8 @@ def test_however_predictions_are_cut_into_blocks_the_same_is_found(
     rows = data.draw(st.lists(st.sampled_from([1, 1, 2, 20, 130]), min_size=4, max_size=30))
     drawn = []
     for i, size in enumerate(rows):
-        request = world.request(size, 3.0 * (i > 10), 1000 * i, minute(i // 2))
+        # Two requests each have the same entity keys.
+        request = world.request(size, 3.0 * (i > 10), 1000 * (i // 2), minute(i // 2))
         drawn.append((f"r{i}", request, world.scores(size)))
     labelled = [(i, data.draw(st.booleans())) for i in range(0, len(rows), 2)]
 

@@ -44,6 +44,7 @@ class Sink:
         self.reads = reads
         self.blocks: list[Block] = []
         self.refused = 0
+        self.turned_away = threading.Event()
         self.events: list[dict[str, Any]] = []
         self.connections = 0
         self.open: list[socket.socket] = []
@@ -83,6 +84,8 @@ class Sink:
                 return self.answer(sink.status)
 
             def answer(self, status: int) -> None:
+                if status == 503:
+                    sink.turned_away.set()
                 self.send_response(status)
                 self.send_header("content-length", "0")
                 self.send_header("accept-post", ", ".join(sink.reads))
@@ -206,7 +209,7 @@ def test_events_wait_for_a_sink_that_is_away(start_server: Any) -> None:
     server = start_server("--sink", sink.url)
     with server.client() as client:
         client.post(URL, json=BODY)
-        time.sleep(0.3)
+        assert sink.turned_away.wait(30)
         sink.status = 200
     assert len(sink.wait_for(2)) == 2
     sink.close()
@@ -296,7 +299,7 @@ def test_blocks_wait_for_a_sink_that_is_away(start_server: Any, reader: Sink) ->
     server = start_server("--sink", reader.url)
     with server.client() as client:
         client.post(URL, json=BODY)
-        time.sleep(0.3)
+        assert reader.turned_away.wait(30)
         reader.status = 200
         assert reader.wait_for_blocks(1)[0].ids == ("r-7",)
     deadline = time.monotonic() + 30
