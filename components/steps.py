@@ -2,31 +2,40 @@
 
 Frames are Parquet files, values are JSON files, models are package folders. A
 step is a fresh process, so everything heavy is imported where it is used.
-``model`` is the model resource as JSON, or ``@PATH`` of a file that holds it;
+``model`` is the model resource (see ``resource``);
 ``base`` is the project's folder, or the project itself (see ``project``).
 """
 
 from __future__ import annotations
 
-import json
+import functools
 import os
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import msgspec
 
+from components.failure import says_why
+from components.order import Order
 from components.project import project_folder
-from noria.errors import DataError, InvalidInput
-from noria.spec import Model, load_model, parse_model
+from components.resource import read_model
+from noria.deadline import OutOfTime, time_limit
+from noria.errors import DataError, InvalidInput, TrainingError
+from noria.spec import Model
+from noria.spec.units import format_duration
 from noria.tasks.families import family
+from noria.tasks.held_out import read_held_out
 from noria.tasks.package import read_manifest
 from noria.tasks.protocol import Evaluation, TuneResult
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from noria.tasks.origins import Fitter
 
 T = TypeVar("T")
 
@@ -34,6 +43,30 @@ SEARCH_FOLDER: Final = "NORIA_SEARCH_FOLDER"
 """Environment variable: where a search is kept, for a runner that can start the run again."""
 
 
+Step = TypeVar("Step", bound=Callable[..., Any])
+
+
+def _in_time(step: Step) -> Step:
+    """Hold a step to ``spec.train.compute.timeout``, where no scheduler of a cluster does."""
+
+    @functools.wraps(step)
+    def limited(**arguments: Any) -> Any:
+        timeout = read_model(arguments["model"]).spec.train.compute.timeout
+        try:
+            with time_limit(timeout.total_seconds()):
+                return step(**arguments)
+        except OutOfTime as error:
+            raise TrainingError(
+                f"{step.__name__}: it took longer than spec.train.compute.timeout, "
+                f"{format_duration(timeout)}",
+                fix="raise it, or train on less",
+            ) from error
+
+    return cast(Step, limited)
+
+
+@says_why
+@_in_time
 def ingest(*, model: str, base: str, as_of: str, rows: Path) -> str:
     """Write the labelled rows known at ``as_of`` (ISO-8601; empty: all); return their sha256."""
     spec = read_model(model).spec
@@ -43,6 +76,8 @@ def ingest(*, model: str, base: str, as_of: str, rows: Path) -> str:
     return fingerprint(frame)
 
 
+@says_why
+@_in_time
 def validate(*, model: str, rows: Path, report: Path) -> None:
     """Hold the rows against the spec's rules; write what was checked."""
     spec = read_model(model).spec
@@ -50,6 +85,8 @@ def validate(*, model: str, rows: Path, report: Path) -> None:
     _write_json(found, report)
 
 
+@says_why
+@_in_time
 def features(*, model: str, base: str, rows: Path, frame: Path) -> None:
     """Write the rows with looked-up features, as of each row's event, and time features."""
     spec = read_model(model).spec
@@ -57,14 +94,28 @@ def features(*, model: str, base: str, rows: Path, frame: Path) -> None:
     _write_frame(joined, frame)
 
 
-def split(*, model: str, frame: Path, train: Path, test: Path) -> None:
-    """Write the rows to fit on and the rows that are held out."""
-    spec = read_model(model).spec
-    parts = family(spec.task.family).split(spec, _read_frame(frame))
+@says_why
+@_in_time
+def split(
+    *,
+    model: str,
+    champion: str,
+    registry: tuple[str, Path],
+    frame: Path,
+    train: Path,
+    test: Path,
+) -> None:
+    """Write the rows to tune on and the rows that judge, with their places in ``frame``."""
+    resource = read_model(model)
+    spec = resource.spec
+    rival = _package_of(resource.name, champion, registry)
+    parts = family(spec.task.family).split(spec, _read_frame(frame), rival)
     _write_frame(parts.train, train)
     _write_frame(parts.test, test)
 
 
+@says_why
+@_in_time
 def tune(*, model: str, train: Path, params: Path, workdir: Path) -> None:
     """Write the hyperparameters to train with; a killed search carries on.
 
@@ -79,51 +130,75 @@ def tune(*, model: str, train: Path, params: Path, workdir: Path) -> None:
     _write_json(family(spec.task.family).tune(spec, _read_frame(train), workdir), params)
 
 
+@says_why
 def train(
     *,
     model: str,
+    champion: str,
+    registry: tuple[str, Path],
     frame: Path,
-    train: Path,
+    test: Path,
     params: Path,
     candidate: Path,
     package: Path,
+    held_out: Path,
     nodes: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Fit on the training rows for the gates, and with ``train.refit`` on all rows to be served.
+    """Predict the rows of ``test`` by rolling origins, and with ``train.refit`` fit on all rows.
 
     ``nodes`` has ``run_id``, ``image`` and ``claim`` when several nodes train together.
     """
-    spec = read_model(model).spec
-    fit = _fit_here if spec.train.compute.nodes == 1 else _fit_on_nodes
-    fit(model=model, rows=train, params=params, package=candidate, nodes=nodes)
-    if spec.train.refit:
-        fit(model=model, rows=frame, params=params, package=package, nodes=nodes)
-    else:
-        _copy(candidate, package)
+    on_nodes = read_model(model).spec.train.compute.nodes > 1
+    (_train_on_nodes if on_nodes else _train_here)(
+        model=model,
+        champion=_package_of(read_model(model).name, champion, registry),
+        frame=frame,
+        test=test,
+        params=params,
+        candidate=candidate,
+        package=package,
+        held_out=held_out,
+        nodes=nodes,
+    )
 
 
+@_in_time
 def fit_package(*, model: str, rows: Path, params: Path, package: Path | None) -> None:
-    """Fit with the parameters that were chosen; write the package, or only take part in it."""
+    """Fit on all rows of a file as ordered; write the package, or only take part in it.
+
+    ``params`` is an ``Order``.
+    """
+    import numpy as np
+
+    from noria.tasks.candidate import Here
+    from noria.tasks.judging import Recipe
+
     resource = read_model(model)
-    tasks = family(resource.spec.task.family)
-    fitted = tasks.train(resource.spec, _read_frame(rows), _read_json(params, TuneResult).params)
+    order = _read_json(params, Order)
+    tasks, frame = family(resource.spec.task.family), _read_frame(rows)
+    here = Here(tasks, resource.spec, frame, order.params, resource.name)
+    recipe = Recipe(order.half_life, order.rounds)
+    fitted = here.fit(np.arange(len(frame)), recipe)
     if package is not None:
-        tasks.save(resource.spec, fitted, package, model=resource.name)
+        here.save(fitted, package, recipe)
 
 
-def _fit_here(
-    *, model: str, rows: Path, params: Path, package: Path, nodes: Mapping[str, str]
+@_in_time
+def _train_here(
+    *, model: str, frame: Path, params: Path, nodes: Mapping[str, str], **rest: Any
 ) -> None:
+    from noria.tasks.candidate import Here
+
     del nodes
-    fit_package(model=model, rows=rows, params=params, package=package)
+    resource = read_model(model)
+    tasks, rows = family(resource.spec.task.family), _read_frame(frame)
+    given = _read_json(params, TuneResult).params
+    _train(resource, rows, Here(tasks, resource.spec, rows, given, resource.name), **rest)
 
 
-def _fit_on_nodes(
-    *, model: str, rows: Path, params: Path, package: Path, nodes: Mapping[str, str]
+def _train_on_nodes(
+    *, model: str, frame: Path, params: Path, nodes: Mapping[str, str], **rest: Any
 ) -> None:
-    from components.nodes import Nodes, own_namespace
-    from noria.kube import KubeClient
-
     resource = read_model(model)
     spec = resource.spec
     if not family(spec.task.family).distributes(spec):
@@ -132,53 +207,83 @@ def _fit_on_nodes(
             f"{spec.train.algorithm} trains on one",
             fix="write 1, and raise cpu and memory instead",
         )
-    Nodes(
+    from components.nodes import Nodes, NodesFitter
+
+    machine = Nodes(
         nodes.get("run_id", ""),
         nodes.get("image", ""),
         nodes.get("claim", ""),
         spec.train.compute,
-    ).fit(
-        KubeClient.connect(),
-        own_namespace(),
-        model=resource.model_dump_json(by_alias=True),
-        rows=rows,
-        params=params,
-        package=package,
     )
+    rows = _read_frame(frame)
+    given = _read_json(params, TuneResult).params
+    with tempfile.TemporaryDirectory() as folder:
+        _train(resource, rows, NodesFitter(resource, machine, rows, given, Path(folder)), **rest)
 
 
+def _train(
+    resource: Model,
+    rows: pd.DataFrame,
+    fitter: Fitter,
+    *,
+    champion: Path | None,
+    test: Path,
+    candidate: Path,
+    package: Path,
+    held_out: Path,
+) -> None:
+    from noria.tasks.candidate import places_of, train
+
+    train(
+        family(resource.spec.task.family),
+        resource.spec,
+        rows,
+        places_of(_read_frame(test)),
+        fitter,
+        champion=champion,
+        candidate=candidate,
+        package=package,
+    ).write(held_out)
+
+
+@says_why
+@_in_time
 def evaluate(
     *,
     model: str,
     candidate: Path,
     test: Path,
+    held_out: Path,
     champion: str,
     registry: tuple[str, Path],
     evaluation: Path,
     plots: Path,
 ) -> dict[str, float]:
-    """Measure the candidate, and the champion on the same rows; return the finite metrics."""
+    """Measure the predictions, and the champion on the same rows; return the finite metrics."""
     resource = read_model(model)
     spec = resource.spec
-    rival: Path | None = None
-    if champion:
-        from noria.registry import MlflowRegistry
-
-        rival = MlflowRegistry(*registry).package_path(resource.name, champion)
+    rival = _package_of(resource.name, champion, registry)
     plots.mkdir(parents=True, exist_ok=True)
-    found = family(spec.task.family).evaluate(spec, candidate, _read_frame(test), rival, plots)
+    found = family(spec.task.family).evaluate(
+        spec, candidate, _read_frame(test), read_held_out(held_out), rival, plots
+    )
     _write_json(found, evaluation)
     return {name: item.value for name, item in found.metrics.items() if item.value is not None}
 
 
-def reference(*, model: str, package: Path, train: Path, test: Path, reference: Path) -> None:
+@says_why
+@_in_time
+def reference(
+    *, model: str, package: Path, frame: Path, test: Path, held_out: Path, reference: Path
+) -> None:
     """Write what the monitor compares live rows with."""
     spec = read_model(model).spec
     family(spec.task.family).reference(
-        spec, package, _read_frame(train), _read_frame(test), reference
+        spec, package, _read_frame(frame), _read_frame(test), read_held_out(held_out), reference
     )
 
 
+@says_why
 def register(
     *,
     model: str,
@@ -219,21 +324,6 @@ def register(
     )
 
 
-def read_model(text: str) -> Model:
-    """Return the model resource from its JSON, or from the file that ``@PATH`` names.
-
-    Raises:
-        InvalidInput: It is neither, or the resource is refused.
-    """
-    if text.startswith("@"):
-        return load_model(Path(text[1:]))
-    try:
-        # JSON is YAML, but the YAML reader is a hundred times slower.
-        return parse_model(json.loads(text))
-    except ValueError as error:
-        raise InvalidInput(f"the model resource is not JSON: {error}") from error
-
-
 def fingerprint(frame: pd.DataFrame) -> str:
     """Return a sha256 over columns, types and values of a frame, in order."""
     import hashlib
@@ -260,11 +350,24 @@ def code_version(resource: Model, base: Path) -> str:
     return f"{found}, {module} sha256:{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
 
 
+def _package_of(model: str, champion: str, registry: tuple[str, Path]) -> Path | None:
+    if not champion:
+        return None
+    from noria.registry import MlflowRegistry
+
+    return MlflowRegistry(*registry).package_path(model, champion)
+
+
 def _example(resource: Model, test: Path) -> dict[str, Any]:
     """Return the first held-out row as a client would send it."""
+    import pandas as pd
+
     frame = _read_frame(test).head(1)
     names = family(resource.spec.task.family).request_columns(resource.spec)
-    return {name: frame[name].iloc[0] for name in names if name in frame.columns and len(frame)}
+    if not len(frame):
+        return {}
+    row = {name: frame[name].iloc[0] for name in names if name in frame.columns}
+    return {name: None if pd.isna(value) else value for name, value in row.items()}
 
 
 def _read_frame(path: Path) -> pd.DataFrame:
@@ -278,7 +381,8 @@ def _read_frame(path: Path) -> pd.DataFrame:
 
 def _write_frame(frame: pd.DataFrame, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    frame.to_parquet(path, index=False)
+    # The index of the rows of a split are their places in the frame.
+    frame.to_parquet(path)
 
 
 def _read_json(path: Path, kind: type[T]) -> T:
@@ -291,9 +395,3 @@ def _read_json(path: Path, kind: type[T]) -> T:
 def _write_json(value: object, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(msgspec.json.encode(value))
-
-
-def _copy(source: Path, target: Path) -> None:
-    import shutil
-
-    shutil.copytree(source, target, dirs_exist_ok=True)

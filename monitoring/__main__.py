@@ -3,36 +3,35 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import json
 import logging
 import os
-import signal
 import sys
+import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-import uvloop
-
-from monitoring.app import READ_HEADERS, App
+from monitoring.app import BOUNDS, App
 from monitoring.config import MonitorConfig
 from monitoring.partials.replica import Replica
 from monitoring.processor import Part
 from monitoring.service import Monitor, Setting
+from noria.asgi import Hosts, Listen, serve
 from noria.errors import NoriaError
-from noria.http import HttpLimits, HttpServer
 from noria.spec import load_model
 
-_DRAIN_SECONDS: Final = 10.0
-_MAX_HELD_BYTES: Final = 256 * 1024 * 1024
+_WATCH_SECONDS: Final = 5.0
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run until SIGTERM or SIGINT; return the exit code."""
     asked = _parser().parse_args(arguments)
+    # What the libraries write of it is nobody else's to read, either.
+    os.umask(0o077)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
     try:
+        hosts = Hosts(asked.host, asked.allowed_host)
         config = MonitorConfig.from_model(load_model(asked.model))
         part = Part(Replica.parse(asked.replica) if asked.replica else None, asked.replicas)
         setting = Setting(asked.state, asked.clock, part=part, aggregator=asked.aggregator)
@@ -40,41 +39,30 @@ def main(arguments: list[str] | None = None) -> int:
     except NoriaError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
+    listen = Listen(asked.host, asked.port, asked.ready_file)
+    bounds = replace(BOUNDS, max_body=asked.max_body_bytes, max_connections=asked.max_connections)
+    threading.Thread(target=_watch, args=(monitor,), name="watch", daemon=True).start()
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(monitor, asked))
-    except OSError as error:
-        sys.stderr.write(f"{asked.host}:{asked.port} can't be listened on: {error}\n")
-        return 1
+        with listen.bind() as listener:
+            serve(App(monitor).gate(hosts, bounds), listen, listener)
+    except NoriaError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
     finally:
         monitor.close()
     return 0
 
 
-async def _serve(monitor: Monitor, asked: argparse.Namespace) -> None:
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    app = App(monitor)
-    limits = HttpLimits(
-        asked.max_body_bytes, max_connections=asked.max_connections, max_held=_MAX_HELD_BYTES
-    )
-    server = HttpServer(app, app.refuse, limits, READ_HEADERS)
-    listener = await server.listen(asked.host, asked.port)
-    sweeper = loop.create_task(server.sweep())
-    try:
-        if asked.ready_file is not None:
-            port = listener.sockets[0].getsockname()[1]
-            ready = {"pid": os.getpid(), "http": port, "url": f"http://{asked.host}:{port}"}
-            partial = asked.ready_file.with_name(asked.ready_file.name + ".partial")
-            partial.write_text(json.dumps(ready))
-            partial.replace(asked.ready_file)
-        await stop.wait()
-    finally:
-        listener.close()
-        sweeper.cancel()
-        await server.drain(_DRAIN_SECONDS)
+def _watch(monitor: Monitor) -> None:
+    """End the process when only a new start helps; whoever started it starts it again.
+
+    What was acknowledged is on disk, and a thread that is stuck would not let it end.
+    """
+    while not (problem := monitor.hopeless):
+        time.sleep(_WATCH_SECONDS)
+    logging.getLogger(__name__).error("the monitor ends, to start again: %s", problem)
+    logging.shutdown()
+    os._exit(1)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -90,8 +78,15 @@ def _parser() -> argparse.ArgumentParser:
         default="wall",
         help="arrival time: wall clock, or the largest event time seen (for replays)",
     )
-    parser.add_argument("--max-body-bytes", type=int, default=16 * 1024 * 1024)
-    parser.add_argument("--max-connections", type=int, default=4096)
+    parser.add_argument(
+        "--allowed-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a further name that it may be called by, beside its addresses; repeat for more",
+    )
+    parser.add_argument("--max-body-bytes", type=int, default=BOUNDS.max_body)
+    parser.add_argument("--max-connections", type=int, default=BOUNDS.max_connections)
     parser.add_argument("--replica", default="", help="be replica I/N, and test nothing")
     parser.add_argument("--aggregator", default="", help="URL that a replica sends partials to")
     parser.add_argument("--replicas", type=int, default=0, help="be the aggregator of N replicas")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from monitoring.client import MetricAnswer, MonitorClient
 from noria.errors import InvalidInput, MetricsError, MonitoringError, Unavailable
-from noria.loop.ports import LABELLED_ROWS
+from noria.loop.ports import LABELLED_ROWS, ROWS_PER_DAY
 from noria.loop.values import Measurement, MetricQuery, Signal
 
 
@@ -26,8 +26,9 @@ class MonitorMetrics:
             MetricsError: the monitor can't answer.
         """
         try:
-            # Rows of every version count as new data.
-            version = None if query.metric == LABELLED_ROWS else query.version
+            # Rows of every version count as new data, and as traffic.
+            of_all = query.metric in (LABELLED_ROWS, ROWS_PER_DAY)
+            version = None if of_all else query.version
             found = self._ask(query, version)
             champion = None if query.champion is None else self._ask(query, query.champion)
         except InvalidInput as error:
@@ -45,6 +46,8 @@ class MonitorMetrics:
             baseline_low=None if champion is None else champion.low,
             baseline_high=None if champion is None else champion.high,
             baseline_samples=None if champion is None else champion.samples,
+            lacking=found.problem,
+            baseline_lacking="" if champion is None else champion.problem,
         )
 
     def signals(self, model: str) -> tuple[Signal, ...]:

@@ -1,54 +1,62 @@
-"""The monitor's HTTP interface: a handler for the server in ``noria.http``."""
+"""The monitor's HTTP interface."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future
 from functools import partial
-from typing import Any, Final
-from urllib.parse import parse_qs, unquote
-
-import msgspec
+from typing import Final
 
 from monitoring.exposition import Exposition
-from monitoring.payload import epoch_ms
+from monitoring.limits import epoch_ms
+from monitoring.log import WRITE_PATIENCE
 from monitoring.service import Monitor
-from noria.errors import InvalidInput, NoriaError, Unavailable
-from noria.http import Request, Response
+from noria.asgi import Answer, Api, Bounds, Gate, Hosts, Refused, Request
+from noria.asgi.api import JSON, answer_json, not_allowed
+from noria.asgi.body import Gone
+from noria.asgi.gate import Scope
+from noria.errors import InvalidInput, Unavailable, shorten
 from noria.predictions import MEDIA_TYPE
 
-READ_HEADERS: Final = frozenset(
-    {
-        b"ce-id",
-        b"ce-type",
-        b"ce-specversion",
-        b"ce-inferenceservicename",
-        b"ce-annotations",
-    }
+BOUNDS: Final = Bounds(
+    max_body=16 << 20,
+    max_held=128 << 20,
+    max_connections=4096,
+    at_once=1024,
+    idle_seconds=150.0,
 )
-"""The headers that requests are read with, besides those of HTTP itself."""
+"""Senders keep their connections, and what they send is on the disk before the answer."""
 
-_log = logging.getLogger(__name__)
+_JSON: Final = "application/json"
+_CLOUD_EVENTS: Final = ("application/cloudevents-batch+json", "application/cloudevents+json")
+_MESSAGES: Final = "application/msgpack"
+_ZIP: Final = "application/zip"
+_EVENTS: Final = frozenset({MEDIA_TYPE, *_CLOUD_EVENTS, _JSON})
+_METHODS: Final[Mapping[str, tuple[str, ...]]] = {
+    "/": ("OPTIONS", "POST"),
+    "/feedback": ("POST",),
+    "/partials": ("POST",),
+    "/flush": ("POST",),
+    "/healthz": ("GET",),
+    "/livez": ("GET",),
+    "/metrics": ("GET",),
+}
 _INLINE_BYTES: Final = 1_000_000
-_OK, _BAD, _NOT_FOUND, _NOT_ALLOWED, _TOO_LARGE, _BROKEN, _BUSY = 200, 400, 404, 405, 413, 500, 503
-_TAKEN: Final = Response(_OK, b"{}")
-_POSTED: Final = Response(
+_MOST_WINDOWS: Final = 10_000
+_FLUSHES: Final = 2
+_OK, _NOT_FOUND, _BUSY = 200, 404, 503
+_TAKEN: Final = Answer(_OK, b"{}")
+_POSTED: Final = Answer(
     _OK,
     b"{}",
-    headers=b"allow: OPTIONS, POST\r\naccept-post: %b\r\n"
-    % ", ".join(
-        (MEDIA_TYPE, "application/cloudevents-batch+json", "application/cloudevents+json")
-    ).encode(),
+    JSON,
+    (
+        (b"allow", b"OPTIONS, POST"),
+        (b"accept-post", ", ".join((MEDIA_TYPE, *_CLOUD_EVENTS)).encode()),
+    ),
 )
 """What may be posted to ``/``: Linked Data Platform 1.0, section 7.1."""
-
-
-class _Refused(Exception):
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 class App:
@@ -62,80 +70,99 @@ class App:
         """Serve ``monitor``."""
         self._monitor = monitor
         self._exposition = Exposition(monitor)
+        self._flushes = 0
 
-    def __call__(self, request: Request) -> Response | Awaitable[Response]:
-        """Answer one request."""
-        if request.path == b"/" and request.method == b"POST":
-            return self._events(request)
-        if request.path == b"/" and request.method == b"OPTIONS":
-            return _POSTED
-        return self._answer(request)
+    def gate(self, hosts: Hosts, bounds: Bounds = BOUNDS) -> Gate:
+        """Return the ASGI application."""
+        return Gate(Api(self._route), bounds, hosts, refused=self._refused)
 
-    def refuse(self, status: int, message: str) -> Response:
-        """Answer a request that is refused before it is read."""
-        if status == _TOO_LARGE:
+    def _refused(self, scope: Scope, status: int) -> None:
+        """Count events that never came as far as here."""
+        del status
+        if scope["path"] == "/" and scope["method"] == "POST":
             self._monitor.drop("refused", 1)
-        return _error(status, message)
 
-    async def _answer(self, request: Request) -> Response:
-        try:
-            return await self._route(request)
-        except Exception as error:  # noqa: BLE001 - becomes a status and a message
-            return _failed(request, error)
-
-    async def _route(self, request: Request) -> Response:
-        method, path = request.method.decode("latin-1"), unquote(request.path.decode("latin-1"))
-        # Split before it is unquoted: a name may hold an escaped slash.
-        parts = [unquote(p) for p in request.path.decode("latin-1").strip("/").split("/")]
-        match method, parts:
+    async def _route(self, request: Request) -> Answer:
+        method, path = request.method, request.path
+        match method, path.split("/")[1:]:
+            case "POST", [""]:
+                return await self._events(request)
+            case "OPTIONS", [""]:
+                return _POSTED
             case "POST", ["feedback"]:
-                return await self._feedback(request.body)
+                request.expect(_JSON)
+                return await self._feedback(await request.body())
             case "POST", ["partials"]:
-                taken = await asyncio.to_thread(self._monitor.partials, request.body)
-                await asyncio.wrap_future(taken)
+                request.expect(_MESSAGES)
+                taken = await asyncio.to_thread(self._monitor.partials, await request.body())
+                await _durable(taken)
                 return _TAKEN
             case "POST", ["flush"]:
-                return _json(await asyncio.to_thread(self._monitor.flush))
+                return await self._flush()
             case "GET", ["healthz"]:
-                problem = self._monitor.problem
-                return _json({"ok": not problem, "problem": problem}, _BUSY if problem else _OK)
+                health = self._monitor.health()
+                return answer_json(health, _OK if health.ok else _BUSY)
+            case "GET", ["livez"]:
+                # Whether a new start would help; what is wrong besides is told by healthz.
+                problem = self._monitor.hopeless
+                return answer_json(
+                    {"ok": not problem, "problem": problem}, _BUSY if problem else _OK
+                )
             case "GET", ["metrics"]:
                 body = await asyncio.to_thread(self._exposition.text)
-                return Response(_OK, body, self._exposition.kind)
+                return Answer(_OK, body, self._exposition.kind)
             case "PUT", ["models", model, "versions", version, "reference"]:
                 self._known(model)
-                if _kind(request) == "application/zip":
-                    champion = _query(request).get("champion") == "true"
-                    put = partial(self._monitor.put_reference_zip, champion=champion)
-                else:
-                    put = partial(self._monitor.put_reference)
-                done = await asyncio.to_thread(put, version, request.body)
-                await asyncio.wrap_future(done)
-                return _json({"model": model, "version": version})
+                return await self._put_reference(request, version)
             case "GET", ["models", model, what]:
                 self._known(model)
-                return await self._asked(what, _query(request))
-            case _, ["" | "feedback" | "flush" | "partials" | "healthz" | "metrics"]:
-                raise _Refused(_NOT_ALLOWED, f"method: {method} is not allowed on {path}")
-        raise _Refused(_NOT_FOUND, f"path: there is no {path[:200]!r} here")
+                return await self._asked(what, request.query)
+            case _, ["models", _, "versions", _, "reference"]:
+                raise not_allowed(request, ("PUT",))
+            case _, ["models", _, _]:
+                raise not_allowed(request, ("GET",))
+        if path in _METHODS:
+            raise not_allowed(request, _METHODS[path])
+        raise Refused(_NOT_FOUND, f"path: there is no {shorten(path)} here")
 
-    async def _asked(self, what: str, query: Mapping[str, str]) -> Response:
+    async def _put_reference(self, request: Request, version: str) -> Answer:
+        request.expect(_JSON, _ZIP)
+        if request.media_type == _ZIP:
+            champion = request.query.get("champion") == "true"
+            put = partial(self._monitor.put_reference_zip, champion=champion)
+        else:
+            put = partial(self._monitor.put_reference)
+        done = await asyncio.to_thread(put, version, await request.body())
+        await _durable(done)
+        return answer_json({"model": self._monitor.config.model, "version": version})
+
+    async def _flush(self) -> Answer:
+        """Wait until all is processed; that may take minutes, so a few may wait at once."""
+        if self._flushes >= _FLUSHES:
+            raise Unavailable(f"{_FLUSHES} flushes wait already", fix="ask again later")
+        self._flushes += 1
+        try:
+            return answer_json(await asyncio.to_thread(self._monitor.flush))
+        finally:
+            self._flushes -= 1
+
+    async def _asked(self, what: str, query: Mapping[str, str]) -> Answer:
         monitor = self._monitor
         match what:
             case "status":
-                return _json(await asyncio.to_thread(monitor.status))
+                return answer_json(await asyncio.to_thread(monitor.status))
             case "signals":
-                return _json({"signals": await asyncio.to_thread(monitor.signals)})
+                return answer_json({"signals": await asyncio.to_thread(monitor.signals)})
             case "windows":
-                limit = _whole(query.get("limit", "100"), "limit")
+                limit = _whole(query.get("limit", "100"), "limit", _MOST_WINDOWS)
                 stream = query.get("stream", "features")
                 found = await asyncio.to_thread(monitor.windows, stream, limit)
-                return _json({"windows": found})
+                return answer_json({"windows": found})
             case "measure":
                 return await self._measure(query)
-        raise _Refused(_NOT_FOUND, f"path: there is no {what[:200]!r} of a model")
+        raise Refused(_NOT_FOUND, f"path: there is no {shorten(what)} of a model")
 
-    async def _measure(self, query: Mapping[str, str]) -> Response:
+    async def _measure(self, query: Mapping[str, str]) -> Answer:
         metric = query.get("metric")
         if not metric:
             raise InvalidInput("metric: missing", fix="such as ?metric=auc")
@@ -145,7 +172,7 @@ class App:
         version, found = await asyncio.to_thread(
             self._monitor.measure, metric, query.get("version"), start
         )
-        return _json(
+        return answer_json(
             {
                 "metric": metric,
                 "version": version,
@@ -157,71 +184,53 @@ class App:
             }
         )
 
-    async def _events(self, request: Request) -> Response:
+    async def _events(self, request: Request) -> Answer:
         monitor = self._monitor
-        headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in request.headers.items()}
         done: Future[int] | None = None
         try:
-            if len(request.body) > _INLINE_BYTES:
+            if request.media_type:  # the header may be left out of an event in binary mode
+                request.expect(*_EVENTS)
+            body = await request.body()
+            if len(body) > _INLINE_BYTES:
                 # Long to parse: off the loop, so that others are still answered.
-                done = await asyncio.to_thread(monitor.accept, headers, request.body)
+                done = await asyncio.to_thread(monitor.accept, request.headers, body)
             else:
-                done = monitor.accept(headers, request.body)
-            await asyncio.wrap_future(done)
-        except Exception as error:  # noqa: BLE001 - becomes a status and a message
-            if isinstance(error, InvalidInput):
-                monitor.drop("refused", 1)
-            elif done is not None:
+                done = monitor.accept(request.headers, body)
+            await _durable(done)
+        except (Gone, Unavailable):
+            # Of a hang-up the sender knows; what there is no room for is counted where that is.
+            if done is not None:
                 monitor.drop("not-written", 1)
-            return _failed(request, error)
+            raise
+        except Exception:
+            monitor.drop("not-written" if done is not None else "refused", 1)
+            raise
         return _TAKEN
 
-    async def _feedback(self, body: bytes) -> Response:
+    async def _feedback(self, body: bytes) -> Answer:
         done, sent = await asyncio.to_thread(self._monitor.feedback, body)
-        accepted = await asyncio.wrap_future(done)
-        return _json({"accepted": accepted, "duplicates": sent - accepted})
+        accepted = await _durable(done)
+        return answer_json({"accepted": accepted, "duplicates": sent - accepted})
 
     def _known(self, model: str) -> None:
         if model != self._monitor.config.model:
-            raise _Refused(
+            raise Refused(
                 _NOT_FOUND,
-                f"model: {model[:100]!r} is not watched here, {self._monitor.config.model!r} is",
+                f"model: {shorten(model)} is not watched here, {self._monitor.config.model!r} is",
             )
 
 
-def _failed(request: Request, error: Exception) -> Response:
-    match error:
-        case _Refused():
-            return _error(error.status, str(error))
-        case InvalidInput():
-            return _error(_BAD, str(error))
-        case Unavailable() | NoriaError():
-            return _error(_BUSY, str(error))
-    # No stack trace leaves the process.
-    _log.error("%r %r failed", request.method, request.path[:200], exc_info=error)
-    return _error(_BROKEN, "internal error; the monitor's log has the details")
+async def _durable(done: Future[int]) -> int:
+    """Wait for the log, but not for ever: nobody hangs on a disk that does not answer."""
+    try:
+        return await asyncio.wait_for(asyncio.wrap_future(done), WRITE_PATIENCE)
+    except TimeoutError as error:
+        raise Unavailable("the monitor's disk does not answer", fix="send again") from error
 
 
-def _json(content: Any, status: int = _OK) -> Response:
-    return Response(status, msgspec.json.encode(content))
-
-
-def _error(status: int, message: str) -> Response:
-    return _json({"error": message}, status)
-
-
-def _kind(request: Request) -> str:
-    """Return the media type of the body, without its parameters."""
-    found = request.headers.get(b"content-type", b"").decode("latin-1")
-    return found.partition(";")[0].strip().lower()
-
-
-def _query(request: Request) -> dict[str, str]:
-    found = parse_qs(request.query.decode("latin-1"))
-    return {name: values[-1] for name, values in found.items()}
-
-
-def _whole(text: str, where: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise InvalidInput(f"{where}: {text[:100]!r} is not a whole number")
+def _whole(text: str, where: str, most: int) -> int:
+    if not (
+        text.isascii() and text.isdigit() and len(text) <= len(str(most)) and int(text) <= most
+    ):
+        raise InvalidInput(f"{where}: {shorten(text)} is not a whole number up to {most}")
     return int(text)

@@ -9,15 +9,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitoring.config import MonitorConfig
-from monitoring.events import MAX_ID_CHARS
-from monitoring.payload import epoch_ms, prediction_of, score_of
+from monitoring.keys import keys_of
+from monitoring.limits import (
+    FIRST_MS,
+    LAST_MS,
+    MAX_ROWS,
+    MAX_TEXT_CHARS,
+    MAX_VERSION_CHARS,
+    bounded_text,
+    epoch_ms,
+)
+from monitoring.payload import prediction_of, score_of
 from monitoring.records import NO_TIME, BlockRecord, floats, len_of
-from monitoring.table import MISSING, FloatArray, text_of
+from monitoring.table import MISSING, FloatArray
+from noria.cloudevents import MAX_ID_CHARS
 from noria.errors import InvalidInput, shorten
 from noria.predictions import Block, Output, Texts, Values, decode
 
 _COUNT_BYTES: Final = 4
-_MAX_VERSION_CHARS: Final = 64
+_MAX_KEYS_CHARS: Final = 32 << 20
 
 
 def read_block(body: bytes, config: MonitorConfig) -> BlockRecord:
@@ -44,10 +54,10 @@ def read_block(body: bytes, config: MonitorConfig) -> BlockRecord:
     return BlockRecord(
         block.ids,
         block.rows,
-        block.version[:_MAX_VERSION_CHARS],
+        bounded_text(block.version[:MAX_VERSION_CHARS], "version", MAX_VERSION_CHARS),
         rows,
         {name: _column(block.inputs[name]) for name in config.features if name in block.inputs},
-        _prediction(block.outputs, rows).tobytes(),
+        _prediction(block.outputs, rows, config).tobytes(),
         _times(block.inputs, config.event_time, counts),
         _keys(block.inputs, config.entity_key),
     )
@@ -61,9 +71,13 @@ def _counts(block: Block) -> NDArray[np.int32]:
             raise InvalidInput(
                 f"ids[{i}]: {shorten(identity)} is empty or over {MAX_ID_CHARS} long"
             )
+        if "\0" in identity:
+            raise InvalidInput(f"ids[{i}]: {shorten(identity)} holds a NUL")
     counts = np.frombuffer(block.rows, np.int32)
     if counts.min() < 1:
         raise InvalidInput(f"rows[{int(counts.argmin())}]: {int(counts.min())} is not at least 1")
+    if counts.sum(dtype=np.int64) > MAX_ROWS:
+        raise InvalidInput(f"rows: over {MAX_ROWS} in one block", fix="send smaller blocks")
     return counts
 
 
@@ -72,6 +86,8 @@ def _check(where: str, values: Values, rows: float) -> None:
         raise InvalidInput(f"{where}: {len_of(values):g} values do not fit {rows:g} rows")
     if isinstance(values, Texts):
         codes = np.frombuffer(values.codes, np.int32)
+        if max(map(len, values.values), default=0) > MAX_TEXT_CHARS:
+            raise InvalidInput(f"{where}: a text of over {MAX_TEXT_CHARS} characters")
         if codes.min() < MISSING or codes.max() >= len(values.values):
             raise InvalidInput(f"{where}: codes beyond its {len(values.values)} values")
 
@@ -87,7 +103,7 @@ def _finite(values: bytes) -> bytes:
     return np.where(infinite, np.nan, found).tobytes() if infinite.any() else values
 
 
-def _prediction(outputs: Mapping[str, Output], rows: int) -> FloatArray:
+def _prediction(outputs: Mapping[str, Output], rows: int, config: MonitorConfig) -> FloatArray:
     if not outputs:
         raise InvalidInput("outputs: empty")
     name = prediction_of(outputs)
@@ -98,20 +114,23 @@ def _prediction(outputs: Mapping[str, Output], rows: int) -> FloatArray:
         raise InvalidInput(f"{where}.width: {output.width} is not at least 1")
     _check(where, output.values, rows * output.width)
     found = floats(_finite(output.values))
-    return found if output.width == 1 else score_of(found.reshape(rows, output.width))
+    return found if output.width == 1 else score_of(found.reshape(rows, output.width), config)
 
 
 def _times(inputs: Mapping[str, Values], name: str | None, counts: NDArray[Any]) -> bytes | None:
     """Return each request's largest event time."""
     if name is None or name not in inputs:
         return None
-    values, where = inputs[name], f"inputs.{name}"
+    values, where = inputs[name], f"inputs.{name[:MAX_ID_CHARS]}"
     if isinstance(values, Texts):
         table = [epoch_ms(text, where) for text in values.values] + [NO_TIME]
         found = np.array(table, np.int64)[np.frombuffer(values.codes, np.int32)]
     else:
         numbers = floats(values)
         known = np.isfinite(numbers)
+        wrong = np.flatnonzero(known & ~((numbers >= FIRST_MS) & (numbers <= LAST_MS)))
+        if wrong.size:
+            epoch_ms(float(numbers[wrong[0]]), f"{where}[{int(wrong[0])}]")
         found = np.where(known, np.where(known, numbers, 0.0).astype(np.int64), NO_TIME)
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
     return np.maximum.reduceat(found, starts).astype(np.int64).tobytes()
@@ -120,15 +139,22 @@ def _times(inputs: Mapping[str, Values], name: str | None, counts: NDArray[Any])
 def _keys(inputs: Mapping[str, Values], names: tuple[str, ...]) -> tuple[str, ...] | None:
     if not names or not all(name in inputs for name in names):
         return None
-    parts = [_texts(inputs[name]) for name in names]
-    return tuple(parts[0]) if len(parts) == 1 else tuple(map("|".join, zip(*parts, strict=True)))
+    # A block says a text once, however many rows have it.
+    if sum(_chars(inputs[name]) for name in names) > _MAX_KEYS_CHARS:
+        raise InvalidInput(f"inputs: entity keys of over {_MAX_KEYS_CHARS} characters in all")
+    return keys_of([_values(inputs[name]) for name in names], "inputs")
 
 
-def _texts(values: Values) -> list[str]:
+def _chars(values: Values) -> int:
+    if not isinstance(values, Texts):
+        return 0
+    lengths = np.array([*map(len, values.values), 0], np.int64)
+    return int(lengths[np.frombuffer(values.codes, np.int32)].sum())
+
+
+def _values(values: Values) -> list[str | float | None]:
+    """Return one value a row, None where it is missing."""
     if isinstance(values, Texts):
-        table = (*values.values, "")
+        table = (*values.values, None)
         return [table[code] for code in np.frombuffer(values.codes, np.int32).tolist()]
-    return [
-        "" if value != value else text_of(value)  # NaN is missing
-        for value in floats(values).tolist()
-    ]
+    return [None if value != value else value for value in floats(values).tolist()]

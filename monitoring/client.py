@@ -124,10 +124,26 @@ class MonitorClient:
         """Have all that is logged processed, and return the counts; waits up to ``timeout`` s."""
         return self._decode(self._send("POST", "/flush", timeout=timeout), dict[str, Any])
 
-    def healthy(self) -> bool:
-        """Whether the monitor answers and can process what it logs."""
+    def check(self, *, timeout: float = 5.0) -> None:
+        """Ask whether it is well; ``timeout`` is in seconds.
+
+        Raises:
+            Unavailable: It does not answer (then with a cause), or says that it is not well.
+        """
+        self._send("GET", "/healthz", timeout=timeout)
+
+    def answers(self) -> bool:
+        """Whether the monitor answers, whatever it says of its health."""
         try:
-            self._send("GET", "/healthz")
+            self._send("GET", "/livez")
+        except (MonitoringError, Unavailable):
+            return False
+        return True
+
+    def healthy(self) -> bool:
+        """Whether the monitor answers and does all that it is for."""
+        try:
+            self.check()
         except (MonitoringError, Unavailable):
             return False
         return True

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from monitoring.budget import FalseAlarmBudget
 from monitoring.table import Kind
 from noria.spec import Model
+
+LEARNT_WINDOWS: Final = 4
+"""Windows of predictions to learn from. With two the least shift that is seen is a tenth greater;
+more make it hardly smaller, and leave a new champion's predictions unwatched for longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +30,22 @@ class WatchedDetector:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """The performance drop that is a signal: more than ``max`` below (above) the reference."""
+    """The performance drop that is a signal: more than ``max`` below (above) the reference.
+
+    With ``relative`` that is a share of the value that the metric had in training.
+    """
 
     metric: str
     max: float
     confidence: float
+    relative: bool = False
+
+    def limit(self, expected: float) -> float:
+        """Return the greatest drop from ``expected`` in the metric's unit."""
+        return self.max * abs(expected) if self.relative else self.max
+
+    def __str__(self) -> str:
+        return f"{100 * self.max:g}% of that" if self.relative else f"{self.max:g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +63,8 @@ class MonitorConfig:
 
     ``features`` are the columns watched: name to kind; features derived from the
     event time are not among them, for a calendar always drifts, nor are redacted ones,
-    which no payload event holds.
+    which no payload event holds. From the champion's first ``learnt_rows`` the detectors of the
+    prediction learn what it says when nothing has changed.
     """
 
     model: str
@@ -60,6 +76,7 @@ class MonitorConfig:
     detectors: tuple[WatchedDetector, ...]
     budget: FalseAlarmBudget
     window_rows: int
+    learnt_rows: int
     metrics: tuple[str, ...]
     performance_rows: int
     drop: Drop | None
@@ -96,11 +113,17 @@ class MonitorConfig:
                 watch.false_alarm_budget.probability, watch.false_alarm_budget.horizon
             ),
             window_rows=watch.window.rows,
+            learnt_rows=min(watch.reference_rows, LEARNT_WINDOWS * watch.window.rows),
             metrics=tuple(performance.metrics) or tuple(m.name for m in spec.metrics),
             performance_rows=performance.window.rows,
             drop=None
             if drop is None
-            else Drop(drop.metric or spec.metrics[0].name, drop.max, drop.confidence),
+            else Drop(
+                drop.metric or spec.metrics[0].name,
+                drop.most,
+                drop.confidence,
+                drop.is_relative,
+            ),
             quality=QualityRules(
                 watch.quality.max_missing, watch.quality.max_unseen, watch.quality.max_out_of_range
             ),

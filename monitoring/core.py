@@ -5,11 +5,14 @@ One value, written whole in each of the processor's transactions.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
 from monitoring.quality import QualityResult
+
+ClassName: TypeAlias = str | int | float | bool
+"""A class as the model's package has it."""
 
 
 class StreamState(msgspec.Struct):
@@ -36,6 +39,7 @@ class DriftReport(msgspec.Struct, frozen=True):
     at: float
     samples: int
     features: tuple[dict[str, Any], ...] = ()
+    design_effect: float = 1.0
 
 
 class MetricReport(msgspec.Struct, frozen=True):
@@ -51,7 +55,8 @@ class MetricReport(msgspec.Struct, frozen=True):
 class DropReport(msgspec.Struct, frozen=True):
     """How far a metric is below (for a loss: above) its value at training; positive is worse.
 
-    ``bound`` is the end of the interval nearest to ``expected``, ``least`` the drop there.
+    ``bound`` is the end of the interval nearest to ``expected``, ``least`` the least drop that
+    its interval and that of ``expected`` leave.
     """
 
     metric: str
@@ -62,12 +67,16 @@ class DropReport(msgspec.Struct, frozen=True):
 
 
 class PerformanceReport(msgspec.Struct, frozen=True):
-    """The last performance window of a version. ``drop``: of the champion, when it is watched."""
+    """The last performance window of a version. ``drop``: of the champion, when it is watched.
+
+    ``corrected`` is how many labels of closed windows were corrected since it was measured.
+    """
 
     window: int
     at: float
     metrics: dict[str, MetricReport]
     drop: DropReport | None = None
+    corrected: int = 0
 
 
 class Counts(msgspec.Struct):
@@ -76,6 +85,8 @@ class Counts(msgspec.Struct):
     ``other_reference`` are rows of partials about a reference that is not the champion's.
     ``lost_rows`` were in an open window when the log was damaged; ``clock_steps`` is how
     often the wall clock was set back, ``unseen`` the values that training never had.
+    ``blind_rows`` came while the champion's reference could not be read. ``corrected`` are rows
+    whose label was changed, ``uncorrected`` those whose first label is no longer kept.
     """
 
     processed: int = 0
@@ -95,6 +106,9 @@ class Counts(msgspec.Struct):
     clock_steps: int = 0
     unseen: int = 0
     other_reference: int = 0
+    blind_rows: int = 0
+    corrected: int = 0
+    uncorrected: int = 0
 
 
 class Gathered(msgspec.Struct):
@@ -123,6 +137,9 @@ class Core(msgspec.Struct):
 
     ``judged`` counts the windows that each detector has tested against the present reference,
     ``rows_at_window`` is how many rows there had been when the last drift window closed.
+    ``classes`` are the champion's, ``life`` names a replica's state. ``learning`` has the streams
+    whose detectors still learn what windows are compared with, and from how many rows. ``widths``
+    is how many numbers a row's prediction has, by version.
     """
 
     offset: int = 0
@@ -157,3 +174,14 @@ class Core(msgspec.Struct):
     gathered: dict[str, Gathered] = {}
     replicas: dict[int, ReplicaState] = {}
     incomplete: list[int] = []
+    classes: tuple[ClassName, ...] = ()
+    life: str = ""
+    learning: dict[str, int] = {}
+    widths: dict[str, int] = {}
+
+    def fits(self, version: str, width: int) -> bool:
+        """Whether a version's predictions have so many numbers a row; the first ones say how many.
+
+        Predictions of two widths could not be compared with each other. Of no rows the width is 0.
+        """
+        return not width or self.widths.setdefault(version, width) == width

@@ -46,7 +46,8 @@ CREATE TABLE IF NOT EXISTS log (
 );
 CREATE TABLE IF NOT EXISTS labels (
     key TEXT PRIMARY KEY,
-    received REAL NOT NULL
+    received REAL NOT NULL,
+    corrected INTEGER
 ) WITHOUT ROWID;
 """
 
@@ -83,7 +84,7 @@ class Mark:
             MonitoringError: it can't be opened.
         """
         try:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
             found = os.pread(self._file, _MARK.size, 0)
         except OSError as error:
             raise MonitoringError(f"{path} can't be opened: {error}") from error
@@ -156,6 +157,15 @@ def mend(path: Path, upto: int) -> bool:
     return True
 
 
+def first_of(connection: sqlite3.Connection, mark: int | None) -> int:
+    """Return the offset before the first record that is there; the last one when none is."""
+    first = connection.execute("SELECT min(offset) FROM log").fetchone()[0]
+    if first is not None:
+        return int(first) - 1
+    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'log'").fetchone()
+    return max(row[0] if row else 0, mark or 0)
+
+
 def fill(connection: sqlite3.Connection, mark: int | None, processed: int, now: float) -> int:
     """Put an unreadable record where one was lost, so that it is counted once; return the end.
 
@@ -197,8 +207,8 @@ def _rewrite(path: Path, target: Path, upto: int) -> None:
         for row in _readable(damaged, upto):
             kept.execute("INSERT INTO log VALUES (?, ?, ?, ?, ?)", row)
         with suppress(sqlite3.DatabaseError):
-            for label in damaged.execute("SELECT key, received FROM labels"):
-                kept.execute("INSERT OR IGNORE INTO labels VALUES (?, ?)", label)
+            for label in damaged.execute("SELECT * FROM labels"):
+                kept.execute("INSERT OR IGNORE INTO labels VALUES (?, ?, ?)", (*label, None)[:3])
         kept.execute("COMMIT")
     finally:
         kept.close()

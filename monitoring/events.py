@@ -10,16 +10,20 @@ import base64
 import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
+from noria.cloudevents import (
+    BATCH_TYPE,
+    EVENT_TYPE,
+    MAX_ID_CHARS,
+    REQUEST_TYPE,
+    RESPONSE_TYPE,
+    VERSION_ANNOTATION,
+    decode_attribute,
+)
 from noria.errors import InvalidInput, shorten
-
-REQUEST: Final = "org.kubeflow.serving.inference.request"
-RESPONSE: Final = "org.kubeflow.serving.inference.response"
-VERSION_ANNOTATION: Final = "noria.dev/model-version"
-MAX_ID_CHARS: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ def read_events(headers: Mapping[str, str], body: bytes) -> list[Event]:
     """Return the events of one HTTP request.
 
     Args:
-        headers: names in lower case.
+        headers: names in lower case, values in Latin-1.
         body: the whole body.
 
     Raises:
@@ -61,10 +65,10 @@ def read_events(headers: Mapping[str, str], body: bytes) -> list[Event]:
     """
     content = media_type(headers)
     try:
-        if content == "application/cloudevents-batch+json":
+        if content == BATCH_TYPE:
             found = _many.decode(body)
             return [_structured(event, f"[{i}].") for i, event in enumerate(found)]
-        if content == "application/cloudevents+json":
+        if content == EVENT_TYPE:
             return [_structured(_one.decode(body), "")]
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidInput(f"body: not a CloudEvent in JSON: {error}") from error
@@ -77,20 +81,27 @@ def media_type(headers: Mapping[str, str]) -> str:
 
 
 def _binary(headers: Mapping[str, str], body: bytes) -> Event:
-    for name in ("ce-id", "ce-type", "ce-specversion"):
-        if not headers.get(name):
-            raise InvalidInput(
-                f"header {name}: missing", fix="send a CloudEvent, as KServe's logger does"
-            )
-    return _checked(
-        headers["ce-id"],
-        headers["ce-type"],
-        headers["ce-specversion"],
-        headers.get("ce-inferenceservicename", ""),
-        headers.get("ce-annotations", ""),
-        body,
-        "header ce-",
-    )
+    identity, kind, specversion = (_needed(headers, n) for n in ("id", "type", "specversion"))
+    model = _attribute(headers, "inferenceservicename")
+    annotations = _attribute(headers, "annotations")
+    return _checked(identity, kind, specversion, model, annotations, body, "header ce-")
+
+
+def _needed(headers: Mapping[str, str], name: str) -> str:
+    found = _attribute(headers, name)
+    if not found:
+        raise InvalidInput(
+            f"header ce-{name}: missing", fix="send a CloudEvent, as KServe's logger does"
+        )
+    return found
+
+
+def _attribute(headers: Mapping[str, str], name: str) -> str:
+    value = headers.get(f"ce-{name}", "")
+    try:
+        return decode_attribute(value.encode("latin-1"))
+    except UnicodeEncodeError:
+        return decode_attribute(value.encode(errors="replace"))  # whoever read it knew better
 
 
 def _structured(event: _Structured, where: str) -> Event:
@@ -124,10 +135,10 @@ def _checked(
 ) -> Event:
     if not specversion.startswith("1."):
         raise InvalidInput(f"{where}specversion: {shorten(specversion)} is not 1.0")
-    if kind not in (REQUEST, RESPONSE):
+    if kind not in (REQUEST_TYPE, RESPONSE_TYPE):
         raise InvalidInput(
             f"{where}type: {shorten(kind)} is not a payload event",
-            fix=f"use {REQUEST} or …response",
+            fix=f"use {REQUEST_TYPE} or …response",
         )
     if not identity or len(identity) > MAX_ID_CHARS:
         raise InvalidInput(f"{where}id: {shorten(identity)} is empty or over {MAX_ID_CHARS} long")

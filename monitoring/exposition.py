@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -10,6 +11,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from monitoring.core import Core
+from monitoring.health import Health
 from monitoring.service import Monitor
 from monitoring.watch import shares
 from noria.errors import InvalidInput
@@ -63,6 +65,9 @@ class Exposition(Collector):
         yield self._counter(
             "clock_steps", "Times that the clock was set back", "", {"": counts.clock_steps}
         )
+        yield self._counter(
+            "labels_corrected", "Rows whose label was changed", "", {"": counts.corrected}
+        )
         yield self._counter("signals", "Signals given", "kind", core.signals)
         yield self._counter("dropped", "Lost, by reason", "reason", self._monitor.dropped())
 
@@ -85,6 +90,14 @@ class Exposition(Collector):
             core.counts.rows - core.rows_at_window,
         )
         yield self._gauge("window_rows", "spec: rows of a drift window", monitor.config.window_rows)
+        health = monitor.health()
+        yield self._gauge(
+            "blind", "1 while the champion's reference can't be read", bool(health.blind)
+        )
+        yield self._gauge(
+            "damaged_files", "Files that were set aside as damaged", len(monitor.damaged_files())
+        )
+        yield from self._workers(health)
         yield self._gauge("processing_held_up", "1 when processing fails", bool(monitor.problem))
         yield self._gauge(
             "log_failing", "1 when the last write to the log failed", bool(monitor.log_problem)
@@ -107,6 +120,20 @@ class Exposition(Collector):
             ("detector",),
             [((name,), 1.0) for name in core.problems],
         )
+
+    def _workers(self, health: Health) -> Iterator[Metric]:
+        labels = ["model", "worker"]
+        age = GaugeMetricFamily(
+            "noria_worker_age_seconds", "Since a thread ended its last step", labels=labels
+        )
+        failures = CounterMetricFamily(
+            "noria_worker_failures", "Steps of a thread that failed", labels=labels
+        )
+        for name, worker in health.workers.items():
+            age.add_metric([self._monitor.config.model, name], worker.age_seconds)
+            failures.add_metric([self._monitor.config.model, name], worker.failures)
+        yield age
+        yield failures
 
     def _drift(self, core: Core) -> Iterator[Metric]:
         reports = core.drift.items()
@@ -218,7 +245,9 @@ class Exposition(Collector):
             "performance_drop_limit",
             "spec: greatest drop since training",
             ("metric",),
-            [((drop.metric,), drop.max)] if drop is not None else [],
+            [((drop.metric,), drop.limit(core.expected.get(drop.metric, math.nan)))]
+            if drop is not None and (not drop.relative or drop.metric in core.expected)
+            else [],
         )
 
     def _counter(

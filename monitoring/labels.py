@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 
@@ -14,10 +14,10 @@ from monitoring.records import (
     Label,
     LabelsRecord,
     decode_keys,
-    floats,
     key_hashes,
+    scores_of,
 )
-from monitoring.state import Pair, State
+from monitoring.state import Join, Pair, State
 from monitoring.table import FloatArray
 
 BY_ID: Final = "id:"
@@ -25,7 +25,10 @@ BY_KEY: Final = "key:"
 
 
 class Outcomes(NamedTuple):
-    """Rows of one version with their labels; ``arrivals`` is when each was predicted."""
+    """Rows of one version with their labels; ``arrivals`` is when each was predicted.
+
+    ``scores`` is (n,), or (n, k) where a row has several numbers.
+    """
 
     version: str
     scores: FloatArray
@@ -33,37 +36,52 @@ class Outcomes(NamedTuple):
     arrivals: FloatArray
 
 
-class LabelJoiner:
-    """Joins by prediction id (request id and row) or by entity key; a row is labelled once."""
+class Sink(Protocol):
+    """Takes rows with their labels."""
 
-    def __init__(
-        self,
-        core: Core,
-        state: State,
-        pairs: PairJoiner,
-        joined: Callable[[Outcomes, float], None],
-    ) -> None:
-        """Start from what is committed; ``joined`` is called with every set of new outcomes."""
+    def outcomes(self, found: Outcomes, at: float) -> int:
+        """Take rows that got their labels; return the number they are kept under."""
+        ...
+
+    def correct(self, found: Mapping[int, Mapping[int, float]], at: float) -> None:
+        """Change labels that were taken before: that number, to place among its rows, to value."""
+        ...
+
+
+class LabelJoiner:
+    """Joins by prediction id (request id and row) or by entity key.
+
+    A row is labelled once; only a correction changes its label.
+    """
+
+    def __init__(self, core: Core, state: State, pairs: PairJoiner, sink: Sink) -> None:
+        """Start from what is committed; ``sink`` gets every set of new outcomes."""
         self._core = core
         self._state = state
         self._pairs = pairs
-        self._joined = joined
-        self._last_keys: tuple[int, tuple[str, ...]] = (0, ())
+        self._sink = sink
 
     def labels(self, record: LabelsRecord, at: float) -> None:
         """Take labels that arrived at ``at``; those without a row yet wait for it."""
         self._pairs.flush()
         self._core.counts.labels += len(record.labels)
-        found: defaultdict[int, dict[int, float]] = defaultdict(dict)
         pairs: dict[int, Pair] = {}
-        for label in record.labels:
-            places = self._places(label, pairs)
-            if not places:
-                self._state.put_label(label, at)
-                self._core.waiting_labels += 1
-            for seq, row in places:
-                found[seq].setdefault(row, label.value)
+        places = self._places(record.labels, pairs)
+        found: defaultdict[int, dict[int, float]] = defaultdict(dict)
+        corrected: defaultdict[int, dict[int, float]] = defaultdict(dict)
+        for label, rows in zip(record.labels, places, strict=True):
+            if not rows:
+                self._core.waiting_labels += self._state.put_label(label, at)
+            for seq, row in rows:
+                if not label.correct:
+                    found[seq].setdefault(row, label.value)
+                elif _is_labelled(pairs[seq], row):
+                    corrected[seq][row] = label.value
+                else:
+                    found[seq][row] = label.value
         self._write([(pairs[seq], rows) for seq, rows in found.items()], at)
+        if corrected:
+            self._correct(corrected, at)
 
     def pair(self, pair: Pair, keys: Sequence[str], requests: Sequence[IdRows]) -> None:
         """Give a new pair the labels that were waiting for it.
@@ -96,15 +114,33 @@ class LabelJoiner:
         if found:
             self._write([(pair, found)], pair.at)
 
-    def _places(self, label: Label, pairs: dict[int, Pair]) -> list[tuple[int, int]]:
-        """Return (pair, row) of every row that the label is for."""
-        if label.key.startswith(BY_KEY):
-            text = label.key.removeprefix(BY_KEY)
-            return [
-                (seq, row)
-                for seq, row in self._state.rows_with_key(key_hashes([text])[0])
-                if (pair := self._pair(seq, pairs)) is not None and self._keys_of(pair)[row] == text
-            ]
+    def _places(
+        self, labels: Sequence[Label], pairs: dict[int, Pair]
+    ) -> list[list[tuple[int, int]]]:
+        """Return for each label (pair, row) of every row that it is for, and fill ``pairs``.
+
+        Each pair's keys are read once, however many of the labels are for its rows.
+        """
+        places: list[list[tuple[int, int]]] = [[] for _ in labels]
+        by_pair: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
+        for number, label in enumerate(labels):
+            if label.key.startswith(BY_KEY):
+                text = label.key.removeprefix(BY_KEY)
+                for seq, row in self._state.rows_with_key(key_hashes([text])[0]):
+                    by_pair[seq].append((number, row))
+            else:
+                places[number] = self._place(label, pairs)
+        for seq in sorted(by_pair):
+            pair = self._pair(seq, pairs)
+            keys = decode_keys(pair.keys) if pair is not None and pair.keys else ()
+            for number, row in by_pair[seq]:
+                # The index has hashes only.
+                if row < len(keys) and BY_KEY + keys[row] == labels[number].key:
+                    places[number].append((seq, row))
+        return places
+
+    def _place(self, label: Label, pairs: dict[int, Pair]) -> list[tuple[int, int]]:
+        """Return the one (pair, row) of a label by prediction id, none while it is not known."""
         identity, _, row_text = label.key.removeprefix(BY_ID).rpartition(":")
         seen = self._state.seen(identity)
         row = int(row_text)
@@ -123,32 +159,56 @@ class LabelJoiner:
             pairs[seq] = found
         return pairs[seq]
 
-    def _keys_of(self, pair: Pair) -> tuple[str, ...]:
-        # Labels come in the order of their rows: the same request many times in a row.
-        if self._last_keys[0] != pair.seq:
-            self._last_keys = (pair.seq, decode_keys(pair.keys) if pair.keys else ())
-        return self._last_keys[1]
-
     def _write(self, found: list[tuple[Pair, dict[int, float]]], at: float) -> None:
-        by_version: defaultdict[str, list[tuple[FloatArray, FloatArray, float]]]
-        by_version = defaultdict(list)
+        by_version: defaultdict[tuple[str, tuple[int, ...]], list[_Labelled]] = defaultdict(list)
         for pair, values in found:
             labelled = np.frombuffer(pair.labelled or bytes(pair.rows), np.uint8).copy()
-            rows = np.array([row for row in values if not labelled[row]], np.int64)
-            if not rows.size:
+            rows = [row for row in values if not labelled[row]]
+            if not rows:
                 continue
             labelled[rows] = 1
             self._state.put_labelled(pair.seq, labelled.tobytes())
-            truth = np.array([values[int(row)] for row in rows], np.float64)
-            by_version[pair.version].append((floats(pair.prediction)[rows], truth, pair.at))
-        for version, parts in by_version.items():
-            arrivals = [np.full(scores.size, when) for scores, _, when in parts]
-            self._joined(
+            truth = np.array([values[row] for row in rows], np.float64)
+            scores = scores_of(pair.prediction, pair.rows)[rows]
+            alike = (pair.version, scores.shape[1:])
+            by_version[alike].append(_Labelled(pair.seq, rows, scores, truth, pair.at))
+        for (version, _), parts in by_version.items():
+            outcome = self._sink.outcomes(
                 Outcomes(
                     version,
-                    np.concatenate([scores for scores, _, _ in parts]),
-                    np.concatenate([truth for _, truth, _ in parts]),
-                    np.concatenate(arrivals),
+                    np.concatenate([part.scores for part in parts]),
+                    np.concatenate([part.truth for part in parts]),
+                    np.concatenate([np.full(len(part.rows), part.at) for part in parts]),
                 ),
                 at,
             )
+            joins, first = [], 0
+            for part in parts:
+                joins.append(Join(part.pair, outcome, first, part.rows))
+                first += len(part.rows)
+            self._state.put_joins(joins)
+
+    def _correct(self, corrected: Mapping[int, Mapping[int, float]], at: float) -> None:
+        moved: defaultdict[int, dict[int, float]] = defaultdict(dict)
+        for seq, values in corrected.items():
+            places = self._state.places(seq)
+            for row, value in values.items():
+                if row in places:
+                    outcome, place = places[row]
+                    moved[outcome][place] = value
+                else:
+                    # It was labelled by an earlier version of this monitor.
+                    self._core.counts.uncorrected += 1
+        self._sink.correct(moved, at)
+
+
+class _Labelled(NamedTuple):
+    pair: int
+    rows: list[int]
+    scores: FloatArray
+    truth: FloatArray
+    at: float
+
+
+def _is_labelled(pair: Pair, row: int) -> bool:
+    return pair.labelled is not None and bool(pair.labelled[row])

@@ -18,6 +18,7 @@ from monitoring.records import (
     encode_keys,
     is_whole,
     key_hashes,
+    width_of,
 )
 from monitoring.state import Pair, Seen, State
 
@@ -153,15 +154,23 @@ class PairJoiner:
         if not run:
             return
         rows = sum(count for _, count in run)
+        version = self._bounded(record.version or "unknown")
+        width = width_of(record.prediction, record.rows)
+        if width is None or not self._core.fits(version, width):
+            self._core.counts.mismatched += len(run)
+            for identity, _ in run:
+                self._fresh[identity] = (Seen(offset, offset, _NO_PAIR), at)
+            return
+        size = _FLOAT_BYTES * width
         keys = None if record.keys is None else record.keys[first : first + rows]
         pair = Pair(
             seq=self._core.next_pair,
             id="",
             request=offset,
-            version=self._bounded(record.version or "unknown"),
+            version=version,
             at=at,
             rows=rows,
-            prediction=record.prediction[_FLOAT_BYTES * first : _FLOAT_BYTES * (first + rows)],
+            prediction=record.prediction[size * first : size * (first + rows)],
             keys=None if keys is None else encode_keys(keys),
             labelled=None,
             first=first,
@@ -190,7 +199,10 @@ class PairJoiner:
     ) -> None:
         core = self._core
         seen, _ = self._fresh[request.id]
-        if request.rows != response.rows or not (is_whole(request) and is_whole(response)):
+        version = self._bounded(response.version or request.version or "unknown")
+        width = width_of(response.prediction, response.rows)
+        fits = width is not None and request.rows == response.rows and is_whole(request)
+        if width is None or not fits or not core.fits(version, width):
             core.counts.mismatched += 1
             self._fresh[request.id] = (Seen(seen.request, seen.response, _NO_PAIR), at)
             return
@@ -198,7 +210,7 @@ class PairJoiner:
             seq=core.next_pair,
             id=request.id,
             request=offset,
-            version=self._bounded(response.version or request.version or "unknown"),
+            version=version,
             at=at,
             rows=request.rows,
             prediction=response.prediction,

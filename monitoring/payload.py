@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
 import numpy as np
 
 from monitoring.config import MonitorConfig
-from monitoring.events import REQUEST, Event
+from monitoring.events import Event
+from monitoring.keys import keys_of
+from monitoring.limits import MAX_DEPTH, MAX_TEXT_CHARS, epoch_ms
 from monitoring.records import RequestRecord, ResponseRecord
 from monitoring.table import MISSING, FloatArray, text_of
+from noria.cloudevents import REQUEST_TYPE
 from noria.errors import InvalidInput, shorten
 from noria.predictions import Texts
 
@@ -54,15 +56,17 @@ def read_payload(event: Event, config: MonitorConfig) -> RequestRecord | Respons
         InvalidInput: the body is not a V2 request or response that fits the model.
     """
     try:
-        if event.type == REQUEST:
+        if event.type == REQUEST_TYPE:
             return _requested(event, _request.decode(event.body), config)
-        return _answered(event, _response.decode(event.body))
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return _answered(event, _response.decode(event.body), config)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput(f"data: not a V2 inference body: {error}") from error
 
 
 def _requested(event: Event, body: _Request, config: MonitorConfig) -> RequestRecord:
     tensors = _columns(body.inputs, list(config.features))
+    if not tensors:
+        raise InvalidInput("inputs: empty")
     rows = {len(data) for _, data in tensors.values()}
     if len(rows) != 1:
         sizes = {name: len(data) for name, (_, data) in tensors.items()}
@@ -76,19 +80,18 @@ def _requested(event: Event, body: _Request, config: MonitorConfig) -> RequestRe
     for name, kind in config.features.items():
         if name in tensors:
             where, data = tensors[name]
-            columns[name] = _packed(data, where) if kind == "numeric" else _texts(data)
+            columns[name] = _packed(data, where) if kind == "numeric" else _texts(data, where)
     time = None
     if config.event_time in tensors:
         where, data = tensors[config.event_time]
         time = max(_times(data, where), default=None)
     keys = None
     if config.entity_key and all(name in tensors for name in config.entity_key):
-        parts = [tensors[name][1] for name in config.entity_key]
-        keys = tuple("|".join(map(text_of, row)) for row in zip(*parts, strict=True))
+        keys = keys_of([tensors[name][1] for name in config.entity_key], "inputs")
     return RequestRecord(event.id, event.version, rows.pop(), columns, time, keys)
 
 
-def _answered(event: Event, body: _Response) -> ResponseRecord:
+def _answered(event: Event, body: _Response, config: MonitorConfig) -> ResponseRecord:
     by_name = {tensor.name: i for i, tensor in enumerate(body.outputs)}
     if not by_name:
         raise InvalidInput("outputs: empty")
@@ -98,14 +101,16 @@ def _answered(event: Event, body: _Response) -> ResponseRecord:
     where = f"outputs[{i}]"
     version = event.version or (body.model_version or "")[:64]
     if len(tensor.shape) == 1 and len(tensor.data) <= _FEW:
-        packed = _packed(_flat(tensor.data), where)
+        packed = _packed(_flat(tensor.data, where), where)
         return ResponseRecord(event.id, version, len(packed) // _FLOAT_BYTES, packed)
-    values = _numbers(tensor.data, where)
+    values = _numbers(_flat(tensor.data, where), where)
     if len(tensor.shape) == _MATRIX and tensor.shape[1] > 1:
         if min(tensor.shape) < 0 or values.size != tensor.shape[0] * tensor.shape[1]:
-            raise InvalidInput(f"{where}.shape: {tensor.shape} does not fit {values.size} values")
-        values = score_of(values.reshape(tensor.shape))
-    return ResponseRecord(event.id, version, values.size, values.tobytes())
+            raise InvalidInput(
+                f"{where}.shape: {shorten(tensor.shape)} does not fit {values.size} values"
+            )
+        values = score_of(values.reshape(tensor.shape), config)
+    return ResponseRecord(event.id, version, values.shape[0], values.tobytes())
 
 
 def prediction_of(outputs: Iterable[str]) -> str:
@@ -114,15 +119,13 @@ def prediction_of(outputs: Iterable[str]) -> str:
     return next((name for name in ("probability", "prediction") if name in names), names[0])
 
 
-def score_of(probabilities: FloatArray) -> FloatArray:
-    """Return one number a row of (n, k) probabilities of k classes.
+def score_of(values: FloatArray, config: MonitorConfig) -> FloatArray:
+    """Return what is kept of (n, k) numbers: of two classes the positive one's probability, (n,).
 
-    The positive one's of two, else that of the class chosen.
+    Everything else, (n, k), is kept as it is.
     """
-    chosen: FloatArray = (
-        probabilities[:, 1] if probabilities.shape[1] == _BINARY else probabilities.max(axis=1)
-    )
-    return chosen
+    is_binary = config.classification and values.shape[1] == _BINARY
+    return np.ascontiguousarray(values[:, 1]) if is_binary else values
 
 
 def _columns(
@@ -132,19 +135,26 @@ def _columns(
     if len(tensors) == 1 and tensors[0].name not in features and len(tensors[0].shape) == _MATRIX:
         tensor = tensors[0]
         rows, width = tensor.shape
-        flat = _flat(tensor.data)
+        flat = _flat(tensor.data, "inputs[0]")
         if width != len(features) or len(flat) != rows * width or rows < 0:
             raise InvalidInput(
-                f"inputs[0].shape: {tensor.shape} with {len(flat)} values does not fit "
+                f"inputs[0].shape: {shorten(tensor.shape)} with {len(flat)} values does not fit "
                 f"{len(features)} features"
             )
         return {name: ("inputs[0]", flat[i::width]) for i, name in enumerate(features)}
-    return {t.name: (f"inputs[{i}]", _flat(t.data)) for i, t in enumerate(tensors)}
+    return {t.name: (f"inputs[{i}]", _flat(t.data, f"inputs[{i}]")) for i, t in enumerate(tensors)}
 
 
-def _flat(data: list[Any]) -> list[Any]:
-    while data and isinstance(data[0], list):
-        data = [value for row in data for value in (row if isinstance(row, list) else [row])]
+def _flat(data: list[Any], where: str) -> list[Any]:
+    """Return the values of nested lists, row by row; each level is walked once."""
+    for _ in range(MAX_DEPTH):
+        if not data or not isinstance(data[0], list):
+            break
+        if not all(isinstance(row, list) for row in data):
+            raise InvalidInput(f"{where}.data: lists and values side by side")
+        data = [value for row in data for value in row]
+    if any(isinstance(value, list | dict) for value in data):
+        raise InvalidInput(f"{where}.data: values nested in each other, or deeper than {MAX_DEPTH}")
     return data
 
 
@@ -167,23 +177,37 @@ def _packed(data: list[Any], where: str) -> bytes:
 
 def _numbers(data: list[Any], where: str) -> FloatArray:
     try:
-        found = np.asarray(_flat(data), np.float64)
+        found = np.asarray(data, np.float64)
     except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidInput(f"{where}.data: not all numbers or null: {error}") from error
+        said = shorten(str(error))
+        raise InvalidInput(f"{where}.data: not all numbers or null: {said}") from error
     # An infinite value has no place in a mean or a range: it counts as missing.
     return np.where(np.isfinite(found), found, np.nan)
 
 
 def _times(data: list[Any], where: str) -> list[int]:
-    try:
-        # Rows of one request often share their time.
-        distinct = set(data)
-    except TypeError as error:
-        raise InvalidInput(f"{where}.data: not all times or null") from error
-    return [epoch_ms(value, f"{where}.data") for value in distinct if value is not None]
+    path = f"{where}.data"
+    # Rows of one request often share their time. Numbers go into no set: whoever chooses them
+    # chooses their hashes as well.
+    texts = {value for value in data if type(value) is str}
+    numbers = [value for value in data if type(value) in (int, float)]
+    ends = (min(numbers), max(numbers)) if numbers else ()
+    others = next((v for v in data if v is not None and type(v) not in (str, int, float)), None)
+    if others is not None:
+        epoch_ms(others, path)
+    return [epoch_ms(value, path) for value in (*texts, *ends)]
 
 
-def _texts(data: list[Any]) -> Texts:
+def _check_texts(data: list[Any], where: str) -> None:
+    for value in data:
+        if isinstance(value, str) and len(value) > MAX_TEXT_CHARS:
+            raise InvalidInput(
+                f"{where}.data: {shorten(value)} is over {MAX_TEXT_CHARS} characters long"
+            )
+
+
+def _texts(data: list[Any], where: str) -> Texts:
+    _check_texts(data, where)
     if len(data) == 1 and data[0] is not None:
         return Texts((text_of(data[0]),), _FIRST)
     index: dict[str, int] = {}
@@ -191,22 +215,3 @@ def _texts(data: list[Any]) -> Texts:
         MISSING if value is None else index.setdefault(text_of(value), len(index)) for value in data
     ]
     return Texts(tuple(index), np.array(found, np.int32).tobytes())
-
-
-def epoch_ms(value: Any, where: str) -> int:
-    """Return a moment (ISO 8601 text, UTC when it does not say; or epoch ms) as epoch ms.
-
-    Raises:
-        InvalidInput: it is neither.
-    """
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return int(value)
-    if isinstance(value, str):
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError as error:
-            raise InvalidInput(f"{where}: {shorten(value)} is not ISO 8601") from error
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        return int(moment.timestamp() * 1000)
-    raise InvalidInput(f"{where}: {shorten(value)} is not a time", fix="use ISO 8601 or epoch ms")

@@ -37,11 +37,12 @@ from monitoring.records import (
 from monitoring.state import Pair, State
 from monitoring.watch import Watch
 from monitoring.windows import Windows
-from noria.errors import NoriaError
+from noria.errors import IntegrityError, InvalidInput, MonitoringError, Unavailable, traceback_tail
 
 _log = logging.getLogger(__name__)
 _HOUSEKEEPING: Final = 2000
 _HOUSEKEEPING_ROWS: Final = 200_000
+_SHOWN: Final = 300
 _SLEWED: Final = 1.0
 """A clock that goes back by less (s) is only being adjusted."""
 ArrivalClock: TypeAlias = Literal["wall", "event"]
@@ -101,6 +102,9 @@ class Processor:
         # A replica fits nothing: it needs the reference only.
         self._fitting = config if part.replica is None else part.replica.config(config)
         self._watches: dict[str, Watch] = {}
+        self.blind = ""
+        self.left_out = ""
+        self.damaged = ""
         self._load()
 
     @property
@@ -111,19 +115,29 @@ class Processor:
     def step(self, limit: int = 512) -> int:
         """Process up to ``limit`` records in one transaction; return how many.
 
+        A record that can't be processed is left out, counted as unreadable and named by
+        ``left_out``. Only what may heal by itself is left to be tried again.
+
         Raises:
-            MonitoringError: the log or the state can't be used; nothing was done.
+            Unavailable: the disk or a lock; nothing was done.
+            MonitoringError: the log or the state is damaged; nothing was done.
         """
-        batch = self._log.read(self._core.offset, limit)
-        if not batch:
-            return 0
         try:
+            if not self._is_loaded:
+                self._load()
+            batch = self._log.read(self._core.offset, limit)
+            if not batch:
+                return 0
             self._process(batch)
-        except NoriaError:
+        except MonitoringError as error:
+            self.damaged = str(error)
             self._load()
             raise
-        except Exception:  # noqa: BLE001 - one bad record must not stop the others
-            _log.exception("a record of the log can't be processed; trying them one by one")
+        except Unavailable:
+            self._load()
+            raise
+        except Exception as error:  # noqa: BLE001 - one bad record must not stop the others
+            _log.warning("a record can't be processed, trying one by one: %s", error)
             self._load()
             self._one_by_one(batch)
         return len(batch)
@@ -143,18 +157,25 @@ class Processor:
         for logged in batch:
             try:
                 self._process([logged])
-            except NoriaError:
+            except (MonitoringError, Unavailable):
                 self._load()
                 raise
-            except Exception:  # noqa: BLE001 - counted and left out
-                _log.exception("record %d of the log is left out", logged.offset)
+            except Exception as error:  # noqa: BLE001 - counted, named and left out
+                said = f"{type(error).__name__}: {error}"[:_SHOWN]
+                _log.error(
+                    "record %d of the log is left out: %s", logged.offset, traceback_tail(error)
+                )
                 self._load()
                 self._process([Logged(logged.offset, logged.received, None)])
+                self.left_out = f"record {logged.offset} can't be processed and is left out: {said}"
 
     def _load(self) -> None:
+        # Until all of it is read again, nothing can go on with what is half read.
+        self._is_loaded = False
         self._core = core = self._state.core()
         self._snapshot = self._state.core()
-        given = (self._config, core, self._state, self._log, self._watch(core.champion))
+        watch = self._watch(core.champion)
+        given = (self._config, core, self._state, self._log, watch)
         self._windows: Windows
         if self._part.replica is not None:
             self._windows = ReplicaWindows(*given, self._part.replica)
@@ -163,7 +184,12 @@ class Processor:
         else:
             self._windows = Windows(*given)
         self._pairs = PairJoiner(core, self._state, self._log, self._paired)
-        self._labels = LabelJoiner(core, self._state, self._pairs, self._windows.outcomes)
+        self._labels = LabelJoiner(core, self._state, self._pairs, self._windows)
+        # What is so now, whatever was so when it was committed.
+        self._snapshot.problems = dict(core.problems)
+        self._snapshot.classes = core.classes
+        self._snapshot.learning = core.learning
+        self._is_loaded = True
 
     def _process(self, batch: list[Logged]) -> None:
         core = self._core
@@ -249,15 +275,19 @@ class Processor:
         core = self._core
         same = core.references.get(record.version) == record.folder
         core.references[record.version] = record.folder
-        if not record.champion or (same and core.champion == record.version):
+        if not record.champion or (same and core.champion == record.version and not self.blind):
             return
         core.champion = record.version
         self._windows.switch(self._watch(record.version))
 
     def _watch(self, version: str) -> Watch | None:
-        """Return the detectors fitted on a version's reference; None when there is none."""
+        """Return the detectors fitted on a version's reference; None when there is none.
+
+        One that is not what was put is as good as none: ``blind`` says so until it comes again.
+        """
         core = self._core
         folder = core.references.get(version)
+        self.blind = ""
         if not version or folder is None:
             return None
         watch = self._watches.get(folder)
@@ -267,14 +297,17 @@ class Processor:
                     self._fitting,
                     self._home / "references" / folder,
                     self._home / "fitted" / folder,
+                    streams=max(1, self._part.replicas),
                 )
-            except NoriaError as error:
-                _log.warning("the reference of version %s can't be used: %s", version, error)
-                core.problems = {"reference": str(error)}
+            except (InvalidInput, IntegrityError) as error:
+                self.blind = f"blind: the reference of version {version} is damaged: {error}"
+                _log.error("%s", self.blind)
+                core.problems = {}
                 return None
             # Only the champion's is used; the last one stays for a rollback of a batch.
             self._watches = {folder: watch}
         core.problems = dict(watch.problems)
+        core.classes = watch.reference.classes
         return watch
 
     def _keep_house(self) -> None:

@@ -16,18 +16,23 @@ _RULES: Final[tuple[Rule, ...]] = ("missing", "unseen", "out-of-range")
 
 
 class Breach(msgspec.Struct, frozen=True):
-    """One rule that one feature breaks: ``share`` (0 to 1) of the rows is above ``limit``."""
+    """One rule that one feature breaks: ``share`` (0 to 1) of the rows is above ``limit``.
+
+    ``training`` is the share there, which the limit allows for.
+    """
 
     feature: str
     rule: Rule
     share: float
     limit: float
+    training: float = 0.0
 
 
 class QualityResult(msgspec.Struct, frozen=True):
     """The shares (0 to 1) of one window, worst feature of each rule, and what is broken.
 
-    ``unseen_values`` is how many values of all features training never had.
+    ``missing`` is what is above the feature's own share in training. ``unseen_values`` is how
+    many values of all features training never had.
     """
 
     missing: float
@@ -38,13 +43,17 @@ class QualityResult(msgspec.Struct, frozen=True):
 
 
 def check_quality(
-    window: Table, ranges: Mapping[str, tuple[float, float]], rules: QualityRules
+    window: Table,
+    ranges: Mapping[str, tuple[float, float]],
+    missing: Mapping[str, float],
+    rules: QualityRules,
 ) -> QualityResult:
     """Measure one window against the rules.
 
     Args:
         window: rows, encoded against the reference.
         ranges: numeric feature to (min, max) in the reference; NaN is no limit.
+        missing: feature to the share of training rows that lack it.
         rules: limits.
     """
     found: list[tuple[str, dict[str, int]]] = []
@@ -59,17 +68,24 @@ def check_quality(
             unseen = int((values == column.unseen).sum())
             counts = {"missing": int((values < 0).sum()), "unseen": unseen}
         found.append((column.name, counts))
-    return judge_shares(found, max(window.rows, 1), rules)
+    return judge_shares(found, max(window.rows, 1), missing, rules)
 
 
 def judge_shares(
-    found: Sequence[tuple[str, Mapping[str, int]]], rows: int, rules: QualityRules
+    found: Sequence[tuple[str, Mapping[str, int]]],
+    rows: int,
+    missing: Mapping[str, float],
+    rules: QualityRules,
 ) -> QualityResult:
     """Measure counts of bad values against the rules.
+
+    What training lacked too may be missing: the limit is that share and ``max_missing``, but no
+    nearer to all rows than half of what training had.
 
     Args:
         found: (feature, how many values break which rule).
         rows: rows in the window, at least 1.
+        missing: feature to the share of training rows that lack it, 0 to 1.
         rules: limits.
     """
     limits: Mapping[str, float] = {
@@ -84,9 +100,22 @@ def judge_shares(
         unseen += counts.get("unseen", 0)
         for rule in _RULES:
             share = counts.get(rule, 0) / rows
-            worst[rule] = max(worst[rule], share)
-            if share > limits[rule]:
-                breaches.append(Breach(feature, rule, share, limits[rule]))
+            training = missing.get(feature, 0.0) if rule == "missing" else 0.0
+            room = min(limits[rule], (1.0 - training) / 2.0)
+            # In parts of what is allowed, so that one limit holds for every feature.
+            above = (share - training) * (limits[rule] / room if room else 1.0)
+            worst[rule] = max(worst[rule], above)
+            if share > training + room:
+                breaches.append(Breach(feature, rule, share, training + room, training))
     return QualityResult(
         worst["missing"], worst["unseen"], worst["out-of-range"], tuple(breaches), unseen
+    )
+
+
+def told(breach: Breach) -> str:
+    """Return a breach as a sentence's start."""
+    training = f", {breach.training:.1%} in training" if breach.training else ""
+    return (
+        f"{breach.share:.1%} of {breach.feature} is {breach.rule}{training}, "
+        f"above {breach.limit:.1%}"
     )

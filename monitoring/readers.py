@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from monitoring.log import connect
+from monitoring.records import end_to_end
 from monitoring.state import outcome_of, translated
 from monitoring.table import FloatArray
 
@@ -43,17 +44,20 @@ class StateReader:
         self._db = connect(path)
 
     def outcomes(self, version: str, since: float) -> tuple[FloatArray, FloatArray]:
-        """Return scores and labels of a version's rows that arrived at or after ``since``."""
+        """Return scores and labels of a version's rows that arrived at or after ``since``.
+
+        Scores are (n,), or (n, k) where a row has several numbers.
+        """
         with translated():
             rows = self._db.execute(
-                "SELECT body FROM outcomes WHERE version = ? AND last >= ? ORDER BY seq",
+                "SELECT body, rows FROM outcomes WHERE version = ? AND last >= ? ORDER BY seq",
                 (version, since),
             ).fetchall()
         if not rows:
             return np.empty(0), np.empty(0)
-        stacked = np.concatenate([np.stack(outcome_of(body)) for (body,) in rows], axis=1)
-        wanted = stacked[2] >= since
-        return stacked[0][wanted], stacked[1][wanted]
+        scores, labels, arrivals = end_to_end([outcome_of(body, size) for body, size in rows])
+        wanted = arrivals >= since
+        return scores[wanted], labels[wanted]
 
     def labelled_rows(self, since: float, version: str | None) -> int:
         """Return how many rows got their label at or after ``since``."""

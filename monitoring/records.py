@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import blake2b
 from typing import Final, TypeAlias
 
 import msgspec
 import numpy as np
 
-from monitoring.table import MISSING, CodeArray, FloatArray
+from monitoring.table import FloatArray
 from noria.predictions import Texts, Values
+from noria.seen import hash_of
 
 
 class RequestRecord(msgspec.Struct, frozen=True, array_like=True, tag="q"):
@@ -29,7 +29,7 @@ class RequestRecord(msgspec.Struct, frozen=True, array_like=True, tag="q"):
 
 
 class ResponseRecord(msgspec.Struct, frozen=True, array_like=True, tag="p"):
-    """A response: the prediction of each row, float64 bytes."""
+    """A response: the prediction of each row as float64 bytes, one number a row or several."""
 
     id: str
     version: str
@@ -41,7 +41,8 @@ class BlockRecord(msgspec.Struct, frozen=True, array_like=True, tag="b"):
     """Requests with their responses, in order: ``counts`` is the rows of each (int32 bytes).
 
     ``prediction``, ``columns`` and ``keys`` are of the rows of all; ``times`` is each
-    request's largest event time in epoch ms (int64 bytes, ``NO_TIME`` for none).
+    request's largest event time in epoch ms (int64 bytes, ``NO_TIME`` for none). A row's
+    prediction is one number or several, one row after another.
     """
 
     ids: tuple[str, ...]
@@ -55,11 +56,15 @@ class BlockRecord(msgspec.Struct, frozen=True, array_like=True, tag="b"):
 
 
 class Label(msgspec.Struct, frozen=True, array_like=True):
-    """A label. ``key`` is ``id:<request>:<row>`` or ``key:<entity key>``; ``time`` is epoch ms."""
+    """A label. ``key`` is ``id:<request>:<row>`` or ``key:<entity key>``; ``time`` is epoch ms.
+
+    ``correct`` says that it takes the place of an earlier one.
+    """
 
     key: str
     value: float
     time: int | None = None
+    correct: bool = False
 
 
 class LabelsRecord(msgspec.Struct, frozen=True, array_like=True, tag="l"):
@@ -79,14 +84,16 @@ class ReferenceRecord(msgspec.Struct, frozen=True, array_like=True, tag="r"):
 class ColumnSketch(msgspec.Struct, frozen=True, array_like=True):
     """One column of some rows: the cells that are not empty (uint32) and their counts (uint32).
 
-    A category's cell is its code + 1, so that missing is 0 and unseen is the last.
-    ``missing`` and ``outside`` the training range are counted of numbers.
+    A category's cell is its code + 1, so that missing is 0; each comes once, in order.
+    ``missing`` and ``outside`` the training range are counted of numbers. ``dependence`` is how
+    rows that came together are alike (float64, see ``monitoring.dependence``).
     """
 
     cells: bytes
     counts: bytes
     missing: int = 0
     outside: int = 0
+    dependence: bytes = b""
 
 
 class PartialRecord(msgspec.Struct, frozen=True, array_like=True, tag="s"):
@@ -95,7 +102,7 @@ class PartialRecord(msgspec.Struct, frozen=True, array_like=True, tag="s"):
     ``seq`` counts the partials of one ``life`` of a replica from 1 without a gap; 0 only says
     that it lives. ``columns`` are sketches, ``table`` the columns themselves (float64 or
     int32 bytes) where a detector needs rows. Of ``stream`` "outcomes" ``table`` holds
-    scores, labels and arrivals.
+    scores, labels and arrivals; of "prediction" the predictions, and there are no sketches.
     """
 
     replica: int
@@ -147,10 +154,8 @@ def ids_of(record: Record | None) -> tuple[str, ...]:
     return ()
 
 
-def is_whole(record: RequestRecord | ResponseRecord) -> bool:
+def is_whole(record: RequestRecord) -> bool:
     """Whether every column has as many rows as the record says: a damaged one may not."""
-    if isinstance(record, ResponseRecord):
-        return len(record.prediction) == _FLOAT_BYTES * record.rows
     return all(len_of(column) == record.rows for column in record.columns.values())
 
 
@@ -166,13 +171,32 @@ def floats(blob: bytes) -> FloatArray:
     return np.frombuffer(blob, np.float64)
 
 
-def codes(texts: Texts, categories: dict[str, int]) -> CodeArray:
-    """Return a text column as codes into ``categories``; what is not in them gets their number."""
-    unseen = len(categories)
-    # The last element is where code -1 points to.
-    table = np.array([categories.get(v, unseen) for v in texts.values] + [MISSING], np.int32)
-    found: CodeArray = table[np.frombuffer(texts.codes, np.int32)]
-    return found
+def width_of(prediction: bytes, rows: int) -> int | None:
+    """Return how many numbers each of so many rows has; None when the bytes do not divide so.
+
+    Of no rows nobody can tell: 0.
+    """
+    if rows <= 0:
+        return None if prediction else 0
+    width, rest = divmod(len(prediction), _FLOAT_BYTES * rows)
+    return width if width and not rest else None
+
+
+def scores_of(prediction: bytes, rows: int) -> FloatArray:
+    """Return predictions as (rows,), or (rows, width) where a row has several numbers."""
+    found = floats(prediction)
+    return found if found.size == rows else found.reshape(rows, -1)
+
+
+def end_to_end(parts: Sequence[Sequence[FloatArray]]) -> tuple[FloatArray, ...]:
+    """Return rows one after another, column by column; each part's first column is predictions.
+
+    Parts whose predictions have another width than the last ones are left out: files of an
+    earlier version kept one number a row of every model.
+    """
+    wide = parts[-1][0].shape[1:]
+    alike = (part for part in parts if part[0].shape[1:] == wide)
+    return tuple(np.concatenate(column) for column in zip(*alike, strict=True))
 
 
 _keys = msgspec.msgpack.Decoder(tuple[str, ...])
@@ -190,7 +214,4 @@ def decode_keys(body: bytes) -> tuple[str, ...]:
 
 def key_hashes(keys: Sequence[str]) -> list[int]:
     """Return a signed 64-bit hash per entity key: what the index holds instead of the text."""
-    return [
-        int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big", signed=True)
-        for key in keys
-    ]
+    return [hash_of(key) for key in keys]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from monitoring.records import Requests, codes, floats
+from monitoring.records import Requests, floats
 from monitoring.table import MISSING, CodeArray, Column, ColumnArray, FloatArray, Table, text_of
 from noria.predictions import Texts
+from noria.seen import hash_of
+
+Seen: TypeAlias = Mapping[str, frozenset[int] | None]
 
 
 class Piece(NamedTuple):
@@ -21,10 +25,13 @@ class Piece(NamedTuple):
     stop: int
 
 
-def encode(schema: tuple[Column, ...], pieces: Sequence[Piece]) -> Table:
+def encode(
+    schema: tuple[Column, ...], pieces: Sequence[Piece], seen: Seen = MappingProxyType({})
+) -> Table:
     """Return the rows of ``pieces``, in order, as a table of this schema.
 
-    A column that a request lacks is missing in its rows.
+    A column that a request lacks is missing in its rows. ``seen`` are the hashes of categories
+    that training had beyond the schema's, by column; None where any may have been seen.
     """
     rows = sum(piece.stop - piece.start for piece in pieces)
     are_whole = all(piece.stop - piece.start == piece.record.rows for piece in pieces)
@@ -33,7 +40,7 @@ def encode(schema: tuple[Column, ...], pieces: Sequence[Piece]) -> Table:
         if column.kind == "numeric":
             columns[column.name] = _numbers(column, pieces, are_whole=are_whole)
         else:
-            columns[column.name] = _codes(column, pieces)
+            columns[column.name] = _codes(column, pieces, seen.get(column.name, frozenset()))
     return Table(schema, columns, rows)
 
 
@@ -60,8 +67,21 @@ def _numbers(column: Column, pieces: Sequence[Piece], *, are_whole: bool) -> Flo
     return floats(b"".join(parts))
 
 
-def _codes(column: Column, pieces: Sequence[Piece]) -> CodeArray:
-    index = {category: i for i, category in enumerate(column.categories)}
+class _Places(dict[str, int]):
+    """Text to code: of a category its place, of others whether training saw them."""
+
+    def __init__(self, column: Column, seen: frozenset[int] | None) -> None:
+        super().__init__((category, i) for i, category in enumerate(column.categories))
+        self._column = column
+        self._seen = seen
+
+    def __missing__(self, text: str) -> int:
+        known = self._seen is None or (bool(self._seen) and hash_of(text) in self._seen)
+        return self._column.rare if known else self._column.unseen
+
+
+def _codes(column: Column, pieces: Sequence[Piece], seen: frozenset[int] | None) -> CodeArray:
+    places = _Places(column, seen)
     parts: list[CodeArray | list[int]] = []
     for piece in pieces:
         found = piece.record.columns.get(column.name)
@@ -71,9 +91,11 @@ def _codes(column: Column, pieces: Sequence[Piece]) -> CodeArray:
             parts.append([MISSING] * (piece.stop - piece.start))
         elif piece.record.rows == 1:
             # Most requests have one row: no array for it.
-            parts.append([index.get(found.values[0], len(index)) if found.values else MISSING])
+            parts.append([places[found.values[0]] if found.values else MISSING])
         else:
-            parts.append(codes(found, index)[piece.start : piece.stop])
+            # The last element is where code -1 points to.
+            table = np.array([*map(places.__getitem__, found.values), MISSING], np.int32)
+            parts.append(table[np.frombuffer(found.codes, np.int32)][piece.start : piece.stop])
     if all(isinstance(part, list) for part in parts):
         return np.array([code for part in parts for code in part], np.int32)
     return np.concatenate([np.asarray(part, np.int32) for part in parts])

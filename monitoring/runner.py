@@ -5,17 +5,24 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from typing import Final
 
 from monitoring.core import Core
 from monitoring.log import EventLog
 from monitoring.processor import Processor
 from noria.errors import MonitoringError, NoriaError, Unavailable
+from noria.worker import Worker
 
 _log = logging.getLogger(__name__)
 _GATHER: Final = 0.2
 _BACK_OFF: Final = 0.5
+_IDLE: Final = 1.0
 _PRUNE_EVERY: Final = 64
+_STOP: Final = 60.0
+_SHOWN: Final = 300
+STEP_PATIENCE: Final = 900.0
+"""Seconds after which a step is taken for stuck: one may have a slow detector to fit."""
 
 
 class Runner:
@@ -25,18 +32,23 @@ class Runner:
     of the disk is tried again every half second and told by ``problem``.
     """
 
-    def __init__(self, processor: Processor, log: EventLog) -> None:
+    def __init__(
+        self,
+        processor: Processor,
+        log: EventLog,
+        elapsed: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Take a processor; ``start`` starts it."""
         self._processor = processor
         self._log = log
         self._wake = threading.Event()
         self._hurry = threading.Event()
         self._turned = threading.Condition()
-        self._stopping = False
+        self._behind = False
         self._hurried = 0
         self._steps = 0
         self.problem = ""
-        self._thread = threading.Thread(target=self._run, name="processor", daemon=True)
+        self.worker = Worker("processor", self._step, every=2 * _IDLE, elapsed=elapsed)
 
     @property
     def snapshot(self) -> Core:
@@ -45,7 +57,7 @@ class Runner:
 
     def start(self) -> None:
         """Start processing."""
-        self._thread.start()
+        self.worker.start()
 
     def wake(self) -> None:
         """Say that there is something in the log."""
@@ -80,35 +92,34 @@ class Runner:
                 if not self._hurried:
                     self._hurry.clear()
 
-    def stop(self) -> None:
-        """Finish the transaction that is under way, and stop."""
-        self._stopping = True
+    def stop(self) -> bool:
+        """Finish the transaction that is under way, and stop; return whether it has ended."""
         self._hurry.set()
         self._wake.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        return self.worker.stop(_STOP)
 
-    def _run(self) -> None:
-        while not self._stopping:
-            self._wake.wait()
+    def _step(self) -> None:
+        if not self._behind:
+            if not self._wake.wait(_IDLE):
+                return
             self._wake.clear()
             self._hurry.wait(_GATHER)
-            self._work()
-
-    def _work(self) -> None:
-        worked = True
-        while worked and not self._stopping:
-            try:
-                worked = bool(self._processor.step())
-                self._steps += worked
-                if worked and self._steps % _PRUNE_EVERY == 0:
-                    self._processor.prune()
-                problem = ""
-            except NoriaError as error:
-                _log.error("processing is held up: %s", error)
-                problem = str(error)
+        problem = ""
+        try:
+            self._behind = bool(self._processor.step())
+            self._steps += self._behind
+            if self._behind and self._steps % _PRUNE_EVERY == 0:
+                self._processor.prune()
+        except NoriaError as error:
+            _log.error("processing is held up: %s", error)
+            problem = str(error)
+        except Exception as error:
+            problem = f"{type(error).__name__}: {error}"[:_SHOWN]
+            raise
+        finally:
+            self._behind = self._behind or bool(problem)
             with self._turned:
                 self.problem = problem
                 self._turned.notify_all()
-            if problem:
-                time.sleep(_BACK_OFF)
+        if problem:
+            time.sleep(_BACK_OFF)

@@ -2,42 +2,70 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
-from uuid import uuid4
 
 import msgspec
 
 from monitoring.blocks import read_block
 from monitoring.config import MonitorConfig
 from monitoring.core import Core
-from monitoring.events import media_type, read_events
+from monitoring.events import Event, media_type, read_events
 from monitoring.feedback import read_feedback
-from monitoring.log import EventLog
-from monitoring.measures import Measured, measure, unmeasured
+from monitoring.health import SET_ASIDE, Health, states, trouble
+from monitoring.limits import MAX_VERSION_CHARS, bounded_text, foreign
+from monitoring.log import WRITE_PATIENCE, EventLog
+from monitoring.measures import measure
 from monitoring.partials.gathering import SILENT_SECONDS
+from monitoring.partials.replica import living
 from monitoring.partials.sender import Sender
+from monitoring.partials.streams import check_partial
 from monitoring.payload import read_payload
 from monitoring.processor import ALONE, ArrivalClock, Part, Processor
 from monitoring.readers import Outbox, StateReader
 from monitoring.records import PartialRecord, ReferenceRecord, encode
-from monitoring.reference import Reference, keep_reference, read_reference
-from monitoring.runner import Runner
+from monitoring.reference import keep_reference, read_folder, read_reference
+from monitoring.runner import STEP_PATIENCE, Runner
 from monitoring.state import State
+from monitoring.tables import set_aside_database
 from monitoring.upload import unpacked
-from noria.errors import InvalidInput, Unavailable, shorten
-from noria.loop.ports import LABELLED_ROWS
+from monitoring.waiting import waiting
+from noria.errors import (
+    InvalidInput,
+    MonitoringError,
+    Unavailable,
+    shorten,
+    traceback_tail,
+)
+from noria.files import damaged, make_folder
+from noria.loop.ports import LABELLED_ROWS, ROWS_PER_DAY
+from noria.measures.measurement import Measurement
 from noria.predictions import MEDIA_TYPE
+from noria.worker import Worker
 
 _SIGNALS: Final = 200
 _LOST_BEFORE_THE_LOG: Final = ("backlog", "not-written", "refused")
 _FLUSH_SECONDS: Final = 300.0
+_MAX_WINDOWS: Final = 1000
+_RATE_WINDOWS: Final = 200
+_DAY_SECONDS: Final = 86_400.0
+_RATE_SECONDS: Final = 7 * _DAY_SECONDS
+_PRIVATE_FOLDER: Final = 0o700
+_log = logging.getLogger(__name__)
+
+
+class _Ended(msgspec.Struct):
+    """When a window ended, of all that it said."""
+
+    at: float
 
 
 class PutReference(msgspec.Struct):
@@ -84,7 +112,11 @@ class Monitor:
             MonitoringError: the files can't be opened or read.
         """
         home = setting.home
-        (home / "references").mkdir(parents=True, exist_ok=True)
+        make_folder(home)
+        with suppress(OSError):
+            # One that was made by others, as a volume is, keeps its mode.
+            home.chmod(_PRIVATE_FOLDER)
+        make_folder(home / "references")
         self.config = config
         self._home = home
         self._clock = setting.clock
@@ -92,23 +124,49 @@ class Monitor:
         self._now = now
         self._elapsed = elapsed
         self._silence = (0.0, 0.0, 0.0)
-        self._state = State(home / "state.db")
-        self._log = EventLog(home / "log.db", now, processed=self._state.core().offset)
-        self._reader = StateReader(home / "state.db")
+        self._keeping = threading.Lock()
         self._reading = threading.Lock()
-        self.part = part = _living(setting.part, home)
-        self._runner = Runner(
-            Processor(config, self._log, self._state, home, setting.clock, part=part), self._log
-        )
+        self.part = setting.part
+        try:
+            self._open(setting)
+        except (MonitoringError, Unavailable):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever the state holds, the monitor starts
+            _log.error("the state can't be used: %s", traceback_tail(error))
+            self._log.close()
+            self._state.close()
+            set_aside_database(home / "state.db", f"{type(error).__name__}: {error}")
+            self._open(setting)
+        self._reader = StateReader(home / "state.db")
         self._sender: Sender | None = None
-        if part.replica is not None and setting.aggregator:
+        if self.part.replica is not None and setting.aggregator:
             outbox = Outbox(home / "state.db")
-            self._sender = Sender(outbox, part.replica, setting.aggregator)
+            self._sender = Sender(outbox, self.part.replica, setting.aggregator)
         self._dropped: dict[str, int] = {}
-        self._champion: tuple[str, Reference | None] = ("", None)
         self._log.on_append(self._runner.wake)
         self._runner.start()
         self._runner.wake()
+
+    def _open(self, setting: Setting) -> None:
+        """Open state and log, and load what was committed last.
+
+        A state that is new, for it was lost or damaged, begins where the log does.
+        """
+        home = setting.home
+        self._state = State(home / "state.db")
+        fresh = self._state.is_fresh
+        processed = None if fresh else self._state.core().offset
+        self._log = EventLog(home / "log.db", self._now, processed=processed, elapsed=self._elapsed)
+        if fresh:
+            self._state.begin(Core(offset=self._log.begin))
+        self.part = setting.part
+        if self.part.replica is not None:
+            replica = living(self.part.replica, home, self._state)
+            self.part = replace(self.part, replica=replica)
+        self._processor = Processor(
+            self.config, self._log, self._state, home, setting.clock, part=self.part
+        )
+        self._runner = Runner(self._processor, self._log, self._elapsed)
 
     # What comes in ----------------------------------------------------------------------------
 
@@ -122,20 +180,23 @@ class Monitor:
             InvalidInput: they are no events of this model; the message names the field.
             Unavailable: too much waits already; they are dropped and counted.
         """
-        if media_type(headers) == MEDIA_TYPE:
-            block = read_block(body, self.config)
-            return self._append([(block.rows, encode(block))], 2 * len(block.ids))
-        events = read_events(headers, body)
-        records = []
-        for event in events:
-            if event.model and event.model != self.config.model:
-                raise InvalidInput(
-                    f"inferenceservicename: {shorten(event.model)} is not watched here",
-                    fix=f"this monitor watches {self.config.model!r}",
-                )
-            record = read_payload(event, self.config)
-            records.append((record.rows, encode(record)))
-        return self._append(records, len(records))
+        with foreign():
+            if media_type(headers) == MEDIA_TYPE:
+                block = read_block(body, self.config)
+                records, events = [(block.rows, encode(block))], 2 * len(block.ids)
+            else:
+                records = [self._payload(event) for event in read_events(headers, body)]
+                events = len(records)
+        return self._append(records, events)
+
+    def _payload(self, event: Event) -> tuple[int, bytes]:
+        if event.model and event.model != self.config.model:
+            raise InvalidInput(
+                f"inferenceservicename: {shorten(event.model)} is not watched here",
+                fix=f"this monitor watches {self.config.model!r}",
+            )
+        record = read_payload(event, self.config)
+        return record.rows, encode(record)
 
     def _append(self, records: list[tuple[int, bytes]], events: int) -> Future[int]:
         if self.backlog >= self._max_backlog:
@@ -151,19 +212,20 @@ class Monitor:
         """Log partials of replicas; the future ends when they are durable.
 
         Raises:
-            InvalidInput: they are no partials, or this monitor does not aggregate.
-            Unavailable: too much waits already.
+            InvalidInput: they are no partials.
+            Unavailable: too much waits already, or this monitor does not aggregate so many.
         """
-        try:
+        with foreign("no partials"):
             found = msgspec.msgpack.decode(body, type=list[PartialRecord])
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise InvalidInput(f"body: no partials: {error}") from error
         for i, record in enumerate(found):
-            if not 1 <= record.replica <= self.part.replicas or record.seq < 0 or record.rows < 0:
-                raise InvalidInput(
-                    f"[{i}].replica: {record.replica} is not one of {self.part.replicas} replicas",
+            if not 1 <= record.replica <= self.part.replicas:
+                # Its sender keeps it: it may be this monitor that was started wrongly.
+                raise Unavailable(
+                    f"[{i}].replica: {shorten(record.replica)} is not one of "
+                    f"{self.part.replicas} replicas",
                     fix="start the aggregator with --replicas N",
                 )
+            check_partial(record, f"[{i}]")
         return self._log.append([(record.rows, encode(record)) for record in found])
 
     def silence(self) -> dict[int, float]:
@@ -179,10 +241,16 @@ class Monitor:
 
         Raises:
             InvalidInput: a label is malformed; the message names it.
-            Unavailable: too much waits already.
+            Unavailable: too much waits already, or the classes are not known yet.
         """
-        known = self._known() if self.config.classification else None
-        labels = read_feedback(body, self.config, known)
+        core = self.snapshot
+        if self.config.classification and self.config.positive and not core.champion:
+            # Which names there are is the reference's to say; a wrong one must not be taken.
+            raise Unavailable(
+                "the model's classes are not known yet", fix="send labels once a version serves"
+            )
+        with foreign():
+            labels = read_feedback(body, self.config, core.classes)
         return self._log.append_labels(labels), len(labels)
 
     def put_reference(self, version: str, body: bytes) -> Future[int]:
@@ -191,26 +259,33 @@ class Monitor:
         Raises:
             InvalidInput: the folder does not hold a reference.
         """
-        try:
+        with foreign():
             found = msgspec.json.decode(body, type=PutReference)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise InvalidInput(f"body: {error}") from error
-        return self._keep_reference(version, Path(found.path), champion=found.champion)
+            files = read_folder(Path(found.path))
+        return self._keep_reference(version, files, champion=found.champion)
 
     def put_reference_zip(self, version: str, body: bytes, *, champion: bool) -> Future[int]:
         """Do the same with a reference that is in the body, as a zip of its two files.
 
         Raises:
             InvalidInput: the zip does not hold a reference.
+            Unavailable: the disk does not take it.
         """
-        with unpacked(body, self._home / "references") as folder:
-            return self._keep_reference(version, folder, champion=champion)
+        with self._keeping, foreign():
+            files = unpacked(body)
+        return self._keep_reference(version, files, champion=champion)
 
-    def _keep_reference(self, version: str, source: Path, *, champion: bool) -> Future[int]:
-        if not version or len(version) > 64:
-            raise InvalidInput(f"version: {shorten(version)} is empty or too long")
-        read_reference(source)
-        kept = keep_reference(source, self._home / "references", version)
+    def _keep_reference(
+        self, version: str, files: Mapping[str, bytes], *, champion: bool
+    ) -> Future[int]:
+        if not version:
+            raise InvalidInput("version: empty")
+        bounded_text(version, "version", MAX_VERSION_CHARS)
+        # One at a time: it may take hundreds of MiB to read.
+        with self._keeping:
+            with foreign():
+                read_reference(files)
+            kept = keep_reference(files, self._home / "references", version)
         return self._log.append([(0, encode(ReferenceRecord(version, kept, champion)))])
 
     def drop(self, reason: str, count: int) -> None:
@@ -232,20 +307,57 @@ class Monitor:
     @property
     def problem(self) -> str:
         """Why processing is held up, or nothing can be logged; empty when all is well."""
-        return self._runner.problem or self._log.problem
+        health = self.health()
+        return "" if health.can_write and health.can_process else health.problem
 
     @property
     def log_problem(self) -> str:
         """Why the last write to the log failed; empty when it did not."""
         return self._log.problem
 
+    def health(self) -> Health:
+        """Return what is really so: what it can do, and how each of its threads is."""
+        writes = self._log.problem or trouble(self._log.worker, WRITE_PATIENCE)
+        works = self._runner.problem or trouble(self._runner.worker, STEP_PATIENCE)
+        blind = self._processor.blind
+        workers = states(self._workers())
+        problem = works or writes or blind or next((w.problem for w in workers.values()), "")
+        return Health(
+            ok=not problem,
+            problem=problem,
+            can_write=not writes,
+            can_process=not works,
+            blind=blind,
+            backlog=self.backlog,
+            workers=workers,
+        )
+
+    @property
+    def hopeless(self) -> str:
+        """What only a new start mends; empty when nothing is.
+
+        A thread that is stuck can't be ended from within, and a file that is damaged is mended
+        when it is opened.
+        """
+        for worker, patience in self._workers():
+            if worker.stuck(patience):
+                return trouble(worker, patience)
+        return self._processor.damaged or (self._log.problem if self._log.damaged else "")
+
+    def _workers(self) -> tuple[tuple[Worker, float], ...]:
+        """Return its threads, each with the seconds that a step may take."""
+        own = (self._log.worker, WRITE_PATIENCE), (self._runner.worker, STEP_PATIENCE)
+        sender = self._sender
+        return own if sender is None else (*own, (sender.worker, 2 * sender.worker.every))
+
     def dropped(self) -> dict[str, int]:
         """Return how many events or rows were lost, by reason."""
         counts = self.snapshot.counts
         return {
-            # At zero from the start: an increase from nothing is none to Prometheus.
+            # At zero from the start: increase() misses a series that appears late.
             **dict.fromkeys(_LOST_BEFORE_THE_LOG, 0),
             **self._dropped,
+            "blind": counts.blind_rows,
             "damaged-window": counts.lost_rows,
             "mismatched": counts.mismatched,
             "other-reference": counts.other_reference,
@@ -254,6 +366,8 @@ class Monitor:
             "unlabelled": counts.unlabelled,
             "unpaired": counts.unpaired,
             "unreadable": counts.unreadable,
+            "uncorrected": counts.uncorrected,
+            **({} if self._sender is None else {"refused-partial": self._sender.refused}),
         }
 
     def now(self) -> float:
@@ -288,12 +402,13 @@ class Monitor:
         """
         return self._counts(self._runner.drain(_FLUSH_SECONDS))
 
-    def measure(self, metric: str, version: str | None, since: float) -> tuple[str, Measured]:
+    def measure(self, metric: str, version: str | None, since: float) -> tuple[str, Measurement]:
         """Measure a version (None: the champion) on rows that arrived at or after ``since``.
 
         Returns:
             The version, and the measurement at confidence 0.95. Metric ``labelled-rows`` counts
-            the rows that got a label since then, of one version or (None) of all.
+            the rows that got a label since then, of one version or (None) of all;
+            ``rows-per-day`` is how many rows of all were logged a day, as of late.
 
         Raises:
             InvalidInput: the metric is unknown.
@@ -301,14 +416,30 @@ class Monitor:
         if metric == LABELLED_ROWS:
             with self._reading:
                 rows = self._reader.labelled_rows(since, version)
-            return version or "", Measured(float(rows), None, None, rows)
+            return version or "", Measurement(metric, float(rows), samples=rows)
+        if metric == ROWS_PER_DAY:
+            return version or "", self._rate()
         wanted = version or self.snapshot.champion
         with self._reading:
             scores, labels = self._reader.outcomes(wanted, since)
-        known = self._known()
-        if known is not None and known.multiclass:
-            return wanted, unmeasured(scores.size)
-        return wanted, measure(metric, scores, labels)
+        return wanted, measure(metric, scores, labels, classes=len(self.snapshot.classes))
+
+    def _rate(self) -> Measurement:
+        """Measure the traffic by its newest windows, or from its beginning until there are some.
+
+        Less than a day tells no rate: traffic has its days and nights.
+        """
+        core = self.snapshot
+        with self._reading:
+            newest = self._reader.windows("features", _RATE_WINDOWS)
+        ends = [msgspec.json.decode(body, type=_Ended).at for body in newest]
+        ends = [at for at in ends if at >= core.last_prediction_at - _RATE_SECONDS]
+        rows, seconds = core.counts.rows, core.last_prediction_at - core.first_prediction_at
+        if ends and ends[-1] - ends[0] >= _DAY_SECONDS:
+            rows, seconds = (len(ends) - 1) * self.config.window_rows, ends[-1] - ends[0]
+        if seconds < _DAY_SECONDS:
+            return Measurement(ROWS_PER_DAY, None, samples=rows)
+        return Measurement(ROWS_PER_DAY, rows / (seconds / _DAY_SECONDS), samples=rows)
 
     def signals(self) -> list[msgspec.Raw]:
         """Return the signals about the present champion, oldest first, as JSON."""
@@ -317,7 +448,13 @@ class Monitor:
         return [msgspec.Raw(body) for body in found]
 
     def windows(self, stream: str, limit: int) -> list[msgspec.Raw]:
-        """Return what the newest windows of a stream said, oldest first, as JSON."""
+        """Return what the newest windows of a stream said, oldest first, as JSON.
+
+        Raises:
+            InvalidInput: that many are not kept.
+        """
+        if not 1 <= limit <= _MAX_WINDOWS:
+            raise InvalidInput(f"limit: {shorten(limit)} is not from 1 to {_MAX_WINDOWS}")
         with self._reading:
             found = self._reader.windows(stream, limit)
         return [msgspec.Raw(body) for body in found]
@@ -334,6 +471,7 @@ class Monitor:
             "windows": {
                 name: {"index": s.number, "rows": s.rows} for name, s in core.streams.items()
             },
+            "waiting": dict(waiting(self.config, core, lambda name: self._rows_of(core, name))),
             "drift": core.drift,
             "alarms": core.drifts,
             "quality": core.quality,
@@ -342,25 +480,40 @@ class Monitor:
             "label_lag_seconds": self.label_lag(),
             "label_delay_seconds": core.label_delay,
             "last_window_age_seconds": self.window_age(),
+            "blind": self._processor.blind,
             "problems": core.problems | self._problems(),
             "replicas": core.replicas,
             "signals": self.signals(),
         }
 
+    def _rows_of(self, core: Core, stream: str) -> int:
+        """Return how many rows the open window of a stream has."""
+        gathered = core.gathered.get(stream)
+        opened = core.streams.get(stream)
+        return gathered.rows if gathered else opened.rows if opened else 0
+
     def close(self) -> None:
         """Stop processing and close the files; what is in the log stays for the next start."""
         if self._sender is not None:
             self._sender.stop()
-        self._runner.stop()
+        ended = self._runner.stop()
         self._log.close()
         with self._reading:
             self._reader.close()
-        self._state.close()
+        if ended:
+            self._state.close()
 
     def _problems(self) -> dict[str, str]:
-        found = {"processing": self.problem} if self.problem else {}
-        if self._sender is not None and self._sender.problem:
-            found["aggregator"] = self._sender.problem
+        health = self.health()
+        said = {
+            "processing": self.problem,
+            "reference": health.blind,
+            "left out": self._processor.left_out,
+            SET_ASIDE: self._set_aside(),
+            "aggregator": "" if self._sender is None else self._sender.problem,
+        }
+        said |= {f"thread {name}": worker.problem for name, worker in health.workers.items()}
+        found = {name: problem for name, problem in said.items() if problem}
         for number, seconds in self.silence().items():
             if seconds > SILENT_SECONDS:
                 found[f"replica {number}"] = "its rows are missing: it is silent"
@@ -377,27 +530,10 @@ class Monitor:
             "signals": sum(core.signals.values()),
         }
 
-    def _known(self) -> Reference | None:
-        """Return the champion's reference, None when there is none that can be read."""
-        core = self.snapshot
-        folder = core.references.get(core.champion, "")
-        if folder != self._champion[0]:
-            try:
-                found = read_reference(self._home / "references" / folder)
-            except InvalidInput:
-                # The processor names it among the problems.
-                return None
-            self._champion = (folder, found)
-        return self._champion[1]
+    def damaged_files(self) -> tuple[str, ...]:
+        """Return the files that were set aside."""
+        return tuple(str(path.relative_to(self._home)) for path in damaged(self._home))
 
-
-def _living(part: Part, home: Path) -> Part:
-    """Give a replica the name of its state's life, made when the state is."""
-    if part.replica is None or part.replica.life:
-        return part
-    file = home / "life"
-    if not file.exists():
-        partial = file.with_suffix(".partial")
-        partial.write_text(uuid4().hex)
-        partial.replace(file)
-    return replace(part, replica=replace(part.replica, life=file.read_text()))
+    def _set_aside(self) -> str:
+        names = ", ".join(self.damaged_files())
+        return f"{names}: set aside as damaged; delete it once you have looked" if names else ""

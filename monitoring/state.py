@@ -10,58 +10,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
+from zlib import crc32
 
 import msgspec
 import numpy as np
 
 from monitoring.core import Core
 from monitoring.damage import ailment
-from monitoring.log import connect
+from monitoring.log import connect, heals, is_damage
 from monitoring.records import Label, decode_keys, key_hashes
 from monitoring.table import FloatArray
-from noria.errors import MonitoringError
+from monitoring.tables import ADDED, CORE, SCHEMA, set_aside_database, unreadable
+from noria.errors import MonitoringError, Unavailable
 
-_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS core (one INTEGER PRIMARY KEY, body BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS events (
-    id TEXT PRIMARY KEY, request INTEGER, response INTEGER, pair INTEGER, at REAL NOT NULL,
-    first INTEGER NOT NULL DEFAULT 0, rows INTEGER
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS events_at ON events (at);
-CREATE INDEX IF NOT EXISTS events_open ON events (request, response) WHERE pair IS NULL;
-CREATE TABLE IF NOT EXISTS pairs (
-    seq INTEGER PRIMARY KEY, id TEXT NOT NULL, request INTEGER NOT NULL, version TEXT NOT NULL,
-    at REAL NOT NULL, rows INTEGER NOT NULL, prediction BLOB NOT NULL, keys BLOB, labelled BLOB,
-    first INTEGER NOT NULL DEFAULT 0
-);
-CREATE INDEX IF NOT EXISTS pairs_at ON pairs (at);
-CREATE TABLE IF NOT EXISTS keys (
-    hash INTEGER, pair INTEGER, row INTEGER, PRIMARY KEY (hash, pair, row)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS labels (
-    key TEXT PRIMARY KEY, value REAL NOT NULL, at REAL NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS outcomes (
-    seq INTEGER PRIMARY KEY, version TEXT NOT NULL, last REAL NOT NULL, at REAL NOT NULL,
-    rows INTEGER NOT NULL, body BLOB NOT NULL
-);
-CREATE INDEX IF NOT EXISTS outcomes_version ON outcomes (version, seq);
-CREATE TABLE IF NOT EXISTS signals (
-    id TEXT PRIMARY KEY, seq INTEGER NOT NULL, version TEXT NOT NULL, body BLOB NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS signals_seq ON signals (seq);
-CREATE TABLE IF NOT EXISTS windows (
-    stream TEXT, number INTEGER, body BLOB NOT NULL, PRIMARY KEY (stream, number)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS outbox (seq INTEGER PRIMARY KEY, body BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS detectors (name TEXT PRIMARY KEY, state BLOB NOT NULL) WITHOUT ROWID;
-"""
-_ADDED: Final = (
-    ("events", "first", "INTEGER NOT NULL DEFAULT 0"),
-    ("events", "rows", "INTEGER"),
-    ("pairs", "first", "INTEGER NOT NULL DEFAULT 0"),
-)
-"""Columns that files of earlier versions don't have."""
+_MAX_ROWS_OF_KEY: Final = 100_000
 
 
 class Pair(NamedTuple):
@@ -96,28 +58,34 @@ class Seen(NamedTuple):
     rows: int | None = None
 
 
+class Join(NamedTuple):
+    """Rows of a pair that got their labels together: in ``outcome``, from the place ``first``."""
+
+    pair: int
+    outcome: int
+    first: int
+    rows: Sequence[int]
+
+
 class State:
     """The processor's tables. One thread writes; readers take their own connection."""
 
     def __init__(self, path: Path) -> None:
-        """Open or make the file.
+        """Open or make the file; one that is damaged is set aside.
 
         Raises:
-            MonitoringError: the file can't be opened, or is damaged.
+            MonitoringError: the file can't be opened.
         """
         self._path = path
-        if path.exists() and (problem := ailment(path)):
-            raise MonitoringError(
-                f"{path} is damaged: {problem}",
-                fix="put the folder back from a copy, or start with an empty one",
-            )
+        if path.exists() and (problem := ailment(path) or unreadable(path)):
+            set_aside_database(path, problem)
         self._db = connect(path)
         # Pairs are written many at a time; whoever reads or changes them has them written first.
         self._new_pairs: list[Pair] = []
         self._new_keys: list[tuple[int, int, int]] = []
         with translated():
-            self._db.executescript(_SCHEMA)
-            for table, column, kind in _ADDED:
+            self._db.executescript(SCHEMA)
+            for table, column, kind in ADDED:
                 known = self._db.execute(f"PRAGMA table_info({table})").fetchall()
                 if all(name != column for _, name, *_ in known):
                     self._db.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
@@ -138,15 +106,25 @@ class State:
                     self._db.rollback()
                 raise
 
+    @property
+    def is_fresh(self) -> bool:
+        """Whether nothing was ever committed."""
+        return self._db.execute("SELECT 1 FROM core").fetchone() is None
+
+    def begin(self, core: Core) -> None:
+        """Write the first core."""
+        with self.transaction():
+            self.put_core(core)
+
     def core(self) -> Core:
         """Return the core as of the last commit."""
         row = self._db.execute("SELECT body FROM core").fetchone()
-        return Core() if row is None else msgspec.msgpack.decode(row[0], type=Core)
+        return Core() if row is None else CORE.decode(row[0])
 
     def put_core(self, core: Core) -> bytes:
         """Write the core and return what was written."""
         body = msgspec.msgpack.encode(core)
-        self._db.execute("INSERT OR REPLACE INTO core VALUES (1, ?)", (body,))
+        self._db.execute("INSERT OR REPLACE INTO core VALUES (1, ?, ?)", (body, crc32(body)))
         return body
 
     def seen(self, identity: str) -> Seen | None:
@@ -207,15 +185,25 @@ class State:
         self._db.execute("UPDATE pairs SET labelled = ? WHERE seq = ?", (labelled, seq))
 
     def rows_with_key(self, value: int) -> list[tuple[int, int]]:
-        """Return (pair, row) of every row whose entity key has this hash."""
-        self._settle()
-        return self._db.execute("SELECT pair, row FROM keys WHERE hash = ?", (value,)).fetchall()
+        """Return (pair, row) of rows whose entity key has this hash, the newest ones first kept.
 
-    def put_label(self, label: Label, at: float) -> None:
-        """Keep a label that waits for its prediction."""
-        self._db.execute(
-            "INSERT OR IGNORE INTO labels VALUES (?, ?, ?)", (label.key, label.value, at)
-        )
+        A key that is in more rows than that is none: the others count as unlabelled in the end.
+        """
+        self._settle()
+        found = self._db.execute(
+            "SELECT pair, row FROM keys WHERE hash = ? ORDER BY pair DESC, row DESC LIMIT ?",
+            (value, _MAX_ROWS_OF_KEY),
+        ).fetchall()
+        return found[::-1]
+
+    def put_label(self, label: Label, at: float) -> bool:
+        """Keep a label that waits for its prediction; whether none of its key did before."""
+        known = self.label(label.key) is not None
+        if not known or label.correct:
+            self._db.execute(
+                "INSERT OR REPLACE INTO labels VALUES (?, ?, ?)", (label.key, label.value, at)
+            )
+        return not known
 
     def label(self, key: str) -> float | None:
         """Return a waiting label."""
@@ -246,11 +234,59 @@ class State:
         arrivals: FloatArray,
     ) -> None:
         """Write labelled rows of one version; ``at`` is when they got their labels."""
-        body = np.stack([scores, labels, arrivals]).tobytes()
+        body = np.concatenate([scores.ravel(), labels, arrivals]).tobytes()
         self._db.execute(
             "INSERT INTO outcomes VALUES (?, ?, ?, ?, ?, ?)",
-            (seq, version, float(arrivals.max()), at, scores.size, body),
+            (seq, version, float(arrivals.max()), at, labels.size, body),
         )
+
+    def put_joins(self, joins: Sequence[Join]) -> None:
+        """Write which rows of pairs are where in an outcome."""
+        self._db.executemany(
+            "INSERT OR REPLACE INTO joins VALUES (?, ?, ?, ?)",
+            [(j.pair, j.outcome, j.first, np.array(j.rows, np.int32).tobytes()) for j in joins],
+        )
+
+    def places(self, pair: int) -> dict[int, tuple[int, int]]:
+        """Return where each labelled row of a pair is: row to (outcome, place there)."""
+        found: dict[int, tuple[int, int]] = {}
+        for outcome, first, rows in self._db.execute(
+            "SELECT outcome, first, rows FROM joins WHERE pair = ?", (pair,)
+        ):
+            for place, row in enumerate(np.frombuffer(rows, np.int32).tolist(), first):
+                found[row] = (outcome, place)
+        return found
+
+    def correct_outcome(self, seq: int, places: Mapping[int, float]) -> str | None:
+        """Change labels of an outcome: place to value; its version, None when it is gone."""
+        row = self._db.execute(
+            "SELECT version, rows, body FROM outcomes WHERE seq = ?", (seq,)
+        ).fetchone()
+        if row is None:
+            return None
+        scores, labels, arrivals = outcome_of(row[2], row[1])
+        changed = labels.copy()
+        for place, value in places.items():
+            if 0 <= place < changed.size:
+                changed[place] = value
+        body = np.concatenate([scores.ravel(), changed, arrivals]).tobytes()
+        self._db.execute("UPDATE outcomes SET body = ? WHERE seq = ?", (body, seq))
+        version: str = row[0]
+        return version
+
+    def put_origin(self, replica: int, life: str, partial: int, outcome: int) -> None:
+        """Write which outcome came as which partial."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO origins VALUES (?, ?, ?, ?)", (replica, life, partial, outcome)
+        )
+
+    def origin(self, replica: int, life: str, partial: int) -> int | None:
+        """Return the outcome that came as a partial."""
+        row = self._db.execute(
+            "SELECT outcome FROM origins WHERE replica = ? AND life = ? AND partial = ?",
+            (replica, life, partial),
+        ).fetchone()
+        return None if row is None else row[0]
 
     def put_signal(self, seq: int, identity: str, version: str, body: bytes, keep: int) -> bool:
         """Write a signal, and forget all but the last ``keep``; False when it is there already."""
@@ -327,6 +363,7 @@ class State:
                 [(value, seq, row) for row, value in enumerate(hashes)],
             )
         db.executemany("DELETE FROM pairs WHERE seq = ?", doomed)
+        db.executemany("DELETE FROM joins WHERE pair = ?", doomed)
         orphans = db.execute("DELETE FROM labels WHERE at < ?", (before,)).rowcount
         counts.orphan_labels += orphans
         core.waiting_labels -= orphans
@@ -340,33 +377,47 @@ class State:
             if row is None:
                 return
             self._db.execute("DELETE FROM outcomes WHERE seq = ?", (row[0],))
+            self._db.execute("DELETE FROM origins WHERE outcome = ?", (row[0],))
             core.outcome_rows -= row[1]
 
     def outcomes_from(
         self, version: str, first: int
     ) -> Iterator[tuple[int, FloatArray, FloatArray, FloatArray]]:
         """Yield (sequence, scores, labels, arrivals) of a version's labelled rows, in order."""
-        for seq, body in self._db.execute(
-            "SELECT seq, body FROM outcomes WHERE version = ? AND seq >= ? ORDER BY seq",
+        for seq, rows, body in self._db.execute(
+            "SELECT seq, rows, body FROM outcomes WHERE version = ? AND seq >= ? ORDER BY seq",
             (version, first),
         ):
-            yield (seq, *outcome_of(body))
+            yield (seq, *outcome_of(body, rows))
 
     def close(self) -> None:
         """Close the file."""
         self._db.close()
 
 
-def outcome_of(body: bytes) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return scores, labels and arrivals, one of each per row."""
-    scores, labels, arrivals = np.frombuffer(body, np.float64).reshape(3, -1)
-    return scores, labels, arrivals
+def outcome_of(body: bytes, rows: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return scores, (rows,) or (rows, k), labels and arrivals, (rows,) each."""
+    found = np.frombuffer(body, np.float64)
+    scores, labels, arrivals = np.split(found, [found.size - 2 * rows, found.size - rows])
+    return scores if scores.size == rows else scores.reshape(rows, -1), labels, arrivals
 
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn SQLite's errors into ours."""
+    """Turn SQLite's errors into ours, but for those of the values that it is given.
+
+    Raises:
+        Unavailable: the disk, or a lock: it may work later.
+        MonitoringError: the file is damaged.
+    """
     try:
         yield
     except sqlite3.Error as error:
-        raise MonitoringError(f"the monitor's state can't be used: {error}") from error
+        said = f"the monitor's state can't be used: {error}"
+        if heals(error):
+            raise Unavailable(said) from error
+        if is_damage(error):
+            raise MonitoringError(
+                said, fix="start the monitor again: it mends its files"
+            ) from error
+        raise

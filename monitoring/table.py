@@ -9,7 +9,8 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from noria.errors import InvalidInput
+from noria.errors import InvalidInput, shorten
+from noria.values import text
 
 Kind: TypeAlias = Literal["numeric", "categorical"]
 FloatArray: TypeAlias = NDArray[np.float64]
@@ -21,16 +22,16 @@ MISSING: int = -1
 
 
 def text_of(value: Any) -> str:
-    """Return a value as it is written in a category or an entity key; 3.0 and 3 are one."""
-    if isinstance(value, str):
+    """Return a value as it is written in a category or an entity key; see ``noria.values.text``.
+
+    What is missing is empty; what the rule has no text for is written as it comes.
+    """
+    if type(value) is str:
         return value
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
+    try:
+        return text(value) or ""
+    except InvalidInput:
+        return shorten(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,8 @@ class Column:
 
     A numeric column is float64 with NaN for missing. A categorical column is
     int32 codes into ``categories``: -1 is missing, ``len(categories)`` is a
-    value that the reference has never seen.
+    value that training never saw, and one more is a value that it saw and that
+    is not among the categories.
     """
 
     name: str
@@ -50,6 +52,11 @@ class Column:
     def unseen(self) -> int:
         """The code of every value that is not in ``categories``."""
         return len(self.categories)
+
+    @property
+    def rare(self) -> int:
+        """The code of every value that training saw beyond ``categories``."""
+        return len(self.categories) + 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,9 @@
-"""The detectors of a model, fitted on the champion's reference."""
+"""The detectors of a model, fitted on what they compare windows with.
+
+Those of the features have the training rows of the champion's reference. Those of the prediction
+learn theirs from the first rows that the champion answers: its held-out predictions are of a fit
+on fewer rows, which is another model, and another model's predictions differ without any drift.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+import numpy as np
 
 from monitoring.config import MonitorConfig, WatchedDetector
+from monitoring.dependence import Dependence
 from monitoring.detectors import (
     Detector,
     DetectorConfig,
@@ -18,11 +27,18 @@ from monitoring.detectors import (
     build_detector,
     load_detector,
 )
-from monitoring.reference import Reference, read_reference
-from monitoring.table import Table
-from noria.errors import NoriaError
+from monitoring.detectors.deflation import deflated, is_joint, thinned
+from monitoring.records import floats
+from monitoring.reference import Reference, prediction_table, read_kept
+from monitoring.table import FloatArray, Table, text_of
+from noria.files import set_aside
 
 _log = logging.getLogger(__name__)
+On: TypeAlias = Literal["features", "prediction"]
+LEARNT: Final = "learnt/prediction"
+_DEPENDENCE: Final = "dependence/"
+FEATURES_DEPENDENCE: Final = _DEPENDENCE + "features"
+"""What is kept under these names beside the detectors' states; no detector's has a slash."""
 _OURS: Final = frozenset({"weight", "minEffect"})
 """Options that every kind has: the share of the budget, and the least effect that matters."""
 
@@ -32,58 +48,128 @@ class Watched:
     """One fitted detector and what it watches."""
 
     name: str
-    on: Literal["features", "prediction"]
+    on: On
     detector: Detector
     min_effect: float
 
 
 class Watch:
-    """Everything that is fitted on one reference.
+    """Everything that is fitted on one reference, and what is learnt of the traffic.
 
     A detector that can't be fitted is left out and named in ``problems``: the
     others go on.
     """
 
-    def __init__(self, config: MonitorConfig, folder: Path, fitted: Path) -> None:
-        """Read the reference and fit every detector.
+    def __init__(self, config: MonitorConfig, folder: Path, fitted: Path, streams: int = 1) -> None:
+        """Read the reference and fit every detector of the features.
 
         Args:
             config: what to watch.
             folder: the reference.
             fitted: where detectors that are slow to fit are kept.
+            streams: into how many the traffic is dealt out before it is measured.
 
         Raises:
-            InvalidInput: the reference can't be read.
+            InvalidInput, IntegrityError: the reference can't be read.
         """
-        reference = read_reference(folder)
+        reference = read_kept(folder)
         names = [c.name for c in reference.features.schema if c.name in config.features]
         self.reference: Reference = replace(reference, features=reference.features.select(names))
         # What was fitted while other columns were redacted must not be read back.
-        fitted /= sha256("|".join(names).encode()).hexdigest()[:16]
+        fitted /= sha256(msgspec.json.encode(names)).hexdigest()[:16]
         self.problems: dict[str, str] = {}
-        self.watched: tuple[Watched, ...] = tuple(
-            found
-            for watched in config.detectors
-            if (found := self._fit(config, watched, fitted)) is not None
-        )
+        self._config = config
+        self._fitted_in = fitted
+        self._streams = streams
+        self._learnt = b""
+        self._width = 1
+        self._watched: dict[On, tuple[Watched, ...]] = {
+            "features": self._fit_all("features", self.reference.features, fitted),
+            "prediction": (),
+        }
+        self.dependence: dict[On, Dependence] = {
+            "features": Dependence(self.reference.features, config.window_rows, streams=streams)
+        }
 
-    def on(self, what: Literal["features", "prediction"]) -> tuple[Watched, ...]:
-        """Return the detectors that watch the features, or the prediction."""
-        return tuple(watched for watched in self.watched if watched.on == what)
+    @property
+    def watched(self) -> tuple[Watched, ...]:
+        """All detectors that are fitted."""
+        return (*self._watched["features"], *self._watched["prediction"])
+
+    def on(self, what: On) -> tuple[Watched, ...]:
+        """Return the fitted detectors that watch the features, or the prediction."""
+        return self._watched[what]
+
+    @property
+    def missing_rows(self) -> int:
+        """How many answered rows the detectors of the prediction have to learn from; 0: none."""
+        learns = any(watched.on == "prediction" for watched in self._config.detectors)
+        return self._config.learnt_rows if learns and not self._learnt else 0
+
+    def learn(self, values: FloatArray) -> None:
+        """Take the first predictions of the champion, in order, as what others are held to.
+
+        Args:
+            values: (n,), or (n, k) where a row has several numbers.
+        """
+        self._learnt = values.astype(np.float64).tobytes()
+        self._width = 1 if values.ndim == 1 else values.shape[1]
+        known = np.isfinite(values) if values.ndim == 1 else np.isfinite(values).all(axis=1)
+        table = self.predicted(values[known])
+        rows, streams = self._config.window_rows, self._streams
+        self.dependence["prediction"] = Dependence(table, rows, streams=streams, live=True)
+        # What was fitted on other predictions must not be read back.
+        kept_in = self._fitted_in / sha256(self._learnt).hexdigest()[:16]
+        self._watched["prediction"] = self._fit_all("prediction", table, kept_in)
+
+    def predicted(self, values: FloatArray) -> Table:
+        """Return predictions, (n,) or (n, k), as the table that the detectors see."""
+        classes = self.reference.classes
+        names = classes if len(classes) == self._width else range(self._width)
+        return prediction_table(values, tuple(map(text_of, names)))
+
+    def learnt(self, on: On) -> dict[str, bytes]:
+        """Return what was learnt of a stream, by the name it is kept under."""
+        found = {_DEPENDENCE + on: self.dependence[on].state()} if on in self.dependence else {}
+        if on == "prediction" and self._learnt:
+            found[LEARNT if self._width == 1 else f"{LEARNT}/{self._width}"] = self._learnt
+        return found
 
     def restore(self, states: Mapping[str, bytes]) -> None:
-        """Put every stateful detector back to the state given by name."""
+        """Put back what was learnt, and every stateful detector; a damaged one is named."""
+        kept = next((name for name in states if name.split("/")[:2] == LEARNT.split("/")), None)
+        if kept is not None:
+            if states[kept] != self._learnt:
+                width = int(kept.removeprefix(LEARNT).lstrip("/") or 1)
+                values = floats(states[kept])
+                self.learn(values if width == 1 else values.reshape(-1, width))
+        else:
+            self._learnt = b""
+            self._watched["prediction"] = ()
+            self.dependence.pop("prediction", None)
+        for on, dependence in self.dependence.items():
+            dependence.restore(states.get(_DEPENDENCE + on))
         for watched in self.watched:
             state = states.get(watched.name)
             if state is not None and isinstance(watched.detector, Stateful):
-                watched.detector.restore(state)
+                try:
+                    watched.detector.restore(state)
+                except Exception as error:  # noqa: BLE001 - a third party's: the others go on
+                    _log.warning("detector %s starts afresh: %s", watched.name, error)
+                    self.problems[watched.name] = f"its state is damaged, it starts afresh: {error}"
 
-    def _fit(self, config: MonitorConfig, watched: WatchedDetector, fitted: Path) -> Watched | None:
-        table = self.reference.features if watched.on == "features" else self.reference.prediction
+    def _fit_all(self, on: On, table: Table, fitted: Path) -> tuple[Watched, ...]:
+        chosen = [watched for watched in self._config.detectors if watched.on == on]
+        found = [self._fit(watched, table, fitted) for watched in chosen]
+        return tuple(one for one in found if one is not None)
+
+    def _fit(self, watched: WatchedDetector, table: Table, fitted: Path) -> Watched | None:
+        self.problems.pop(watched.name, None)
         try:
-            detector = self._fitted(_configured(config, watched), table, fitted / watched.name)
+            config = _configured(self._config, watched)
+            detector = self._fitted(config, table, fitted / watched.name)
             least = float(watched.options.get("minEffect", 0.0))
-        except (NoriaError, ValueError, TypeError) as error:
+        except Exception as error:  # noqa: BLE001 - a third party's detector: the others go on
             _log.warning("detector %s is not running: %s", watched.name, error)
             self.problems[watched.name] = str(error)
             return None
@@ -94,22 +180,34 @@ class Watch:
         if config.backend == "native":
             return build_detector(config, table)
         if (folder / "detector.json").is_file():
-            kept = load_detector(folder)
-            if kept.config == config:
-                return kept
+            try:
+                kept = load_detector(folder)
+                if kept.config == config:
+                    return kept
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is fitted again
+                set_aside(folder / "detector.json", str(error))
         detector = build_detector(config, table)
         detector.save(folder)
         return detector
 
 
-def judge(watched: Watched, window: Table) -> DetectorResult:
-    """Score a window; a change smaller than the least effect that matters is no drift."""
-    return minded(watched, watched.detector.score(window))
+def judge(watched: Watched, window: Table, dependence: Dependence) -> DetectorResult:
+    """Score a window as rows that depend on each other; see ``apply_min_effect``."""
+    if not is_joint(watched.detector):
+        return apply_min_effect(watched, watched.detector.score(window), dependence)
+    effect = dependence.joint(watched.detector.config.columns)
+    result = watched.detector.score(thinned(window, effect))
+    return apply_min_effect(
+        watched, replace(result, samples=window.rows, design=effect), dependence
+    )
 
 
-def minded(watched: Watched, result: DetectorResult) -> DetectorResult:
-    """Call a change smaller than the least effect that matters no drift."""
-    return replace(result, drift=result.drift and result.effect >= watched.min_effect)
+def apply_min_effect(
+    watched: Watched, result: DetectorResult, dependence: Dependence
+) -> DetectorResult:
+    """Allow for dependence; a change smaller than the least effect that matters is no drift."""
+    found = deflated(result, dependence.reference, dependence.effects())
+    return replace(found, drift=found.drift and found.effect >= watched.min_effect)
 
 
 def shares(config: MonitorConfig) -> dict[str, float]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 import msgspec
-import numpy as np
 
 from monitoring.config import MonitorConfig
 from monitoring.core import (
@@ -22,29 +21,37 @@ from monitoring.core import (
 from monitoring.detectors import DetectorResult, Stateful
 from monitoring.labels import Outcomes
 from monitoring.log import EventLog
-from monitoring.measures import GREATER_IS_BETTER, measure, unmeasured
-from monitoring.quality import QualityResult, check_quality
-from monitoring.records import BlockRecord, RequestRecord, Requests, floats
-from monitoring.reference import prediction_table
+from monitoring.measures import of_window
+from monitoring.quality import QualityResult, check_quality, told
+from monitoring.records import BlockRecord, RequestRecord, Requests, end_to_end, scores_of
 from monitoring.rows import Piece, encode
 from monitoring.state import Pair, State
 from monitoring.streams import Stream
-from monitoring.table import FloatArray
-from monitoring.watch import Watch, Watched, judge
+from monitoring.table import FloatArray, Table
+from monitoring.watch import FEATURES_DEPENDENCE, On, Watch, Watched, judge
+from noria.errors import traceback_tail
 from noria.loop.values import Signal, SignalKind, finite, to_json
+from noria.measures.catalog import METRICS
+from noria.measures.independent import drop
 
 _log = logging.getLogger(__name__)
 _KEPT: Final = 1000
 _TOP: Final = 10
+_SHOWN: Final = 300
 _PERFORMANCE: Final = "performance/"
+_ON: Final[tuple[On, ...]] = ("features", "prediction")
 
 
 class Scores(NamedTuple):
-    """Predictions (and, for performance, labels) of consecutive rows."""
+    """Predictions (and, for performance, labels and arrivals) of consecutive rows.
+
+    ``scores`` is (n,), or (n, k) where a row has several numbers; the others are (n,).
+    """
 
     seq: int
     scores: FloatArray
     labels: FloatArray
+    arrivals: FloatArray
     start: int
     stop: int
 
@@ -72,6 +79,7 @@ class Windows:
             return
         self._refill()
         watch.restore(state.detector_states())
+        self._note_learning()
 
     def first_pair(self) -> int:
         """Return the first pair that an open window holds; without one, the next to come."""
@@ -90,37 +98,82 @@ class Windows:
     def pair(self, pair: Pair, request: Requests) -> None:
         """Add the rows of a new pair."""
         if self._watch is None:
+            # With a champion, its reference can't be read: these rows are in no window.
+            self._core.counts.blind_rows += pair.rows if self._core.champion else 0
             return
         self._features.push(Piece(pair.seq, request, pair.first, pair.first + pair.rows))
         while (pieces := self._features.take(self._config.window_rows)) is not None:
             self._features_window(self._watch, pieces, pair.at)
-        if pair.version == self._core.champion:
+        if pair.version == self._core.champion and pair.rows:
             self._prediction.push(_scores(pair))
-            while (scores := self._prediction.take(self._config.window_rows)) is not None:
+            while (scores := self._prediction.take(self._prediction_rows())) is not None:
                 self._prediction_window(self._watch, scores, pair.at)
 
-    def outcomes(self, found: Outcomes, at: float) -> None:
-        """Add rows that got their labels at ``at``."""
+    def outcomes(self, found: Outcomes, at: float) -> int:
+        """Add rows that got their labels at ``at``; return the number they are kept under."""
         core = self._core
         seq = core.next_outcome
         core.next_outcome += 1
-        core.counts.joined += found.scores.size
-        core.outcome_rows += found.scores.size
+        core.counts.joined += found.labels.size
+        core.outcome_rows += found.labels.size
         core.last_labelled_at = max(core.last_labelled_at, min(at, float(found.arrivals.max())))
         core.label_delay = max(0.0, at - float(found.arrivals.mean()))
         self._state.put_outcome(seq, found.version, at, found.scores, found.labels, found.arrivals)
         stream = self._performance_of(found.version)
-        stream.push(Scores(seq, found.scores, found.labels, 0, found.scores.size))
+        stream.push(Scores(seq, found.scores, found.labels, found.arrivals, 0, found.labels.size))
         while (pieces := stream.take(self._config.performance_rows)) is not None:
             self._performance_window(found.version, stream.number - 1, pieces, at)
+        return seq
+
+    def correct(self, found: Mapping[int, Mapping[int, float]], at: float) -> None:
+        """Change labels of rows that have one already: outcome to place there to value.
+
+        Open windows and whatever is measured from now on see the new ones. Of closed windows
+        the report says how many of its version's labels were corrected since.
+        """
+        del at
+        core = self._core
+        moved: dict[str, int] = {}
+        for seq, places in found.items():
+            version = self._state.correct_outcome(seq, places)
+            if version is None:
+                core.counts.uncorrected += len(places)
+                continue
+            core.counts.corrected += len(places)
+            opens = self._stream_state(_PERFORMANCE + version)
+            closed = [p for p in places if not opens.rows or (seq, p) < (opens.first, opens.row)]
+            moved[version] = moved.get(version, 0) + len(closed)
+        for version, rows in moved.items():
+            # Its open window is filled again, with what is so now.
+            self._performance.pop(version, None)
+            self._performance_of(version)
+            report = core.performance.get(version)
+            if report is not None and rows:
+                core.performance[version] = msgspec.structs.replace(
+                    report, corrected=report.corrected + rows
+                )
 
     def switch(self, watch: Watch | None) -> None:
         """Watch against another reference: open windows are thrown away, detectors start afresh."""
+        if self._watch is None:
+            # What an open window held before its reference was damaged.
+            self._core.counts.lost_rows += self._stream_state("features").rows
         self._watch = watch
         self._features.clear()
         self._prediction.clear()
+        # How the traffic's rows depend on each other is no champion's: that stays known.
+        kept = {
+            name: state
+            for name, state in self._state.detector_states().items()
+            if name == FEATURES_DEPENDENCE
+        }
         self._state.clear_detector_states()
+        for name, state in kept.items():
+            self._state.put_detector_state(name, state)
         self._moved.clear()
+        if watch is not None:
+            watch.restore(kept)
+        self._note_learning()
         self._core.drift.clear()
         self._core.judged.clear()
         self._core.rows_at_window = self._core.counts.rows
@@ -133,10 +186,18 @@ class Windows:
         self._core.expected = {} if watch is None else dict(watch.reference.performance)
 
     def flush(self) -> None:
-        """Write the state of the detectors that have moved."""
-        for watched in () if self._watch is None else self._watch.watched:
+        """Write what was learnt, and the state of the detectors that have moved."""
+        watch = self._watch
+        for on in _ON:
+            for name, state in watch.learnt(on).items() if watch and on in self._moved else ():
+                self._state.put_detector_state(name, state)
+        for watched in () if watch is None else watch.watched:
             if watched.name in self._moved and isinstance(watched.detector, Stateful):
-                self._state.put_detector_state(watched.name, watched.detector.state())
+                try:
+                    self._state.put_detector_state(watched.name, watched.detector.state())
+                except Exception as error:  # noqa: BLE001 - a third party's: the others go on
+                    _log.warning("the state of %s can't be kept: %s", watched.name, error)
+                    self._core.problems[watched.name] = f"its state can't be kept: {error}"
         self._moved.clear()
 
     # ------------------------------------------------------------------------------------------
@@ -149,8 +210,8 @@ class Windows:
         if stream is None:
             stream = Stream(self._stream_state(_PERFORMANCE + version))
             first = stream.first(self._core.next_outcome)
-            for seq, scores, labels, _ in self._state.outcomes_from(version, first):
-                stream.refill(Scores(seq, scores, labels, 0, scores.size))
+            for seq, scores, labels, arrivals in self._state.outcomes_from(version, first):
+                stream.refill(Scores(seq, scores, labels, arrivals, 0, labels.size))
             self._performance[version] = stream
         return stream
 
@@ -171,7 +232,7 @@ class Windows:
                     )
                 else:
                     broken = True
-            if pair.version == core.champion:
+            if pair.version == core.champion and pair.rows:
                 self._prediction.refill(_scores(pair))
         if broken:
             lost = self._stream_state("features").rows
@@ -182,16 +243,61 @@ class Windows:
     def _needs_record(self, pair: Pair) -> bool:
         return pair.seq >= self._features.first(self._core.next_pair)
 
+    def _prediction_rows(self) -> int:
+        """Return how many rows the prediction's next window has, or has to learn from."""
+        missing = 0 if self._watch is None else self._watch.missing_rows
+        return missing or self._config.window_rows
+
+    def _note_learning(self) -> None:
+        missing = 0 if self._watch is None else self._watch.missing_rows
+        self._core.learning = {"prediction": missing} if missing else {}
+
     def _prediction_window(self, watch: Watch, scores: Sequence[Scores], at: float) -> None:
-        window = prediction_table(np.concatenate([s.scores[s.start : s.stop] for s in scores]))
-        number = self._prediction.number - 1
-        self._judged(watch.on("prediction"), lambda one: judge(one, window), number, at)
+        self._predictions(
+            watch, [s.scores[s.start : s.stop] for s in scores], self._prediction.number - 1, at
+        )
+
+    def _predictions(
+        self, watch: Watch, parts: Sequence[FloatArray], number: int, at: float
+    ) -> None:
+        """Learn from the champion's first predictions; test those that follow."""
+        (values,) = end_to_end([(part,) for part in parts])
+        if watch.missing_rows:
+            watch.learn(values)
+            self._moved.add("prediction")
+            self._core.problems |= watch.problems
+            self._note_learning()
+            self._keep("prediction", number, at, {"drift": {}, "learnt": values.shape[0]})
+        else:
+            window = watch.predicted(values)
+            self._depend(watch, "prediction", window)
+            self._judged(
+                watch.on("prediction"),
+                lambda one: judge(one, window, watch.dependence["prediction"]),
+                number,
+                at,
+            )
+
+    def _depend(self, watch: Watch, on: On, window: Table) -> None:
+        """Learn how the rows of a window depend on each other."""
+        if on in watch.dependence:
+            dependence = watch.dependence[on]
+            dependence.learn(dependence.measure(window))
+            self._moved.add(on)
 
     def _features_window(self, watch: Watch, pieces: Sequence[Piece], at: float) -> None:
-        window = encode(watch.reference.features.schema, pieces)
+        reference = watch.reference
+        window = encode(reference.features.schema, pieces, reference.seen)
         number = self._features.number - 1
-        quality = check_quality(window, watch.reference.ranges, self._config.quality)
-        self._judged(watch.on("features"), lambda one: judge(one, window), number, at, quality)
+        quality = check_quality(window, reference.ranges, reference.missing, self._config.quality)
+        self._depend(watch, "features", window)
+        self._judged(
+            watch.on("features"),
+            lambda one: judge(one, window, watch.dependence["features"]),
+            number,
+            at,
+            quality,
+        )
 
     def _judged(
         self,
@@ -211,10 +317,7 @@ class Windows:
         core.counts.unseen += quality.unseen_values
         if quality.breaches:
             worst = max(quality.breaches, key=lambda breach: breach.share - breach.limit)
-            said = (
-                f"{worst.share:.1%} of {worst.feature} is {worst.rule}, above {worst.limit:.1%}; "
-                f"{len(quality.breaches)} rules broken"
-            )
+            said = f"{told(worst)}; {len(quality.breaches)} rules broken"
             self._signal(SignalKind.QUALITY, "quality", number, at, said, core.champion)
         self._keep("features", number, at, {"drift": results, "quality": quality})
 
@@ -231,8 +334,8 @@ class Windows:
             try:
                 result = verdict(one)
             except Exception as error:  # noqa: BLE001 - a third party's detector: the others go on
-                _log.exception("detector %s failed", one.name)
-                core.problems[one.name] = f"window {number}: {error}"
+                _log.error("detector %s failed: %s", one.name, traceback_tail(error))
+                core.problems[one.name] = f"window {number}: {error}"[:_SHOWN]
                 continue
             core.problems.pop(one.name, None)
             core.judged[one.name] = core.judged.get(one.name, 0) + 1
@@ -248,49 +351,70 @@ class Windows:
     def _performance_window(
         self, version: str, number: int, pieces: Sequence[Scores], at: float
     ) -> None:
-        scores = np.concatenate([p.scores[p.start : p.stop] for p in pieces])
-        labels = np.concatenate([p.labels[p.start : p.stop] for p in pieces])
+        scores, labels = end_to_end(
+            [(p.scores[p.start : p.stop], p.labels[p.start : p.stop]) for p in pieces]
+        )
         watch = self._watch
-        multiclass = watch is not None and watch.reference.multiclass
+        classes = 0 if watch is None else len(watch.reference.classes)
         metrics = {
             name: MetricReport(m.value, m.low, m.high, m.samples, m.problem)
             for name in self._config.metrics
-            for m in [unmeasured(scores.size) if multiclass else measure(name, scores, labels)]
+            for m in [of_window(name, scores, labels, classes=classes)]
         }
-        watched = version == self._core.champion and not multiclass
+        watched = version == self._core.champion
         dropped = self._drop(watch, scores, labels) if watched and watch is not None else None
         self._core.performance[version] = PerformanceReport(number, at, metrics, dropped)
         self._keep(_PERFORMANCE + version, number, at, {"metrics": metrics})
         limit = self._config.drop
-        if dropped is not None and limit is not None and dropped.least > limit.max:
+        if (
+            dropped is not None
+            and limit is not None
+            and dropped.least > limit.limit(dropped.expected)
+        ):
             said = (
-                f"{dropped.metric} is {dropped.value:.4g}, at best {dropped.bound:.4g} with "
-                f"confidence {limit.confidence:g}; {dropped.expected:.4g} at training, "
-                f"{limit.max:g} allowed"
+                f"{dropped.metric} is {dropped.value:.4g}, {dropped.expected:.4g} at training: "
+                f"worse by {dropped.least:.4g} or more with confidence {limit.confidence:g}, "
+                f"{limit} allowed"
             )
-            self._signal(SignalKind.PERFORMANCE, "performance", number, at, said, version)
+            since = min(float(p.arrivals[p.start : p.stop].min()) for p in pieces)
+            self._signal(SignalKind.PERFORMANCE, "performance", number, at, said, version, since)
 
     def _drop(self, watch: Watch, scores: FloatArray, labels: FloatArray) -> DropReport | None:
-        """Measure the drop that is watched; None when the rows can't tell."""
+        """Measure the drop that is watched; None when the rows, now or at training, can't tell."""
         limit = self._config.drop
         expected = None if limit is None else watch.reference.performance.get(limit.metric)
         if limit is None or expected is None:
             return None
-        found = measure(limit.metric, scores, labels, limit.confidence)
-        if found.value is None or found.low is None or found.high is None:
+        bounds = watch.reference.bounds.get(limit.metric)
+        found = of_window(
+            limit.metric,
+            scores,
+            labels,
+            classes=len(watch.reference.classes),
+            confidence=limit.confidence,
+        )
+        if bounds is None or found.value is None or found.low is None or found.high is None:
             return None
-        if limit.metric in GREATER_IS_BETTER:
-            return DropReport(
-                limit.metric, found.value, found.high, expected, expected - found.high
-            )
-        return DropReport(limit.metric, found.value, found.low, expected, found.low - expected)
+        greater = METRICS[limit.metric].greater_is_better
+        within = (found.low, found.high)
+        _, least, _ = drop(found.value, within, expected, bounds, greater_is_better=greater)
+        return DropReport(limit.metric, found.value, within[greater], expected, least)
 
     def _signal(
-        self, kind: SignalKind, source: str, number: int, at: float, detail: str, version: str
+        self,
+        kind: SignalKind,
+        source: str,
+        number: int,
+        at: float,
+        detail: str,
+        version: str,
+        since: float | None = None,
     ) -> None:
         core = self._core
         identity = f"{self._config.model}/{version}/{source}/{number}"
-        signal = Signal(identity, kind, source, datetime.fromtimestamp(at, UTC), detail, version)
+        began = None if since is None else datetime.fromtimestamp(since, UTC)
+        moment = datetime.fromtimestamp(at, UTC)
+        signal = Signal(identity, kind, source, moment, detail, version, began)
         if self._state.put_signal(core.next_signal, identity, version, to_json(signal), _KEPT):
             core.signals[kind] = core.signals.get(kind, 0) + 1
         core.next_signal += 1
@@ -307,8 +431,8 @@ class Windows:
 
 
 def _scores(pair: Pair) -> Scores:
-    scores = floats(pair.prediction)
-    return Scores(pair.seq, scores, scores, 0, pair.rows)
+    scores = scores_of(pair.prediction, pair.rows)
+    return Scores(pair.seq, scores, scores, scores, 0, pair.rows)
 
 
 def _report(
@@ -334,9 +458,11 @@ def _report(
                 "statistic": finite(f.statistic),
                 "p_value": finite(f.p_value),
                 "effect": finite(f.effect),
+                "design_effect": f.design,
             }
             for f in result.features[:_TOP]
         ),
+        design_effect=result.design,
     )
 
 

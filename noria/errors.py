@@ -7,17 +7,79 @@ that called them: they are chained as the cause (``raise ... from error``).
 
 from __future__ import annotations
 
+import reprlib
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 _MAX_VALUE_CHARS: Final = 120
+_MAX_ITEMS: Final = 24
+_MAX_INT_BITS: Final = 512
+_MAX_FRAMES: Final = 12
+_MAX_TRACEBACK_CHARS: Final = 4000
 
 
 def shorten(value: object, limit: int = _MAX_VALUE_CHARS) -> str:
-    """Return ``repr(value)`` cut to ``limit`` characters: a huge value can't flood a log."""
-    text = repr(value)
+    """Return ``repr(value)`` cut to ``limit`` characters, at a cost that does not grow with it.
+
+    Of what a client sent, only so much is looked at: neither its size nor its depth
+    can flood a log, take time, or raise. None, True and False are null, true and false:
+    what people send is JSON or YAML.
+    """
+    text = _Brief(limit).repr(value)
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def traceback_tail(error: BaseException, limit: int = _MAX_TRACEBACK_CHARS) -> str:
+    """Return the traceback of ``error`` as one bounded text: its head and its end."""
+    text = "".join(traceback.format_exception(error, limit=-_MAX_FRAMES))
+    if len(text) <= limit:
+        return text.rstrip()
+    half = limit // 2
+    return f"{text[:half]}\n[…]\n{text[-half:]}".rstrip()
+
+
+class _Brief(reprlib.Repr):
+    """``repr`` that stops early: by length, by number of items and by depth."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self.maxlevel = 2
+        self.maxstring = self.maxother = self.maxlong = limit
+        self.maxtuple = self.maxlist = self.maxarray = self.maxdict = _MAX_ITEMS
+        self.maxset = self.maxfrozenset = self.maxdeque = _MAX_ITEMS
+
+    def repr_NoneType(self, value: None, level: int) -> str:  # noqa: ARG002, N802 - its caller's form
+        """Show what JSON and YAML write."""
+        return "null"
+
+    def repr_bool(self, value: bool, level: int) -> str:  # noqa: ARG002, FBT001 - its caller's form
+        """Show what JSON and YAML write."""
+        return "true" if value else "false"
+
+    def repr_dict(self, value: dict[object, object], level: int) -> str:
+        """Show the first items in their own order; the standard one sorts all of them."""
+        if level <= 0 and value:
+            return "{...}"
+        items = [
+            f"{self.repr1(key, level - 1)}: {self.repr1(item, level - 1)}"
+            for key, item in islice(value.items(), _MAX_ITEMS)
+        ]
+        return f"{{{', '.join(items)}{', ...' if len(value) > _MAX_ITEMS else ''}}}"
+
+    def repr_str(self, value: str, level: int) -> str:  # noqa: ARG002 - its caller's form
+        """Show the start of a text."""
+        return repr(value) if len(value) <= self.maxstring else f"{value[: self.maxstring]!r}…"
+
+    def repr_bytes(self, value: bytes, level: int) -> str:  # noqa: ARG002 - its caller's form
+        """Show the start of bytes."""
+        return repr(value) if len(value) <= self.maxstring else f"{value[: self.maxstring]!r}…"
+
+    def repr_int(self, value: int, level: int) -> str:  # noqa: ARG002 - its caller's form
+        """Show an integer; of one that is too long for Python to print, its size."""
+        return repr(value) if value.bit_length() < _MAX_INT_BITS else f"<{value.bit_length()} bits>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +174,10 @@ class MetricsError(NoriaError):
 
 class StoreError(NoriaError):
     """The loop's state or its ledger can't be read or written."""
+
+
+class StoreDamaged(StoreError):
+    """The loop's state or its ledger is there and is not what was written."""
 
 
 class ServingError(NoriaError):

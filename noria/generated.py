@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
+
+from noria.errors import NoriaError
 
 _ROOT: Final = Path(__file__).resolve().parents[1]
 
@@ -16,8 +18,12 @@ def stale(files: Mapping[str, str], root: Path) -> list[str]:
     return [path for path, text in files.items() if _read(root / path) != text]
 
 
-def run(program: str, files: Mapping[str, str], arguments: Sequence[str] | None = None) -> int:
-    """Write ``files`` (text by path in the repository), or with ``--check`` only compare.
+def run(
+    program: str,
+    made: Callable[[], Mapping[str, str]],
+    arguments: Sequence[str] | None = None,
+) -> int:
+    """Write what ``made`` returns (text by path in the repository), or with ``--check`` compare.
 
     ``program`` is the module that was started. Returns the exit code.
     """
@@ -25,6 +31,11 @@ def run(program: str, files: Mapping[str, str], arguments: Sequence[str] | None 
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if stale")
     parser.add_argument("--root", type=Path, default=_ROOT, help="folder of the repository")
     given = parser.parse_args(arguments)
+    try:
+        files = made()
+    except NoriaError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
     if given.check:
         return check(f"python -m {program}", files, given.root)
     write(files, given.root)

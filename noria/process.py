@@ -8,24 +8,36 @@ terminal, and whoever starts next adopts them.
 from __future__ import annotations
 
 import os
+import re
 import signal
+import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Final
+from typing import Annotated, Final
+
+import msgspec
+
+from noria.files import for_appending
+
+Pid = Annotated[int, msgspec.Meta(gt=1, le=2**31 - 1)]
+"""A process id that may be a process of ours; a note on disk can say anything."""
+Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
+"""A TCP port."""
 
 _POLL_SECONDS: Final = 0.02
 _LOG_TAIL_BYTES: Final = 2000
+_MOST_WORDS: Final = 400
+_LOGGED: Final = re.compile(r"^\S+ \S+ [A-Z]+ [\w.]+: ")
+_FATAL: Final = re.compile(r"^(?:\S+ \S+ (?:ERROR|CRITICAL) |error: |[\w.]+(?:Error|Exception): )")
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessId:
+class ProcessId(msgspec.Struct, frozen=True):
     """A process and when it started, in the system's own notation."""
 
-    pid: int
+    pid: Pid
     started: str
 
     @property
@@ -63,18 +75,15 @@ class ProcessId:
 
 def start_time(pid: int) -> str | None:
     """Return when a process started, or None when there is none or it is a zombie."""
-    proc = Path("/proc")
-    if (proc / "self" / "stat").exists():
+    if _has_proc():
         try:
-            stat = (proc / str(pid) / "stat").read_text()
+            stat = Path(f"/proc/{pid}/stat").read_text()
         except (FileNotFoundError, ProcessLookupError):
             return None
         # The name, in brackets, may itself hold brackets and spaces.
         fields = stat.rpartition(")")[2].split()
         return None if fields[0] in "ZX" else fields[19]
-    said = subprocess.run(
-        ["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
-    ).stdout.strip()
+    said = _ps("-o", "stat=,lstart=", "-p", str(pid)).strip()
     state, _, started = said.partition(" ")
     return None if not said or state.startswith("Z") else started.strip()
 
@@ -86,7 +95,9 @@ def spawn(
 
     Raises:
         OSError: It can't be started.
+        StoreError: Its log can't be written.
     """
+    for_appending(log)
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     pid = os.posix_spawn(
         arguments[0],
@@ -102,6 +113,56 @@ def spawn(
     return ProcessId(pid, start_time(pid) or "")
 
 
+def free_port(host: str) -> int:
+    """Return a port that nobody listens on now."""
+    with socket.create_server((host, 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def find(*arguments: str) -> ProcessId | None:
+    """Return a process of this account whose command line has all of these arguments.
+
+    For when a note that says who runs is damaged: the system's own list knows better.
+    """
+    for pid in _mine():
+        if pid != os.getpid() and set(arguments) <= set(command_line(pid)):
+            started = start_time(pid)
+            if started is not None:
+                return ProcessId(pid, started)
+    return None
+
+
+def command_line(pid: int) -> list[str]:
+    """Return the words of a process's command line; empty when there is no such process."""
+    if _has_proc():
+        try:
+            raw = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            return []
+        return [os.fsdecode(word) for word in raw.removesuffix(b"\0").split(b"\0")]
+    return _ps("-o", "command=", "-p", str(pid)).split()
+
+
+def _mine() -> list[int]:
+    """Return the ids of this account's processes."""
+    if not _has_proc():
+        return [int(word) for word in _ps("-U", str(os.getuid()), "-o", "pid=").split()]
+    found = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            if entry.name.isdigit() and entry.stat().st_uid == os.getuid():
+                found.append(int(entry.name))
+    return found
+
+
+def _has_proc() -> bool:
+    return Path("/proc/self/stat").exists()
+
+
+def _ps(*options: str) -> str:
+    return subprocess.run(["ps", *options], capture_output=True, text=True, check=False).stdout
+
+
 def log_tail(log: Path) -> str:
     """Return the end of a log, for an error message."""
     try:
@@ -110,3 +171,10 @@ def log_tail(log: Path) -> str:
             return file.read().decode("utf-8", "replace").strip()
     except OSError:
         return ""
+
+
+def last_words(log: Path) -> str:
+    """Return the last error in a log, or its last line, without time and level; or nothing."""
+    lines = [line for line in log_tail(log).splitlines() if line.strip()]
+    said = [line for line in lines if _FATAL.match(line)] or lines
+    return _LOGGED.sub("", said[-1]).strip()[:_MOST_WORDS] if said else ""

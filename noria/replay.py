@@ -6,22 +6,24 @@ needs no code of a project's. Times are epoch milliseconds in UTC.
 
 from __future__ import annotations
 
+import glob
 import http.client
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 import numpy as np
 import numpy.typing as npt
 
-from noria.errors import DataError, ServingError, Unavailable, shorten
-from noria.spec import ModelSpec
+from noria.errors import DataError, InvalidInput, ServingError, Unavailable, shorten
+from noria.spec import CsvSource, ModelSpec, ParquetSource, Source
 from noria.tasks.families import family
 from noria.tasks.sources.rows import moments
+from noria.tasks.sources.typed import read_as
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,13 +47,52 @@ class History:
     def __len__(self) -> int:
         return len(self.label)
 
+    def since(self, start: datetime) -> History:
+        """Return the rows whose event is not before ``start``.
+
+        Raises:
+            DataError: There is none.
+        """
+        first = int(np.searchsorted(self.event_ms, _epoch_ms(start)))
+        if first == len(self):
+            raise DataError(f"no labelled row lies after {start}", fix="start earlier")
+        return History(
+            {name: values[first:] for name, values in self.columns.items()},
+            self.datatypes,
+            self.label[first:],
+            self.event_ms[first:],
+            self.label_ms[first:],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Replaying:
+    """What to replay: the source's rows in [start, end), or those of the file ``rows``.
+
+    ``speed`` is simulated seconds per second, 0 for as fast as it goes. ``seen`` says what
+    becomes of rows that the model was fitted on: ``mark`` has them answered and not measured.
+    """
+
+    start: datetime | None = None
+    end: datetime | None = None
+    rows: Path | None = None
+    speed: float = 0
+    seen: Literal["refuse", "mark"] = "refuse"
+
 
 def read_history(
-    spec: ModelSpec, base: Path, start: datetime | None = None, end: datetime | None = None
+    spec: ModelSpec,
+    base: Path,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    file: Path | None = None,
 ) -> History:
     """Return the labelled rows whose event lies in [start, end), oldest first.
 
+    ``file`` is read instead of the source: CSV or Parquet with the source's columns.
+
     Raises:
+        InvalidInput: There is no such file, or it is neither of the two.
         DataError: The source can't be read, the model has no event time, or no row is left.
     """
     if spec.data.event_time is None:
@@ -59,7 +100,7 @@ def read_history(
             "spec.data.eventTime: a replay needs a time to follow",
             fix="name the column that says when a row happened",
         )
-    rows = family(spec.task.family).ingest(spec, base, None)
+    rows = family(spec.task.family).ingest(all_rows(spec, file), base, None)
     event = moments(rows, spec.data.event_time)
     keep = np.ones(len(rows), dtype=bool)
     if start is not None:
@@ -87,6 +128,43 @@ def read_history(
     )
 
 
+def all_rows(spec: ModelSpec, file: Path | None) -> ModelSpec:
+    """Return the spec whose source is every row that is to be told, however old.
+
+    Raises:
+        InvalidInput: ``file`` is not there, or is no CSV or Parquet file.
+    """
+    every = spec.retraining.model_copy(
+        update={"train_on": type(spec.retraining.train_on)(kind="all")}
+    )
+    data = (
+        spec.data
+        if file is None
+        else spec.data.model_copy(
+            update={"source": _source_of(spec.data.source, file), "module": None}
+        )
+    )
+    return spec.model_copy(update={"data": data, "retraining": every})
+
+
+def _source_of(source: Source, file: Path) -> Source:
+    """Return a file as a source of its own, read as the model's source is where it can be."""
+    if not file.is_file():
+        raise InvalidInput(f"--rows: there is no file {file}", fix="correct the path")
+    path = glob.escape(str(file.resolve()))
+    match file.suffix.lower():
+        case ".parquet" if source.feast is not None:
+            return Source(feast=source.feast.model_copy(update={"rows": path}))
+        case ".parquet":
+            return Source(parquet=ParquetSource(paths=(path,)))
+        case ".csv" if source.csv is not None:
+            return Source(csv=source.csv.model_copy(update={"paths": (path,)}))
+        case ".csv" if source.feast is None:
+            return Source(csv=CsvSource(paths=(path,)))
+    wanted = "Parquet, as the rows of a Feast source are" if source.feast else "CSV or Parquet"
+    raise InvalidInput(f"--rows: {file} is not {wanted}", fix="write the rows so")
+
+
 def sent_datatypes(spec: ModelSpec) -> dict[str, str]:
     """Return the Open Inference Protocol's type of each column that a client sends, in order.
 
@@ -105,17 +183,14 @@ def sent_datatypes(spec: ModelSpec) -> dict[str, str]:
 
 def _readable(column: pd.Series, datatype: str) -> npt.NDArray[Any]:
     """Return a column of the source as training reads it; None or NaN for what is missing."""
-    from noria.tasks.tabular.schema import numbers, texts
-
     if datatype == "BYTES":
-        return texts(column)
-    values = numbers(column)
-    if datatype == "BOOL":
-        missing = np.isnan(values)
-        known: npt.NDArray[Any] = (values != 0).astype(object)
-        known[missing] = None
-        return known
-    return values
+        return read_as(column, "text")
+    if datatype == "FP64":
+        return read_as(column, "number")
+    values = read_as(column, "boolean")
+    known: npt.NDArray[Any] = (values == 1.0).astype(object)
+    known[np.isnan(values)] = None
+    return known
 
 
 def _epoch_ms(at: datetime) -> int:
@@ -146,7 +221,10 @@ def infer_body(history: History, rows: slice) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the served model said about some rows: who answered, under which request id."""
+    """What the served model said about some rows: who answered, under which request id.
+
+    ``outputs`` are (n,) each, or (n, k) of an output with k values per row.
+    """
 
     request_id: str
     version: str
@@ -190,7 +268,10 @@ class Client:
         return Answer(
             request_id=answer["id"],
             version=answer["model_version"],
-            outputs={out["name"]: np.asarray(out["data"]) for out in answer["outputs"]},
+            outputs={
+                out["name"]: np.asarray(out["data"]).reshape(out["shape"])
+                for out in answer["outputs"]
+            },
         )
 
     def close(self) -> None:
@@ -245,7 +326,7 @@ class Labels:
                 break
             label = {
                 "id": self._ids[row],
-                "label": history.label[row].item(),
+                "label": history.label[row : row + 1].tolist()[0],
                 "time": moment(history.label_ms[row]).isoformat(),
             }
             out.append((row, label))

@@ -11,17 +11,19 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from noria.errors import InvalidInput, PipelineError
+from noria.files import for_appending
 from noria.loop.values import RunPhase, RunRequest, RunStatus
 from noria.registry import MlflowRegistry
 from pipelines.local import registered_result
-from pipelines.rundir import RunDir
+from pipelines.rundir import RunDir, RunTaken
 
 _GRACE_SECONDS: Final = 3.0
 _POLL_SECONDS: Final = 0.02
 _MAX_NAME_BYTES: Final = 200
+_TRIES: Final = 10
 
 
 class LocalPipelines:
@@ -58,18 +60,19 @@ class LocalPipelines:
             PipelineError: The process can't be started, or the model has no file.
         """
         folder = self.run_dir(request.run_id)
-        lock = _take(folder)
-        if lock is None:
-            return
-        try:
-            # A request without a status is a start that a crash cut off before the process.
-            if folder.status() is not None:
+        for _ in range(_TRIES):
+            try:
+                with folder.locked() as lock:
+                    # A request without a status is a start that a crash cut off before the
+                    # process.
+                    if folder.status() is None:
+                        folder.accept(request)
+                        # The runner has its own copy of the descriptor, and with it the lock.
+                        self._spawn(folder, request, lock)
                 return
-            folder.accept(request)
-            self._spawn(folder, request, lock)
-        finally:
-            # The runner has its own copy of the descriptor, and with it the lock.
-            os.close(lock)
+            except RunTaken:
+                # Somebody works on it; or somebody who only asks for its status holds it briefly.
+                time.sleep(_POLL_SECONDS)
 
     def status(self, run_id: str) -> RunStatus:
         """Say where a run is.
@@ -80,14 +83,14 @@ class LocalPipelines:
         self._reap(run_id)
         folder = self.run_dir(run_id)
         request = folder.request() if folder.path.is_dir() else None
-        if request is None:
+        alive = folder.alive() if folder.path.is_dir() else False  # it may end in between
+        if request is None and not alive:
             return RunStatus(run_id, RunPhase.UNKNOWN)
-        alive = folder.alive()  # before reading: it may end in between
         status = folder.status() or RunStatus(run_id, RunPhase.PENDING)
         if folder.ended() is not None:
             return status
         step = folder.progress().step
-        if alive:
+        if alive or request is None:
             return RunStatus(run_id, status.phase, step)
         if folder.cancel_asked():
             return RunStatus(run_id, RunPhase.CANCELLED, f"cancelled in step {step or 'none'}")
@@ -111,13 +114,22 @@ class LocalPipelines:
                 self._reap(run_id)
                 if not folder.alive():
                     return
-                leader = folder.pid()
+                leader = folder.runner()
                 if not sent and leader is not None:
                     with contextlib.suppress(ProcessLookupError, PermissionError):
-                        os.killpg(leader, number)
+                        os.killpg(leader.pid, number)
                     sent = True
                 time.sleep(_POLL_SECONDS)
         raise PipelineError(f"run {run_id} doesn't stop", fix=f"see {folder.log}")
+
+    def working(self) -> tuple[str, ...]:
+        """Return the runs that a process of their own works on now."""
+        folders = [RunDir(path) for path in sorted(self._runs.glob("*")) if path.is_dir()]
+        return tuple(
+            unquote(folder.path.name)
+            for folder in folders
+            if folder.detached() and folder.ended() is None and folder.alive()
+        )
 
     def run_dir(self, run_id: str) -> RunDir:
         """Return the folder of a run, whether it exists or not.
@@ -141,7 +153,7 @@ class LocalPipelines:
             *("--lock-fd", str(lock)),
         ]
         try:
-            with (folder.path / "runner.txt").open("ab") as output:
+            with for_appending(folder.path / "runner.txt").open("ab") as output:
                 self._children[request.run_id] = subprocess.Popen(
                     command,
                     stdin=subprocess.DEVNULL,
@@ -159,13 +171,3 @@ class LocalPipelines:
         child = self._children.get(run_id)
         if child is not None and child.poll() is not None:
             del self._children[run_id]
-
-
-def _take(folder: RunDir) -> int | None:
-    """Take a run that nobody works on; somebody who only asks for its status holds it briefly."""
-    for _ in range(10):
-        lock = folder.try_lock()
-        if lock is not None:
-            return lock
-        time.sleep(_POLL_SECONDS)
-    return None

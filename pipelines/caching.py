@@ -34,7 +34,9 @@ def cache_keys(
     age = spec["retraining"]["trainOn"]
     rows = _key(version("noria"), image, base, task, data, age, moment)
     frame = _key(rows, "frame")
-    parts = _key(frame, rules["split"])
+    # The rows that judge are those that the champion has not seen.
+    rival = request.champion and (request.champion, tracking_uri, spec["gates"]["minRows"])
+    parts = _key(frame, rules["split"], rival)
     tuned = _key(parts, recipe, train["search"])
     trained = _key(tuned, model.name, train["refit"])
     return {
@@ -45,7 +47,7 @@ def cache_keys(
         "split": _key(parts, rules["validation"]),
         "tune": tuned,
         "train": trained,
-        "evaluate": _key(trained, spec["gates"], request.champion, tracking_uri),
+        "evaluate": _key(trained, spec["gates"]),
         "reference": _key(trained, "reference", spec["monitoring"]),
     }
 

@@ -17,7 +17,7 @@ from components import BASE_IMAGE
 from noria.errors import NoriaError, PipelineError
 from noria.spec import Compute, Gpu, Model
 from pipelines.arguments import model_argument
-from pipelines.kubeflow_status import STEPS
+from pipelines.kubeflow_workflow import STEPS
 from pipelines.lean import KFP, import_kfp
 from pipelines.machine import Machine
 

@@ -8,24 +8,31 @@ another one, be it the one who just created it, takes it back.
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Protocol
+from urllib.parse import quote
 
 import yaml
 
-from noria.errors import InvalidInput, NoriaError, PipelineError, Unavailable
+from noria.errors import InvalidInput, NoriaError, PipelineError, Unavailable, shorten
 from noria.loop.values import RunPhase, RunRequest, RunResult, RunStatus
 from noria.registry import MlflowRegistry
 from noria.spec import Model
-from pipelines.arguments import MAX_PARAMETER_BYTES, model_argument, run_arguments
+from pipelines.arguments import model_argument, run_arguments
 from pipelines.caching import cache_keys
-from pipelines.kubeflow_api import KubeflowApi, KubeflowSettings
+from pipelines.kubeflow_api import NAMESPACE_FIX, KubeflowApi, KubeflowSettings
 from pipelines.kubeflow_status import Look, look
+from pipelines.kubeflow_workflow import Workflow, read_workflow
 from pipelines.machine import Machine
+from pipelines.watch import explain_log
 
 _MAX_NAME_CHARS: Final = 128
+_MAX_LOGS: Final = 6
+_log = logging.getLogger(__name__)
 
 
 class Results(Protocol):
@@ -61,9 +68,10 @@ class KubeflowPipelines:
         """
         if not 0 < len(request.run_id) <= _MAX_NAME_CHARS:
             raise InvalidInput(
-                f"run id {request.run_id!r} has {len(request.run_id)} characters; "
+                f"run id {shorten(request.run_id)} has {len(request.run_id)} characters; "
                 f"the name of a run has 1 to {_MAX_NAME_CHARS}"
             )
+        self._check_server()
         experiment = self._api.make_experiment()
         if self._settled(experiment, request.run_id) is not None:
             return
@@ -83,7 +91,11 @@ class KubeflowPipelines:
             return RunStatus(run_id, RunPhase.UNKNOWN)
         if seen.phase not in (RunPhase.SUCCEEDED, RunPhase.FAILED):
             return RunStatus(run_id, seen.phase, seen.detail)
-        made = self._results(seen.model, run_id) if seen.model else None
+        try:
+            made = self._results(seen.model, run_id) if seen.model else None
+        except NoriaError as error:
+            unread = f"what it registered can't be read from here: {error}"
+            raise Unavailable(f"{seen.detail}; {unread}" if seen.detail else unread) from error
         # A run may fail behind its last step, or lose to another of its name that registered.
         if made is not None:
             return RunStatus(run_id, RunPhase.SUCCEEDED, "", made)
@@ -103,14 +115,82 @@ class KubeflowPipelines:
             self._stop(look(run))
 
     def look(self, run_id: str) -> Look | None:
-        """Return what the server says of a run, without asking the registry; None: unknown."""
+        """Return what the server says of a run, without asking the registry; None: unknown.
+
+        Raises:
+            PipelineError, Unavailable: The server can't tell now.
+        """
         experiment = self._api.find_experiment()
         found = None if experiment is None else self._settled(experiment, run_id)
-        return None if found is None else look(self._api.run(found))
+        if found is None:
+            return None
+        run = self._api.run(found)
+        seen = look(run)
+        if seen.phase in (RunPhase.SUCCEEDED, RunPhase.CANCELLED):
+            return seen
+        try:
+            workflow = read_workflow(self._api.workflow(found))
+        except (PipelineError, InvalidInput) as error:
+            workflow = Workflow(hidden=str(error))
+        seen = look(run, workflow)
+        if seen.phase is RunPhase.FAILED:
+            return replace(seen, detail=self._why(seen, workflow))
+        if not seen.steps and workflow.hidden and seen.detail.endswith(workflow.hidden):
+            return replace(seen, detail=f"{seen.detail}; {self._pods(seen)}")
+        return seen
 
     def url(self, seen: Look) -> str:
-        """Return the page of a run for people."""
-        return f"{self._settings.host.rstrip('/')}/#/runs/details/{seen.id}"
+        """Return the page of a run for people; empty where the page's address is not known."""
+        ui = self._settings.ui.rstrip("/")
+        return f"{ui}/#/runs/details/{quote(seen.id)}" if ui else ""
+
+    def _check_server(self) -> None:
+        """Refuse a run that would be elsewhere than the settings say, and say what is ignored."""
+        host, namespace = self._settings.host, self._settings.namespace
+        try:
+            several = self._api.multi_user()
+        except PipelineError:
+            return  # a gateway may hide it; what follows says what is wrong, if anything is
+        if several and not namespace:
+            raise InvalidInput(
+                f"Kubeflow Pipelines at {host} has several users: each run is in a namespace",
+                fix=NAMESPACE_FIX,
+            )
+        if not several and namespace:
+            raise InvalidInput(
+                f"Kubeflow Pipelines at {host} has a single user: it would start the run in its "
+                f"own namespace, not in {shorten(namespace)}",
+                fix="leave the namespace out (--namespace, NORIA_KFP_NAMESPACE, "
+                "pipelines.namespace of the chart)",
+            )
+        if not several and self._settings.token_file is not None:
+            _log.warning(
+                "Kubeflow Pipelines at %s has a single user: it looks at no token, and whoever "
+                "reaches it may start runs",
+                host,
+            )
+
+    def _why(self, seen: Look, workflow: Workflow) -> str:
+        """Say which step failed and why: its own last words, else what is known of its pod."""
+        problem = ""
+        for pod in seen.pods[:_MAX_LOGS]:
+            try:
+                said = explain_log(self._api.log(seen.id, pod))
+            except (PipelineError, InvalidInput) as error:
+                problem = problem or str(error)
+                continue
+            if said:
+                return f"{seen.failed}: {said}" if seen.failed else said
+        if seen.detail:
+            return seen.detail
+        unknown = "; ".join(text for text in (problem, workflow.hidden) if text)
+        said = f"it failed, and nothing says why{f' ({unknown})' if unknown else ''}"
+        where = f"{seen.failed}: {said}" if seen.failed else said
+        return f"{where}; {self._pods(seen)}"
+
+    def _pods(self, seen: Look) -> str:
+        where = f"-n {self._settings.namespace}" if self._settings.namespace else "--all-namespaces"
+        return f"look at its pods: kubectl get pods {where} -l pipeline/runid={seen.id}"
 
     def _settled(self, experiment: str, run_id: str) -> str | None:
         """Return the server's id of THE run, the oldest; others that still go are taken back.
@@ -191,11 +271,6 @@ def run_of(
         tracking_uri=settings.tracking_uri,
         artifacts=Path(settings.artifacts),
     )
-    if sum(len(value.encode()) for value in arguments.values()) > MAX_PARAMETER_BYTES:
-        raise InvalidInput(
-            f"the resource and the project are over {MAX_PARAMETER_BYTES:,} bytes together",
-            fix="put the project into an image, and name it in spec.train.compute.image",
-        )
     with tempfile.TemporaryDirectory(prefix="noria-") as folder:
         compiled = compile_machine(machine, Path(folder) / "pipeline.yaml", image=image)
         documents = list(yaml.load_all(compiled.read_text(), _Loader))

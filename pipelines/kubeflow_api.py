@@ -1,7 +1,9 @@
 """The door to a Kubeflow Pipelines server: settings, authentication, timeouts, errors.
 
-Everything goes through ``kfp.Client``'s own generated services (API v2beta1).
-What they raise never leaves this module.
+API v2beta1 goes through the services that Kubeflow Pipelines generates and ships
+(``kfp_server_api``). What a run was made of and what its pods printed is only in
+older APIs of the same server, which are read here. What any of it raises never
+leaves this module.
 """
 
 from __future__ import annotations
@@ -10,16 +12,16 @@ import importlib
 import json
 import os
 import threading
-import warnings
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 from components import BASE_IMAGE
 from noria.errors import InvalidInput, NoriaError, PipelineError, Unavailable, shorten
-from pipelines.lean import KFP, import_kfp
 
 PROJECT: Final = "/model"
 """Folder of the project in an image built on Noria's."""
@@ -27,11 +29,19 @@ PROJECT: Final = "/model"
 _PAGE: Final = 100
 _CONNECT_SECONDS: Final = 10.0
 _MAX_SAID_CHARS: Final = 600
+_MAX_READ_BYTES: Final = 64 << 20
+_MAX_ERROR_BYTES: Final = 64 << 10
+_CHUNK_BYTES: Final = 64 << 10
+_LOG_TAIL_BYTES: Final = 256 << 10
 _PROJECTED: Final = "/var/run/secrets/kubeflow/pipelines/token"
 _PROJECTED_ENV: Final = "KF_PIPELINES_SA_TOKEN_PATH"
 _LOGIN: Final = (
     "give a token that it accepts: a projected service account token with audience "
     "pipelines.kubeflow.org, and the right to run pipelines in that namespace"
+)
+
+NAMESPACE_FIX: Final = (
+    "give your profile's (--namespace, NORIA_KFP_NAMESPACE, pipelines.namespace of the chart)"
 )
 
 
@@ -41,6 +51,7 @@ class KubeflowSettings:
 
     Args:
         host: URL of the API or of a gateway before it, with ``/pipeline`` where there is one.
+        ui: URL of its page for people, which is another service; empty where that is not known.
         namespace: The profile's namespace; empty for an installation of a single user.
         experiment: The experiment that all runs of this installation are in.
         token_file: File with a bearer token, read again for each request. Without one: the
@@ -59,6 +70,7 @@ class KubeflowSettings:
     """
 
     host: str
+    ui: str = ""
     namespace: str = ""
     experiment: str = "noria"
     token_file: Path | None = None
@@ -79,6 +91,10 @@ class KubeflowSettings:
                 f"host: {shorten(self.host)} is not a URL",
                 fix="write http:// or https:// and the host of Kubeflow Pipelines",
             )
+        if self.ui and not self.ui.startswith(("http://", "https://")):
+            raise InvalidInput(
+                f"ui: {shorten(self.ui)} is not a URL", fix="write http:// or https:// and the host"
+            )
         if not self.timeout > 0:
             raise InvalidInput(f"timeout: {self.timeout} s is no time", fix="write one over 0")
 
@@ -93,7 +109,7 @@ class KubeflowApi:
 
     def __init__(self, settings: KubeflowSettings) -> None:
         self._settings = settings
-        self._services: tuple[Any, Any] | None = None
+        self._client: Any = None
         self._connecting = threading.Lock()
 
     def find_experiment(self) -> str | None:
@@ -176,11 +192,75 @@ class KubeflowApi:
         """Take a run out of the lists that people look at."""
         self._call("runs", "run_service_archive_run", run_id=run_id)
 
+    def multi_user(self) -> bool:
+        """Whether the server keeps users apart, by namespace and by who asks."""
+        return bool(self._call("health", "healthz_service_get_healthz").multi_user)
+
+    def workflow(self, run_id: str) -> dict[str, Any] | None:
+        """Return Argo's Workflow of a run, as the server was last told; None before that.
+
+        Raises:
+            PipelineError: It can't be read: the server has none of that API, or forbids it.
+        """
+        doing = "read the workflow"
+        with self._reading(doing, f"/apis/v1beta1/runs/{quote(run_id)}") as chunks:
+            content = b"".join(chunks)
+        try:
+            manifest = (json.loads(content).get("pipeline_runtime") or {}).get("workflow_manifest")
+            found = json.loads(manifest) if manifest else None
+        except (ValueError, AttributeError, TypeError) as error:
+            raise PipelineError(f"{doing}: the server's answer is no run: {error}") from error
+        if found is not None and not isinstance(found, dict):
+            raise PipelineError(f"{doing}: {shorten(found)} is no workflow")
+        return found
+
+    def log(self, run_id: str, pod: str) -> str:
+        """Return the end of what a pod of a run printed, also of one that is gone.
+
+        Raises:
+            PipelineError: There is no such pod, its log is not kept, or it is too long.
+        """
+        path = f"/apis/v1alpha1/runs/{quote(run_id)}/nodes/{quote(pod)}/log"
+        tail = b""
+        with self._reading("read the log", path) as chunks:
+            for chunk in chunks:
+                tail = (tail + chunk)[-_LOG_TAIL_BYTES:]
+        return tail.decode(errors="replace")
+
+    @contextmanager
+    def _reading(self, doing: str, path: str) -> Iterator[Iterator[bytes]]:
+        """Open what the generated client has no call for; bounded in bytes and in time."""
+        with _translated(self._settings, doing):
+            client = self._connected()
+            config, limit = client.configuration, self._settings.timeout
+            authorization = config.get_api_key_with_prefix("authorization")
+            answer = client.rest_client.pool_manager.request(
+                "GET",
+                f"{config.host}{path}",
+                headers={"Authorization": authorization} if authorization else {},
+                preload_content=False,
+                timeout=_models().rest.urllib3.Timeout(
+                    connect=min(limit, _CONNECT_SECONDS), read=limit
+                ),
+            )
+            try:
+                chunks = _bounded(answer.stream(_CHUNK_BYTES), doing, limit)
+                if answer.status != 200:
+                    raise _unreadable(f"{doing}: {self._settings.host}", answer.status, chunks)
+                yield chunks
+            finally:
+                answer.close()
+
     def _call(self, service: str, method: str, **arguments: Any) -> Any:
         doing = method.split("_service_")[1].replace("_", " ")
         with _translated(self._settings, doing):
-            services = self._connected()
-            call = getattr(services[service == "experiments"], f"{method}_with_http_info")
+            server, client = _models(), self._connected()
+            services = {
+                "runs": server.RunServiceApi,
+                "experiments": server.ExperimentServiceApi,
+                "health": server.HealthzServiceApi,
+            }
+            call = getattr(services[service](client), f"{method}_with_http_info")
             limit = self._settings.timeout
             answer, _, headers = call(
                 **arguments, _request_timeout=(min(limit, _CONNECT_SECONDS), limit)
@@ -194,49 +274,65 @@ class KubeflowApi:
                 )
             return answer
 
-    def _connected(self) -> tuple[Any, Any]:
+    def _connected(self) -> Any:
         with self._connecting:
-            if self._services is None:
-                self._services = _connect(self._settings)
-            return self._services
+            if self._client is None:
+                self._client = _connect(self._settings)
+            return self._client
 
 
 class _AlreadyThere(InvalidInput):
     """The server has one of that name."""
 
 
-def _connect(settings: KubeflowSettings) -> tuple[Any, Any]:
-    """Return the services for runs and for experiments."""
-    with KFP, warnings.catch_warnings():
-        # KFP's modules warn about what they import, and its client about servers before 2.0.
-        warnings.simplefilter("ignore")
-        import_kfp()
-        import urllib3
-        from kfp.client import Client
-        from kfp.client.set_volume_credentials import ServiceAccountTokenVolumeCredentials
-
-        token = settings.token_file or _projected()
-        client = Client(
-            host=settings.host,
-            # Only so that it doesn't ask the server for its mode now, five times with pauses:
-            # each of our calls says its namespace itself.
-            namespace="-",
-            ssl_ca_cert=None if settings.ca_file is None else str(settings.ca_file),
-            credentials=(
-                None if token is None else ServiceAccountTokenVolumeCredentials(str(token))
-            ),
-        )
-    runs, experiments = client._run_api, client._experiment_api  # noqa: SLF001 - pinned by a test
+def _connect(settings: KubeflowSettings) -> Any:
+    """Return the generated client."""
+    server = _models()
+    config = server.Configuration(host=settings.host.rstrip("/"))
+    config.ssl_ca_cert = None if settings.ca_file is None else str(settings.ca_file)
     # The loop tries again, with pauses; hidden repetitions would only hide how long it waits.
     # A redirection is a login page, and nothing of ours goes there.
-    runs.api_client.rest_client.pool_manager.connection_pool_kw["retries"] = urllib3.Retry(
+    config.retries = server.rest.urllib3.Retry(
         total=None, connect=0, read=0, redirect=0, status=0, other=0, raise_on_redirect=False
     )
-    return runs, experiments
+    token = settings.token_file or _projected()
+    if token is not None:
+        config.api_key = {"authorization": ""}
+        config.api_key_prefix = {"authorization": "Bearer"}
+
+        def refresh(known: Any) -> None:
+            known.api_key["authorization"] = token.read_text(encoding="utf-8").strip()
+
+        config.refresh_api_key_hook = refresh
+    return server.ApiClient(config)
+
+
+def _bounded(chunks: Iterator[bytes], doing: str, seconds: float) -> Iterator[bytes]:
+    end = time.monotonic() + seconds
+    size = 0
+    for chunk in chunks:
+        size += len(chunk)
+        if size > _MAX_READ_BYTES or time.monotonic() > end:
+            limit = f"{_MAX_READ_BYTES >> 20} MiB or {seconds:g} s"
+            raise PipelineError(f"{doing}: the answer is longer than {limit}")
+        yield chunk
+
+
+def _unreadable(where: str, status: int, chunks: Iterator[bytes]) -> NoriaError:
+    body = b""
+    for chunk in chunks:
+        body += chunk
+        if len(body) > _MAX_ERROR_BYTES:
+            break
+    said = _short(_said(body.decode(errors="replace")))
+    # 500 is how the server says that there is no such log; the others pass.
+    if status in (429, 502, 503, 504):
+        return Unavailable(f"{where} answers {status}: {said}")
+    return PipelineError(f"{where} answers {status}: {said}")
 
 
 def _models() -> Any:
-    """Return the package of the API's values and exceptions, which KFP brings with it."""
+    """Return the package of the API's client, which KFP brings with it; it takes a moment."""
     return importlib.import_module("kfp_server_api")
 
 
@@ -272,7 +368,7 @@ def _ours(settings: KubeflowSettings, where: str, error: Exception) -> NoriaErro
 
     server = _models()
     if isinstance(error, server.ApiException):
-        return _refused(where, error)
+        return _refused(where, settings.namespace, error)
     if isinstance(error, HTTPError):
         reason = getattr(error, "reason", None) or error
         if "certificate" in str(reason).lower():
@@ -297,15 +393,19 @@ def _ours(settings: KubeflowSettings, where: str, error: Exception) -> NoriaErro
     return PipelineError(f"{where}: {type(error).__name__}: {_short(str(error))}")
 
 
-def _refused(where: str, error: Any) -> NoriaError:
+def _refused(where: str, namespace: str, error: Any) -> NoriaError:
     status = int(error.status or 0)
-    said = _short(_message(error))
+    body = error.body or error.reason or ""
+    said = _short(_said(body.decode(errors="replace") if isinstance(body, bytes) else str(body)))
     if status in (401, 403):
         return PipelineError(f"{where} refuses this identity ({status}): {said}", fix=_LOGIN)
     if status == 409:
         return _AlreadyThere(f"{where} has it already: {said}")
     if status in (400, 422):
-        return InvalidInput(f"{where} refuses the request ({status}): {said}")
+        unnamed = not namespace and "multi-user" in said
+        return InvalidInput(
+            f"{where} refuses the request ({status}): {said}", fix=NAMESPACE_FIX if unnamed else ""
+        )
     if status == 429 or status >= 500:
         return Unavailable(f"{where} answers {status}: {said}")
     if 300 <= status < 400:
@@ -313,16 +413,16 @@ def _refused(where: str, error: Any) -> NoriaError:
     return PipelineError(f"{where} answers {status}: {said}", fix="is host the address of its API?")
 
 
-def _message(error: Any) -> str:
-    """Return what the server said: ``message`` of its JSON, else the start of the body."""
-    body = str(error.body or error.reason or "")
+def _said(body: str) -> str:
+    """Return what the server said: the message in its JSON, else the body."""
     try:
         found = json.loads(body)
     except ValueError:
         return body
-    return (
-        str(found.get("message") or found.get("error") or body) if isinstance(found, dict) else body
-    )
+    if not isinstance(found, dict):
+        return body
+    names = ("message", "error_message", "error")
+    return str(next((found[name] for name in names if found.get(name)), body))
 
 
 def _short(text: str) -> str:

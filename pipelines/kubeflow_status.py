@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
+from components.failure import MAX_REASON_CHARS
+from components.resource import resource_json
+from noria.errors import InvalidInput
 from noria.loop.values import RunPhase
-
-STEPS: Final = (
-    "ingest",
-    "validate",
-    "features",
-    "split",
-    "tune",
-    "train",
-    "evaluate",
-    "reference",
-    "register",
-)
-"""The display names of the pipeline's tasks, in order (see ``training``)."""
+from pipelines.kubeflow_workflow import STEPS, Workflow
 
 _PHASES: Final[Mapping[str, RunPhase]] = MappingProxyType(
     {
@@ -37,14 +28,17 @@ _PHASES: Final[Mapping[str, RunPhase]] = MappingProxyType(
     }
 )
 _ENDS: Final = frozenset({RunPhase.SUCCEEDED, RunPhase.FAILED, RunPhase.CANCELLED})
-_MAX_DETAIL_CHARS: Final = 4000
+_EXECUTOR: Final = "executor"
+_ROOT: Final = ("root", "root-driver")
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
     """One look at a run: the server's id of it, its phase, and what there is to say.
 
-    ``stopping``: somebody terminated it, and it has not ended yet.
+    ``steps`` have begun, in order. ``stopping``: somebody terminated it, and it has not ended
+    yet. ``pods`` are those of a failed run whose logs may say why, the likeliest first, and
+    ``failed`` is the step that they belong to; empty where it belongs to none.
     """
 
     id: str
@@ -52,6 +46,9 @@ class Look:
     detail: str
     model: str
     stopping: bool = False
+    steps: tuple[str, ...] = ()
+    failed: str = ""
+    pods: tuple[str, ...] = ()
 
     @property
     def ended(self) -> bool:
@@ -59,65 +56,94 @@ class Look:
         return self.phase in _ENDS
 
 
-def look(run: Any) -> Look:
-    """Read a ``V2beta1Run``. A state that a later server invents counts as running."""
+def look(run: Any, workflow: Workflow | None = None) -> Look:
+    """Read a ``V2beta1Run``, and its workflow where that was asked for.
+
+    A state that a later server invents counts as running.
+    """
+    seen = workflow or Workflow()
     state = str(run.state or "RUNTIME_STATE_UNSPECIFIED")
     phase = _PHASES.get(state, RunPhase.RUNNING)
-    if phase is RunPhase.FAILED and _was_stopped(run):
-        # The server ends a terminated run as FAILED, because that is how its workflow ends.
+    if phase is RunPhase.FAILED and (seen.stopped or _was_stopped(run)):
+        # The server ends a terminated run as FAILED, because that is how its workflow ends,
+        # and does not always note that it was terminated. That its time was taken, it keeps.
         phase = RunPhase.CANCELLED
-    detail = _detail(run, state, phase)
-    return Look(str(run.run_id), phase, detail, _model(run), state == "CANCELING")
+    steps = tuple(step for step in STEPS if step in {*_started(run), *seen.started})
+    failed = phase is RunPhase.FAILED
+    return Look(
+        str(run.run_id),
+        phase,
+        _detail(run, seen, state, phase, steps)[:MAX_REASON_CHARS],
+        _model(run),
+        stopping=state == "CANCELING",
+        steps=steps,
+        failed=_failed_step(run, seen) if failed else "",
+        pods=_failed_pods(run, seen) if failed else (),
+    )
 
 
-def _detail(run: Any, state: str, phase: RunPhase) -> str:
+def _detail(
+    run: Any, workflow: Workflow, state: str, phase: RunPhase, steps: tuple[str, ...]
+) -> str:
     if phase is RunPhase.FAILED:
-        return _failure(run, state)[:_MAX_DETAIL_CHARS]
+        said = _reason(run, workflow)
+        return said or ("the server skipped the run" if state == "SKIPPED" else "")
     if phase is RunPhase.CANCELLED:
         return "it was terminated"
     if state in ("PAUSED", "CANCELING"):
         return "paused" if state == "PAUSED" else "it is being terminated"
-    return _current(run) if phase is RunPhase.RUNNING else ""
+    if workflow.waiting:
+        return workflow.waiting
+    if phase is not RunPhase.RUNNING:
+        return ""
+    running = [name for name in _named(run, "RUNNING") if name in STEPS]
+    last = max(running, key=STEPS.index, default="") or workflow.running
+    if not last and not steps and workflow.hidden:
+        return f"its steps can't be seen: {workflow.hidden}"
+    return last
 
 
-def _failure(run: Any, state: str) -> str:
-    """Say which step failed and why, or what the run itself says."""
+def _reason(run: Any, workflow: Workflow) -> str:
+    """Return why it failed, as far as the run and its workflow know; a pod's log knows better."""
+    failures = [node for node in workflow.failures if node.says_why] or workflow.failures
+    for node in failures:
+        if node.message:
+            return f"{node.step or node.name}: {node.message}"
+    # Kubeflow Pipelines 2.17 never sets these; the interface has them.
+    errors = (item.error for item in (run, *_tasks(run)) if item.error is not None)
+    said = next((text for text in (str(e.message or "").strip() for e in errors) if text), "")
+    return said or workflow.message
+
+
+def _failed_step(run: Any, workflow: Workflow) -> str:
+    failed = {*_named(run, "FAILED"), *(node.step for node in workflow.failures)}
+    return next((step for step in STEPS if step in failed or f"{step}-driver" in failed), "")
+
+
+def _failed_pods(run: Any, workflow: Workflow) -> tuple[str, ...]:
+    """Return the pods to ask, without a name twice: executors', then steps', then drivers'."""
     failed = [task for task in _tasks(run) if str(task.state or "") == "FAILED"]
-    # A step appears with its driver and its executor; the step's own name leads.
-    failed.sort(key=lambda task: (_order(task), -len(_error(task))))
+    failed = [task for task in failed if str(task.display_name or "") not in _ROOT]
+    failed.sort(key=lambda task: not str(task.display_name or "").startswith(_EXECUTOR))
+    known: list[str] = []
     for task in failed:
-        if _order(task) < len(STEPS):
-            return f"{task.display_name}: {_error(task) or _any_error(failed) or 'it failed'}"
-    said = _error(run) or _any_error(failed)
-    if state == "SKIPPED":
-        return said or "the server skipped the run"
-    return said or "it failed, and the server does not say why; see the logs of its pods"
+        # Of several tries the last.
+        known += reversed([str(child.pod_name or "") for child in task.child_tasks or []])
+        known.append(str(task.pod_name or ""))
+    known += [node.pod for node in workflow.failures]
+    return tuple(dict.fromkeys(pod for pod in known if pod))
 
 
-def _current(run: Any) -> str:
-    running = [
-        task
-        for task in _tasks(run)
-        if str(task.state or "") == "RUNNING" and _order(task) < len(STEPS)
-    ]
-    return str(max(running, key=_order).display_name) if running else ""
+def _started(run: Any) -> set[str]:
+    return {str(task.display_name or "") for task in _tasks(run) if str(task.state or "") != ""}
 
 
-def _order(task: Any) -> int:
-    name = str(task.display_name or "")
-    return STEPS.index(name) if name in STEPS else len(STEPS)
+def _named(run: Any, state: str) -> Iterator[str]:
+    return (str(t.display_name or "") for t in _tasks(run) if str(t.state or "") == state)
 
 
 def _tasks(run: Any) -> list[Any]:
     return list(run.run_details.task_details or []) if run.run_details is not None else []
-
-
-def _error(item: Any) -> str:
-    return "" if item.error is None else str(item.error.message or "").strip()
-
-
-def _any_error(tasks: list[Any]) -> str:
-    return next((text for text in map(_error, tasks) if text), "")
 
 
 def _was_stopped(run: Any) -> bool:
@@ -129,6 +155,6 @@ def _model(run: Any) -> str:
     config = run.runtime_config
     parameters = (config.parameters if config is not None else None) or {}
     try:
-        return str(json.loads(parameters["model"])["metadata"]["name"])
-    except (KeyError, ValueError, TypeError):
+        return str(json.loads(resource_json(parameters["model"]))["metadata"]["name"])
+    except (KeyError, ValueError, TypeError, AttributeError, InvalidInput):
         return ""

@@ -24,7 +24,7 @@ def import_kfp() -> None:
     Its first import otherwise brings the REST client and the whole Kubernetes
     client with it: most of a second of CPU and 80 MB that a local run and the
     compiler have no use for. ``kfp.dsl``, ``kfp.local`` and ``kfp.compiler``
-    work the same; who needs the client imports ``kfp.client``.
+    work the same.
     """
     with KFP:
         if "kfp" not in sys.modules:

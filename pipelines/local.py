@@ -13,13 +13,14 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
 
 from components.steps import SEARCH_FOLDER
 from noria.errors import InvalidInput, NoriaError, PipelineError
+from noria.files import for_appending, room_problem
 from noria.loop.values import RunPhase, RunRequest, RunResult, RunStatus, from_json
 from noria.registry import MlflowRegistry
 from noria.spec import Model, load_model
@@ -28,12 +29,6 @@ from pipelines.lean import import_kfp
 from pipelines.rundir import Progress, RunDir, StepTime
 from pipelines.warm import warm_steps
 from pipelines.watch import Watch
-
-_ALGORITHM_LIBRARY: Final = {
-    "hist-gradient-boosting": "sklearn.ensemble",
-    "lightgbm": "lightgbm",
-    "xgboost": "xgboost",
-}
 
 
 def run_local(
@@ -89,9 +84,10 @@ def _run(
     try:
         status = _follow(folder, model_path, request, tracking_uri, artifacts, on_step, registry)
     except NoriaError as error:
-        status = _ended(request, RunPhase.FAILED, str(error))
+        status = _ended(request, RunPhase.FAILED, _with_room(folder, str(error)))
     except Exception as error:
         detail = f"{folder.progress().step or 'start'}: {type(error).__name__}: {error}"
+        detail = _with_room(folder, detail)
         folder.write_status(_ended(request, RunPhase.FAILED, detail))
         raise PipelineError(f"the runner failed: {detail}") from error
     except KeyboardInterrupt:
@@ -128,7 +124,7 @@ def _follow(
     shutil.rmtree(folder.work, ignore_errors=True)
     arguments = run_arguments(
         request,
-        model=model_argument(model, spill=folder.path / "model.json"),
+        model=model_argument(model),
         base=model_path.absolute().parent,
         tracking_uri=tracking_uri,
         artifacts=artifacts.absolute(),
@@ -144,7 +140,10 @@ def _follow(
             on_step(step)
 
     folder.write_progress(Progress())
-    with folder.log.open("a") as log, _tables_being_made(registry, tracking_uri, artifacts):
+    with (
+        for_appending(folder.log).open("a") as log,
+        _tables_being_made(registry, tracking_uri, artifacts),
+    ):
         watch = Watch(log, entered)
         done = watch.seconds
         error = _run_pipeline(folder, arguments, _libraries(model), watch)
@@ -156,7 +155,15 @@ def _follow(
         return RunStatus(request.run_id, RunPhase.SUCCEEDED, "", result)
     if folder.cancel_asked():
         return _ended(request, RunPhase.CANCELLED, f"cancelled in step {watch.step or 'none'}")
-    return _ended(request, RunPhase.FAILED, f"{watch.step or 'start'}: {watch.reason()}")
+    said = f"{watch.step or 'start'}: {watch.reason()}"
+    return _ended(request, RunPhase.FAILED, _with_room(folder, said))
+
+
+def _with_room(folder: RunDir, said: str) -> str:
+    """Return why a run failed, and that its disk is full, when it is: nothing else may say so."""
+    places = (folder.path, Path(tempfile.gettempdir()))
+    full = [problem for place in places if (problem := room_problem(place)) and problem not in said]
+    return "; ".join((*dict.fromkeys(full), said))
 
 
 def _run_pipeline(
@@ -248,17 +255,10 @@ def _environment(**values: str) -> Iterator[None]:
 
 def _libraries(model: Model) -> tuple[str, ...]:
     """Return what the steps will import, in the order of need; what is left out they import."""
-    algorithms = (model.spec.train.algorithm, *model.spec.train.ensemble.members)
-    return (
-        "pandas",
-        "pyarrow.parquet",
-        "components.steps",
-        *(("noria.tasks.tabular.family",) if model.spec.task.family.startswith("tabular-") else ()),
-        "scipy.optimize",
-        *(_ALGORITHM_LIBRARY[name] for name in algorithms if name in _ALGORITHM_LIBRARY),
-        "matplotlib.figure",
-        "mlflow.pyfunc",
-    )
+    family, train = model.spec.family, model.spec.train
+    learner = family.learner.partition(":")[0]
+    libraries = family.libraries((train.algorithm, *train.ensemble.members))
+    return ("components.steps", learner, *libraries, "mlflow.pyfunc")
 
 
 def _ended(request: RunRequest, phase: RunPhase, detail: str) -> RunStatus:
@@ -275,11 +275,12 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--artifacts", type=Path, required=True)
     parser.add_argument("--lock-fd", type=int, help="descriptor that holds the run's lock already")
     given = parser.parse_args(arguments)
+    os.umask(0o077)
     try:
         request = from_json(given.request.read_bytes(), RunRequest)
         folder = RunDir(given.run_dir.absolute())
         if given.lock_fd is None:
-            holding: contextlib.AbstractContextManager[None] = folder.locked()
+            holding: contextlib.AbstractContextManager[object] = folder.locked()
         else:
             # Whoever started us took the lock for us; our own children must not keep it alive.
             os.set_inheritable(given.lock_fd, False)  # noqa: FBT003 - the standard library's door

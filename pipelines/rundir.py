@@ -8,22 +8,23 @@ needs no pid that another process may have got since.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 
-from noria.errors import InvalidInput, PipelineError
-from noria.loop.values import RunPhase, RunRequest, RunStatus, from_json, to_json
-
-T = TypeVar("T")
+from noria.errors import PipelineError
+from noria.files import locked, make_folder, read_json, write_json
+from noria.loop.values import RunPhase, RunRequest, RunStatus
+from noria.process import ProcessId, find, start_time
 
 _OVER = frozenset({RunPhase.SUCCEEDED, RunPhase.FAILED, RunPhase.CANCELLED})
+
+
+class RunTaken(PipelineError):
+    """A runner works on this run already."""
 
 
 class StepTime(msgspec.Struct, frozen=True):
@@ -63,16 +64,16 @@ class RunDir:
 
     def request(self) -> RunRequest | None:
         """Return what was asked for, or None before the run was accepted."""
-        return self._read("request.json", RunRequest)
+        return read_json(self.path / "request.json", RunRequest)
 
     def accept(self, request: RunRequest) -> None:
         """Write down what was asked for; from here on the run is known."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._write("request.json", to_json(request))
+        make_folder(self.path)
+        write_json(self.path / "request.json", request)
 
     def status(self) -> RunStatus | None:
         """Return the last written status, or None."""
-        return self._read("status.json", RunStatus)
+        return read_json(self.path / "status.json", RunStatus)
 
     def ended(self) -> RunStatus | None:
         """Return the status if it is final, or None."""
@@ -81,19 +82,19 @@ class RunDir:
 
     def write_status(self, status: RunStatus) -> None:
         """Replace the status."""
-        self._write("status.json", to_json(status))
+        write_json(self.path / "status.json", status)
 
     def progress(self) -> Progress:
         """Return where the run is."""
-        return self._read("progress.json", Progress) or Progress()
+        return read_json(self.path / "progress.json", Progress) or Progress()
 
     def write_progress(self, progress: Progress) -> None:
         """Replace the progress."""
-        self._write("progress.json", to_json(progress))
+        write_json(self.path / "progress.json", progress)
 
     def ask_to_cancel(self) -> None:
         """Leave a mark that the run is to stop; a runner that starts later sees it too."""
-        (self.path / "cancel").touch()
+        write_json(self.path / "cancel", {})
 
     def cancel_asked(self) -> bool:
         """Whether somebody asked to stop it."""
@@ -101,68 +102,36 @@ class RunDir:
 
     def write_pid(self) -> None:
         """Write down this process as the leader of the run's process group."""
-        self._write("pid", str(os.getpid()).encode())
+        pid = os.getpid()
+        write_json(self.path / "runner.json", ProcessId(pid, start_time(pid) or ""))
 
-    def pid(self) -> int | None:
-        """Return the runner's pid; it means something only while the lock is held."""
-        with contextlib.suppress(OSError, ValueError):
-            return int((self.path / "pid").read_text())
-        return None
+    def runner(self) -> ProcessId | None:
+        """Return the runner's process, None when it has ended or has not said yet who it is."""
+        found = read_json(self.path / "runner.json", ProcessId) or find(str(self.path))
+        return found if found is not None and found.alive else None
 
-    def try_lock(self) -> int | None:
-        """Take the run; return the descriptor that holds it, or None when a runner has it."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        return descriptor
+    def detached(self) -> bool:
+        """Whether the runner was started as a process of its own, and not by hand."""
+        return (self.path / "runner.txt").exists()
 
     def alive(self) -> bool:
         """Whether a runner works on it now."""
         if not (self.path / "lock").exists():
             return False
-        descriptor = self.try_lock()
-        if descriptor is None:
-            return True
-        os.close(descriptor)
-        return False
+        with locked(self.path / "lock", wait=False) as lock:
+            return lock is None
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the run in this process.
+    def locked(self) -> Iterator[int]:
+        """Hold the run in this process; yields the descriptor that holds it.
 
         Raises:
-            PipelineError: A runner has it.
+            RunTaken: A runner has it.
         """
-        descriptor = self.try_lock()
-        if descriptor is None:
-            raise PipelineError(
-                f"{self.path}: a runner works on this run already",
-                fix="wait for it, or cancel it",
-            )
-        try:
-            yield
-        finally:
-            os.close(descriptor)
-
-    def _read(self, name: str, kind: type[T]) -> T | None:
-        try:
-            return from_json((self.path / name).read_bytes(), kind)
-        except FileNotFoundError:
-            return None
-        except (OSError, InvalidInput) as error:
-            raise PipelineError(f"{self.path / name}: can't be read: {error}") from error
-
-    def _write(self, name: str, content: bytes) -> None:
-        try:
-            handle, draft = tempfile.mkstemp(dir=self.path, prefix=f".{name}.")
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            Path(draft).replace(self.path / name)
-        except OSError as error:
-            raise PipelineError(f"{self.path / name}: can't be written: {error}") from error
+        with locked(self.path / "lock", wait=False) as lock:
+            if lock is None:
+                raise RunTaken(
+                    f"{self.path}: a runner works on this run already",
+                    fix="wait for it, or cancel it",
+                )
+            yield lock

@@ -15,7 +15,6 @@ from components.project import pack
 from noria.errors import InvalidInput, NoriaError, Unavailable
 from noria.loop.values import RunPhase, RunRequest, RunStatus
 from noria.spec import Model, load_model
-from noria.tasks.families import check
 from pipelines.kubeflow import KubeflowPipelines, registered
 from pipelines.kubeflow_api import PROJECT, KubeflowSettings
 from pipelines.kubeflow_status import Look
@@ -25,7 +24,7 @@ _POLL_SECONDS: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A run that was started. ``url`` is its page."""
+    """A run that was started. ``url`` is its page; empty where that is not known."""
 
     run_id: str
     model: str
@@ -44,23 +43,27 @@ class Submission:
         Raises:
             PipelineError: The server answers, and not as Kubeflow Pipelines does.
         """
-        said = ""
+        told: set[str] = set()
         attempt = 0
         while True:
-            seen = None
+            seen: Look | None = None
             try:
                 seen = self.pipelines.look(self.run_id)
             except Unavailable as error:
-                now = str(error)  # a server that restarts ends no run
+                now: tuple[str, ...] = (str(error),)  # a server that restarts ends no run
             else:
                 if seen is None:
                     return RunStatus(self.run_id, RunPhase.UNKNOWN, "it was deleted")
-                now = seen.detail or seen.phase.value
+                # Steps may pass between two looks; in the pauses between steps there is no news.
+                now = (*seen.steps, seen.detail) if seen.steps else (seen.detail or seen.phase,)
+                if seen.ended:
+                    now = seen.steps
+            for text in now:
+                if text and text not in told:
+                    tell(text)
+                    told.add(text)
             if seen is not None and seen.ended:
                 return self._ended(seen)
-            if now != said:
-                tell(now)
-                said = now
             time.sleep(min(poll, 0.5 * 1.5 ** min(attempt, 10)))
             attempt += 1
 
@@ -69,8 +72,7 @@ class Submission:
             return self.pipelines.status(self.run_id)
         except NoriaError as error:
             # The pods could reach the registry; this machine may not.
-            detail = f"what it registered can't be read from here: {error}"
-            return RunStatus(self.run_id, seen.phase, detail)
+            return RunStatus(self.run_id, seen.phase, str(error))
 
 
 def submit(
@@ -100,7 +102,6 @@ def submit(
     """
     path = Path(model_path)
     model = load_model(path)
-    check(model.spec)
     given = settings if settings is not None else KubeflowSettings(host)
     if given.base == PROJECT:
         given = replace(given, base=project_base(model, path.absolute().parent, given.image))

@@ -21,7 +21,7 @@ from components.split.component import split as split_rows
 from components.train.component import train as train_model
 from components.tune.component import tune as tune_model
 from components.validate.component import validate as validate_rows
-from pipelines.kubeflow_status import STEPS
+from pipelines.kubeflow_workflow import STEPS
 from pipelines.machine import Machine
 
 NAME: Final = "noria-training"
@@ -58,7 +58,13 @@ def training_pipeline(
         joined = add_features(model=model, base=base, rows=rows.outputs["rows"])
         joined.after(checked)
         frame = joined.outputs["frame"]
-        parts = split_rows(model=model, frame=frame)
+        parts = split_rows(
+            model=model,
+            champion=champion,
+            tracking_uri=tracking_uri,
+            artifacts=artifacts,
+            frame=frame,
+        )
         fit, held_out = parts.outputs["train"], parts.outputs["test"]
         params = tune_model(model=model, train=fit)
         trained = train_model(
@@ -67,8 +73,11 @@ def training_pipeline(
             run_id=run_id if nodes > 1 else "",
             image=image if nodes > 1 else "",
             claim=machine.shared_claim if machine is not None and nodes > 1 else "",
+            champion=champion,
+            tracking_uri=tracking_uri,
+            artifacts=artifacts,
             frame=frame,
-            train=fit,
+            test=held_out,
             params=params.outputs["params"],
         )
         measured = evaluate_rows(
@@ -78,9 +87,14 @@ def training_pipeline(
             artifacts=artifacts,
             candidate=trained.outputs["candidate"],
             test=held_out,
+            held_out=trained.outputs["held_out"],
         )
         referred = build_reference(
-            model=model, package=trained.outputs["candidate"], train=fit, test=held_out
+            model=model,
+            package=trained.outputs["package"],
+            frame=frame,
+            test=held_out,
+            held_out=trained.outputs["held_out"],
         )
         referred.after(measured)
         version = register_version(

@@ -8,6 +8,7 @@ among the printed lines.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 import time
@@ -15,13 +16,19 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, TextIO
 
+from components.failure import MARK, MAX_REASON_CHARS, said
+
 _ANSI: Final = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 _STARTED: Final = re.compile(r"^\d\d:\d\d:\d\d\.\d{3} - INFO - Executing task '([\w-]+)'$")
 _TRACEBACK: Final = "Traceback (most recent call last):"
 _RAISED: Final = re.compile(r"^([A-Za-z_][\w.]*)(?:: (.*))?$")
+_FOREIGN: Final = re.compile(
+    r"^\d\d:\d\d:\d\d\.\d{3} - |^-{20,}$|^\[KFP Executor "  # KFP's local runner
+    r"|^[IWEF]\d{4} \d\d:|^time=|^Error: exit status"  # KFP's launcher, Argo
+)
+_FATAL: Final = re.compile(r"^F\d{4} [\d:.]+ +\d+ [\w./-]+:\d+\] (.+)$")
 _INDENT: Final = "    "
 _KEPT_LINES: Final = 5000
-_DETAIL_CHARS: Final = 4000
 
 
 class Watch(io.TextIOBase):
@@ -52,7 +59,8 @@ class Watch(io.TextIOBase):
 
     def flush(self) -> None:
         """Make the log visible to readers."""
-        self._log.flush()
+        with contextlib.suppress(OSError):
+            self._log.flush()
 
     def finish(self) -> None:
         """Close the books on the last step."""
@@ -66,16 +74,21 @@ class Watch(io.TextIOBase):
         return explain(self._lines)
 
     def _take(self, line: str) -> None:
-        self._log.write(line + "\n")
+        self._write(line + "\n")
         started = _STARTED.match(line)
         if started is None:
             self._lines.append(line.removeprefix(_INDENT))
             return
-        self._log.flush()
+        self.flush()
         self._stop_clock()
         self._lines.clear()
         self.step, self._since = started[1], time.monotonic()
         self._on_step(self.step)
+
+    def _write(self, text: str) -> None:
+        """Keep a line. A full disk takes the log, not the reason that is read from it."""
+        with contextlib.suppress(OSError):
+            self._log.write(text)
 
     def _stop_clock(self) -> None:
         if self.step and self.step not in self.seconds:
@@ -83,11 +96,15 @@ class Watch(io.TextIOBase):
 
 
 def explain(lines: Sequence[str] | deque[str]) -> str:
-    """Return the message of the last traceback among ``lines``; errors of ours without their class.
+    """Return what the step said of its failure, else the message of the last traceback.
 
-    Without a traceback the process was killed, for instance for want of memory.
+    Errors of ours come without their class. Without either the process was killed, for
+    instance for want of memory.
     """
     kept = list(lines)
+    told = said(kept)
+    if told:
+        return told
     starts = [at for at, line in enumerate(kept) if line == _TRACEBACK]
     if not starts:
         return "it stopped without an error message; was it killed, or out of memory?"
@@ -99,14 +116,27 @@ def explain(lines: Sequence[str] | deque[str]) -> str:
         message = "\n".join([raised[2] or "", *_until_kfp_speaks(tail[at + 1 :])]).strip()
         where, _, name = raised[1].rpartition(".")
         text = message if where == "noria.errors" and message else f"{name}: {message}".rstrip(": ")
-        return text[:_DETAIL_CHARS]
+        return text[:MAX_REASON_CHARS]
     return "it stopped in the middle of an error message"
+
+
+def explain_log(text: str) -> str:
+    """Return why a step failed, from the log of its pod; empty when the log does not say.
+
+    A pod's log is not the step's alone: KFP's launcher and Argo write into it, and a driver's
+    is only theirs.
+    """
+    lines = [_ANSI.sub("", line).rstrip("\r") for line in text.splitlines()]
+    if any(line == _TRACEBACK or MARK in line for line in lines):
+        return explain(lines)
+    fatal = [found[1] for found in map(_FATAL.match, lines) if found is not None]
+    return fatal[-1][:MAX_REASON_CHARS] if fatal else ""
 
 
 def _until_kfp_speaks(lines: Sequence[str]) -> list[str]:
     found: list[str] = []
     for line in lines:
-        if re.match(r"^\d\d:\d\d:\d\d\.\d{3} - |^-{20,}$|^\[KFP Executor ", line):
+        if _FOREIGN.match(line):
             break
         found.append(line.rstrip())
     return found

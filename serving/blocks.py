@@ -71,7 +71,7 @@ def _output(parts: Sequence[Array]) -> Output | None:
 
 def _values(parts: Sequence[Array]) -> Values | None:
     kinds = {part.dtype.kind for part in parts}
-    if kinds <= {"f"}:
+    if "f" in kinds and kinds <= {"f", "b"}:  # booleans, of which some are missing
         return np.concatenate(parts).astype(np.float64, copy=False).tobytes()
     if kinds <= {"i", "u"}:
         whole = np.concatenate(parts)

@@ -2,7 +2,8 @@
 
 Two events per prediction with one id: the request as the predictor saw it (looked-up
 features included) and the response.
-Format: kserve ``pkg/logger/worker.go``; CloudEvents JSON batch format 1.0.
+Format: kserve ``pkg/logger/worker.go``; CloudEvents JSON batch format 1.0; CloudEvents
+HTTP protocol binding 1.0.2.
 """
 
 from __future__ import annotations
@@ -14,12 +15,8 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
+from noria.cloudevents import REQUEST_TYPE, RESPONSE_TYPE, VERSION_ANNOTATION, encode_attribute
 from serving.predicted import Predicted, Source
-
-REQUEST_TYPE: Final = "org.kubeflow.serving.inference.request"
-RESPONSE_TYPE: Final = "org.kubeflow.serving.inference.response"
-VERSION_ANNOTATION: Final = "noria.dev/model-version"
-BATCH_TYPE: Final = "application/cloudevents-batch+json"
 
 _SOURCE: Final = "http://localhost:9081/"
 _DATATYPE_OF_KIND: Final = {"f": "FP64", "i": "INT64", "u": "UINT64", "b": "BOOL"}
@@ -31,6 +28,8 @@ class EventWriter:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._annotations = orjson.dumps({VERSION_ANNOTATION: source.version}).decode()
+        # A parameter of the protocol is a text or a number: the list is JSON in a text.
+        self._parameters = {"redacted": orjson.dumps(sorted(source.redact)).decode()}
 
     def events(self, predicted: Predicted) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the request's and the response's event."""
@@ -40,7 +39,7 @@ class EventWriter:
             "inputs": _tensors(outcome.columns, source.redact),
         }
         if source.redact:
-            request["parameters"] = {"redacted": ",".join(sorted(source.redact))}
+            request["parameters"] = self._parameters
         response = {
             "id": predicted.id,
             "model_name": source.model,
@@ -78,11 +77,15 @@ def write_batch(events: Sequence[dict[str, Any]]) -> bytes:
 
 
 def write_one(event: Mapping[str, Any]) -> tuple[dict[str, str], bytes]:
-    """Return headers and body of one HTTP request in binary mode."""
+    """Return headers and body of one HTTP request in binary mode.
+
+    Raises:
+        UnicodeEncodeError: An attribute is no text that UTF-8 can say.
+    """
     headers = {
-        f"ce-{name}": str(value)
+        f"ce-{name}": encode_attribute(value)
         for name, value in event.items()
-        if name not in ("data", "datacontenttype")
+        if name not in ("data", "datacontenttype") and value
     }
     headers["content-type"] = "application/json"
     return headers, orjson.dumps(event["data"], option=orjson.OPT_SERIALIZE_NUMPY)

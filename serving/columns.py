@@ -4,42 +4,46 @@ A client sends either one tensor per input column, in any order, of shape [n] or
 [n, 1]; or, when every required input is a number, a single tensor of shape [n, d]
 whose columns are the required inputs in the manifest's order, under any name.
 
-Datatypes are strict; nothing is parsed, rounded or truncated on the way:
+A value is read by the one rule of ``noria.values``, as in training: nothing is rounded,
+truncated or parsed on the way.
 
-| input         | accepted datatypes                             | column       |
-|---------------|------------------------------------------------|--------------|
-| numeric FP*   | FP16, FP32, FP64, INT8..INT64, UINT8..UINT64   | float64      |
-| numeric INT*  | INT8..INT64, UINT8..UINT64, in range           | int64        |
-| boolean       | BOOL                                           | bool         |
-| categorical   | BYTES (or the manifest's own integer datatype) | object (str) |
-| text          | BYTES                                          | object (str) |
-| timestamp     | INT64 (ms since 1970 UTC), BYTES (ISO-8601)    | int64 (ms)   |
+| input         | accepted datatypes                                    | column       |
+|---------------|-------------------------------------------------------|--------------|
+| numeric FP*   | FP16..FP64, INT8..INT64, UINT8..UINT64                | float64      |
+| numeric INT*  | INT8..INT64, UINT8..UINT64, in range                  | int64        |
+| boolean       | BOOL (null is missing), or numbers 0 and 1            | bool, float64 |
+| categorical   | BYTES, or any other: a number by its text (7 is "7")  | object (str) |
+| text          | BYTES                                                 | object (str) |
+| timestamp     | INT64 (ms since 1970 UTC), BYTES (ISO-8601)           | int64 (ms)   |
 
 A missing value (NaN, or null in JSON) is refused unless the input is optional or
 the manifest's option ``allowMissing`` is true or names it. An infinity is refused
-always.
+always. An optional time that only some rows have is float64, NaN where it is missing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import numpy as np
 
-from noria.errors import shorten
+from noria.errors import InvalidInput, shorten
 from noria.tasks.package import Input, Manifest
+from noria.values import epoch_ms, text
 from serving.oip.datatypes import DATATYPES, Datatype
 from serving.oip.tensors import Tensor
-from serving.refusal import Refusal, bad
+from serving.refusal import Refusal, bad, listed
 
 Columns = Mapping[str, np.ndarray[Any, Any]]
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND: Final = timedelta(milliseconds=1)
 _INT64: Final = np.iinfo(np.int64)
+_EXACT: Final = 2.0**53
+_EXACT_BYTES: Final = 8
+_MAX_ROWS: Final = 1 << 20
+_FIRST_MS: Final = epoch_ms("0001-01-01T00:00:00Z")
+_LAST_MS: Final = epoch_ms("9999-12-31T23:59:59.999Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +69,8 @@ class InputBinder:
     """Checks a request's tensors against a manifest. Built once per model."""
 
     def __init__(self, manifest: Manifest) -> None:
-        allowed = manifest.options.get("allowMissing", False)
         self._slots = {
-            given.name: _slot(given, everywhere=allowed is True, names=_names(allowed))
+            given.name: _slot(given, missing=manifest.may_be_missing(given.name))
             for given in manifest.inputs
         }
         required = [slot for slot in self._slots.values() if not slot.optional]
@@ -99,7 +102,7 @@ class InputBinder:
                 raise bad(
                     f"{tensor.field}.name",
                     f"{shorten(tensor.name)} is not an input of this model; "
-                    f"its inputs are {', '.join(self._slots)}",
+                    f"its inputs are {listed(self._slots)}",
                 )
             if tensor.name in columns:
                 raise bad(f"{tensor.field}.name", f"{shorten(tensor.name)} was given before")
@@ -119,14 +122,13 @@ class InputBinder:
             columns[tensor.name] = _column(slot, tensor)
         if len(columns) < len(self._slots):
             self._refuse_incomplete(columns)
-        if rows == 0:
-            raise bad(f"{tensors[0].field}.shape", "no rows; send one at least")
+        _check_rows(rows, tensors[0])
         return Batch(columns, rows)
 
     def _refuse_incomplete(self, columns: Columns) -> None:
         missing = [name for name in self._required if name not in columns]
         if missing:
-            raise bad("inputs", f"no tensor for {', '.join(map(shorten, missing))}")
+            raise bad("inputs", f"no tensor for {', '.join(map(shorten, missing[:24]))}")
 
     def _bind_matrix(self, tensor: Tensor) -> Batch:
         rows, width = tensor.shape
@@ -140,20 +142,17 @@ class InputBinder:
             raise bad(
                 f"{tensor.field}.shape",
                 f"{[rows, width]}; this model has {len(self._matrix)} required inputs: "
-                f"{', '.join(self._required)}",
+                f"{listed(self._required)}",
             )
         if tensor.datatype.group not in ("float", "integer"):
             raise bad(
                 f"{tensor.field}.datatype",
                 f"{tensor.datatype.name} is not a number; send FP64, FP32 or an integer type",
             )
-        if rows == 0:
-            raise bad(f"{tensor.field}.shape", "no rows; send one at least")
+        _check_rows(rows, tensor)
         if not self._matrix_is_float:
             return self._bind_mixed_matrix(tensor)
-        flat = tensor.values
-        if flat.dtype != np.float64:
-            flat = flat.astype(np.float64)
+        flat = _floats(self._matrix[0], tensor)
         if tensor.datatype.group == "float":
             self._check_finite_matrix(flat, tensor, width)
         # One column after another in memory: what a predictor reads next.
@@ -184,17 +183,20 @@ class InputBinder:
                 raise _not_finite(flat[place], f"{tensor.field}.data[{place}]", slot.name)
 
 
-def _names(allowed: object) -> frozenset[str]:
-    return frozenset(map(str, allowed)) if isinstance(allowed, list | tuple) else frozenset()
+def _check_rows(rows: int, tensor: Tensor) -> None:
+    if rows == 0:
+        raise bad(f"{tensor.field}.shape", "no rows; send one at least")
+    if rows > _MAX_ROWS:
+        raise bad(f"{tensor.field}.shape", f"{rows} rows; at most {_MAX_ROWS} are answered at once")
 
 
-def _slot(given: Input, *, everywhere: bool, names: frozenset[str]) -> _Slot:
+def _slot(given: Input, *, missing: bool) -> _Slot:
     return _Slot(
         name=given.name,
         kind=given.kind,
         datatype=DATATYPES.get(given.datatype, DATATYPES["BYTES"]),
         optional=given.optional,
-        missing=given.optional or everywhere or given.name in names,
+        missing=missing,
     )
 
 
@@ -204,26 +206,66 @@ def _column(slot: _Slot, tensor: Tensor) -> np.ndarray[Any, Any]:
     wanted = slot.datatype.group
     group = tensor.datatype.group
     values = tensor.values
-    if wanted == "float":
-        if group == "float":
-            column = values if values.dtype == np.float64 else values.astype(np.float64)
-            _check_finite(slot, column, tensor)
-            return column
-        if group == "integer":
-            return values.astype(np.float64)
-    elif wanted == "integer" and group == "integer":
+    if wanted == "float" and group in ("float", "integer"):
+        column = _floats(slot, tensor)
+        _check_finite(slot, column, tensor)
+        return column
+    if wanted == "integer" and group == "integer":
         return _integers(slot, tensor)
-    elif wanted == group == "boolean":
-        return values
-    elif wanted == group == "bytes":
-        if not slot.missing and None in values:
-            place = values.tolist().index(None)
+    if wanted == "boolean" and group != "bytes":
+        return _booleans(slot, tensor)
+    if wanted == "bytes" and (group == "bytes" or slot.kind == "categorical"):
+        column = values if group == "bytes" else _texts(tensor)
+        if not slot.missing and None in column:
+            place = column.tolist().index(None)
             raise bad(f"{tensor.field}.data[{place}]", f"null, and {slot.name} may not be missing")
-        return values
+        return column
     raise bad(
         f"{tensor.field}.datatype",
         f"{tensor.datatype.name} does not fit the input {slot.name}; send {slot.datatype.name}",
     )
+
+
+def _floats(slot: _Slot, tensor: Tensor) -> np.ndarray[Any, Any]:
+    values = tensor.values
+    if values.dtype.kind == "O":  # booleans and null
+        return np.array([np.nan if value is None else value for value in values], np.float64)
+    column = values if values.dtype == np.float64 else values.astype(np.float64)
+    if tensor.datatype.group == "integer" and tensor.datatype.size == _EXACT_BYTES:
+        for place in np.flatnonzero(np.abs(column) >= _EXACT).tolist():
+            if int(column[place]) != int(values[place]):
+                raise bad(
+                    f"{tensor.field}.data[{place}]",
+                    f"{values[place]} is beyond 2^53, where the numbers of {slot.name} (FP64) do "
+                    "not hold every whole number",
+                )
+    return column
+
+
+def _booleans(slot: _Slot, tensor: Tensor) -> np.ndarray[Any, Any]:
+    if tensor.values.dtype == np.bool_:
+        return tensor.values
+    column = _floats(slot, tensor)
+    _check_finite(slot, column, tensor)
+    wrong = ~(np.isnan(column) | (column == 0.0) | (column == 1.0))
+    if wrong.any():
+        place = int(np.argmax(wrong))
+        raise bad(
+            f"{tensor.field}.data[{place}]",
+            f"{tensor.values[place]} is neither 0 nor 1, and {slot.name} is a boolean",
+        )
+    return column
+
+
+def _texts(tensor: Tensor) -> np.ndarray[Any, Any]:
+    """Return numbers and booleans as the categories or keys that they are in training."""
+    column = np.empty(len(tensor.values), dtype=object)
+    for place, value in enumerate(tensor.values):
+        try:
+            column[place] = text(value)
+        except InvalidInput as error:
+            raise bad(f"{tensor.field}.data[{place}]", str(error)) from error
+    return column
 
 
 def _check_finite(slot: _Slot, column: np.ndarray[Any, Any], tensor: Tensor) -> None:
@@ -255,28 +297,36 @@ def _integers(slot: _Slot, tensor: Tensor) -> np.ndarray[Any, Any]:
 
 def _timestamps(slot: _Slot, tensor: Tensor) -> np.ndarray[Any, Any]:
     if tensor.datatype.name == "INT64":
-        return tensor.values
+        values = tensor.values
+        beyond = (values < _FIRST_MS) | (values > _LAST_MS)
+        if beyond.any():
+            place = int(beyond.argmax())
+            raise bad(
+                f"{tensor.field}.data[{place}]",
+                f"{values[place]} is no time in milliseconds of the years 1 to 9999",
+            )
+        return values
     if tensor.datatype.group != "bytes":
         raise bad(
             f"{tensor.field}.datatype",
             f"{tensor.datatype.name} does not fit the time {slot.name}; send INT64 "
             "(milliseconds since 1970 UTC) or BYTES (ISO-8601)",
         )
-    out = np.empty(len(tensor.values), dtype=np.int64)
-    for place, text in enumerate(tensor.values.tolist()):
-        out[place] = _milliseconds(text, f"{tensor.field}.data[{place}]")
+    texts = tensor.values.tolist()
+    unknown = slot.optional and None in texts
+    out = np.empty(len(texts), dtype=np.float64 if unknown else np.int64)
+    for place, written in enumerate(texts):
+        if written is None and unknown:
+            out[place] = np.nan
+        else:
+            out[place] = _milliseconds(written, f"{tensor.field}.data[{place}]")
     return out
 
 
-def _milliseconds(text: str | None, field: str) -> int:
-    if text is None:
+def _milliseconds(written: str | None, field: str) -> int:
+    if written is None:
         raise bad(field, "null is not a time")
     try:
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        return (moment - _EPOCH) // _MILLISECOND
-    except (ValueError, OverflowError) as error:
-        raise bad(
-            field, f"{shorten(text, 40)} is not an ISO-8601 time such as 2013-02-01T06:00:00Z"
-        ) from error
+        return epoch_ms(written)
+    except InvalidInput as error:
+        raise bad(field, error.message) from error

@@ -11,10 +11,14 @@ from __future__ import annotations
 import os
 import resource
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
+
+_LOST: Final = (
+    "closed", "failed", "full", "redaction", "redirected", "refused", "too-large", "unwritable",
+)  # fmt: skip
 
 CONTENT_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
 
@@ -27,6 +31,30 @@ BATCH_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
 """Upper bounds in rows per call of the predictor."""
 
 _FAULT: Final = 500
+
+
+class Door(Protocol):
+    """What a server of connections counts."""
+
+    @property
+    def connections(self) -> Collection[object]:
+        """Those that are open."""
+        ...
+
+    @property
+    def held(self) -> int:
+        """Bytes of bodies, waiting requests and unread answers."""
+        ...
+
+    @property
+    def refused(self) -> Mapping[int, int]:
+        """Requests refused before they were read, by status."""
+        ...
+
+    @property
+    def cut(self) -> Mapping[str, int]:
+        """Connections that were ended, by reason."""
+        ...
 
 
 class Histogram:
@@ -56,12 +84,27 @@ class Histogram:
         yield f"{name}_count{{{labels}}} {seen}"
 
 
+@dataclass(frozen=True, slots=True)
+class WorkerHealth:
+    """What a thread does: seconds since its last step, and how many steps failed."""
+
+    name: str
+    age: float
+    failures: int
+
+
+def nothing_lost() -> dict[str, int]:
+    """Return zero lost payload events for each reason why one may be: Prometheus needs the zero."""
+    return dict.fromkeys(_LOST, 0)
+
+
 @dataclass(slots=True)
 class ServerMetrics:
     """Everything one model version counts. Times are seconds.
 
-    ``payload_dropped`` and ``payload_sent`` are asked for at scrape time: the
-    payload log counts in its own thread.
+    What the payload log and the workers count in their own threads is asked for at scrape
+    time: events lost by their reason, events sent, events and bytes that wait; the age of
+    each worker's step in seconds, and how many of its steps failed.
     """
 
     model: str
@@ -72,17 +115,24 @@ class ServerMetrics:
     rows: int = 0
     inflight: int = 0
     ready: bool = False
-    payload_dropped: Callable[[], int] = int
+    payload_lost: Callable[[], Mapping[str, int]] = nothing_lost
     payload_sent: Callable[[], int] = int
+    payload_held: Callable[[], tuple[int, int]] = lambda: (0, 0)
+    workers: Callable[[], Sequence[WorkerHealth]] = tuple
+    door: Door | None = None
 
     def answered(self, protocol: str, code: int, seconds: float) -> None:
         """Count one inference request. ``code`` is an HTTP status, also for gRPC."""
-        key = (protocol, code)
-        self.requests[key] = self.requests.get(key, 0) + 1
+        self.refused(protocol, code)
         histogram = self.latency.get(protocol)
         if histogram is None:
             histogram = self.latency[protocol] = Histogram(LATENCY_BUCKETS)
         histogram.observe(seconds)
+
+    def refused(self, protocol: str, code: int) -> None:
+        """Count one that never came to the predictor, and so has no latency."""
+        key = (protocol, code)
+        self.requests[key] = self.requests.get(key, 0) + 1
 
     def render(self) -> bytes:
         """Return all of it as text."""
@@ -124,24 +174,74 @@ class ServerMetrics:
             "noria_batch_rows", "histogram", "Rows per call of the predictor.",
             self.batch_rows.lines("noria_batch_rows", labels),
         )  # fmt: skip
+        put(
+            "noria_payload_events_dropped_total", "counter",
+            "Payload events that were lost, by the reason.",
+            (
+                f'noria_payload_events_dropped_total{{{labels},reason="{reason}"}} {count}'
+                for reason, count in self.payload_lost().items()
+            ),
+        )  # fmt: skip
+        workers = self.workers()
+        put(
+            "noria_worker_age_seconds", "gauge",
+            "Seconds since the last step of a thread that works for the server.",
+            (
+                f'noria_worker_age_seconds{{{labels},worker="{worker.name}"}} {worker.age:.3f}'
+                for worker in workers
+            ),
+        )  # fmt: skip
+        put(
+            "noria_worker_failures_total", "counter",
+            "Steps of such a thread that failed by something nobody foresaw.",
+            (
+                f'noria_worker_failures_total{{{labels},worker="{worker.name}"}} {worker.failures}'
+                for worker in workers
+            ),
+        )  # fmt: skip
+        waiting, waiting_bytes = self.payload_held()
         for name, kind, help_text, value in (
             ("noria_rows_total", "counter", "Rows predicted.", self.rows),
             ("noria_inflight", "gauge", "Inference requests under way.", self.inflight),
             ("noria_ready", "gauge", "1 when the model takes requests.", int(self.ready)),
             (
-                "noria_payload_events_dropped_total", "counter",
-                "Payload events that were lost because the sink was slow or away.",
-                self.payload_dropped(),
-            ),
-            (
                 "noria_payload_events_sent_total", "counter",
                 "Payload events that the sink acknowledged.", self.payload_sent(),
             ),
+            ("noria_payload_events_waiting", "gauge", "Payload events that wait.", waiting),
+            ("noria_payload_bytes_waiting", "gauge", "About their size.", waiting_bytes),
         ):  # fmt: skip
             put(name, kind, help_text, iter((f"{name}{{{labels}}} {value}",)))
+        if self.door is not None:
+            self._put_door(put, labels, self.door)
         put("process_cpu_seconds_total", "counter", "CPU time.", iter((_cpu_line(),)))
         put("process_resident_memory_bytes", "gauge", "Resident memory.", iter((_memory_line(),)))
         return ("\n".join(out) + "\n").encode()
+
+    def _put_door(
+        self, put: Callable[[str, str, str, Iterator[str]], None], labels: str, door: Door
+    ) -> None:
+        for name, kind, help_text, samples in (
+            ("noria_http_connections", "gauge", "Open connections.", {"": len(door.connections)}),
+            (
+                "noria_http_held_bytes", "gauge",
+                "Bytes of bodies, waiting requests and unread answers.", {"": door.held},
+            ),
+            (
+                "noria_http_refused_total", "counter",
+                "Requests that were refused before they were read, by status.",
+                {f',code="{code}"': count for code, count in sorted(door.refused.items())},
+            ),
+            (
+                "noria_http_cut_total", "counter",
+                "Connections that were ended, by reason.",
+                {f',reason="{reason}"': count for reason, count in sorted(door.cut.items())},
+            ),
+        ):  # fmt: skip
+            put(
+                name, kind, help_text,
+                (f"{name}{{{labels}{more}}} {count}" for more, count in samples.items()),
+            )  # fmt: skip
 
 
 def _cpu_line() -> str:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
+import numpy as np
+
+from noria.tasks.package import Manifest
 from serving.runner import Outcome
+
+_EVENT_BYTES: Final = 512
+"""About what an entry needs beside its values."""
 
 
 class Predicted(NamedTuple):
@@ -20,6 +27,28 @@ class Predicted(NamedTuple):
     def cells(self) -> int:
         """How many values it holds."""
         return self.outcome.rows * (len(self.outcome.columns) + len(self.outcome.results))
+
+
+def columns_of(manifest: Manifest) -> frozenset[str]:
+    """Return what an outcome of this package may hold: inputs, looked-up features, outputs."""
+    looked_up = manifest.lookup.features if manifest.lookup is not None else ()
+    inputs = (given.name for given in manifest.inputs)
+    outputs = (output.name for output in manifest.outputs)
+    return frozenset((*inputs, *looked_up, *outputs))
+
+
+def size_of(outcome: Outcome) -> int:
+    """Return about how many bytes an outcome holds, its texts included."""
+    return _EVENT_BYTES + _bytes(outcome.columns) + _bytes(outcome.results)
+
+
+def _bytes(columns: Mapping[str, np.ndarray[Any, Any]]) -> int:
+    total = 0
+    for values in columns.values():
+        total += values.nbytes
+        if values.dtype.kind == "O":
+            total += sum(len(value) for value in values.flat if isinstance(value, str))
+    return total
 
 
 @dataclass(frozen=True, slots=True)

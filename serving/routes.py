@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version as distribution_version
 from typing import Any, Final
@@ -13,12 +14,14 @@ from noria.errors import shorten
 from noria.http import Request, Response
 from serving.metrics import CONTENT_TYPE
 from serving.refusal import Refusal
-from serving.service import InferenceService, State, refusal_response
+from serving.service import InferenceService, refusal_response
 
 Route = Callable[[Request], "Response | Awaitable[Response]"]
 
 EXTENSIONS: Final = ("binary_tensor_data",)
-_METHODS: Final = {b"GET": "GET", b"POST": "POST"}
+_ALLOWED: Final = {b"GET": "GET, HEAD, OPTIONS", b"POST": "POST, OPTIONS"}
+_ANY: Final = "GET, HEAD, OPTIONS, POST"
+_NO_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
 class Router:
@@ -45,34 +48,43 @@ class Router:
         self._add("GET", "/", self._alive)
 
     def __call__(self, request: Request) -> Response | Awaitable[Response]:
-        """Answer a request; never raises."""
+        """Answer a request.
+
+        Raises:
+            Refusal: There is no such path, or not with this method.
+        """
         route = self._routes.get(request.path)
         if route is not None and route[0] == request.method:
             return route[1](request)
-        try:
-            return self._find(request)(request)
-        except Exception as error:  # noqa: BLE001 - becomes a status and a message
-            return refusal_response(self._service.faults.refusal(error))
+        return self._find(request)(request)
+
+    def failed(self, error: Exception) -> Response:
+        """Answer a request that raised."""
+        return refusal_response(self._service.faults.refusal(error))
 
     def _add(self, method: str, path: str, route: Route) -> None:
-        self._routes[path.encode()] = (method.encode(), route)
+        self._routes[_canonical(path.encode())] = (method.encode(), route)
 
     def _find(self, request: Request) -> Route:
         """Find a route whose path was written another way, or say what is wrong with it."""
-        path = request.path
-        decoded = unquote_to_bytes(path).rstrip(b"/") or b"/"
-        canonical = quote(decoded, safe="/:").encode()
-        found = self._routes.get(canonical)
+        if request.path == b"*":
+            return _options(_ANY)
+        if _NO_ESCAPE.search(request.path):
+            raise Refusal(400, "path: a % is not followed by two hexadecimal digits")
+        found = self._routes.get(_canonical(request.path))
         if found is None:
-            raise self._unknown(decoded.decode("utf-8", "replace"))
+            raise self._unknown(unquote_to_bytes(request.path).decode("utf-8", "replace"))
         method, route = found
-        if request.method != method:
-            wanted = _METHODS[method]
-            raise Refusal(
-                405,
-                f"method: {request.method.decode('latin-1')} is not answered here; use {wanted}",
-            )
-        return route
+        if request.method == method or (request.method == b"HEAD" and method == b"GET"):
+            return route
+        if request.method == b"OPTIONS":
+            return _options(_ALLOWED[method])
+        raise Refusal(
+            405,
+            f"method: {request.method.decode('latin-1')} is not answered here; "
+            f"use {method.decode()}",
+            allow=_ALLOWED[method],
+        )
 
     def _unknown(self, path: str) -> Refusal:
         service = self._service
@@ -110,25 +122,35 @@ class Router:
         return _json(200, {"models": [self._service.name]})
 
     def _live(self, _: Request) -> Response:
-        return _json(200, {"live": True})
+        live = self._service.alive
+        return _json(200 if live else 503, {"live": live})
 
     def _ready(self, _: Request) -> Response:
-        ready = self._service.state is State.READY
-        return _json(200 if ready else 503, {"ready": ready})
+        service = self._service
+        content = {"ready": service.ready, "state": service.state, "problems": service.problems}
+        return _json(200 if service.ready else 503, content)
 
     def _model_ready(self, _: Request) -> Response:
         service = self._service
-        ready = service.state is State.READY
+        ready = service.ready
         return _json(200 if ready else 503, {"name": service.name, "ready": ready})
 
     def _metadata(self, _: Request) -> Response:
-        try:
-            return _json(200, model_metadata(self._service))
-        except Refusal as refusal:
-            return refusal_response(refusal)
+        return _json(200, model_metadata(self._service))
 
     def _metrics(self, _: Request) -> Response:
         return Response(200, self._service.metrics.render(), content_type=CONTENT_TYPE)
+
+
+def _options(allowed: str) -> Route:
+    """Return what answers OPTIONS (RFC 9110, 9.3.7)."""
+    return lambda _: Response(200, b"", headers=b"allow: %b\r\n" % allowed.encode())
+
+
+def _canonical(path: bytes) -> bytes:
+    """Return a path as routes are kept: each segment escaped alike, no slash at the end."""
+    parts = path.rstrip(b"/").split(b"/")
+    return "/".join(quote(unquote_to_bytes(part), safe=":") for part in parts).encode() or b"/"
 
 
 def model_metadata(service: InferenceService) -> dict[str, Any]:
@@ -138,6 +160,7 @@ def model_metadata(service: InferenceService) -> dict[str, Any]:
         Refusal: The model is not loaded yet.
     """
     manifest = service.loaded.manifest
+    slots = service.loaded.binder.slots
     return {
         "name": service.name,
         "versions": [service.version],
@@ -147,7 +170,11 @@ def model_metadata(service: InferenceService) -> dict[str, Any]:
                 "name": given.name,
                 "datatype": given.datatype,
                 "shape": [-1],
-                "parameters": {"kind": given.kind, "optional": given.optional},
+                "parameters": {
+                    "kind": given.kind,
+                    "optional": given.optional,
+                    "nullable": slots[given.name].missing and given.kind != "timestamp",
+                },
             }
             for given in manifest.inputs
         ],

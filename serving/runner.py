@@ -7,9 +7,12 @@
   is free, what has queued is concatenated, up to ``max_rows``, into one call.
   A lone request never waits. After a batch of several requests the worker waits up
   to ``max_delay`` for as many again: clients that were concurrent come back.
-- The queue is bounded; above it a request is refused with 503 at once.
+- The queue is bounded, by requests and by bytes; above it a request is refused with
+  503 at once. What waits for a client that went away is dropped first.
 
-So the predictor is never called by two threads at a time.
+So the predictor is never called by two threads at a time. Whatever it raises, or asks the
+process to do, is the answer to the requests of its batch and to no others; how long the
+batch under way has taken (``age``) tells a slow predictor from a stuck one.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import perf_counter, thread_time
@@ -25,6 +28,7 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
+from noria.errors import NoriaError, ServingError
 from noria.tasks.package import Predictor
 from serving.columns import Batch
 from serving.metrics import ServerMetrics
@@ -53,11 +57,12 @@ class Lookup(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Batching:
-    """``max_delay`` is in seconds; ``max_queue`` counts requests."""
+    """``max_delay`` is in seconds; ``max_queue`` counts requests, ``max_waiting`` their bytes."""
 
     max_rows: int = 256
     max_delay: float = 0.002
     max_queue: int = 512
+    max_waiting: int = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,11 @@ class _Waiting:
     batch: Batch
     future: asyncio.Future[Outcome]
 
+    @property
+    def size(self) -> int:
+        """Bytes of its columns."""
+        return sum(column.nbytes for column in self.batch.columns.values())
+
 
 class Runner:
     """Runs one model's predictions for one event loop."""
@@ -84,17 +94,27 @@ class Runner:
         lookup: Lookup | None,
         batching: Batching,
         metrics: ServerMetrics,
+        elapsed: Callable[[], float] = perf_counter,
     ) -> None:
+        self._elapsed = elapsed
         self._predictor = predictor
         self._lookup = lookup
         self._batching = batching
         self._metrics = metrics
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="predict")
         self._queue: deque[_Waiting] = deque()
+        self._waiting = 0
         self._busy = False
+        self._since = 0.0
         self._expected = 1
         self._timer: asyncio.TimerHandle | None = None
         self._costs: dict[int, float] = {}
+        self.failures = 0
+
+    @property
+    def age(self) -> float:
+        """Seconds that the worker's batch has been under way; 0 when there is none."""
+        return self._elapsed() - self._since if self._busy else 0.0
 
     def run(self, batch: Batch) -> Outcome | Awaitable[Outcome]:
         """Predict now when that is cheap, else as soon as the worker can.
@@ -107,15 +127,27 @@ class Runner:
             cost = self._costs.get(batch.rows.bit_length())
             if cost is not None and cost <= _INLINE_SECONDS:
                 return self._run_inline(batch)
-        if len(self._queue) >= self._batching.max_queue:
-            raise Refusal(
-                503, f"server: {len(self._queue)} requests are waiting already", retry_after=1
-            )
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Waiting(batch, future))
+        waiting = _Waiting(batch, future)
+        if self._queue and not self._fits(waiting.size):
+            self._drop_abandoned()
+            if self._queue and not self._fits(waiting.size):
+                raise Refusal(
+                    503, f"server: {len(self._queue)} requests are waiting already", retry_after=1
+                )
+        self._queue.append(waiting)
+        self._waiting += waiting.size
         if not self._busy and (self._timer is None or self._enough()):
             self._start()
         return future
+
+    def _fits(self, size: int) -> bool:
+        limits = self._batching
+        return len(self._queue) < limits.max_queue and self._waiting + size <= limits.max_waiting
+
+    def _drop_abandoned(self) -> None:
+        self._queue = deque(item for item in self._queue if not item.future.done())
+        self._waiting = sum(item.size for item in self._queue)
 
     def calibrate(self) -> None:
         """Measure the cost per batch size on made-up rows; also warms the predictor's caches.
@@ -146,7 +178,11 @@ class Runner:
 
     def _run_inline(self, batch: Batch) -> Outcome:
         began = perf_counter()
-        results = self._predictor.predict(batch.columns)
+        try:
+            results = self._answers(batch.columns, batch.rows)
+        except Exception as error:
+            self._count(error)
+            raise
         self._learn(batch.rows, perf_counter() - began)
         self._metrics.batch_rows.observe(batch.rows)
         return Outcome(batch.columns, results, batch.rows)
@@ -173,11 +209,11 @@ class Runner:
         taken = self._take()
         if not taken:
             return
-        self._busy = True
         loop = asyncio.get_running_loop()
         work = loop.run_in_executor(
             self._pool, self._predict_together, [item.batch for item in taken]
         )
+        self._busy, self._since = True, self._elapsed()
         work.add_done_callback(lambda done: self._deliver(taken, done))
 
     def _take(self) -> list[_Waiting]:
@@ -187,7 +223,7 @@ class Runner:
         while self._queue:
             item = self._queue[0]
             if item.future.done():  # its client went away
-                self._queue.popleft()
+                self._waiting -= self._queue.popleft().size
                 continue
             rows += item.batch.rows
             if taken and (
@@ -195,6 +231,7 @@ class Runner:
                 or item.batch.columns.keys() != taken[0].batch.columns.keys()
             ):
                 break
+            self._waiting -= item.size
             taken.append(self._queue.popleft())
         return taken
 
@@ -207,6 +244,8 @@ class Runner:
                 item.future.cancel()
             return
         for item, outcome in zip(taken, done.result(), strict=True):
+            if isinstance(outcome, Exception):
+                self._count(outcome)
             if item.future.done():
                 continue
             if isinstance(outcome, Exception):
@@ -237,12 +276,29 @@ class Runner:
         if self._lookup is not None:
             columns = {**columns, **self._lookup.lookup(columns)}
         began, cpu_began = perf_counter(), thread_time()
-        results = self._predictor.predict(columns)
+        results = self._answers(columns, batch.rows)
         seconds = perf_counter() - began
         # Waiting for the interpreter's lock, or for anything else, is not the cost.
         if seconds <= 2 * (thread_time() - cpu_began):
             self._learn(batch.rows, seconds)
         return Outcome(columns, results, batch.rows)
+
+    def _answers(self, columns: Mapping[str, np.ndarray[Any, Any]], rows: int) -> Columns:
+        try:
+            results = self._predictor.predict(columns)
+        except Exception:
+            raise
+        except BaseException as error:
+            # A library that calls sys.exit() would end the server, or its one worker.
+            raise ServingError(f"the predictor wants to end the process: {error!r}") from error
+        for name, values in results.items():
+            if len(values) != rows:
+                raise ServingError(f"the predictor gave {len(values)} {name} for {rows} rows")
+        return results
+
+    def _count(self, error: Exception) -> None:
+        if not isinstance(error, NoriaError) or isinstance(error, ServingError):
+            self.failures += 1
 
 
 def _joined(batches: Sequence[Batch]) -> Batch:

@@ -64,6 +64,18 @@ class ServingSnapshot:
             tuple((bound, count - before.get(bound, 0)) for bound, count in self.buckets),
         )
 
+    def plus(self, other: ServingSnapshot) -> ServingSnapshot:
+        """Return both together."""
+        buckets = dict(self.buckets)
+        for bound, count in other.buckets:
+            buckets[bound] = buckets.get(bound, 0) + count
+        return ServingSnapshot(
+            self.requests + other.requests,
+            self.errors + other.errors,
+            self.rows + other.rows,
+            tuple(sorted(buckets.items())),
+        )
+
 
 def read_serving_metrics(url: str, *, timeout: float = 2.0) -> ServingSnapshot:
     """Read one server's metrics, all protocols together.

@@ -12,6 +12,7 @@ import asyncio
 import gc
 import logging
 import os
+import resource
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
@@ -19,10 +20,12 @@ from typing import TYPE_CHECKING, Final
 import orjson
 import uvloop
 
+from noria.errors import shorten
 from noria.http import HttpLimits, HttpServer, Response
+from noria.tasks.package import Manifest
 from serving.metrics import ServerMetrics
 from serving.payloads import PayloadLog, PayloadSettings
-from serving.predicted import Source
+from serving.predicted import Source, columns_of
 from serving.refusal import Refusal
 from serving.routes import Router
 from serving.runner import Batching
@@ -34,6 +37,10 @@ if TYPE_CHECKING:
 
 _log: Final = logging.getLogger("serving")
 _PAYLOAD_FLUSH_SECONDS: Final = 5.0
+_MAX_CONNECTIONS: Final = 10_000
+_OWN_FILES: Final = 128
+_MAX_HELD_BYTES: Final = 256 << 20
+_MIN_BODIES: Final = 8
 
 
 def serve(settings: Settings) -> None:
@@ -53,14 +60,16 @@ class _Process:
         self._metrics = ServerMetrics(settings.name, settings.version)
         self._payloads = _payload_log(settings)
         if self._payloads is not None:
-            self._metrics.payload_dropped = self._payloads.dropped
+            self._metrics.payload_lost = self._payloads.lost
             self._metrics.payload_sent = self._payloads.sent
+            self._metrics.payload_held = self._payloads.held
         self._service = InferenceService(
             settings.name, settings.version, self._metrics, self._payloads
         )
-        self._http = HttpServer(
-            Router(self._service), _refuse, HttpLimits(settings.max_request_bytes), READ_HEADERS
-        )
+        self._metrics.workers = self._service.workers
+        router = Router(self._service)
+        self._http = HttpServer(router, _refuse, router.failed, _limits(settings), READ_HEADERS)
+        self._metrics.door = self._http
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
@@ -75,14 +84,17 @@ class _Process:
         grpc: GrpcServer | None = None
         try:
             if settings.grpc_port >= 0:
+                from serving.oip.door import GrpcLimits
                 from serving.oip.grpc import GrpcServer
 
+                limits = GrpcLimits(settings.max_request_bytes)
                 grpc = await GrpcServer.start(
-                    self._service, settings.host, settings.grpc_port, settings.max_request_bytes
+                    self._service, settings.host, settings.grpc_port, limits
                 )
             stopped = loop.create_task(self._stop.wait())
             loaded = await self._load(stopped)
             if loaded is not None:
+                self._check_redaction(loaded.manifest)
                 self._service.become_ready(loaded)
                 self._write_ready_file(port, grpc.port if grpc is not None else None)
                 _log.info("ready: %s version %s", settings.name, settings.version)
@@ -117,6 +129,15 @@ class _Process:
         gc.freeze()
         return loading.result()
 
+    def _check_redaction(self, manifest: Manifest) -> None:
+        """Send nothing at all when what must not leave is not among what the version knows."""
+        unknown = sorted(self._settings.redact - columns_of(manifest))
+        if unknown and self._payloads is not None:
+            self._payloads.withhold(
+                f"--redact: {', '.join(map(shorten, unknown[:10]))} is no input or output of "
+                f"version {self._settings.version}; correct or remove the name"
+            )
+
     def _write_ready_file(self, rest: int, grpc: int | None) -> None:
         path = self._settings.ready_file
         if path is None:
@@ -136,6 +157,18 @@ class _Process:
             await grpc.stop(self._settings.drain_timeout)
         if not clean:
             _log.error("requests were still in flight after %s s", self._settings.drain_timeout)
+
+
+def _limits(settings: Settings) -> HttpLimits:
+    """Return what connections may do; no more of them than there are file descriptors."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return HttpLimits(
+        settings.max_request_bytes,
+        max_connections=max(16, min(_MAX_CONNECTIONS, hard - _OWN_FILES)),
+        max_held=max(_MAX_HELD_BYTES, _MIN_BODIES * settings.max_request_bytes),
+    )
 
 
 def _payload_log(settings: Settings) -> PayloadLog | None:

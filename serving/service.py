@@ -3,35 +3,43 @@
 from __future__ import annotations
 
 import importlib
-import logging
-from collections.abc import Awaitable, Callable, Sequence
+from asyncio import CancelledError
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from time import monotonic, perf_counter, time
+from time import perf_counter, time
 from typing import Final
-from uuid import uuid4
 
 import orjson
 
-from noria.errors import InvalidInput, NotInstalled, Unavailable
+from noria.cloudevents import MAX_ID_CHARS, decode_attribute, header_text
+from noria.errors import NotInstalled, shorten
 from noria.http import Request, Response
 from noria.tasks.package import Manifest, load_predictor
 from serving.columns import Batch, InputBinder
+from serving.faults import Faults
 from serving.ids import new_id
-from serving.metrics import ServerMetrics
-from serving.oip.rest import MAX_ID_CHARS, Encoded, InferRequest, ResponseEncoder, decode
+from serving.metrics import ServerMetrics, WorkerHealth
+from serving.oip.rest import Encoded, InferRequest, ResponseEncoder, decode
 from serving.oip.v1 import decode_v1, encode_v1
 from serving.payloads import PayloadLog
 from serving.refusal import Refusal
 from serving.runner import Batching, Lookup, Outcome, Runner
 
-READ_HEADERS: Final = frozenset({b"inference-header-content-length", b"ce-id", b"x-request-id"})
+READ_HEADERS: Final = frozenset(
+    {b"inference-header-content-length", b"ce-id", b"x-request-id", b"origin"}
+)
 """The headers that requests are read with, besides those of HTTP itself."""
 
-_log: Final = logging.getLogger("serving.service")
 _BINARY_TYPE: Final = b"application/octet-stream"
-_SERVER_FAULT: Final = 500
+_STUCK_SECONDS: Final = 30.0
+"""A batch that is under way for longer: requests behind it are better sent elsewhere."""
+_HUNG_SECONDS: Final = 300.0
+"""The same, when nothing but a restart will do."""
+_CLIENT_WENT: Final = 499
+"""What nginx logs when nobody was left to answer; no client ever sees it."""
+_MAX_MESSAGE_CHARS: Final = 2000
 
 
 class State(StrEnum):
@@ -91,7 +99,14 @@ def _open_lookup(manifest: Manifest, base: Path) -> Lookup | None:
             "this package looks features up in Feast, which is not installed",
             fix="install noria[features]",
         ) from error
-    lookup: Lookup = sources.OnlineFeatures(base, manifest.lookup, event_time=manifest.event_time)
+    lookup: Lookup = sources.OnlineFeatures(
+        base,
+        manifest.lookup,
+        event_time=manifest.event_time,
+        categorical=[
+            feature.name for feature in manifest.features if feature.kind == "categorical"
+        ],
+    )
     return lookup
 
 
@@ -126,6 +141,41 @@ class InferenceService:
             raise Refusal(503, f"model {self.name}: still loading", retry_after=1)
         return self._loaded
 
+    @property
+    def ready(self) -> bool:
+        """Whether a request that came now would be answered."""
+        return self._state is State.READY and not self._stuck(_STUCK_SECONDS)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it may still mend by itself; False: only a restart will do."""
+        return not self._stuck(_HUNG_SECONDS)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What does not do its work, for whoever looks at the server's health."""
+        found = []
+        if self._stuck(_STUCK_SECONDS) and self._loaded is not None:
+            age = self._loaded.runner.age
+            found.append(f"a prediction has been under way for {age:.0f} seconds")
+        if self._payloads is not None and self._payloads.problem:
+            found.append(self._payloads.problem)
+        return tuple(found)
+
+    def workers(self) -> tuple[WorkerHealth, ...]:
+        """What the threads of this server do."""
+        found = []
+        if self._loaded is not None:
+            runner = self._loaded.runner
+            found.append(WorkerHealth("predict", runner.age, runner.failures))
+        if self._payloads is not None:
+            worker = self._payloads.worker
+            found.append(WorkerHealth(worker.name, worker.age, worker.failures))
+        return tuple(found)
+
+    def _stuck(self, patience: float) -> bool:
+        return self._loaded is not None and self._loaded.runner.age > patience
+
     def become_ready(self, loaded: Loaded) -> None:
         """Take requests from now on."""
         self._loaded = loaded
@@ -143,11 +193,11 @@ class InferenceService:
         began = perf_counter()
         try:
             loaded = self.loaded
-            _check_json_or_binary(request)
+            _check_content(request)
             call = decode(request.body, request.headers.get(b"inference-header-content-length"))
             wanted = loaded.encoder.select(call)
-        except Exception as error:  # noqa: BLE001 - becomes a status and a message
-            return self._failed("rest", error, began)
+        except Exception as error:  # noqa: BLE001 - whatever reading raises is the request's
+            return self._failed("rest", self.faults.unreadable(error), began)
 
         def encode(request_id: str, outcome: Outcome) -> Response:
             return self._v2_response(loaded.encoder.encode(request_id, outcome.results, wanted))
@@ -159,10 +209,10 @@ class InferenceService:
         began = perf_counter()
         try:
             loaded = self.loaded
-            _check_json_or_binary(request)
+            _check_content(request)
             call = decode_v1(request.body, loaded.manifest.inputs)
-        except Exception as error:  # noqa: BLE001 - becomes a status and a message
-            return self._failed("v1", error, began)
+        except Exception as error:  # noqa: BLE001 - whatever reading raises is the request's
+            return self._failed("v1", self.faults.unreadable(error), began)
 
         def encode(_: str, outcome: Outcome) -> Response:
             return Response(200, encode_v1(outcome.results), headers=self._version_header)
@@ -177,7 +227,10 @@ class InferenceService:
             Exception: What the predictor raised.
         """
         loaded = self.loaded
-        batch: Batch = loaded.binder.bind(call.tensors)
+        try:
+            batch: Batch = loaded.binder.bind(call.tensors)
+        except Exception as error:
+            raise self.faults.unreadable(error) from error
         return loaded.runner.run(batch)
 
     def record(self, request_id: str, outcome: Outcome) -> None:
@@ -214,6 +267,10 @@ class InferenceService:
         self.metrics.inflight += 1
         try:
             outcome = await pending
+        except CancelledError:
+            # A version so slow that its clients leave must not look like one without requests.
+            self.metrics.answered(protocol, _CLIENT_WENT, perf_counter() - began)
+            raise
         except Exception as error:  # noqa: BLE001 - becomes a status and a message
             return self._failed(protocol, error, began)
         finally:
@@ -230,11 +287,11 @@ class InferenceService:
         outcome: Outcome,
     ) -> Response:
         try:
-            row_id = row_id_of(request.headers, call.id)
-            response = encode(call.id or row_id, outcome)
+            request_id = request_id_of(request.headers, call.id)
+            response = encode(call.id or request_id, outcome)
         except Exception as error:  # noqa: BLE001 - a predictor's odd output is our fault
             return self._failed(protocol, error, began)
-        self.record(row_id, outcome)
+        self.record(request_id, outcome)
         self.metrics.answered(protocol, response.status, perf_counter() - began)
         return response
 
@@ -255,64 +312,49 @@ class InferenceService:
         return refusal_response(refusal)
 
 
-class Faults:
-    """Turns what was raised into an answer, and logs what was our fault."""
-
-    def __init__(self) -> None:
-        self._next_trace = 0.0
-
-    def refusal(self, error: Exception) -> Refusal:
-        """Return a status and a message that leaks nothing."""
-        if isinstance(error, Refusal):
-            return error
-        if isinstance(error, InvalidInput):
-            return Refusal(400, str(error))
-        if isinstance(error, Unavailable):
-            _log.error("a part that this model needs does not answer: %s", error)
-            return Refusal(503, "server: the feature store does not answer", retry_after=1)
-        incident = uuid4().hex
-        # A predictor that always fails must not fill the disk: one trace a second is enough.
-        now = monotonic()
-        traced = now >= self._next_trace
-        if traced:
-            self._next_trace = now + 1.0
-        kind = type(error).__name__
-        _log.error("incident %s: %s", incident, kind, exc_info=error if traced else None)
-        return Refusal(_SERVER_FAULT, f"server: internal error, incident {incident}")
-
-
 def refusal_response(refusal: Refusal) -> Response:
     """Return the answer to a refused request."""
     headers = b"retry-after: %d\r\n" % refusal.retry_after if refusal.retry_after else b""
-    return Response(refusal.status, orjson.dumps({"error": str(refusal)}), headers=headers)
+    if refusal.allow:
+        headers += b"allow: %b\r\n" % refusal.allow.encode()
+    told = {"error": str(refusal)[:_MAX_MESSAGE_CHARS]}
+    return Response(refusal.status, orjson.dumps(told), headers=headers)
 
 
-def row_id_of(headers: dict[bytes, bytes], body_id: str | None) -> str:
+def request_id_of(headers: dict[bytes, bytes], body_id: str | None) -> str:
     """Return what rows are known by: ``ce-id``, ``x-request-id``, the body's id, or a new one.
 
     Raises:
         Refusal: A header's id is too long to be kept.
     """
-    given = headers.get(b"ce-id") or headers.get(b"x-request-id")
-    if given is None:
-        return body_id or new_id()
-    if len(given) > MAX_ID_CHARS:
-        name = "ce-id" if headers.get(b"ce-id") else "x-request-id"
-        raise Refusal(400, f"{name}: longer than {MAX_ID_CHARS} characters")
-    return given.decode("latin-1")
+    for name, read in _ID_HEADERS:
+        given = headers.get(name)
+        found = read(given) if given else ""
+        if len(found) > MAX_ID_CHARS:
+            raise Refusal(400, f"{name.decode()}: longer than {MAX_ID_CHARS} characters")
+        if found:
+            return found
+    return body_id or new_id()
 
 
-_JSON_TYPES: Final[Sequence[bytes]] = (b"application/json", b"application/octet-stream")
+_ID_HEADERS: Final = ((b"ce-id", decode_attribute), (b"x-request-id", header_text))
+_JSON: Final = b"application/json"
 
 
-def _check_json_or_binary(request: Request) -> None:
+def _check_content(request: Request) -> None:
+    """Refuse what a page of another site can make a browser send without asking first.
+
+    That is a form, plain text, or a body without a type; with a body without a type a
+    browser says where it comes from, and other clients often send one.
+    """
     sent = request.headers.get(b"content-type")
-    if sent is None:
+    if sent == _JSON or (sent is None and b"origin" not in request.headers):
         return
-    kind = sent.partition(b";")[0].strip().lower()
-    if kind not in _JSON_TYPES and not kind.endswith(b"+json"):
+    kind = (sent or b"").partition(b";")[0].strip().lower()
+    if kind not in (_JSON, _BINARY_TYPE) and not kind.endswith(b"+json"):
+        said = "missing" if sent is None else f"{shorten(kind.decode('latin-1'), 60)} is not read"
         raise Refusal(
             415,
-            f"Content-Type: {kind.decode('latin-1')[:60]!r} is not read here",
+            f"Content-Type: {said}",
             fix="send application/json, or application/octet-stream with binary tensors",
         )

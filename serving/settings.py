@@ -55,7 +55,13 @@ def parse(arguments: Sequence[str] | None = None) -> Settings:
     add("--grpc-port", type=int, default=-1, help="gRPC port; 0: a free one, -1: no gRPC")
     add("--sink", default="", help="URL that payload events are posted to; empty: none")
     add("--sample", type=float, default=1.0, help="share of requests that are logged, 0 to 1")
-    add("--redact", default="", help="columns that are left out of payload events: a,b")
+    add(
+        "--redact",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="a column that is left out of payload events; once for each",
+    )
     add("--namespace", default="", help="namespace named in payload events")
     add("--ready-file", type=Path, default=None, help="written once the server is ready")
     add("--max-request-bytes", type=int, default=16 << 20, help="largest request body")
@@ -82,7 +88,7 @@ def parse(arguments: Sequence[str] | None = None) -> Settings:
         grpc_port=given.grpc_port,
         sink=given.sink,
         sample=given.sample,
-        redact=frozenset(filter(None, given.redact.split(","))),
+        redact=frozenset(given.redact),
         namespace=given.namespace,
         ready_file=given.ready_file,
         max_request_bytes=given.max_request_bytes,

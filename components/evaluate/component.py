@@ -1,4 +1,4 @@
-"""Measure the candidate, and the champion on the same held-out rows."""
+"""Measure the held-out predictions, and the champion on the same rows."""
 
 from kfp import dsl
 
@@ -13,11 +13,12 @@ def evaluate(
     artifacts: str,
     candidate: dsl.Input[dsl.Model],
     test: dsl.Input[dsl.Dataset],
+    held_out: dsl.Input[dsl.Dataset],
     evaluation: dsl.Output[dsl.Artifact],
     plots: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
 ) -> None:
-    """Measure the candidate, and the champion on the same held-out rows."""
+    """Measure the held-out predictions, and the champion on the same rows."""
     from pathlib import Path
 
     from components import steps
@@ -28,6 +29,7 @@ def evaluate(
         registry=(tracking_uri, Path(artifacts)),
         candidate=Path(candidate.path),
         test=Path(test.path),
+        held_out=Path(held_out.path),
         evaluation=Path(evaluation.path),
         plots=Path(plots.path),
     )

@@ -9,8 +9,9 @@ from components import BASE_IMAGE
 def reference(
     model: str,
     package: dsl.Input[dsl.Model],
-    train: dsl.Input[dsl.Dataset],
+    frame: dsl.Input[dsl.Dataset],
     test: dsl.Input[dsl.Dataset],
+    held_out: dsl.Input[dsl.Dataset],
     reference: dsl.Output[dsl.Artifact],
 ) -> None:
     """Build the reference that the monitor compares live rows with."""
@@ -21,7 +22,8 @@ def reference(
     steps.reference(
         model=model,
         package=Path(package.path),
-        train=Path(train.path),
+        frame=Path(frame.path),
         test=Path(test.path),
+        held_out=Path(held_out.path),
         reference=Path(reference.path),
     )

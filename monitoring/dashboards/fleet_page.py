@@ -91,7 +91,7 @@ def _glance() -> list[Panel]:
             "none", "stat", small,
         ),
         Panel(
-            "Loop-breakers open", "Models that wait for a person.",
+            "Loop-breakers open", "Models whose last candidates were shown worse.",
             [Query(f"sum({_worst('noria_loop_breaker_open')}) or vector(0)", "models")],
             "none", "stat", small, steps=[("red", 1)],
         ),
@@ -101,7 +101,7 @@ def _glance() -> list[Panel]:
 def _people() -> list[Panel]:
     return [
         Panel(
-            "Loop-breakers", "Open: no signal starts a run until a person resets it.",
+            "Loop-breakers", "Open: no signal starts a run until enough new rows have come.",
             [Query(_worst("noria_loop_breaker_open"), _MODEL)],
             "none", "state-timeline",
             texts={0: ("closed", "green"), 1: ("OPEN", "red")},

@@ -14,11 +14,10 @@ from monitoring.dashboards.page import (
     short_uid,
 )
 from monitoring.dashboards.panel import Json, Panel, Query
-from monitoring.measures import GREATER_IS_BETTER
 from monitoring.rules.rule import number
 from monitoring.rules.settings import RuleSettings
+from noria.measures.catalog import METRICS
 from noria.spec import Model
-from noria.spec.metrics import METRICS
 
 SCOPE: Final = 'namespace=~"$namespace", model="$model"'
 _UNITS: Final = {"share": "percentunit", "seconds": "s"}
@@ -145,7 +144,7 @@ def _now(model: Model) -> list[Panel]:
             "none", "stat", small, steps=[("orange", 1)],
         ),
         Panel(
-            "Loop-breaker", "Open: no signal starts a run until a person resets it.",
+            "Loop-breaker", "Open: no signal starts a run until enough new rows have come.",
             [Query(worst("noria_loop_breaker_open"), "breaker")],
             "none", "stat", small, texts={0: ("closed", "green"), 1: ("OPEN", "red")},
         ),
@@ -294,14 +293,16 @@ def _performance(model: Model) -> list[Panel]:
 def _measured(model: Model, metric: str) -> Panel:
     which = (f'metric="{metric}"',)
     drop = model.spec.monitoring.performance.drop
-    sign = "-" if metric in GREATER_IS_BETTER else "+"
+    known = METRICS.get(metric)
+    sign = "-" if METRICS[metric].greater_is_better else "+"
     expected = worst("noria_monitor_performance_expected", matchers=which)
     bound = []
     if drop is not None and drop.metric == metric:
-        bound = [Query(f"{expected} {sign} {number(drop.max)}", "limit")]
-    better = "higher" if metric in GREATER_IS_BETTER else "lower"
+        # Of what the metric was, so of its size, whatever its sign.
+        most = f"{number(drop.most)} * abs({expected})" if drop.is_relative else number(drop.most)
+        bound = [Query(f"{expected} {sign} {most}", "limit")]
+    better = "higher" if METRICS[metric].greater_is_better else "lower"
     said = "" if not bound else " Beyond the limit with all of its interval it is a signal."
-    known = METRICS.get(metric)
     return Panel(
         f"{metric} by version",
         f"Of the last window of labelled rows, with its 95 % interval; {better} is better. At "
@@ -372,8 +373,8 @@ def _loop(model: Model) -> list[Panel]:
         ),
         Panel(
             "Losses in a row",
-            f"Candidates in a row that did not win; {retraining.give_up_after} open the "
-            "loop-breaker.",
+            "Candidates in a row that were shown worse or failed in canary; "
+            f"{retraining.give_up_after} open the loop-breaker.",
             [
                 Query(worst("noria_loop_losses"), "losses"),
                 Query(worst("noria_loop_losses_limit"), "limit"),

@@ -27,7 +27,7 @@ import numpy as np
 from monitoring.detectors.matrix import MatrixEncoder
 from monitoring.detectors.protocol import DetectorConfig, DetectorResult, FeatureResult
 from monitoring.detectors.storage import save_table
-from monitoring.detectors.univariate import suits
+from monitoring.detectors.univariate import count, suits
 from monitoring.table import FloatArray, Table
 from noria.errors import InvalidInput, MonitoringError, NotInstalled
 
@@ -81,6 +81,10 @@ def _reproducible(seed: int) -> Iterator[None]:
             random.setstate(python)
 
 
+_MOST: Final = 1e15
+"""Of a coordinate as float32: its square is still a number."""
+
+
 class _Encoded:
     """The float matrix that Alibi gets: raw numbers and category codes, or points in a space."""
 
@@ -95,15 +99,16 @@ class _Encoded:
     def encode(self, table: Table) -> Any:
         if self._kind in ("lsdd", "online-mmd"):
             # Their buffers are float32, and torch does not mix.
-            return self._points.encode(table).astype(np.float32)
+            points = np.clip(self._points.encode(table), -_MOST, _MOST)
+            return points.astype(np.float32)
         if self._kind == "model-uncertainty":
             positive = self._points.encode(table)
             return np.concatenate([1.0 - positive, positive], axis=1)
         if self._kind in ("chi-square", "tabular"):
-            # Codes as floats: an array of objects can't be loaded without pickle. Missing and
-            # unseen are both -1, as the native detectors count them.
+            # Codes as floats: an array of objects can't be loaded without pickle. Missing, unseen
+            # and rare are all -1, as the native detectors count them.
             columns = [
-                np.where(values == column.unseen, -1.0, values)
+                np.where(values >= column.unseen, -1.0, values)
                 if column.kind == "categorical"
                 else values
                 for column in table.schema
@@ -158,7 +163,7 @@ class AlibiDetector:
         features: tuple[FeatureResult, ...] = ()
         effect = float(distances[0])
         if self._config.kind in _PER_COLUMN:
-            features = self._features(p_values, distances)
+            features = self._features(chosen, p_values, distances)
             statistic, effect = features[0].statistic, features[0].effect
             p_value = min(1.0, features[0].p_value * len(features))
         else:
@@ -177,14 +182,24 @@ class AlibiDetector:
         save_table(folder, self._config, self._reference)
         _save_fitted(self._config, self._detector, folder)
 
-    def _features(self, p_values: FloatArray, distances: FloatArray) -> tuple[FeatureResult, ...]:
+    def _features(
+        self, window: Table, p_values: FloatArray, distances: FloatArray
+    ) -> tuple[FeatureResult, ...]:
         found = []
         rows = self._reference.rows
         for column, p, d in zip(self._reference.schema, p_values, distances, strict=True):
             counted = column.kind == "categorical" and self._config.kind != "ks"
             effect = float(np.sqrt(d / rows)) if counted else float(d)
             test = "chi-square" if counted else "ks"
-            found.append(FeatureResult(column.name, test, float(d), float(p), effect))
+            freedom = 0
+            if counted:
+                here, there = window.columns[column.name], self._reference.columns[column.name]
+                both = count(np.concatenate([here, there]), len(column.categories))
+                freedom = int(np.count_nonzero(both)) - 1
+            sizes = (rows, window.rows)
+            found.append(
+                FeatureResult(column.name, test, float(d), float(p), effect, sizes, freedom)
+            )
         return tuple(sorted(found, key=lambda result: (result.p_value, -result.effect)))
 
 

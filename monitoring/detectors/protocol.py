@@ -36,13 +36,27 @@ class DetectorConfig:
 
 @dataclass(frozen=True, slots=True)
 class FeatureResult:
-    """One column's share in a result. ``p_value`` is not corrected for the number of columns."""
+    """One column's share in a result. ``p_value`` is not corrected for the number of columns.
+
+    Attributes:
+        name: of the column.
+        test: ``ks``, ``chi-square``, ``fisher`` or ``cvm``.
+        statistic: of the test.
+        p_value: 0 to 1.
+        effect: how big the change is.
+        rows: of the reference and of the window that were tested.
+        freedom: degrees of freedom of a chi-square test.
+        design: the design effect that ``p_value`` allows for; 1: rows are independent.
+    """
 
     name: str
     test: str
     statistic: float
     p_value: float
     effect: float
+    rows: tuple[int, int] = (0, 0)
+    freedom: int = 0
+    design: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +72,8 @@ class DetectorResult:
         effect: how big the change is, whatever the number of rows (see each detector).
         features: per column, smallest p-value first; empty for a joint test.
         samples: rows in the window.
+        design: the design effect that ``p_value`` allows for (of the column with the smallest
+            p-value, if per column); 1: rows are independent.
     """
 
     statistic: float
@@ -67,6 +83,7 @@ class DetectorResult:
     effect: float
     features: tuple[FeatureResult, ...]
     samples: int
+    design: float = 1.0
 
 
 @runtime_checkable

@@ -62,7 +62,7 @@ class _Numeric:
 class _Counted:
     """A column under chi-square: the reference's counts per category; the last one is the others.
 
-    Missing and unseen values are one bucket, because a reference holds a
+    Missing, unseen and rare values are one bucket, because a reference holds a
     category that was too rare for the model as missing.
     """
 
@@ -124,9 +124,7 @@ class UnivariateDetector:
         sizes = np.array([int(cells[c.name].sum()) for c in self._numeric], np.int64)
         found = self._tested_numeric(statistics, sizes)
         for counted in self._counted:
-            counts = cells[counted.name][1:].copy()
-            counts[-1] += cells[counted.name][0]
-            found.append(_tested_counts(counted, counts))
+            found.append(_tested_counts(counted, _folded(cells[counted.name])))
         for binary in self._binary:
             yes, no = self._binary_cells(binary, cells[binary.name])
             found.append(_tested_binary(binary, yes, no))
@@ -168,7 +166,7 @@ class UnivariateDetector:
             kept = np.sort(values[~np.isnan(values)]).astype(np.float64)
             self._numeric.append(_Numeric(column.name, kept))
         else:
-            self._counted.append(_Counted(column.name, _count(values, column.unseen + 1)))
+            self._counted.append(_Counted(column.name, count(values, len(column.categories))))
 
     def _score_numeric(self, window: Table) -> list[FeatureResult]:
         if not self._numeric:
@@ -191,13 +189,15 @@ class UnivariateDetector:
         references = np.array([column.reference.size for column in self._numeric])
         p_values = ks_p_values(statistics, references, sizes)
         return [
-            FeatureResult(column.name, "ks", float(d), float(p), float(d))
-            for column, d, p in zip(self._numeric, statistics, p_values, strict=True)
+            FeatureResult(column.name, "ks", d, p, d, (column.reference.size, rows))
+            for column, d, p, rows in zip(
+                self._numeric, statistics.tolist(), p_values.tolist(), sizes.tolist(), strict=True
+            )
         ]
 
     def _score_counted(self, window: Table) -> list[FeatureResult]:
         return [
-            _tested_counts(column, _count(window.columns[column.name], column.reference.size))
+            _tested_counts(column, count(window.columns[column.name], column.reference.size - 1))
             for column in self._counted
         ]
 
@@ -213,12 +213,15 @@ class UnivariateDetector:
 
 def _tested_counts(column: _Counted, counts: NDArray[np.int64]) -> FeatureResult:
     statistic, p_value, effect = chi_square(column.reference, counts)
-    return FeatureResult(column.name, "chi-square", statistic, p_value, effect)
+    rows = (int(column.reference.sum()), int(counts.sum()))
+    freedom = int(np.count_nonzero(column.reference + counts)) - 1
+    return FeatureResult(column.name, "chi-square", statistic, p_value, effect, rows, freedom)
 
 
 def _tested_binary(column: _Binary, yes: int, no: int) -> FeatureResult:
     odds, p_value, effect = fisher_exact(*column.counts, yes, no)
-    return FeatureResult(column.name, "fisher", odds, p_value, effect)
+    rows = (sum(column.counts), yes + no)
+    return FeatureResult(column.name, "fisher", odds, p_value, effect, rows)
 
 
 def _chosen(config: DetectorConfig, reference: Table) -> Table:
@@ -242,8 +245,13 @@ def _chosen(config: DetectorConfig, reference: Table) -> Table:
     return reference.select(names)
 
 
-def _count(values: ColumnArray, buckets: int) -> NDArray[np.int64]:
-    # Missing is -1: shifted to 0, and then counted with the unseen ones, which are last.
-    counted = np.bincount(values.astype(np.int64) + 1, minlength=buckets + 1).astype(np.int64)
-    counted[-1] += counted[0]
-    return counted[1:]
+def count(values: ColumnArray, categories: int) -> NDArray[np.int64]:
+    """Return how many rows each category has, and all other values after them."""
+    # Missing is -1: shifted to 0, before the categories; unseen and rare come after them.
+    cells = np.bincount(values.astype(np.int64) + 1, minlength=categories + 3)
+    return _folded(cells.astype(np.int64))
+
+
+def _folded(cells: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the counts of the categories, and one of all other values after them."""
+    return np.append(cells[1:-2], cells[0] + cells[-2] + cells[-1])

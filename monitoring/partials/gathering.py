@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any, Final
 
 import numpy as np
@@ -12,19 +13,25 @@ from monitoring.detectors import DetectorResult
 from monitoring.detectors.univariate import UnivariateDetector
 from monitoring.labels import Outcomes
 from monitoring.log import EventLog
-from monitoring.partials.replica import rulers
-from monitoring.partials.sketches import Ruler, check_sketch
-from monitoring.records import PartialRecord, floats
+from monitoring.pairs import MAX_VERSIONS
+from monitoring.partials.replica import grid_of
+from monitoring.partials.sketches import CellGrid, check_sketch
+from monitoring.partials.streams import (
+    CORRECTIONS,
+    OF_CORRECTIONS,
+    OF_OUTCOMES,
+    OUTCOMES,
+    PREDICTION,
+)
+from monitoring.records import PartialRecord, floats, scores_of, width_of
 from monitoring.state import State
 from monitoring.table import ColumnArray, Table
-from monitoring.watch import Watch, Watched, minded
+from monitoring.watch import Watch, Watched, apply_min_effect, judge
 from monitoring.windows import Windows
 from noria.errors import MonitoringError
 
 SILENT_SECONDS: Final = 30.0
 """A replica says at least every five seconds that it lives."""
-_OUTCOMES: Final = "outcomes"
-_PREDICTION: Final = "prediction"
 
 
 class GatheringWindows(Windows):
@@ -42,7 +49,7 @@ class GatheringWindows(Windows):
         """Take the open windows' partials from the log again."""
         super().__init__(config, core, state, log, watch)
         self._replicas = replicas
-        self._rulers = None if watch is None else rulers(watch)
+        self._grid = None if watch is None else grid_of(watch, config.window_rows)
         self._open: dict[str, list[PartialRecord]] = {}
         self._parts: dict[int, int] = {}
         for stream, gathered in list(core.gathered.items()):
@@ -57,7 +64,7 @@ class GatheringWindows(Windows):
     def switch(self, watch: Watch | None) -> None:
         """Watch against another reference: what was gathered against the last one goes."""
         super().switch(watch)
-        self._rulers = None if watch is None else rulers(watch)
+        self._grid = None if watch is None else grid_of(watch, self._config.window_rows)
         self._open.clear()
         self._core.gathered.clear()
 
@@ -76,25 +83,54 @@ class GatheringWindows(Windows):
         # A replica sends in order and waits for each answer: a gap is a loss of its disk's.
         known.lost += record.seq - known.seq - 1
         known.seq = record.seq
-        if record.stream == _OUTCOMES:
-            columns = (floats(record.table[name]) for name in ("scores", "labels", "arrivals"))
-            self.outcomes(Outcomes(record.reference, *columns), record.at)
+        if record.stream == OUTCOMES:
+            self._outcomes(record)
             return
-        known.rows += record.rows if record.stream != _PREDICTION else 0
+        if record.stream == CORRECTIONS:
+            self._corrections(record)
+            return
+        known.rows += record.rows if record.stream != PREDICTION else 0
         self._count(record, known)
         if self._watch is None or core.references.get(core.champion) != record.reference:
             core.counts.other_reference += record.rows
-        elif not self._ruler(record.stream).fits(record.columns):
+        elif not self._fits(record):
             core.counts.unreadable += 1
         else:
             self._gather(self._watch, record, offset)
+
+    def _outcomes(self, record: PartialRecord) -> None:
+        known = self._core.rows_by_version
+        version = record.reference
+        if version not in known and len(known) >= MAX_VERSIONS:
+            version = "other"
+        scores, labels, arrivals = (record.table[name] for name in OF_OUTCOMES)
+        if not self._core.fits(version, width_of(scores, record.rows) or 0):
+            self._core.counts.unreadable += 1
+            return
+        found = Outcomes(version, scores_of(scores, record.rows), floats(labels), floats(arrivals))
+        outcome = self.outcomes(found, record.at)
+        self._state.put_origin(record.replica, record.life, record.seq, outcome)
+
+    def _corrections(self, record: PartialRecord) -> None:
+        columns = (floats(record.table[name]).tolist() for name in OF_CORRECTIONS)
+        found: defaultdict[int, dict[int, float]] = defaultdict(dict)
+        for partial, place, value in zip(*columns, strict=True):
+            outcome = self._state.origin(record.replica, record.life, int(partial))
+            if outcome is None:
+                self._core.counts.uncorrected += 1
+            else:
+                found[outcome][int(place)] = value
+        self.correct(found, record.at)
 
     def _count(self, record: PartialRecord, known: ReplicaState) -> None:
         core = self._core
         for version, rows in record.versions.items():
             more = rows - known.versions.get(version, 0)
             core.counts.rows += more
-            core.rows_by_version[version] = core.rows_by_version.get(version, 0) + more
+            kept = version
+            if version not in core.rows_by_version and len(core.rows_by_version) >= MAX_VERSIONS:
+                kept = "other"
+            core.rows_by_version[kept] = core.rows_by_version.get(kept, 0) + more
         known.versions = record.versions
         core.watermark = max(core.watermark, record.at)
         core.first_prediction_at = core.first_prediction_at or record.at
@@ -105,17 +141,18 @@ class GatheringWindows(Windows):
         gathered.offsets.append(offset)
         gathered.rows += record.rows
         self._open.setdefault(record.stream, []).append(record)
-        if gathered.rows >= self._config.window_rows:
+        wanted = self._config.window_rows
+        if record.stream == PREDICTION:
+            wanted = self._prediction_rows()
+        if gathered.rows >= wanted:
             records = self._open.pop(record.stream)
             del self._core.gathered[record.stream]
             self._close(watch, record.stream, records)
 
     def _close(self, watch: Watch, stream: str, records: list[PartialRecord]) -> None:
         core = self._core
-        ruler = self._ruler(stream)
         state = self._stream_state(stream)
         number, state.number = state.number, state.number + 1
-        window = ruler.add_up([(record.rows, record.columns) for record in records])
         at = max(record.at for record in records)
         core.incomplete = [
             replica
@@ -128,32 +165,51 @@ class GatheringWindows(Windows):
             for replica in sorted({r.replica for r in records})
         }
 
+        if stream == PREDICTION:
+            parts = [scores_of(record.table[PREDICTION], record.rows) for record in records]
+            self._predictions(watch, parts, number, at)
+        else:
+            self._gathered_features(watch, records, number, at)
+
+    def _gathered_features(
+        self, watch: Watch, records: list[PartialRecord], number: int, at: float
+    ) -> None:
+        grid = self._whole_grid()
+        window = grid.add_up([(record.rows, record.columns) for record in records])
+        dependence = watch.dependence["features"]
+        dependence.learn(window.dependence)
+        self._moved.add("features")
+
         def verdict(one: Watched) -> DetectorResult:
             if isinstance(one.detector, UnivariateDetector):
-                return minded(one, one.detector.score_counts(window.rows, window.cells))
-            return minded(one, one.detector.score(_rows(ruler, records)))
+                counted = one.detector.score_counts(window.rows, window.cells)
+                return apply_min_effect(one, counted, dependence)
+            return judge(one, _rows(grid, records), dependence)
 
-        if stream == _PREDICTION:
-            self._judged(watch.on("prediction"), verdict, number, at)
-        else:
-            quality = check_sketch(ruler.schema, window, self._config.quality)
-            self._judged(watch.on("features"), verdict, number, at, quality)
+        quality = check_sketch(grid.schema, window, watch.reference.missing, self._config.quality)
+        self._judged(watch.on("features"), verdict, number, at, quality)
 
     def _keep(self, stream: str, number: int, at: float, said: dict[str, Any]) -> None:
         if "metrics" not in said:
             said |= {"replicas": self._parts, "missing": self._core.incomplete}
         super()._keep(stream, number, at, said)
 
-    def _ruler(self, stream: str) -> Ruler:
-        if self._rulers is None:
+    def _fits(self, record: PartialRecord) -> bool:
+        if record.stream == PREDICTION:
+            width = width_of(record.table.get(PREDICTION, b""), record.rows)
+            return bool(width) and self._core.fits(self._core.champion, width or 0)
+        return self._whole_grid().fits(record.columns)
+
+    def _whole_grid(self) -> CellGrid:
+        if self._grid is None:
             raise MonitoringError("there is no reference to measure partials with")
-        return self._rulers[stream == _PREDICTION]
+        return self._grid
 
 
-def _rows(ruler: Ruler, records: list[PartialRecord]) -> Table:
+def _rows(grid: CellGrid, records: list[PartialRecord]) -> Table:
     """Put shipped rows together, in the order that their partials came."""
     columns: dict[str, ColumnArray] = {}
-    for column in ruler.schema:
+    for column in grid.schema:
         body = b"".join(record.table.get(column.name, b"") for record in records)
         columns[column.name] = (
             floats(body) if column.kind == "numeric" else np.frombuffer(body, np.int32)
@@ -161,4 +217,4 @@ def _rows(ruler: Ruler, records: list[PartialRecord]) -> Table:
     rows = sum(record.rows for record in records)
     if any(values.size != rows for values in columns.values()):
         raise MonitoringError("a replica did not send the rows that a joint test needs")
-    return Table(ruler.schema, columns, rows)
+    return Table(grid.schema, columns, rows)

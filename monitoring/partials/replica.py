@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
+from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 
 from monitoring.config import MonitorConfig
 from monitoring.core import Core
+from monitoring.dependence import Dependence
 from monitoring.detectors.build import takes_counts
 from monitoring.labels import Outcomes
 from monitoring.log import EventLog
-from monitoring.partials.sketches import Ruler
-from monitoring.records import PartialRecord
+from monitoring.partials.sketches import CellGrid
+from monitoring.partials.streams import (
+    CORRECTIONS,
+    FEATURES,
+    OF_CORRECTIONS,
+    OF_OUTCOMES,
+    OUTCOMES,
+    PREDICTION,
+)
+from monitoring.records import ColumnSketch, PartialRecord, end_to_end
 from monitoring.records import encode as encode_record
-from monitoring.reference import prediction_table
 from monitoring.rows import Piece, encode
 from monitoring.state import State
-from monitoring.table import Table
 from monitoring.watch import Watch
 from monitoring.windows import Scores, Windows
 from noria.errors import InvalidInput
+from noria.files import read_file
 
 _PARTS: int = 4
 """Partials of each replica in a window, about: how finely a window can be filled."""
@@ -68,18 +78,20 @@ class ReplicaWindows(Windows):
     ) -> None:
         """Fill the open partials again from what is stored; ``config`` is the model's."""
         self._replica = replica
-        self._rows_for = frozenset(d.on for d in config.detectors if not takes_counts(d))
-        self._rulers: tuple[Watch, Ruler, Ruler] | None = None
+        self._sends_rows = any(d.on == "features" and not takes_counts(d) for d in config.detectors)
+        self._window_rows = config.window_rows
+        self._grid: tuple[Watch, CellGrid] | None = None
         super().__init__(replica.config(config), core, state, log, watch)
 
-    def outcomes(self, found: Outcomes, at: float) -> None:
-        """Send labelled rows as they are: two numbers and a moment each."""
+    def outcomes(self, found: Outcomes, at: float) -> int:
+        """Send labelled rows as they are: scores, label and moment; returns the partial."""
         core = self._core
-        core.counts.joined += found.scores.size
+        number = core.next_partial
+        core.counts.joined += found.labels.size
         core.last_labelled_at = max(core.last_labelled_at, min(at, float(found.arrivals.max())))
         core.label_delay = max(0.0, at - float(found.arrivals.mean()))
         columns = zip(
-            ("scores", "labels", "arrivals"),
+            OF_OUTCOMES,
             (found.scores, found.labels, found.arrivals),
             strict=True,
         )
@@ -88,32 +100,59 @@ class ReplicaWindows(Windows):
                 self._replica.number,
                 self._replica.life,
                 core.next_partial,
-                "outcomes",
+                OUTCOMES,
                 found.version,
-                found.scores.size,
+                found.labels.size,
                 at,
                 table={name: np.asarray(column, np.float64).tobytes() for name, column in columns},
             )
         )
+        return number
+
+    def correct(self, found: Mapping[int, Mapping[int, float]], at: float) -> None:
+        """Send labels that take the place of those sent: partial, place there, and value."""
+        core = self._core
+        rows = [(n, place, v) for n, places in found.items() for place, v in places.items()]
+        if not rows:
+            return
+        core.counts.corrected += len(rows)
+        columns = np.array(rows, np.float64).T
+        self._emit(
+            PartialRecord(
+                self._replica.number,
+                self._replica.life,
+                core.next_partial,
+                CORRECTIONS,
+                "",
+                len(rows),
+                at,
+                table={name: columns[i].tobytes() for i, name in enumerate(OF_CORRECTIONS)},
+            )
+        )
 
     def _features_window(self, watch: Watch, pieces: Sequence[Piece], at: float) -> None:
-        window = encode(watch.reference.features.schema, pieces)
-        self._sketched("features", self._ruler(watch)[0], window, at)
+        window = encode(watch.reference.features.schema, pieces, watch.reference.seen)
+        if self._grid is None or self._grid[0] is not watch:
+            self._grid = (watch, grid_of(watch, self._window_rows))
+        columns = {c.name: window.columns[c.name].tobytes() for c in window.schema}
+        sketches = self._grid[1].sketch(window)
+        self._summary(FEATURES, window.rows, at, sketches, columns if self._sends_rows else {})
 
     def _prediction_window(self, watch: Watch, scores: Sequence[Scores], at: float) -> None:
-        window = prediction_table(np.concatenate([s.scores[s.start : s.stop] for s in scores]))
-        self._sketched("prediction", self._ruler(watch)[1], window, at)
+        del watch
+        # As they are: the aggregator alone knows what they will be compared with.
+        (window,) = end_to_end([(s.scores[s.start : s.stop],) for s in scores])
+        self._summary(PREDICTION, window.shape[0], at, {}, {PREDICTION: window.tobytes()})
 
-    def _ruler(self, watch: Watch) -> tuple[Ruler, Ruler]:
-        if self._rulers is None or self._rulers[0] is not watch:
-            self._rulers = (watch, *rulers(watch))
-        return self._rulers[1:]
-
-    def _sketched(self, stream: str, ruler: Ruler, window: Table, at: float) -> None:
+    def _summary(
+        self,
+        stream: str,
+        rows: int,
+        at: float,
+        sketches: dict[str, ColumnSketch],
+        table: dict[str, bytes],
+    ) -> None:
         core = self._core
-        table = {}
-        if stream in self._rows_for:
-            table = {c.name: window.columns[c.name].tobytes() for c in window.schema}
         core.last_window_at = at
         core.counts.windows += 1
         self._emit(
@@ -123,10 +162,10 @@ class ReplicaWindows(Windows):
                 core.next_partial,
                 stream,
                 core.references[core.champion],
-                window.rows,
+                rows,
                 at,
                 dict(core.rows_by_version),
-                ruler.sketch(window),
+                sketches,
                 table,
             )
         )
@@ -136,7 +175,22 @@ class ReplicaWindows(Windows):
         self._core.next_partial += 1
 
 
-def rulers(watch: Watch) -> tuple[Ruler, Ruler]:
-    """Return the cells of a reference's features and of its prediction."""
+def grid_of(watch: Watch, window_rows: int) -> CellGrid:
+    """Return the cells of a reference's features, for windows of so many rows."""
     reference = watch.reference
-    return Ruler(reference.features, reference.ranges), Ruler(reference.prediction, {})
+    return CellGrid(
+        reference.features, reference.ranges, Dependence(reference.features, window_rows)
+    )
+
+
+def living(replica: Replica, home: Path, state: State) -> Replica:
+    """Give a replica the name of its state's life, made when the state is."""
+    if replica.life:
+        return replica
+    core = state.core()
+    if not core.life:
+        # A state of an earlier version has its life in a file of its own.
+        noted = read_file(home / "life") if core.next_partial > 1 else None
+        core.life = uuid4().hex if noted is None else noted.decode("ascii", "replace")
+        state.begin(core)
+    return replace(replica, life=core.life)

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitoring.config import QualityRules
+from monitoring.dependence import Dependence
 from monitoring.quality import QualityResult, judge_shares
 from monitoring.records import ColumnSketch
 from monitoring.table import Column, ColumnArray, FloatArray, Table
@@ -33,13 +34,20 @@ class Sketch:
     cells: Mapping[str, Counts]
     missing: Mapping[str, int]
     outside: Mapping[str, int]
+    dependence: Mapping[str, FloatArray]
 
 
-class Ruler:
+class CellGrid:
     """Where the cells of a reference are."""
 
-    def __init__(self, reference: Table, ranges: Mapping[str, tuple[float, float]]) -> None:
+    def __init__(
+        self,
+        reference: Table,
+        ranges: Mapping[str, tuple[float, float]],
+        dependence: Dependence,
+    ) -> None:
         """Take the reference that every replica and the aggregator have."""
+        self._dependence = dependence
         self.schema: tuple[Column, ...] = reference.schema
         self._ranges = ranges
         self._values: dict[str, FloatArray] = {
@@ -50,13 +58,20 @@ class Ruler:
 
     def sketch(self, window: Table) -> dict[str, ColumnSketch]:
         """Count the cells of every column."""
-        return {c.name: self._sketch(c, window.columns[c.name]) for c in self.schema}
+        together = self._dependence.measure(window)
+        return {
+            c.name: msgspec.structs.replace(
+                self._sketch(c, window.columns[c.name]), dependence=together[c.name].tobytes()
+            )
+            for c in self.schema
+        }
 
     def add_up(self, parts: Sequence[tuple[int, Mapping[str, ColumnSketch]]]) -> Sketch:
         """Add sketches of (rows, columns); the order does not matter."""
         cells = {column.name: np.zeros(self._size(column), np.int64) for column in self.schema}
         missing = dict.fromkeys(cells, 0)
         outside = dict.fromkeys(cells, 0)
+        together: dict[str, FloatArray] = {}
         for _, columns in parts:
             for name, found in columns.items():
                 places = np.frombuffer(found.cells, np.uint32)
@@ -64,7 +79,11 @@ class Ruler:
                 cells[name][places] += np.frombuffer(found.counts, np.uint32)
                 missing[name] += found.missing
                 outside[name] += found.outside
-        return Sketch(sum(rows for rows, _ in parts), cells, missing, outside)
+                if found.dependence:
+                    more = np.frombuffer(found.dependence, np.float64)
+                    together[name] = more + together[name] if name in together else more
+        dependence = {name: self._dependence.shaped(sums) for name, sums in together.items()}
+        return Sketch(sum(rows for rows, _ in parts), cells, missing, outside, dependence)
 
     def fits(self, columns: Mapping[str, ColumnSketch]) -> bool:
         """Whether a sketch that came from outside is of these columns and cells."""
@@ -75,14 +94,16 @@ class Ruler:
             if len(found.cells) != len(found.counts) or len(found.cells) % 4:
                 return False
             places = np.frombuffer(found.cells, np.uint32)
-            if places.size and (places.max() >= self._size(column) or (np.diff(places) == 0).any()):
+            if places.size and places.max() >= self._size(column):
+                return False
+            if not self._dependence.fits(column.name, found.dependence):
                 return False
         return True
 
     def _size(self, column: Column) -> int:
         if column.kind == "numeric":
             return 2 * self._values[column.name].size + 1
-        return len(column.categories) + 2
+        return len(column.categories) + 3
 
     def _sketch(self, column: Column, values: ColumnArray) -> ColumnSketch:
         if column.kind == "categorical":
@@ -110,7 +131,12 @@ def cells_of(distinct_values: FloatArray, values: ColumnArray) -> Counts:
     return found
 
 
-def check_sketch(schema: Sequence[Column], window: Sketch, rules: QualityRules) -> QualityResult:
+def check_sketch(
+    schema: Sequence[Column],
+    window: Sketch,
+    lacked: Mapping[str, float],
+    rules: QualityRules,
+) -> QualityResult:
     """Measure a window against the quality rules, as ``check_quality`` does with rows."""
     rows = max(window.rows, 1)
     found: list[tuple[str, dict[str, int]]] = []
@@ -122,9 +148,9 @@ def check_sketch(schema: Sequence[Column], window: Sketch, rules: QualityRules) 
             }
         else:
             cells = window.cells[column.name]
-            counts = {"missing": int(cells[0]), "unseen": int(cells[-1])}
+            counts = {"missing": int(cells[0]), "unseen": int(cells[column.unseen + 1])}
         found.append((column.name, counts))
-    return judge_shares(found, rows, rules)
+    return judge_shares(found, rows, lacked, rules)
 
 
 def _packed(cells: Counts) -> ColumnSketch:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from monitoring.rules.rule import Rule, Scope, number
+from noria.loop import sizing
 from noria.spec.units import format_duration
 
 
@@ -18,8 +19,9 @@ def rules(scope: Scope) -> Iterator[Rule]:
         severity="warning",
         summary=f"{name}: the loop-breaker is open",
         description=(
-            f"{scope.model.spec.retraining.give_up_after} candidates in a row did not win. No "
-            "signal starts a run until a person resets it."
+            f"{scope.model.spec.retraining.give_up_after} candidates in a row were shown worse "
+            "or failed in canary. No signal starts a run until enough new labelled rows have come, "
+            "or a person resets it."
         ),
     )
     budget = scope.model.spec.retraining.budget
@@ -70,18 +72,21 @@ def rules(scope: Scope) -> Iterator[Rule]:
 
 def _rollout_stuck(scope: Scope) -> Rule:
     settings = scope.settings
-    timeout = scope.model.spec.serving.canary.step_timeout.total_seconds()
+    canary = scope.model.spec.serving.canary
+    longest = sizing.longest(canary)
+    limit = f"{format_duration(longest)} at most"
+    if canary.min_samples == canary.step_timeout == "auto":
+        limit += f", a smoke test after {format_duration(sizing.LONGEST_SMOKE)}"
     age = scope.worst("noria_loop_rollout_step_age_seconds")
     finishing = scope.worst("noria_loop_stage", matchers=('stage=~"promoting|aborting"',))
     return Rule(
         name="NoriaRolloutStuck",
-        expr=f"{age} > {number(settings.step_share * timeout)}\n"
+        expr=f"{age} > {number(settings.step_share * longest.total_seconds())}\n"
         f"or {age} > {number(settings.finishing.total_seconds())} and {finishing} == 1",
         severity="warning",
         summary=f"{scope.model.name}: a rollout does not get on",
         description=(
             "It has been where it is for {{ $value | humanizeDuration }}. A step without a verdict "
-            f"is aborted after {format_duration(scope.model.spec.serving.canary.step_timeout)}; a "
-            "paused one waits for ever."
+            f"is aborted after {limit}; a paused one waits for ever."
         ),
     )

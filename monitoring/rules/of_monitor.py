@@ -18,6 +18,7 @@ def rules(scope: Scope) -> Iterator[Rule]:
     yield from _the_world(scope)
     yield from _the_view(scope)
     yield from _the_monitor(scope)
+    yield from _threads(scope)
     yield from _replicas(scope)
 
 
@@ -53,17 +54,22 @@ def _the_world(scope: Scope) -> Iterator[Rule]:
         )
     drop = watch.performance.drop
     if drop is not None:
+        least = scope.worst("noria_monitor_performance_drop_low", "version", "metric")
+        most = number(drop.most)
+        if drop.is_relative:
+            # A share of what the metric was at training, which the monitor knows.
+            limit = scope.worst("noria_monitor_performance_drop_limit", "metric")
+            most = f"on (namespace, model, metric) group_left {limit}"
         yield Rule(
             name="NoriaPerformanceDrop",
-            expr=scope.worst("noria_monitor_performance_drop_low", "version", "metric")
-            + f" > {number(drop.max)}",
+            expr=f"{least} > {most}",
             severity="warning",
             signal=_signal(scope, "performance"),
             summary=f"{name}: {{{{ $labels.metric }}}} has dropped",
             description=(
                 "{{ $labels.metric }} of version {{ $labels.version }} on labelled traffic is "
                 "worse than at training by at least {{ $value | printf `%.3g` }} with confidence "
-                f"{drop.confidence:g}; {drop.max:g} is allowed."
+                f"{drop.confidence:g}; {drop} is allowed."
             ),
         )
     share = scope.worst("noria_monitor_quality_share", "rule")
@@ -101,10 +107,11 @@ def _the_view(scope: Scope) -> Iterator[Rule]:
     lost = scope.grown(
         "noria_monitor_dropped_total", "reason", over=settings.lost, matchers=(_LOST,)
     )
-    unsent = scope.grown("noria_payload_events_dropped_total", over=settings.lost)
+    unsent = scope.grown("noria_payload_events_dropped_total", "reason", over=settings.lost)
     yield Rule(
         name="NoriaDroppedEvents",
-        expr=f'{lost} > 0\nor label_replace({unsent} > 0, "reason", "not-sent", "", "")',
+        expr=f"{lost} > 0\n"
+        f'or label_replace({unsent} > 0, "reason", "not-sent-$1", "reason", "(.*)")',
         severity="warning",
         summary=f"{name}: events get lost ({{{{ $labels.reason }}}})",
         description=(
@@ -139,7 +146,7 @@ def _rows(scope: Scope) -> Iterator[Rule]:
         summary=f"{name}: the monitor has seen no row for {silence}",
         description=(
             f"Not one prediction arrived within {silence}: there is no traffic, or its events get "
-            "lost. What is not seen is not known to be well."
+            "lost. No data means unknown, not healthy."
         ),
     )
     served = scope.rate("noria_rows_total", over=settings.rate)
@@ -189,6 +196,27 @@ def _the_monitor(scope: Scope) -> Iterator[Rule]:
         description="Nothing is lost, but windows, performance and signals stand still.",
     )
     yield Rule(
+        name="NoriaReferenceDamaged",
+        expr=f"{scope.worst('noria_monitor_blind')} == 1",
+        severity="critical",
+        hold=settings.hold,
+        summary=f"{name}: its monitor is blind",
+        description=(
+            "The champion's reference is not what was put, so nothing can be compared with it: "
+            "rows are counted, and are in no window. The loop sends it again by itself."
+        ),
+    )
+    yield Rule(
+        name="NoriaMonitorFileDamaged",
+        expr=f"{scope.worst('noria_monitor_damaged_files')} > 0",
+        severity="warning",
+        summary=f"{name}: its monitor set damaged files aside",
+        description=(
+            "{{ $value }} of its files were not what it wrote; it made them again from what it "
+            "had. What is lost with them is counted or named in its status."
+        ),
+    )
+    yield Rule(
         name="NoriaClockSetBack",
         expr=scope.grown("noria_monitor_clock_steps_total", over=settings.lost) + " > 0",
         severity="info",
@@ -205,6 +233,32 @@ def _the_monitor(scope: Scope) -> Iterator[Rule]:
         hold=settings.hold,
         summary=f"{name}: its monitor can't be scraped",
         description="No drift, no drop and no bad data can be seen while this lasts.",
+    )
+
+
+def _threads(scope: Scope) -> Iterator[Rule]:
+    """Of the model's monitor and of its servers: both name their threads the same way."""
+    name, settings = scope.model.name, scope.settings
+    yield Rule(
+        name="NoriaWorkerStuck",
+        expr=scope.worst("noria_worker_age_seconds", "worker")
+        + f" > {number(settings.worker_silence.total_seconds())}",
+        severity="critical",
+        summary=f"{name}: its thread {{{{ $labels.worker }}}} does not move",
+        description=(
+            "It has been at one step for {{ $value | humanizeDuration }}, and what it does stands "
+            "still. A monitor whose thread is stuck for long ends by itself, to be started again."
+        ),
+    )
+    yield Rule(
+        name="NoriaWorkerFailing",
+        expr=scope.grown("noria_worker_failures_total", "worker", over=settings.lost) + " > 0",
+        severity="warning",
+        summary=f"{name}: steps of its thread {{{{ $labels.worker }}}} fail",
+        description=(
+            f"About {{{{ $value | printf `%.3g` }}}} within {format_duration(settings.lost)}, by "
+            "something nobody foresaw. The thread goes on; its log has the reason."
+        ),
     )
 
 

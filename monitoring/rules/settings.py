@@ -23,6 +23,7 @@ class RuleSettings:
         silence: How long no row at all is normal.
         late_windows: Rows for this many windows without one that closes are too many.
         replica_silence: How long a monitor's replica may say nothing; it speaks every 5 seconds.
+        worker_silence: How long a step of a thread may take: a slow detector's fit, a slow disk.
         loop_silence: How long a loop may not turn.
         finishing: How long a promotion or an abort may take.
         step_share: Share of a step's timeout after which an undecided step is told.
@@ -40,6 +41,7 @@ class RuleSettings:
     silence: timedelta = timedelta(hours=6)
     late_windows: float = 2.0
     replica_silence: timedelta = timedelta(seconds=30)
+    worker_silence: timedelta = timedelta(minutes=5)
     loop_silence: timedelta = timedelta(minutes=5)
     finishing: timedelta = timedelta(minutes=15)
     step_share: float = 0.75
@@ -59,6 +61,7 @@ FAST: Final = RuleSettings(
     lost=timedelta(minutes=1),
     silence=timedelta(minutes=1),
     replica_silence=timedelta(seconds=15),
+    worker_silence=timedelta(seconds=15),
     loop_silence=timedelta(seconds=15),
     finishing=timedelta(seconds=30),
 )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from monitoring.webhook.app import WebhookApp
+from monitoring.webhook.app import BOUNDS, WebhookApp
 from monitoring.webhook.auth import Locks, locks_from_environment
 from monitoring.webhook.receiver import Receiver
 
-__all__ = ["Locks", "Receiver", "WebhookApp", "locks_from_environment"]
+__all__ = ["BOUNDS", "Locks", "Receiver", "WebhookApp", "locks_from_environment"]

@@ -35,7 +35,7 @@ class Locks:
     hmac_file: Path | None = None
 
     def check(self, host: str) -> None:
-        """Refuse to be open to others, or to have a lock that is none.
+        """Refuse to be open to others, or to start with an empty or unreadable secret.
 
         Raises:
             InvalidInput: There is no secret and ``host`` is not loopback, or a file is unfit.

@@ -40,7 +40,7 @@ def message_of(alert: Alert, source: str, now: datetime) -> Signal | Notice:
             source,
             at,
             f"alert {_text(alert.name)}{f': {said}' if said else ''}",
-            alert.labels.get("version") or None,
+            alert.labels.get("version", "")[:_MOST_CHARS] or None,
         )
     return Notice(
         # The end of an episode is another message than its beginning.

@@ -12,7 +12,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -23,6 +23,7 @@ _ALERTMANAGER: Final = "4"
 _WHERE: Final = re.compile(r" - at `(?:key in )?\$\.?(?P<where>[^`]*)`$")
 
 Source = Literal["alertmanager", "grafana"]
+_Count = Annotated[int, msgspec.Meta(ge=-(1 << 62), le=1 << 62)]
 
 
 class Alert(msgspec.Struct, frozen=True, rename="camel"):
@@ -33,6 +34,13 @@ class Alert(msgspec.Struct, frozen=True, rename="camel"):
     starts_at: Moment
     annotations: Mapping[str, str] = {}
     fingerprint: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse a start that has no place in UTC: the end of year 9999, further west."""
+        try:
+            self.starts_at.astimezone(UTC)
+        except OverflowError as error:
+            raise ValueError("startsAt: no time that UTC has") from error
 
     @property
     def name(self) -> str:
@@ -64,8 +72,8 @@ class Delivery(msgspec.Struct, frozen=True):
 class _Body(msgspec.Struct, frozen=True, rename="camel"):
     alerts: Sequence[Alert]
     version: str = ""
-    org_id: int | None = None
-    truncated_alerts: int | None = None
+    org_id: _Count | None = None
+    truncated_alerts: _Count | None = None
     group_key: str = ""
 
 

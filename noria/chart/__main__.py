@@ -10,7 +10,7 @@ from noria.chart.generate import generated
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the files, or with ``--check`` only say which are stale. Returns the exit code."""
-    return files.run("noria.chart", generated(), arguments)
+    return files.run("noria.chart", generated, arguments)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from monitoring.rules.groups import as_yaml, fleet_groups
 from noria import generated as files
 from noria.chart.access import access
 from noria.chart.text import values_schema, values_yaml
+from noria.spec.families import only_ours
 from noria.spec.schema import crd
 from serving.traffic.runtime import cluster_storage_container, serving_runtime
 
@@ -28,7 +29,12 @@ _MLFLOW_URL: Final = "MLFLOW_URL"
 
 
 def generated() -> dict[str, str]:
-    """Return the text of each generated file by its path in the repository."""
+    """Return the text of each generated file by its path in the repository.
+
+    Raises:
+        InvalidInput: Another distribution's family is installed here.
+    """
+    only_ours()
     runtime = serving_runtime(_IMAGE, namespace="any")["spec"]
     storage = cluster_storage_container(_IMAGE, _MLFLOW_URL)["spec"]
     dashboard = json.dumps(fleet_dashboard(), indent=1, sort_keys=True, ensure_ascii=False)

@@ -23,6 +23,12 @@ SecretKey: TypeAlias = Annotated[
 ]
 Digest: TypeAlias = Annotated[str, StringConstraints(pattern=r"^(sha256:[0-9a-f]{64})?$")]
 Duration: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}(ms|s|m|h|d)$")]
+Host: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[^\s,]+$")]
+"""One of MLflow's hosts, whose list is joined by commas."""
+LabelValue: TypeAlias = Annotated[
+    str, StringConstraints(pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$", max_length=63)
+]
+"""The value of a Kubernetes label; those of Prometheus' objects are joined by commas."""
 Url: TypeAlias = Annotated[str, StringConstraints(pattern=r"^(https?://[^\s]+)?$")]
 
 
@@ -213,6 +219,11 @@ class Monitor(Values):
         default="http://noria-monitor-{model}.{namespace}.svc:8080",
         description="How a monitor is reached; {model} and {namespace} are filled in.",
     )
+    allowed_hosts: list[str] = Field(
+        default=[],
+        description="Further names that monitors may be called by, beside those of their "
+        "Services and their addresses: an ingress, another cluster domain.",
+    )
 
 
 class Operator(Values):
@@ -250,6 +261,10 @@ class Operator(Values):
     manage_dashboards: bool = Field(
         default=True,
         description="Make a ConfigMap with a Grafana dashboard for each model.",
+    )
+    ledger_key: SecretRef = Field(
+        default=SecretRef(key="key.pem"),
+        description="Ed25519 private key (PEM) that signs the ledgers' heads in the registry.",
     )
     monitor: Monitor = Field(default=Monitor(), description="The monitors that it starts.")
     resources: Resources = Field(default=Resources(), description="CPU and memory.")
@@ -326,7 +341,7 @@ class Mlflow(Values):
     external_uri: Url = Field(
         default="", description="URL of an MLflow server that is there already (enabled: false)."
     )
-    allowed_hosts: list[str] = Field(
+    allowed_hosts: list[Host] = Field(
         default=[],
         description="Further Host headers that the server answers to, such as that of an ingress; "
         "it refuses others, against DNS rebinding.",
@@ -396,7 +411,7 @@ class Prometheus(Values):
         default=False,
         description="Make a PrometheusRule for the fleet. Needs the Prometheus operator's CRDs.",
     )
-    labels: dict[str, str] = Field(
+    labels: dict[str, LabelValue] = Field(
         default={},
         description="Labels of ServiceMonitors, PodMonitors and rules that your Prometheus selects "
         "by, such as release: kube-prometheus-stack.",

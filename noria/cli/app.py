@@ -33,6 +33,10 @@ COMMANDS: Final = {
     "init": Entry("init", "Start a project: model.yaml, data.py, README.md.", _FILE),
     "validate": Entry("validate", "Check a model.yaml and list every problem in it.", _FILE),
     "schema": Entry("schema", "Print the JSON Schema or the CRD of the Model resource.", _FILE),
+    "families": Entry(
+        "families", "List the task families that are installed, and what each needs.", _FILE
+    ),
+    "family": Entry("family", "Check a task family against what Noria asks of one.", _FILE),
     "compile": Entry("compile", "Compile the training pipeline for Kubeflow Pipelines.", _FILE),
     "train": Entry("train", "Run the training pipeline once, on this machine.", _FILE),
     "up": Entry("up", "Serve, watch and retrain models until stopped.", _LOOP),
@@ -40,11 +44,15 @@ COMMANDS: Final = {
     "status": Entry("status", "Show what each model is doing.", _LOOP),
     "predict": Entry("predict", "Ask a served model for predictions.", _LOOP),
     "replay": Entry("replay", "Send a model's rows to it as requests, in time order.", _LOOP),
+    "export": Entry("export", "Write what a model's monitor keeps as Parquet files.", _LOOP),
+    "backtest": Entry("backtest", "Run a model's history through the loop.", _LOOP),
     "rollout": Entry("rollout", "Promote, abort, pause or resume by hand.", _LOOP),
     "why": Entry("why", "Tell why a model is as it is: its ledger in sentences.", _LOOP),
     "ui": Entry("ui", "Show every model on a web page, with buttons.", _LOOP),
     "webhook": Entry("webhook", "Receive the alerts of Alertmanager and Grafana.", _LOOP),
-    "ledger": Entry("ledger", "Verify that no decision was changed afterwards.", _LOOP),
+    "ledger": Entry(
+        "ledger", "Verify that no decision was changed afterwards, or export all.", _LOOP
+    ),
     "submit": Entry("submit", "Run the training pipeline on Kubeflow Pipelines.", _KUBERNETES),
     "doctor": Entry("doctor", "Check a cluster for what Noria needs.", _KUBERNETES),
     "operator": Entry("operator", "Keep the Models of a cluster's namespaces.", _KUBERNETES),
@@ -90,6 +98,8 @@ class NoriaGroup(TyperGroup):
             errors.refuse(error)
         except ModuleNotFoundError as error:
             errors.not_installed(error)
+        except OSError as error:
+            errors.system(error)
         except Exception as error:  # noqa: BLE001 - the last door: a bug is told, not dumped
             errors.bug(error)
 

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from noria.cli.facade import ModelStatus, embedded
+from noria.cli.facade import embedded
+from noria.cli.options import at_home
+from noria.cli.places import place_of
 from noria.errors import InvalidInput, NoriaError, Unavailable
+from noria.files import for_appending, room_problem
+
+if TYPE_CHECKING:
+    from noria.view import ModelView
 
 _PAUSE: Final = 0.5
 _TAIL_LINES: Final = 12
+_LASTING_SECONDS: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +30,7 @@ class Background:
     """A loop that goes on by itself: its process, and its models, each with a URL."""
 
     process: subprocess.Popen[bytes]
-    models: Sequence[ModelStatus]
+    models: Sequence[ModelView]
 
 
 def start(home: Path, files: Sequence[Path], names: Sequence[str], timeout: float) -> Background:
@@ -39,18 +47,19 @@ def start(home: Path, files: Sequence[Path], names: Sequence[str], timeout: floa
         NoriaError: It stopped by itself, or has nothing to serve; the message says why.
         Unavailable: It is not ready in time.
     """
+    where = "".join(f" {shlex.quote(word)}" for word in at_home(home))
     if embedded().turning(home):
         raise InvalidInput(
             f"{home}: `noria up` runs here already",
-            fix="see `noria status`; to start it with other models, first `noria down`",
+            fix=f"see `noria status{where}`; to start it with other models, first "
+            f"`noria down{where}`",
         )
-    home.mkdir(parents=True, exist_ok=True)
-    log = home / "up.log"
+    log = for_appending(home / "up.log")
     # Absolute paths: the process must not depend on where it was started.
     command = [sys.executable, "-m", "noria.cli", "up", "--home", str(home.resolve())]
     for path in files:
         command += ["--file", str(path)]
-    began = log.stat().st_size if log.exists() else 0
+    began = log.stat().st_size
     with log.open("ab") as out:
         process = subprocess.Popen(
             command,
@@ -60,38 +69,43 @@ def start(home: Path, files: Sequence[Path], names: Sequence[str], timeout: floa
             start_new_session=True,
         )
     deadline = time.monotonic() + timeout
+    well = time.monotonic()
     while time.monotonic() < deadline:
         if process.poll() is not None:
             if process.returncode == InvalidInput.exit_code:
                 raise InvalidInput(_refusal(log, began))
-            raise NoriaError(
-                f"`noria up` stopped with exit code {process.returncode}:\n{_tail(log, began)}"
-            )
+            said = _tail(log, began) or f"  {room_problem(home) or 'it said nothing'}"
+            raise NoriaError(f"`noria up` stopped with exit code {process.returncode}:\n{said}")
         models = _present(home, names)
+        if all(model.problem is None for model in models):
+            well = time.monotonic()
+        # A champion may take a moment to answer again: its route comes after its server.
+        lasting = time.monotonic() - well > _LASTING_SECONDS
         for model in models:
-            if model.problem is not None:
+            if model.problem is not None and (lasting or model.champion is None):
                 raise NoriaError(
-                    f"{model.model}: {model.problem}",
-                    fix=f"see `noria why {model.model}`; when it is mended, ask again with "
-                    f"`noria rollout retrain {model.model}`, or stop with `noria down`",
+                    f"{model.name}: {model.problem}",
+                    fix=f"see `noria why {model.name}{where}`. The loop goes on: mend it (for "
+                    f"another version `noria rollout retrain {model.name}{where}`), or stop with "
+                    f"`noria down{where}`",
                 )
         if models and all(model.url for model in models):
             return Background(process, models)
         time.sleep(_PAUSE)
     raise Unavailable(
         f"not ready after {timeout:g} s, and still at it (pid {process.pid})",
-        fix=f"look into {log}, or `noria status` later",
+        fix=f"look into {log}, or `noria status{where}` later",
     )
 
 
-def _present(home: Path, names: Sequence[str]) -> Sequence[ModelStatus]:
+def _present(home: Path, names: Sequence[str]) -> Sequence[ModelView]:
     """Return how the models are, once the new process has turned each loop; before, nothing."""
     try:
-        models = embedded().status(home) if embedded().turning(home) else ()
+        models = place_of(home, None).overview() if embedded().turning(home) else ()
     except NoriaError:  # It has only just begun.
         return ()
-    asked = [model for model in models if not names or model.model in names]
-    return asked if set(names) <= {model.model for model in asked} else ()
+    asked = [model for model in models if not names or model.name in names]
+    return asked if set(names) <= {model.name for model in asked} else ()
 
 
 def _refusal(log: Path, began: int) -> str:

@@ -27,6 +27,19 @@ def refuse(error: NoriaError) -> NoReturn:
     sys.exit(error.exit_code)
 
 
+def system(error: OSError) -> NoReturn:
+    """Tell what the system would not do with a file or a connection."""
+    from noria.files import FULL
+
+    if _debugging():
+        raise error
+    named = [shorten(str(name), 300) for name in (error.filename, error.filename2) if name]
+    where = f"{' and '.join(named)}: " if named else ""
+    fix = "; make room on its disk" if error.errno in FULL else ""
+    typer.echo(f"error: {where}{error.strerror or shorten(str(error), 300)}{fix}", err=True)
+    sys.exit(NoriaError.exit_code)
+
+
 def not_installed(error: ModuleNotFoundError) -> NoReturn:
     """Tell that a library of an optional extra is missing, or that a part of Noria is."""
     missing = (error.name or "").partition(".")[0]

@@ -1,61 +1,20 @@
-"""What the commands ask of the loop on this machine: the shape of ``noria.embedded``.
+"""What the commands do on this machine: the shape of ``noria.embedded``.
 
 The module is imported when a command needs it and not before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 if TYPE_CHECKING:
-    from noria.loop.ledger import Head, LedgerEntry
+    from noria.embedded.replaying import Progress, Replayed
     from noria.loop.values import RunStatus
-
-
-class ModelStatus(Protocol):
-    """One model as ``status`` returns it: a frozen dataclass with these fields.
-
-    ``weights`` are percents by version; ``performance`` is metric to value of the
-    newest window; ``processes`` are lines such as ``server v3 (pid 4711)``;
-    ``problem`` says what keeps the model from being served.
-    """
-
-    @property
-    def model(self) -> str: ...  # noqa: D102
-    @property
-    def stage(self) -> str: ...  # noqa: D102
-    @property
-    def champion(self) -> str | None: ...  # noqa: D102
-    @property
-    def candidate(self) -> str | None: ...  # noqa: D102
-    @property
-    def weights(self) -> Mapping[str, int]: ...  # noqa: D102
-    @property
-    def step(self) -> Any: ...  # noqa: D102
-    @property
-    def last_verdict(self) -> Any: ...  # noqa: D102
-    @property
-    def retrains_left(self) -> int | None: ...  # noqa: D102
-    @property
-    def run(self) -> Any: ...  # noqa: D102
-    @property
-    def drift(self) -> Any: ...  # noqa: D102
-    @property
-    def performance(self) -> Mapping[str, Any]: ...  # noqa: D102
-    @property
-    def breaker_open(self) -> bool: ...  # noqa: D102
-    @property
-    def paused(self) -> bool: ...  # noqa: D102
-    @property
-    def url(self) -> str | None: ...  # noqa: D102
-    @property
-    def processes(self) -> Sequence[Any]: ...  # noqa: D102
-    @property
-    def problem(self) -> str | None: ...  # noqa: D102
+    from noria.replay import Replaying
 
 
 class Facade(Protocol):
@@ -73,20 +32,11 @@ class Facade(Protocol):
     def down(self, home: Path) -> None:
         """Stop what ``up`` started; done when nothing runs any more."""
 
-    def status(self, home: Path) -> Sequence[ModelStatus]:
-        """Return every model in ``home``, running or not."""
+    def damaged(self, home: Path) -> Sequence[str]:
+        """Return the files that were set aside because they could not be read."""
 
     def turning(self, home: Path) -> bool:
         """Whether `up` runs here, and every model's loop has turned in it."""
-
-    def submit(self, home: Path, model: str, verb: str, reason: str, by: str) -> None:
-        """Put a command (a ``Verb`` of the loop) into the model's durable inbox."""
-
-    def entries(self, home: Path, model: str) -> Iterable[LedgerEntry]:
-        """Return the model's ledger, oldest first."""
-
-    def head(self, home: Path, model: str) -> Head:
-        """Return the end of the model's ledger as the loop's state remembers it."""
 
     def train(self, home: Path, model_path: Path, on_step: Callable[[str], None]) -> RunStatus:
         """Run the training pipeline once; ``on_step`` hears one line for each step."""
@@ -98,19 +48,30 @@ class Facade(Protocol):
         """Send ``body`` to the served model: with ``inputs`` as V2, with ``instances`` as V1."""
 
     def replay(
+        self, home: Path, model_path: Path, wanted: Replaying, show: Callable[[Progress], None]
+    ) -> Replayed:
+        """Send a model's rows to it in time order, and each label when it became known.
+
+        The model is up; ``show`` hears where the replay is, each simulated hour.
+        """
+
+    def replay_events(
         self,
         home: Path,
         model_path: Path,
-        start: datetime | None,
-        end: datetime | None,
-        speed: float,
-        on_progress: Callable[[datetime, int, int], None],
-    ) -> None:
-        """Send the rows in [start, end) in time order, and each label when it became known.
+        wanted: Replaying,
+        show: Callable[[Progress], None],
+        tell: Callable[[str], None],
+    ) -> Replayed:
+        """Run the loop over a model's rows by the clock of their events; nothing is up before.
 
-        ``speed`` is simulated seconds per second, 0 for as fast as it goes;
-        ``on_progress`` hears the simulated time, rows sent, rows in all.
+        ``tell`` hears one sentence for each thing that happens.
         """
+
+    def export(
+        self, home: Path, model: str, out: Path, since: datetime | None, until: datetime | None
+    ) -> Mapping[str, int]:
+        """Write what the model's monitor keeps of [since, until) into ``out``; return the rows."""
 
 
 def embedded() -> Facade:

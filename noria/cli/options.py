@@ -9,6 +9,12 @@ import typer
 
 DEFAULT_HOME: Final = Path(".noria")
 
+
+def at_home(home: Path) -> tuple[str, ...]:
+    """Return the words that name a home to another command; none for the default one."""
+    return () if home == DEFAULT_HOME else ("--home", str(home))
+
+
 HomeOption: TypeAlias = Annotated[
     Path,
     typer.Option("--home", envvar="NORIA_HOME", help="Folder that holds all of Noria's state."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import Enum
@@ -21,10 +22,11 @@ def say(text: str = "") -> None:
     typer.echo(text)
 
 
-def hint(*commands: str) -> None:
-    """Print what to do next, one line each."""
-    for command in commands:
-        typer.echo(f"next: {command}")
+def hint(*words: object, note: str = "") -> None:
+    """Print a command to go on with, quoted so that it can be pasted; below it, what it does."""
+    typer.echo(f"next: {shlex.join(map(str, words))}")
+    if note:
+        typer.echo(f"      ({note})")
 
 
 def say_json(value: Any) -> None:

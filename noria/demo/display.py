@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from noria.demo.summary import print_summary
+from noria.embedded.chronicle import DetectorView
 
 __all__ = ["DemoView", "DetectorView", "Display", "RollingView", "print_summary"]
 
@@ -25,16 +26,6 @@ _REMEMBERED: Final = 6
 _BAR: Final = 40
 _MINUTE: Final = 60
 _VERSION_STYLES: Final = ("cyan", "yellow", "magenta", "green", "blue", "red")
-
-
-@dataclass(frozen=True, slots=True)
-class DetectorView:
-    """A detector's last window: its p-value (None before the first) and whether it was drift."""
-
-    name: str
-    p_value: float | None
-    drift: bool
-    features: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,36 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 from noria.errors import InvalidInput
+from noria.report.figures import Aim, Drift, Gain, Retrain, Traffic
+
+__all__ = [
+    "PREDICTORS",
+    "SETTINGS",
+    "SHARE_AIM",
+    "Aim",
+    "Drift",
+    "Figures",
+    "Gain",
+    "Mode",
+    "Period",
+    "Retrain",
+    "Retrains",
+    "Scores",
+    "Traffic",
+]
 
 Mode = Literal["quick", "full"]
 PREDICTORS: Final = ("loop", "frozen", "monthly", "no_change")
 
+SETTINGS: Final = (
+    "Settings: Noria's defaults, as every model has them. They were chosen on several streams, "
+    "and a sample of these flights was one of them; docs/benchmarks.md has streams that were not."
+)
+
 SHARE_AIM: Final = 0.95
-RETRAINS_AIM: Final = 6
+RETRAINS_AIM: Final = 13
+"""As many as a retrain makes whenever the labelled rows have grown by a fifth since January."""
+
 WORST_MONTH_AIM: Final = -0.002
 
 
@@ -57,63 +81,6 @@ class Retrains:
 
     loop: int
     monthly: int
-
-
-@dataclass(frozen=True, slots=True)
-class Drift:
-    """A drift that was noticed: when (event time), by which detector, in which top features."""
-
-    at: datetime
-    detector: str
-    signal: str
-    features: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Gain:
-    """AUC of the new model minus the champion's, on the same held-out rows, with its interval."""
-
-    auc: float
-    low: float | None = None
-    high: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Retrain:
-    """One run: why it started (``at``), and what became of its candidate (``decided``).
-
-    ``outcome`` is a word such as ``promoted``, ``refused``, ``aborted``, ``failed``
-    or ``undecided`` (the replay ended first; ``decided`` is None then).
-    """
-
-    run_id: str
-    at: datetime
-    reason: str
-    version: str | None
-    outcome: str
-    gain: Gain | None
-    decided: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class Traffic:
-    """The weights (percent per version, sum 100) that hold from ``at`` on."""
-
-    at: datetime
-    weights: Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Aim:
-    """An aim that was set before the run, beside what came out.
-
-    ``value`` and ``met`` are None when the value is not defined.
-    """
-
-    name: str
-    target: str
-    value: float | None
-    met: bool | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,22 +1,21 @@
-"""Prequential metrics of four predictors on the same rows, by week and by month; numpy only."""
+"""Prequential metrics of four predictors on the same rows, by week and by month."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from noria.demo.figures import PREDICTORS, Period, Scores
 from noria.errors import DataError
+from noria.measures.measuring import value_of
 
 Floats = npt.NDArray[np.float64]
 Times = npt.NDArray[np.datetime64]
-
-_CLIP: Final = 1e-7
-_THRESHOLD: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,34 +84,6 @@ def measure(answers: Answers) -> Measured:
     )
 
 
-def auc(label: npt.NDArray[Any], score: npt.NDArray[Any]) -> float | None:
-    """Return the area under the ROC curve, None if only one class is there.
-
-    Mann-Whitney's U by mid-ranks, so that tied scores count one half (Hanley and
-    McNeil, 1982). ``label`` (n,) of 0 and 1, ``score`` (n,) of any scale.
-    """
-    positive = label == 1
-    positives = int(positive.sum())
-    negatives = len(label) - positives
-    if positives == 0 or negatives == 0:
-        return None
-    _, place, counts = np.unique(score, return_inverse=True, return_counts=True)
-    mid_rank = np.cumsum(counts) - (counts - 1) / 2
-    rank_sum = float(mid_rank[place][positive].sum())
-    return (rank_sum - positives * (positives + 1) / 2) / (positives * negatives)
-
-
-def log_loss(label: npt.NDArray[Any], probability: npt.NDArray[Any]) -> float:
-    """Return the mean negative log-likelihood in nats; probabilities are clipped by 1e-7."""
-    clipped = np.clip(probability.astype(np.float64), _CLIP, 1 - _CLIP)
-    return float(-np.mean(np.where(label == 1, np.log(clipped), np.log1p(-clipped))))
-
-
-def accuracy(label: npt.NDArray[Any], probability: npt.NDArray[Any]) -> float:
-    """Return the share of rows where ``probability >= 0.5`` agrees with the label."""
-    return float(np.mean((probability >= _THRESHOLD) == (label == 1)))
-
-
 def no_change(
     event_time: Times, label_time: Times, label: npt.NDArray[Any], *, before_any: int = 0
 ) -> tuple[npt.NDArray[np.int8], Floats]:
@@ -159,15 +130,21 @@ def _period(name: str, answers: Answers, rows: npt.NDArray[np.int64]) -> Period:
     return Period(
         name=name,
         rows=len(rows),
-        auc=_scores(auc, label, said),
-        log_loss=_scores(log_loss, label, probability),
-        accuracy=_scores(accuracy, label, said),
+        auc=_scores("auc", label, said),
+        log_loss=_scores("log-loss", label, probability),
+        accuracy=_scores("accuracy", label, said),
     )
 
 
-def _scores(
-    metric: Callable[[npt.NDArray[Any], npt.NDArray[Any]], float | None],
-    label: npt.NDArray[Any],
-    scores: Mapping[str, npt.NDArray[Any]],
-) -> Scores:
-    return Scores(**{name: metric(label, scores[name]) for name in PREDICTORS})
+def auc(label: npt.NDArray[Any], score: npt.NDArray[Any]) -> float | None:
+    """Return the area under the ROC curve of (n,) labels of 0 and 1, None if one is not there."""
+    return _value("auc", label, score)
+
+
+def _scores(metric: str, label: npt.NDArray[Any], scores: Mapping[str, npt.NDArray[Any]]) -> Scores:
+    return Scores(**{name: _value(metric, label, scores[name]) for name in PREDICTORS})
+
+
+def _value(metric: str, label: npt.NDArray[Any], score: npt.NDArray[Any]) -> float | None:
+    value = value_of(metric, label.astype(np.float64), score.astype(np.float64))
+    return value if math.isfinite(value) else None

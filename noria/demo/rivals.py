@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from noria.demo.stage import Stage
 from noria.replay import History
+from noria.tasks.candidate import fit_all
 from noria.tasks.families import family
 from noria.tasks.package import Predictor, load_predictor
 from noria.tasks.sources.rows import moments
@@ -95,7 +96,7 @@ class Rivals:
                 if params is None:
                     params = tabular.tune(spec, known, Path(folder) / "search").params
                 package = Path(folder) / f"{month:02}"
-                tabular.save(spec, tabular.train(spec, known, params), package)
+                tabular.save(spec, fit_all(tabular, spec, known, params), package)
                 rows = (self.event_ms >= start) & (self.event_ms < end)
                 scores[rows] = self.score(load_predictor(package), rows)
         return scores

@@ -1,15 +1,12 @@
 """The demo: January trains, February to December are replayed, and the loop does the rest.
 
-Nothing here decides anything about the model. The driver moves the clock, sends
-each flight when it is due, sends each label when that flight has landed, and
-lets the same engine turn that ``noria up`` turns. Time stands still while a
-pipeline runs: a run's rows are those whose labels were known when it started.
+It is ``noria replay --clock event`` on the flights example, with rivals fitted on
+the same rows and a live display.
 """
 
 from __future__ import annotations
 
 import time
-from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,29 +15,24 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
-from noria.demo.chronicle import Chronicle
+from noria.clocks import ReplayClock
 from noria.demo.display import DemoView, Display, RollingView
 from noria.demo.figures import Figures, Mode, Retrains
 from noria.demo.measure import Answers, auc, measure, no_change
-from noria.demo.report import write_report
+from noria.demo.reporting import report_of
 from noria.demo.rivals import Rivals, local_times, month_start
 from noria.demo.stage import Stage, set_up
 from noria.demo.summary import print_summary
-from noria.embedded.clocks import ReplayClock
-from noria.embedded.home import Home, write_json
+from noria.embedded.home import Home
+from noria.embedded.replaying import EventReplay, Progress
 from noria.embedded.system import System
-from noria.errors import DataError, MonitoringError
+from noria.errors import DataError
+from noria.files import write_json
 from noria.loop.retraining import allowance
-from noria.replay import Client, History, Labels, infer_body, moment, read_history, steps
+from noria.replay import History, read_history
+from noria.report import write_report
 
-_HOUR_MS: Final = 3_600_000
-_CYCLE_MS: Final = 12 * _HOUR_MS
-_BUSY_CYCLE_MS: Final = 3 * _HOUR_MS
-_MOST_ROWS: Final = 64
 _ROLLING_ROWS: Final = 2000
-_LABEL_BATCH: Final = 500
-_CATCH_UP_SECONDS: Final = 30.0
-_POLL_SECONDS: Final = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,173 +65,93 @@ def run(request: Request, console: Console) -> Figures:
         try:
             display.event("starting the monitor, the proxy and the registry")
             system.start()
-            replay = Replay(system, stage, clock, history, display)
-            answers = replay.run()
+            year = Year(system, stage, clock, history, display)
+            year.run()
             display.event("fitting the monthly rivals on the same rows")
-            figures = _figures(request, system, stage, history, answers, replay, started)
+            figures = _figures(request, stage, history, year, started)
         finally:
             system.stop()
-    write_report(figures, request.report)
+    write_report(report_of(figures), request.report)
     if request.json is not None:
         write_json(request.json, figures.to_json())
     print_summary(console, figures, request.report)
     return figures
 
 
-class Replay:
-    """Walks through the year, hour by hour."""
+class Year:
+    """Shows a replay of the year: the loop beside its first version, as labels come."""
 
     def __init__(
         self, system: System, stage: Stage, clock: ReplayClock, history: History, display: Display
     ) -> None:
         self._system = system
-        self._clock = clock
         self._history = history
         self._display = display
-        self._labels = Labels(history)
-        self._scores = np.full(len(history), np.nan)
-        self._frozen: npt.NDArray[np.float64] = np.empty(0)
-        self._rivals = Rivals.join(stage)
-        if not self._rivals.agrees(history):
+        self.rivals = Rivals.join(stage)
+        if not self.rivals.agrees(history):
             raise DataError("the demo's rows and their features are not in the same order")
-        self._labelled: deque[int] = deque(maxlen=_ROLLING_ROWS)
-        self._answered = 0
-        self._label_count = 0
-        self._told = 0
-        self.chronicle = Chronicle(system)
-        self._busy = False
-
-    @property
-    def rivals(self) -> Rivals:
-        """All rows of the year with their features."""
-        return self._rivals
-
-    @property
-    def frozen(self) -> npt.NDArray[np.float64]:
+        self.frozen: npt.NDArray[np.float64] = np.empty(0)
         """What the first version says about every replayed row, (n,)."""
-        return self._frozen
+        self.replay = EventReplay(system, clock, history, self._show, display.event)
 
-    def run(self) -> npt.NDArray[np.float64]:
-        """Train on January, replay the rest, and return the loop's scores, (n,)."""
-        history, system = self._history, self._system
-        self._settle("training on January")
-        first = system.engine.state().champion
-        if first is None:
-            raise DataError(
-                "the January model was not promoted", fix="see the ledger: `noria why flights`"
-            )
-        rows = np.zeros(len(self._rivals.event_ms), dtype=bool)
-        rows[-len(history) :] = True
-        self._frozen = self._rivals.frozen(system.registry.package_path("flights", first), rows)
-        client = Client(system.url, "flights")
-        next_cycle = history.event_ms[0] + _CYCLE_MS
-        for end, rows_now in steps(history, _HOUR_MS):
-            self._request(client, end, rows_now)
-            if end >= next_cycle:
-                self._turn(end)
-                next_cycle = end + (_BUSY_CYCLE_MS if self._busy else _CYCLE_MS)
-        client.close()
-        last = int(history.label_ms.max()) + 1
-        self._deliver(last)
-        self._turn(last)
-        return self._scores
+    @property
+    def scores(self) -> npt.NDArray[np.float64]:
+        """What the loop said about every replayed row, (n,)."""
+        return self.replay.answers.columns["probability"]
 
-    def _request(self, client: Client, end: int, rows: slice) -> None:
-        """Send an hour's flights, with what was known before each."""
-        history = self._history
-        self._system.features_until(moment(end - _HOUR_MS))
-        for start in range(rows.start, rows.stop, _MOST_ROWS):
-            part = slice(start, min(start + _MOST_ROWS, rows.stop))
-            answer = client.infer(infer_body(history, part), f"r{start}")
-            self._scores[part] = answer.outputs["probability"]
-            self._labels.answered(part, answer.request_id)
-            self._answered = part.stop
-        self._clock.advance(moment(end))
+    def run(self) -> None:
+        """Train on January, and replay the rest."""
+        first = self.replay.prepare()
+        rows = np.zeros(len(self.rivals.event_ms), dtype=bool)
+        rows[-len(self._history) :] = True
+        self.frozen = self.rivals.frozen(self.replay.package(first), rows)
+        self.replay.run()
 
-    def _deliver(self, until_ms: int) -> None:
-        known = self._labels.known(until_ms)
-        for start in range(0, len(known), _LABEL_BATCH):
-            batch = [label for _, label in known[start : start + _LABEL_BATCH]]
-            self._system.monitor.client.feedback("flights", batch)
-        self._label_count += len(known)
-        self._labelled.extend(row for row, _ in known)
-
-    def _turn(self, end: int) -> None:
-        """Deliver the labels that are known by now, and let the loop turn."""
-        self._deliver(end)
-        self._catch_up()
-        self._settle("serving")
-
-    def _catch_up(self) -> None:
-        """Wait until the monitor has counted every answer: servers send them behind the answer."""
-        deadline = time.monotonic() + _CATCH_UP_SECONDS
-        while self._system.monitor.client.flush()["rows"] < self._answered:
-            if time.monotonic() > deadline:
-                raise MonitoringError(
-                    f"the monitor has not seen all of {self._answered} answered rows",
-                    fix="see the servers' logs in the home's traffic folder",
-                )
-            time.sleep(_POLL_SECONDS)
-
-    def _settle(self, doing: str) -> None:
-        """Turn the engine until it waits for the world: no run, no server still starting."""
-        state = self._system.settle(self._show, self._display.event)
-        self._busy = state.rollout is not None
-        self.chronicle.observe(state)
-        self._show(doing if state.rollout is None else f"canary of v{state.rollout.version}")
-
-    def _show(self, doing: str) -> None:
-        state = self._system.engine.state()
-        self.chronicle.split()
-        left = allowance(self._system.model.spec, state, self._clock.now()).left_in_budget
+    def _show(self, at: Progress) -> None:
+        state, chronicle = self._system.engine.state(), self.replay.chronicle
         self._display.update(
             DemoView(
-                at=self._clock.now(),
-                rows=self._answered,
-                doing=doing,
+                at=at.at,
+                rows=at.rows,
+                doing=at.doing,
                 champion=state.champion,
-                weights=self.chronicle.weights,
-                windows=self.chronicle.windows,
-                labels=self._label_count,
-                detectors=self.chronicle.detectors,
+                weights=chronicle.weights,
+                windows=chronicle.windows,
+                labels=at.labels,
+                detectors=chronicle.detectors,
                 rolling=(self._rolling(),),
-                retrains=len(self.chronicle.retrains(state)),
-                retrains_left=left,
+                retrains=chronicle.retrains,
+                retrains_left=allowance(self._system.model.spec, state, at.at).left_in_budget,
             )
         )
 
     def _rolling(self) -> RollingView:
-        rows = np.asarray(self._labelled, dtype=np.int64)
-        if len(rows) < 100 or not len(self._frozen):
+        rows = np.asarray(self.replay.labelled[-_ROLLING_ROWS:], dtype=np.int64)
+        if len(rows) < 100 or not len(self.frozen):
             return RollingView("AUC", None, None)
         label = self._history.label[rows]
         name = f"AUC of the last {len(rows):,}"
-        return RollingView(name, auc(label, self._scores[rows]), auc(label, self._frozen[rows]))
+        return RollingView(name, auc(label, self.scores[rows]), auc(label, self.frozen[rows]))
 
 
 def _figures(
-    request: Request,
-    system: System,
-    stage: Stage,
-    history: History,
-    scores: npt.NDArray[np.float64],
-    replay: Replay,
-    started: float,
+    request: Request, stage: Stage, history: History, year: Year, started: float
 ) -> Figures:
-    monthly = replay.rivals.monthly()[-len(history) :]
-    outcome, probability = _persistence(replay.rivals, stage)
+    monthly = year.rivals.monthly()[-len(history) :]
+    outcome, probability = _persistence(year.rivals, stage)
     measured = measure(
         Answers(
             event_time=local_times(history.event_ms),
             label=history.label.astype(np.int64),
-            loop=scores,
-            frozen=replay.frozen,
+            loop=year.scores,
+            frozen=year.frozen,
             monthly=monthly,
             last_outcome=outcome[-len(history) :],
             no_change=probability[-len(history) :],
         )
     )
-    log = replay.chronicle.retrain_log(system.engine.state())
+    chronicle = year.replay.chronicle
+    log = chronicle.retrain_log()
     return Figures(
         mode=request.mode,
         seed=request.seed,
@@ -250,9 +162,9 @@ def _figures(
         retrains=Retrains(loop=len(log), monthly=10),
         months=measured.months,
         weeks=measured.weeks,
-        drifts=tuple(replay.chronicle.drifts),
+        drifts=tuple(chronicle.drifts),
         retrain_log=log,
-        traffic=tuple(replay.chronicle.traffic),
+        traffic=tuple(chronicle.traffic),
         seconds=time.monotonic() - started,
     )
 

@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from noria.demo.figures import PREDICTORS, Figures
-from noria.demo.report.words import NAMES, aim_value, aim_verdict, headline, number, took
+from noria.demo.figures import PREDICTORS, SETTINGS, Figures
+from noria.demo.reporting import NAMES, headline
+from noria.report.words import aim_value, aim_verdict, number, took
 
 
 def print_summary(console: Console, figures: Figures, report_path: Path | None) -> None:
@@ -23,12 +24,19 @@ def print_summary(console: Console, figures: Figures, report_path: Path | None) 
     console.print(
         Text(f"{figures.rows:,} flights, seed {figures.seed}, in {took(figures.seconds)}.")
     )
+    console.print(Text(SETTINGS), soft_wrap=True)
     if report_path is not None:
         console.print(Text(f"report: {report_path}"), soft_wrap=True)
-    console.print(Text("next: open the report in a browser"), soft_wrap=True)
+    console.print(Text("open the report in a browser"), soft_wrap=True)
     if figures.mode == "quick":
-        console.print(Text("next: noria demo --full    (every flight of the year)"))
-    console.print(Text("next: noria init my-model    (the same loop on your own data)"))
+        console.print(Text("next: noria demo --full\n      (every flight of the year)"))
+    console.print(Text("next: noria init my-model"))
+    console.print(
+        Text(
+            "next: noria replay -f my-model/model.yaml --clock event\n"
+            "      (the same loop on your own data)"
+        )
+    )
 
 
 def _predictors(figures: Figures) -> Table:

@@ -7,22 +7,22 @@ by the function that needs them.
 from __future__ import annotations
 
 import os
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from noria.embedded.home import Home
-from noria.errors import InvalidInput, ServingError, Unavailable, shorten
+from noria.errors import InvalidInput, RegistryError, ServingError, Unavailable, shorten
 
 if TYPE_CHECKING:
     import httpx
 
+    from noria.embedded.replaying import Progress, Replayed
     from noria.embedded.scraping import Target
-    from noria.embedded.survey import ModelStatus
-    from noria.loop.ledger import Head, LedgerEntry
     from noria.loop.values import RunStatus
+    from noria.replay import Replaying
 
 
 def up(home: Path, model_paths: Sequence[Path], tell: Callable[[str], None]) -> None:
@@ -62,11 +62,9 @@ def down(home: Path) -> None:
     stop(Home(home.absolute()))
 
 
-def status(home: Path) -> Sequence[ModelStatus]:
-    """Return every model in ``home``, running or not."""
-    from noria.embedded.survey import statuses
-
-    return statuses(Home(home.absolute()))
+def damaged(home: Path) -> Sequence[str]:
+    """Return the files that were set aside because they could not be read, from the root."""
+    return Home(home.absolute()).damaged()
 
 
 def turning(home: Path) -> bool:
@@ -83,49 +81,22 @@ def targets(home: Path) -> Sequence[Target]:
     return scraping.targets(Home(home.absolute()))
 
 
-def submit(home: Path, model: str, verb: str, reason: str, by: str) -> None:
-    """Put a command into the model's durable inbox; the loop takes it at its next turn."""
-    from noria.loop.sqlite_store import SqliteStore
-    from noria.loop.values import Command, Verb
-
-    where = Home(home.absolute())
-    where.model(model)
-    command = Command(uuid.uuid4().hex, Verb(verb), datetime.now(UTC), by, reason)
-    SqliteStore(where.store).submit(model, command)
-
-
-def entries(home: Path, model: str) -> Iterator[LedgerEntry]:
-    """Return the model's ledger, oldest first."""
-    from noria.loop.sqlite_store import SqliteStore
-
-    where = Home(home.absolute())
-    where.model(model)
-    return SqliteStore(where.store).entries(model)
-
-
-def head(home: Path, model: str) -> Head:
-    """Return the end of the model's ledger as the loop's state remembers it."""
-    from noria.loop.ledger import GENESIS
-    from noria.loop.sqlite_store import SqliteStore
-
-    where = Home(home.absolute())
-    where.model(model)
-    stored = SqliteStore(where.store).load(model)
-    return GENESIS if stored is None else stored.state.head
-
-
 def train(home: Path, model_path: Path, on_step: Callable[[str], None]) -> RunStatus:
     """Run the training pipeline once; ``on_step`` hears each step's name."""
+    from noria.embedded.survey import lost_registry
     from noria.loop.ports import CHAMPION
     from noria.loop.values import RunRequest
     from noria.registry import MlflowRegistry
     from noria.spec import load_model
     from pipelines.local import run_local
 
-    where = Home(home.absolute()).create()
+    where = Home(home.absolute()).create().keep_private()
     model = load_model(model_path)
     where.remember(model, model_path)
     registry = MlflowRegistry(where.tracking_uri, where.artifacts)
+    lost = lost_registry(where, model.name)
+    if lost:
+        raise RegistryError(lost)
     registry.initialise()
     now = datetime.now(UTC)
     name = model.metadata.name
@@ -156,30 +127,29 @@ def predict(home: Path, model: str, body: Mapping[str, Any]) -> dict[str, Any]:
     from noria.embedded.survey import served_at
 
     where = Home(home.absolute())
-    where.model(model)
+    where.known(model)
     base = served_at(where, model)
     if base is None:
         raise Unavailable(
             f"model {model!r} is not served in {where.root}",
-            fix="run `noria up`, see `noria status`",
+            fix=f"run {where.command('up')}, see {where.command('status')}",
         )
     path = f"/v2/models/{model}/infer" if "inputs" in body else f"/v1/models/{model}:predict"
+    fix = f"see {where.command('status')}"
     try:
         answer = httpx.post(base + path, json=dict(body), timeout=30, trust_env=False)
     except httpx.HTTPError as error:
-        raise Unavailable(f"{base}: no answer: {error}", fix="see `noria status`") from error
-    return _content(answer, base + path)
+        raise Unavailable(f"{base}: no answer: {error}", fix=fix) from error
+    return _content(answer, base + path, fix)
 
 
-def _content(answer: httpx.Response, url: str) -> dict[str, Any]:
+def _content(answer: httpx.Response, url: str, fix: str) -> dict[str, Any]:
     try:
         content = answer.json()
     except ValueError:
         content = None
     if not isinstance(content, dict):  # the proxy speaks, not a model server
-        raise Unavailable(
-            f"{url}: HTTP {answer.status_code}: {shorten(answer.text)}", fix="see `noria status`"
-        )
+        raise Unavailable(f"{url}: HTTP {answer.status_code}: {shorten(answer.text)}", fix=fix)
     said = content.get("error", content)
     if answer.is_client_error:
         raise InvalidInput(str(said))
@@ -189,18 +159,46 @@ def _content(answer: httpx.Response, url: str) -> dict[str, Any]:
 
 
 def replay(
-    home: Path,
-    model_path: Path,
-    start: datetime | None,
-    end: datetime | None,
-    speed: float,
-    on_progress: Callable[[datetime, int, int], None],
-) -> None:
-    """Send the rows in [start, end) in time order, and each label when it became known.
+    home: Path, model_path: Path, wanted: Replaying, show: Callable[[Progress], None]
+) -> Replayed:
+    """Send a model's rows to it in time order, and each label when it became known.
 
-    ``speed`` is simulated seconds per second, 0 for as fast as it goes;
-    ``on_progress`` hears the simulated time, rows sent, rows in all.
+    By the wall's clock: the model is up. ``show`` hears where it is, each simulated hour.
     """
     from noria.embedded.replaying import replay_rows
 
-    replay_rows(Home(home.absolute()), model_path, (start, end), speed, on_progress)
+    return replay_rows(Home(home.absolute()), model_path, wanted, show)
+
+
+def replay_events(
+    home: Path,
+    model_path: Path,
+    wanted: Replaying,
+    show: Callable[[Progress], None],
+    tell: Callable[[str], None],
+) -> Replayed:
+    """Run the loop over a model's rows by the clock of their events; nothing is up before.
+
+    ``tell`` hears one sentence for each thing that happens.
+    """
+    from noria.embedded.replaying import replay_events
+
+    return replay_events(Home(home.absolute()), model_path, wanted, show, tell)
+
+
+def export(
+    home: Path, model: str, out: Path, since: datetime | None, until: datetime | None
+) -> Mapping[str, int]:
+    """Write what the model's monitor keeps of [since, until) as Parquet files into ``out``.
+
+    Returns how many rows ``exchanges``, ``labels`` and ``windows`` have. The monitor may be up.
+    """
+    from monitoring.config import MonitorConfig
+    from monitoring.exporting import Span, export
+
+    where = Home(home.absolute())
+    resource, _ = where.model(model)
+    span = Span(
+        -inf if since is None else since.timestamp(), inf if until is None else until.timestamp()
+    )
+    return export(where.monitor(model), MonitorConfig.from_model(resource), out, span)

@@ -4,19 +4,44 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from monitoring.client import MonitorClient
-from noria.embedded.home import MonitorClock, read_json, write_json
+from noria.embedded.home import MonitorClock
 from noria.errors import MonitoringError, NoriaError
-from noria.process import ProcessId, log_tail, spawn
+from noria.files import clear, read_json, write_json
+from noria.process import (
+    Pid,
+    Port,
+    ProcessId,
+    command_line,
+    find,
+    free_port,
+    last_words,
+    log_tail,
+    spawn,
+)
 
 _HOST: Final = "127.0.0.1"
 _READY_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 0.05
 _STOP_SECONDS: Final = 10.0
+_PATIENCE_SECONDS: Final = 30.0
+_FIRST_PAUSE_SECONDS: Final = 1.0
+_LONGEST_PAUSE_SECONDS: Final = 60.0
+
+
+class _Note(msgspec.Struct, frozen=True):
+    """Who the monitor is and where it listens; ``failures`` counts starts that came to nothing."""
+
+    pid: Pid
+    started: str
+    port: Port
+    at: float = 0.0
+    failures: int = 0
 
 
 class MonitorProcess:
@@ -37,6 +62,9 @@ class MonitorProcess:
         self._clock = clock
         self._note = folder / "process.json"
         self._ready = folder / "ready.json"
+        self._log = folder / "output.log"
+        self._port: int | None = None
+        self._silent_since: float | None = None
         self._client: MonitorClient | None = None
 
     @property
@@ -51,12 +79,12 @@ class MonitorProcess:
         Raises:
             MonitoringError: It was never started.
         """
-        port = self._port()
-        if not port:
+        note = self._known()
+        if note is None:
             raise MonitoringError(
                 f"the monitor of {self._model_file} was never started", fix="run `noria up`"
             )
-        return f"http://{_HOST}:{port}"
+        return f"http://{_HOST}:{note.port}"
 
     @property
     def client(self) -> MonitorClient:
@@ -70,12 +98,36 @@ class MonitorProcess:
         return MonitorClient(self.url, timeout=timeout)
 
     def launch(self) -> None:
-        """Start it if it doesn't run, and return at once."""
-        if self.alive:
+        """Start it if it doesn't run, and return at once.
+
+        One that does not come up is tried again at growing distances; one that has stopped
+        answering is ended first.
+        """
+        note = self._known()
+        if note is not None and not self._ended(note):
             return
-        port = self._port()
+        failures = self._failures(note)
+        pause = min(_FIRST_PAUSE_SECONDS * 2 ** min(failures, 10), _LONGEST_PAUSE_SECONDS)
+        if note is None or not failures or not 0 <= time.time() - note.at < pause:
+            self._start(note)
+
+    def _ended(self, note: _Note) -> bool:
+        """Whether its process has ended; one that has stopped answering is ended here."""
+        process = ProcessId(note.pid, note.started)
+        if process.alive and self._silent_for_long():
+            process.stop(_STOP_SECONDS)
+        return not process.alive
+
+    def _failures(self, note: _Note | None) -> int:
+        return 0 if note is None or self._ready.exists() else note.failures + 1
+
+    def _start(self, note: _Note | None) -> None:
+        failures = self._failures(note)
+        clear(self._ready)
         self._ready.unlink(missing_ok=True)
-        self._spawn(port)
+        # The port that servers were told; one that never came up may have found it taken.
+        port = self._port if self._port is not None and failures < 2 else free_port(_HOST)
+        self._spawn(port, failures)
 
     def ensure(self) -> None:
         """Start it if it doesn't run, and wait until it answers.
@@ -83,9 +135,31 @@ class MonitorProcess:
         Raises:
             MonitoringError: It doesn't start; the message has the end of its output.
         """
-        self.launch()
-        if not self._answers():
-            self._wait(self._answers)
+        note = self._known()
+        if note is None or self._ended(note):
+            self._start(note)
+        deadline = time.monotonic() + _READY_SECONDS
+        while time.monotonic() < deadline:
+            if self._ready.exists() and self.client.answers():
+                return
+            if not self.alive:
+                break
+            time.sleep(_POLL_SECONDS)
+        raise MonitoringError(
+            f"the monitor of {self._model_file} does not start",
+            fix=f"its last words, in {self._log}:\n{log_tail(self._log)}",
+        )
+
+    def problem(self) -> str:
+        """Return what is wrong with it now, empty when it runs and is well."""
+        if not self.alive:
+            said = last_words(self._log)
+            return f"the monitor does not run{f': {said}' if said else ''}"
+        try:
+            self.client.check()
+        except NoriaError as error:
+            return error.message
+        return ""
 
     def stop(self) -> None:
         """End it; what it acknowledged is on disk."""
@@ -107,14 +181,47 @@ class MonitorProcess:
         return None if found is None else found.pid
 
     def _process(self) -> ProcessId | None:
-        note = read_json(self._note)
+        note = self._known()
         if note is None:
             return None
-        found = ProcessId(int(note["pid"]), str(note["started"]))
+        found = ProcessId(note.pid, note.started)
         return found if found.alive else None
 
-    def _spawn(self, port: int) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
+    def _known(self) -> _Note | None:
+        """Return who it is, and remember its port: its folder may be emptied while we run.
+
+        Where the note was lost, the system's list of processes tells.
+        """
+        note = read_json(self._note, _Note) or self._found()
+        if note is not None:
+            self._port = note.port
+        return note
+
+    def _found(self) -> _Note | None:
+        found = find("monitoring", str(self._ready))
+        if found is None:
+            return None
+        words = command_line(found.pid)
+        try:
+            port = int(words[words.index("--port") + 1])
+            note = msgspec.convert(
+                {"pid": found.pid, "started": found.started, "port": port}, _Note
+            )
+        except (ValueError, IndexError, msgspec.ValidationError):
+            found.stop(_STOP_SECONDS)  # where it listens can't be known
+            return None
+        write_json(self._note, note)
+        return note
+
+    def _silent_for_long(self) -> bool:
+        """Whether it has not answered at all for a while, though it was ready."""
+        if not self._ready.exists() or self.client.answers():
+            self._silent_since = None
+            return False
+        self._silent_since = self._silent_since or time.monotonic()
+        return time.monotonic() - self._silent_since > _PATIENCE_SECONDS
+
+    def _spawn(self, port: int, failures: int) -> None:
         command = [
             *(sys.executable, "-m", "monitoring"),
             *("--model", str(self._model_file)),
@@ -124,35 +231,9 @@ class MonitorProcess:
             *("--clock", self._clock),
         ]
         self.close()
-        log = self._folder / "output.log"
-        process = spawn(command, log, {"OMP_NUM_THREADS": "1"})
-        # The port too: it may be killed before it is ready, and must come back on it all the same.
-        note = {"pid": process.pid, "started": process.started, "port": port}
-        write_json(self._note, note)
-
-    def _port(self) -> int:
-        """Return the port that it listens on, or did last; 0 when it never listened."""
-        known = (read_json(self._ready) or {}).get("http") or (read_json(self._note) or {}).get(
-            "port"
-        )
-        return int(known or 0)
-
-    def _answers(self) -> bool:
         try:
-            return self._ready.exists() and self.client.healthy()
-        except NoriaError:
-            return False
-
-    def _wait(self, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + _READY_SECONDS
-        while time.monotonic() < deadline:
-            if not self.alive:
-                break
-            if condition():
-                return
-            time.sleep(_POLL_SECONDS)
-        log = self._folder / "output.log"
-        raise MonitoringError(
-            f"the monitor of {self._model_file} does not start",
-            fix=f"its last words, in {log}:\n{log_tail(log)}",
-        )
+            process = spawn(command, self._log, {"OMP_NUM_THREADS": "1"})
+        except OSError as error:
+            raise MonitoringError(f"the monitor can't be started: {error}") from error
+        note = _Note(process.pid, process.started, port, time.time(), failures)
+        write_json(self._note, note)

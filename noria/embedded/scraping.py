@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Mapping
-from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import socket
+from contextlib import ExitStack
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
+import msgspec
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from noria.embedded.home import Home, read_json, write_json
+from noria.asgi import Answer, Api, Bounds, Gate, Hosts, Listen, Refused, Request, background
+from noria.asgi.api import not_allowed
+from noria.asgi.gate import as_text
+from noria.embedded.home import Home
 from noria.embedded.survey import supervisor
-from noria.errors import NoriaError
+from noria.errors import InvalidInput, NoriaError
+from noria.files import read_json, write_json
+from noria.process import Port
 from noria.telemetry import Turned, render_all
 
 Job: TypeAlias = Literal["noria-loop", "noria-monitor", "noria-server"]
 
 _HOST: Final = "127.0.0.1"
 _PATH: Final = "/metrics"
-_CLIENT_SECONDS: Final = 5.0
+_BOUNDS: Final = Bounds(max_body=0, max_connections=64, at_once=16, drain_seconds=1)
+
+
+class _Told(msgspec.Struct, frozen=True):
+    """Where the loop's metrics are."""
+
+    port: Port
+    url: str
 
 
 class Target(NamedTuple):
@@ -36,9 +47,9 @@ def targets(home: Home) -> list[Target]:
     from noria.embedded.monitor import MonitorProcess
 
     found = []
-    url = (read_json(home.telemetry) or {}).get("url")
-    if url and supervisor(home) is not None:
-        found.append(Target("noria-loop", "", None, str(url)))
+    told = read_json(home.telemetry, _Told)
+    if told is not None and supervisor(home) is not None:
+        found.append(Target("noria-loop", "", None, told.url))
     for name in home.names():
         monitor = MonitorProcess(home.file(name), home.monitor(name))
         if monitor.alive:
@@ -83,56 +94,42 @@ class Endpoint:
         """
         self._turned: dict[str, Turned] = {}
         self._text = b""
-        self._server = self._listen(int((read_json(home.telemetry) or {}).get("port", 0)))
-        port = self._server.server_address[1]
+        self._served = ExitStack()
+        listener = self._served.enter_context(_bind(_known_port(home)))
+        port = listener.getsockname()[1]
+        gate = Gate(Api(self._answer), _BOUNDS, Hosts(_HOST), refuse=as_text)
+        self._served.enter_context(background(gate, listener))
         self.url = f"http://{_HOST}:{port}{_PATH}"
-        write_json(home.telemetry, {"port": port, "url": self.url})
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, name="telemetry", daemon=True
-        )
-        self._thread.start()
+        self._told, self._note = _Told(port, self.url), home.telemetry
+        write_json(self._note, self._told)
 
     def publish(self, turned: Turned) -> None:
         """Take one model's newest turn into the text."""
+        if read_json(self._note, _Told) != self._told:  # damaged meanwhile
+            write_json(self._note, self._told)
         self._turned[turned.model.name] = turned
         self._text = render_all(tuple(self._turned.values()))
 
     def close(self) -> None:
         """Stop listening."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._served.close()
 
-    def _listen(self, port: int) -> ThreadingHTTPServer:
-        endpoint = self
+    async def _answer(self, request: Request) -> Answer:
+        if request.path != _PATH:
+            raise Refused(404, f"path: there is only {_PATH} here")
+        if request.method != "GET":
+            raise not_allowed(request, ("GET",))
+        return Answer(200, self._text, CONTENT_TYPE_LATEST.encode())
 
-        class Handler(BaseHTTPRequestHandler):
-            timeout = _CLIENT_SECONDS
 
-            def do_GET(self) -> None:
-                if self.path.partition("?")[0] == _PATH:
-                    self._answer(HTTPStatus.OK, endpoint._text)
-                else:
-                    self._answer(HTTPStatus.NOT_FOUND, b"there is only /metrics here\n")
+def _known_port(home: Home) -> int:
+    told = read_json(home.telemetry, _Told)
+    return 0 if told is None else told.port
 
-            def _answer(self, status: HTTPStatus, body: bytes) -> None:
-                headers: Mapping[str, str] = {
-                    "Content-Type": CONTENT_TYPE_LATEST,
-                    "Content-Length": str(len(body)),
-                }
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(body)
 
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-                """Say nothing: each scrape would be a line."""
-
-        for wanted in (port, 0):
-            try:
-                return ThreadingHTTPServer((_HOST, wanted), Handler)
-            except OSError as error:
-                if wanted == 0:
-                    raise NoriaError(f"{_HOST}: no port can be listened on: {error}") from error
-        raise AssertionError  # the loop returns or raises
+def _bind(port: int) -> socket.socket:
+    """Listen where it was listened before, or else on a free port."""
+    try:
+        return Listen(_HOST, port).bind()
+    except InvalidInput:
+        return Listen(_HOST).bind()

@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Final
 
+from noria.clocks import WallClock
 from noria.embedded import observability
-from noria.embedded.clocks import WallClock
-from noria.embedded.home import Home, read_json, write_json
+from noria.embedded.home import Home
 from noria.embedded.scraping import Endpoint
-from noria.embedded.survey import supervisor
+from noria.embedded.survey import Supervisor, Turn, supervisor
 from noria.embedded.system import System, stop_processes
-from noria.errors import InvalidInput, NoriaError
+from noria.errors import InvalidInput, NoriaError, Unavailable, shorten, traceback_tail
+from noria.files import clear, locked, read_json, write_json
 from noria.process import ProcessId, start_time
 from noria.spec import Model, load_model
-from noria.tasks.families import check
+from noria.tasks.families import require
 from noria.telemetry import Turned
 
 _CYCLE_SECONDS: Final = 1.0
 _STOP_SECONDS: Final = 90.0
+_NOTE_SECONDS: Final = 20.0
+_POLL_SECONDS: Final = 0.1
+_LOCK: Final = "up.lock"
 _log = logging.getLogger(__name__)
 
 
@@ -41,8 +45,8 @@ def supervise(home: Home, files: Sequence[Path], tell: Callable[[str], None]) ->
         InvalidInput: No model is given or known, or a supervisor runs here already.
         NoriaError: A part can't be started at all.
     """
-    home.create()
-    with _alone(home):
+    home.create().keep_private()
+    with alone(home):
         paths = _paths(home, files, tell)
         watch = _Watch(home, tell)
         systems = [
@@ -56,12 +60,15 @@ def supervise(home: Home, files: Sequence[Path], tell: Callable[[str], None]) ->
                 for system in systems:
                     tell(f"{system.name}: starting the monitor, the proxy and the registry")
                     system.start()
-                turns = [_Turns(system, tell, endpoint) for system in systems]
+                turns = [_Turns(home, system, tell, endpoint) for system in systems]
                 while not stop.is_set():
+                    others = watch()
                     for turn in turns:
-                        turn()
-                    watch()
-                    _note(home, turned=True)
+                        turn(others)
+                    try:
+                        _note(home, turned=True)
+                    except NoriaError as error:  # told, and tried again each time
+                        _log.warning("%s", error)
                     stop.wait(_CYCLE_SECONDS)
             finally:
                 tell("stopping")
@@ -79,7 +86,7 @@ def stop(home: Home) -> None:
     """
     if not home.root.exists():
         return
-    found = supervisor(home)
+    found = _found(home)
     if found is not None:
         found.signal(signal.SIGTERM)
         if not found.wait(_STOP_SECONDS):
@@ -87,6 +94,29 @@ def stop(home: Home) -> None:
                 f"noria up (pid {found.pid}) does not end", fix=f"kill it: kill -9 {found.pid}"
             )
     stop_processes(home)
+
+
+def _found(home: Home) -> ProcessId | None:
+    """Return the supervisor of a home; one whose note was damaged writes it again in its turn.
+
+    Raises:
+        Unavailable: One runs, and does not say who it is.
+    """
+    deadline = time.monotonic() + _NOTE_SECONDS
+    while True:
+        found = supervisor(home)
+        if found is not None:
+            return found
+        with locked(home.root / _LOCK, wait=False) as lock:
+            if lock is not None:
+                return None
+        if time.monotonic() > deadline:
+            raise Unavailable(
+                f"`noria up` runs in {home.root}, but its note {home.supervisor.name} is damaged "
+                "and it does not write it again",
+                fix="end it with Ctrl-C in its terminal or by its process id, then run this again",
+            )
+        time.sleep(_POLL_SECONDS)
 
 
 def _paths(home: Home, files: Sequence[Path], tell: Callable[[str], None]) -> list[Path]:
@@ -98,7 +128,7 @@ def _paths(home: Home, files: Sequence[Path], tell: Callable[[str], None]) -> li
     chosen: dict[str, Path] = {}
     for path in files:
         model = load_model(path)
-        check(model.spec)
+        require(model.spec)
         name = model.name
         if name in chosen and chosen[name] != path:
             raise InvalidInput(
@@ -111,7 +141,7 @@ def _paths(home: Home, files: Sequence[Path], tell: Callable[[str], None]) -> li
             continue
         try:
             model, known = home.model(name)
-            check(model.spec)
+            require(model.spec)
         except NoriaError as error:
             if not files:
                 raise
@@ -131,7 +161,6 @@ class _Watch:
         self._servers = observability.Observability(home)
         self._tell = tell
         self._models: Sequence[Model] = ()
-        self._trouble = ""
 
     @property
     def prometheus(self) -> str:
@@ -151,78 +180,88 @@ class _Watch:
             self._servers.start(models, self._choice)
             self._tell(f"Prometheus is at {self.prometheus}")
 
-    def __call__(self) -> None:
-        """Start again what was killed; trouble is told once, and tried again each time."""
+    def __call__(self) -> list[str]:
+        """Start again what was killed; returns what is wrong."""
         if self._choice is None:
-            return
+            return []
         try:
             self._servers.ensure(self._models, self._choice)
         except NoriaError as error:
-            if str(error) != self._trouble:
-                self._trouble = str(error)
-                self._tell(str(error))
-            return
-        self._trouble = ""
+            return [str(error)]
+        return self._servers.problems()
 
 
 class _Turns:
     """Turns one model's loop. Trouble with a part is told once, and tried again each time."""
 
-    def __init__(self, system: System, tell: Callable[[str], None], endpoint: Endpoint) -> None:
+    def __init__(
+        self, home: Home, system: System, tell: Callable[[str], None], endpoint: Endpoint
+    ) -> None:
+        self._note = home.turn(system.name)
         self._system = system
         self._tell = tell
         self._endpoint = endpoint
-        self._trouble = ""
+        self._told: tuple[str, ...] = ()
 
-    def __call__(self) -> None:
-        name = self._system.name
+    def __call__(self, others: Sequence[str]) -> None:
+        """Turn once; ``others`` is what is wrong with the parts that all models share."""
+        found: list[str] = []
         try:
-            self._system.ensure()
-            decision = self._system.turn()
-            state = self._system.engine.state()
+            found += self._system.ensure()
+            cycle = self._system.turn()
+            found += (f"{port}: {why}" for port, why in cycle.problems.items())
+            found += filter(None, [self._system.tell_monitor(cycle.state)])
+            self._endpoint.publish(Turned(self._system.model, cycle.state, self._system.now()))
+            for note in cycle.decision.explanation:
+                if note.change:
+                    self._tell(f"{self._system.name}: {note.text}")
         except NoriaError as error:
-            if str(error) != self._trouble:
-                self._trouble = str(error)
-                self._tell(f"{name}: {error}")
-            return
-        self._endpoint.publish(Turned(self._system.model, state, self._system.now()))
-        if self._trouble:
-            self._trouble = ""
-            self._tell(f"{name}: all parts answer again")
-        for note in decision.explanation:
-            if note.change:
-                self._tell(f"{name}: {note.text}")
+            found.append(str(error))
+        except Exception as error:  # noqa: BLE001 - the loops must outlive what nobody foresaw
+            _log.error("%s: the turn failed: %s", self._system.name, traceback_tail(error))
+            found.append(f"the turn failed: {type(error).__name__}: {shorten(str(error), 300)}")
+        self._say(tuple(dict.fromkeys((*found, *others))))
+
+    def _say(self, problems: tuple[str, ...]) -> None:
+        for problem in problems:
+            if problem not in self._told:
+                self._tell(f"{self._system.name}: {problem}")
+        if self._told and not problems:
+            self._tell(f"{self._system.name}: all parts answer again")
+        self._told = problems
+        try:
+            if read_json(self._note, Turn) != Turn(problems):
+                write_json(self._note, Turn(problems))
+            os.utime(self._note)
+        except (NoriaError, OSError) as error:
+            _log.warning("%s can't be noted: %s", self._note, error)
 
 
 def _note(home: Home, *, turned: bool) -> None:
     """Say who supervises, and whether each loop has turned: only then the state is the present."""
-    process = ProcessId(os.getpid(), start_time(os.getpid()) or "")
-    note = {"pid": process.pid, "started": process.started, "turned": turned}
-    if read_json(home.supervisor) != note:
+    note = Supervisor(os.getpid(), start_time(os.getpid()) or "", turned)
+    if read_json(home.supervisor, Supervisor) != note:
         write_json(home.supervisor, note)
 
 
 @contextmanager
-def _alone(home: Home) -> Iterator[None]:
+def alone(home: Home) -> Iterator[None]:
     """Hold the home's lock, which the kernel lets go of however this process ends."""
-    handle = os.open(home.root / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            found = supervisor(home)
+    with locked(home.root / _LOCK, wait=False) as lock:
+        # The lock's file may have been taken away under a supervisor that goes on.
+        found = supervisor(home)
+        if lock is None or found is not None:
             who = f"pid {found.pid}" if found is not None else "another process"
             raise InvalidInput(
                 f"{home.root} is already supervised by {who}",
-                fix="see `noria status`, or stop it with `noria down`",
-            ) from None
+                fix=f"see {home.command('status')}, or stop it with {home.command('down')}",
+            )
         _note(home, turned=False)
         try:
             yield
         finally:
+            clear(home.supervisor)
             home.supervisor.unlink(missing_ok=True)
-    finally:
-        os.close(handle)
 
 
 @contextmanager

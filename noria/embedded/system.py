@@ -2,37 +2,45 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from monitoring.adapter import MonitorMetrics
+from monitoring.link import MonitorLink
 from noria.embedded.home import Home, MonitorClock
-from noria.embedded.metrics import LocalMetrics
 from noria.embedded.monitor import MonitorProcess
 from noria.embedded.observability import Observability
-from noria.embedded.survey import stuck
-from noria.errors import NoriaError, RegistryError, TrafficError
-from noria.loop.engine import Engine
-from noria.loop.ports import Clock, Metrics
+from noria.embedded.survey import lost_registry
+from noria.errors import NoriaError, RegistryError, StoreDamaged, TrafficError
+from noria.files import DAMAGED
+from noria.loop import ledger
+from noria.loop.engine import Cycle, Engine
+from noria.loop.ports import CHAMPION, Clock, Metrics
 from noria.loop.sqlite_store import SqliteStore
-from noria.loop.state import Alert, Decision, RolloutPhase, State
+from noria.loop.state import Alert, Note, RolloutPhase, State
 from noria.loop.values import Command, RunPhase, Verb
 from noria.prometheus import PrometheusMetrics
+from noria.prometheus.counted import CountedMetrics
 from noria.registry import MlflowRegistry
-from noria.spec import load_model
+from noria.signing import signer_of_environment
+from noria.spec import Model, load_model
+from noria.view import stuck
 from pipelines.adapter import LocalPipelines
 from serving.traffic import ServerLaunch, TraefikTraffic
 
 if TYPE_CHECKING:
     from noria.tasks.sources.feast_sync import OnlineSync
 
+_log = logging.getLogger(__name__)
 _POLL_SECONDS: Final = 0.05
 _SETTLE_SECONDS: Final = 900.0
 _MOVING: Final = (RolloutPhase.DEPLOYING, RolloutPhase.PROMOTING, RolloutPhase.ABORTING)
@@ -84,16 +92,21 @@ class System:
             store=self.store,
             clock=clock,
             alerts=_ToldAlerts(),
+            sign=signer_of_environment(),
         )
-        self._watched: dict[str, bool] = {}
+        self._link = MonitorLink(lambda name: self.monitor.client.status(name), self._watch)
         self._features: OnlineSync | None = None
         self._features_at: datetime | None = None
 
     def _metrics(self, prometheus: str) -> Metrics:
-        local = LocalMetrics(lambda: MonitorMetrics(self.monitor.client), self.traffic.server_url)
+        local = CountedMetrics(lambda: MonitorMetrics(self.monitor.client), self._servers)
         if not prometheus:
             return local
         return PrometheusMetrics(prometheus, clock=self._clock, quality=local)
+
+    def _servers(self, model: str, version: str) -> tuple[str, ...]:
+        url = self.traffic.server_url(model, version)
+        return () if url is None else (url,)
 
     @property
     def url(self) -> str:
@@ -104,17 +117,23 @@ class System:
         """Bring up the registry, the features, the monitor and the proxy; repeatable.
 
         Raises:
-            NoriaError: A part doesn't start.
+            NoriaError: A part without which nothing can be served doesn't start.
         """
         self.monitor.launch()
+        self._refuse_lost_registry()
         tables = None
         if not self.registry.ready():
             # MLflow takes seconds to import and much memory; this process needs neither.
             where = [self._home.tracking_uri, str(self._home.artifacts)]
             tables = subprocess.Popen([sys.executable, "-m", "noria.registry", *where])
-        self.ensure()
+        # Servers look features up as soon as they start.
+        self.features_until(self._clock.now())
+        self.traffic.ensure()
+        with suppress(NoriaError):  # each turn says what is wrong with it, and tries again
+            self.monitor.ensure()
         if tables is not None and tables.wait() != 0:
             raise RegistryError(f"{self._home.tracking_uri}: its tables can't be made")
+        self._keep_state()
         self._resume()
 
     def _resume(self) -> None:
@@ -143,12 +162,23 @@ class System:
             shutil.rmtree(folder.path)
             self.pipelines.start(state.run.request)
 
-    def ensure(self) -> None:
-        """Start again whatever was killed."""
-        # Servers look features up as soon as they start.
-        self.features_until(self._clock.now())
-        self.monitor.ensure()
-        self.traffic.ensure()
+    def ensure(self) -> tuple[str, ...]:
+        """Start again whatever was killed or hangs; returns what is wrong, one sentence a part.
+
+        One part that can't be brought up keeps none of the others down.
+        """
+        found = []
+        parts: tuple[Callable[[], None], ...] = (
+            partial(self.features_until, self._clock.now()),
+            self.monitor.launch,
+            self.traffic.ensure,
+        )
+        for part in parts:
+            try:
+                part()
+            except NoriaError as error:
+                found.append(str(error))
+        return (*found, *filter(None, [self.monitor.problem()]))
 
     def features_until(self, until: datetime) -> None:
         """Bring the online features to what was known at ``until``; nothing without Feast.
@@ -185,11 +215,57 @@ class System:
         """Return the loop's time."""
         return self._clock.now()
 
-    def turn(self) -> Decision:
-        """Let the loop turn once, and tell the monitor which versions to watch."""
-        decision = self.engine.cycle()
-        self._tell_monitor(decision.state)
-        return decision
+    def turn(self) -> Cycle:
+        """Let the loop turn once.
+
+        A state that is damaged or lost is begun anew from the registry, and the ledger says so.
+        """
+        self._home.remember(self.model, self.file)  # its note may have been lost
+        self._refuse_lost_registry()
+        try:
+            self._keep_state()
+            return self.engine.cycle()
+        except StoreDamaged as error:
+            self.store.set_aside(error.message)
+            self._keep_state()
+            return self.engine.cycle()
+
+    def tell_monitor(self, state: State) -> str:
+        """Give the monitor the reference of every version that serves; returns what is wrong."""
+        return self._link.told(self.name, state)
+
+    def _refuse_lost_registry(self) -> None:
+        """Refuse to go on with an empty registry in the place of one that had versions.
+
+        Raises:
+            RegistryError: It lost them, or can't be read.
+        """
+        lost = lost_registry(self._home, self.name)
+        if lost:
+            raise RegistryError(lost)
+
+    def _keep_state(self) -> None:
+        """Begin the state anew where there is none, though the loop has been here before.
+
+        Raises:
+            RegistryError, Unavailable: Whether there is a champion can't be seen.
+        """
+        if self.store.load(self.name) is not None:
+            return
+        champion = self.registry.alias(self.name, CHAMPION)
+        if champion is None and not self._home.served(self.name):
+            return  # it really is new
+        aside = self._home.store.with_name(self._home.store.name + DAMAGED)
+        where = f"was damaged and is set aside as {aside.name}" if aside.exists() else "was lost"
+        known = "names no champion" if champion is None else f"names v{champion} the champion"
+        text = (
+            f"the state and the ledger before this {where}; the loop begins anew, and the "
+            f"registry {known}; runs counted before are forgotten"
+        )
+        _log.warning("%s: %s", self.name, text)
+        note = Note("store", text, {"champion": champion}, change=True)
+        entry = ledger.append(ledger.GENESIS, self.now(), self.name, (note,), ())
+        self.store.compare_and_swap(self.name, State(self.name, head=entry.head), 0, (entry,))
 
     def settle(self, doing: Callable[[str], None], tell: Callable[[str], None]) -> State:
         """Turn until only time, requests or labels can change something.
@@ -201,13 +277,14 @@ class System:
             TrafficError: It takes more than fifteen minutes.
         """
         deadline = time.monotonic() + _SETTLE_SECONDS
+        before = self.engine.state()
         while time.monotonic() < deadline:
-            before = self.engine.state()
-            decision = self.turn()
-            for note in decision.explanation:
+            cycle = self.turn()
+            previous, before, state = before, cycle.state, cycle.state
+            self.tell_monitor(state)
+            for note in cycle.decision.explanation:
                 if note.change:
                     tell(note.text)
-            state = self.engine.state()
             if state.run is not None:
                 self._wait_for_run(state.run.request.run_id, doing)
                 continue
@@ -216,7 +293,7 @@ class System:
                 doing("waiting for a model server")
                 time.sleep(_POLL_SECONDS)
                 continue
-            if not decision.actions and state == before:
+            if not cycle.decision.actions and state == previous:
                 return state
         raise TrafficError(
             f"{self.name}: the loop did not come to rest in {_SETTLE_SECONDS:.0f} s",
@@ -242,25 +319,23 @@ class System:
             doing(f"training: {step}" if step else "training")
             time.sleep(_POLL_SECONDS)
 
-    def _tell_monitor(self, state: State) -> None:
-        """Give the monitor the reference of every version that serves."""
-        wanted = {}
-        if state.rollout is not None:
-            wanted[state.rollout.version] = False
-        if state.champion is not None:
-            wanted[state.champion] = True
-        for version, champion in wanted.items():
-            if self._watched.get(version) == champion:
-                continue
-            path = self.registry.reference_path(self.name, version)
-            self.monitor.client.put_reference(self.name, version, path, champion=champion)
-            self._watched[version] = champion
+    def _as_written(self) -> Model:
+        """Return the model as its file says now: a server that can't start heals with it."""
+        try:
+            found = load_model(self.file)
+        except NoriaError:
+            return self.model
+        return found if found.name == self.name else self.model
+
+    def _watch(self, model: str, version: str, champion: bool) -> None:  # noqa: FBT001 - the link's
+        path = self.registry.reference_path(model, version)
+        self.monitor.client.put_reference(model, version, path, champion=champion)
 
     def _launch(self, model: str, version: str) -> ServerLaunch:
         info = self.registry.version(model, version)
         if info is None:
             raise RegistryError(f"{model}: there is no version {version} to serve")
-        serving = self.model.spec.serving
+        serving = self._as_written().spec.serving
         return ServerLaunch(
             package=str(self.registry.package_path(model, version)),
             digest=info.digest,
@@ -297,22 +372,19 @@ def stop_processes(home: Home) -> None:
         NoriaError: One does not end. The others were stopped.
     """
     problems = []
-    store = SqliteStore(home.store)
     pipelines = LocalPipelines(home.runs, home.file, home.tracking_uri, home.artifacts)
     traffic = TraefikTraffic(home.traffic, _nothing_to_serve)
     stops: list[Callable[[], None]] = [traffic.stop, traffic.close, Observability(home).stop]
-    for name in home.names():
-        stops.append(MonitorProcess(home.file(name), home.monitor(name)).stop)
-        stored = store.load(name)
-        if stored is not None and stored.state.run is not None:
-            stops.append(partial(pipelines.cancel, stored.state.run.request.run_id))
+    stops += [MonitorProcess(home.file(name), home.monitor(name)).stop for name in home.names()]
+    # The runs' own folders say which are at work: the store may be the thing that is damaged.
+    stops += [partial(pipelines.cancel, run_id) for run_id in pipelines.working()]
     for stop in stops:
         try:
             stop()
         except NoriaError as error:
             problems.append(str(error))
     if problems:
-        raise NoriaError("; ".join(problems), fix="run `noria down` again")
+        raise NoriaError("; ".join(problems), fix=f"run {home.command('down')} again")
 
 
 def _nothing_to_serve(model: str, version: str) -> ServerLaunch:

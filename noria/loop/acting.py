@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -46,13 +46,14 @@ class Acted:
 
 @dataclass(frozen=True, slots=True)
 class Hands:
-    """The ports that actions go to."""
+    """The ports that actions go to, while ``leads`` says that this process may act."""
 
     model: str
     pipelines: Pipelines
     registry: Registry
     traffic: Traffic
     alerts: Alerts
+    leads: Callable[[], bool]
 
     def act(self, outbox: Sequence[Pending], now: datetime) -> Acted:
         """Do every item that is due. Nothing that a port raises on purpose gets out."""
@@ -60,6 +61,8 @@ class Hands:
         failed: dict[str, Pending] = {}
         notes: list[Note] = []
         for item in outbox:
+            if not self.leads():
+                break
             if item.not_before is not None and item.not_before > now:
                 notes.append(_note(item, f"tried again at {item.not_before:%H:%M:%S}"))
                 continue
@@ -106,6 +109,23 @@ class Hands:
             # Our own move, done before a crash could tell, is no conflict.
             if self.registry.alias(self.model, action.alias) != action.version:
                 raise
+
+
+def failing(outbox: Sequence[Pending]) -> dict[str, str]:
+    """Return why actions are not done yet, by the port that does not do them."""
+    return {_port(item.action): item.problem for item in outbox if item.problem}
+
+
+def _port(action: Action) -> str:
+    match action:
+        case StartRun() | CancelRun():
+            return "pipelines"
+        case Deploy() | SetWeights() | Retire():
+            return "traffic"
+        case SetAlias():
+            return "registry"
+        case RaiseAlert() | ClearAlert():
+            return "alerts"
 
 
 def _later(item: Pending, now: datetime, problem: str) -> Pending:

@@ -1,8 +1,9 @@
 """Judging what a candidate's traffic shows, one check at a time.
 
-Four-valued: only evidence passes. No data, too few samples, or a comparison
-whose interval still straddles the limit is inconclusive; a source that fails or
-a number that is none is an error.
+Four-valued: only evidence passes. No data, too few samples, samples that can't
+bound the metric, or a comparison whose interval still straddles the limit is
+inconclusive, and says what is missing; a source that fails or a number that is
+none is an error.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import math
 
 from noria.loop.state import Judged
 from noria.loop.values import Measurement, Verdict
-from noria.spec.metrics import METRICS
+from noria.measures.catalog import METRICS
+from noria.measures.independent import drop
 from noria.spec.serving import Check
 
 Said = tuple[Verdict, str]
@@ -30,6 +32,27 @@ def judge(check: Check, measurement: Measurement | None, version: str, min_sampl
         measurement = Measurement(check.metric, version, None, 0)
     verdict, detail = _judge(check, measurement, min_samples)
     return Judged(measurement, verdict, rule(check), detail)
+
+
+def smoke(check: Check, measurement: Measurement | None, version: str, rows: int) -> Judged:
+    """Judge one check on the few rows of a smoke test: what is shown fails, the rest is unknown.
+
+    Args:
+        check: The limits.
+        measurement: What was measured; None when it was not.
+        version: The candidate.
+        rows: How many the smoke test has; too few to prove anything.
+    """
+    found = judge(check, measurement, version, rows)
+    seen = found.measurement
+    # On a few rows one failure is over any limit: only an interval that is all beyond it shows.
+    may_hold = (check.max is not None and seen.low is not None and seen.low <= check.max) or (
+        check.min is not None and seen.high is not None and seen.high >= check.min
+    )
+    if found.verdict is Verdict.FAIL and may_hold:
+        said = f"{found.detail}, which {seen.samples} samples can't show"
+        return Judged(seen, Verdict.INCONCLUSIVE, found.rule, said)
+    return found
 
 
 def rows_answered(measurement: Measurement | None, version: str, min_samples: int) -> Judged:
@@ -62,11 +85,13 @@ def _judge(check: Check, seen: Measurement, min_samples: int) -> Said:
     if seen.problem:
         return Verdict.ERROR, f"{check.metric} can't be measured: {seen.problem}"
     if seen.value is None:
-        return Verdict.INCONCLUSIVE, f"{check.metric} has no data"
+        return Verdict.INCONCLUSIVE, f"{check.metric} {seen.lacking or 'has no data'}"
     if not math.isfinite(seen.value):
         return Verdict.ERROR, f"{check.metric} is {seen.value}, which is no number"
     if seen.samples < min_samples:
         return _too_few(check, seen, seen.value, min_samples)
+    if seen.lacking:
+        return Verdict.INCONCLUSIVE, f"{check.metric} {seen.lacking}"
     if check.min is not None and seen.value < check.min:
         return Verdict.FAIL, f"{check.metric} is {seen.value:.4g}, below {check.min:g}"
     if check.max is not None and seen.value > check.max:
@@ -97,12 +122,12 @@ def _compare(
 ) -> Said:
     """Non-inferiority: the whole interval of the drop must be within ``max_drop``.
 
-    The two versions answered different requests, so their errors are independent
-    and the half-widths of their intervals add in squares (Newcombe 1998, method 10).
+    The two versions answered different requests, so their errors are independent.
     """
     base = seen.baseline
     if base is None:
-        return Verdict.INCONCLUSIVE, f"{metric} of the champion has no data"
+        lacks = seen.baseline_lacking or "has no data"
+        return Verdict.INCONCLUSIVE, f"{metric} of the champion {lacks}"
     if not math.isfinite(base):
         return Verdict.ERROR, f"{metric} of the champion is {base}, which is no number"
     if seen.baseline_samples is not None and seen.baseline_samples < min_samples:
@@ -110,20 +135,23 @@ def _compare(
             Verdict.INCONCLUSIVE,
             f"{metric} of the champion has {seen.baseline_samples} of {min_samples} samples",
         )
-    bounds = (seen.low, seen.high, seen.baseline_low, seen.baseline_high)
+    if seen.baseline_lacking:
+        return Verdict.INCONCLUSIVE, f"{metric} of the champion {seen.baseline_lacking}"
+    low, high, base_low, base_high = seen.low, seen.high, seen.baseline_low, seen.baseline_high
+    bounds = (low, high, base_low, base_high)
     if any(bound is not None and not math.isfinite(bound) for bound in bounds):
         return Verdict.ERROR, f"an interval of {metric} is no number"
-    low, high = _or(seen.low, value), _or(seen.high, value)
-    base_low, base_high = _or(seen.baseline_low, base), _or(seen.baseline_high, base)
-    if _greater_is_better(metric):
-        drop = base - value
-        least = drop - math.hypot(high - value, base - base_low)
-        most = drop + math.hypot(value - low, base_high - base)
-    else:
-        drop = value - base
-        least = drop - math.hypot(value - low, base_high - base)
-        most = drop + math.hypot(high - value, base - base_low)
-    change = f"{abs(drop):.4g} {'better' if drop < 0 else 'worse'}"
+    if low is None or high is None or base_low is None or base_high is None:
+        return Verdict.INCONCLUSIVE, f"{metric} has no interval to compare by"
+    known = METRICS.get(metric)
+    worse, least, most = drop(
+        value,
+        (low, high),
+        base,
+        (base_low, base_high),
+        greater_is_better=known is None or known.greater_is_better,
+    )
+    change = f"{abs(worse):.4g} {'better' if worse < 0 else 'worse'}"
     facts = f"{metric} {value:.4g} against the champion's {base:.4g}: {change}"
     within = f"(worse by {least:.4g} to {most:.4g}; at most {max_drop:g} is allowed)"
     if most <= max_drop:
@@ -131,12 +159,3 @@ def _compare(
     if least > max_drop:
         return Verdict.FAIL, f"{facts} {within}"
     return Verdict.INCONCLUSIVE, f"{facts} {within}; more samples will tell"
-
-
-def _or(bound: float | None, value: float) -> float:
-    return value if bound is None else bound
-
-
-def _greater_is_better(metric: str) -> bool:
-    known = METRICS.get(metric)
-    return known is None or known.greater_is_better

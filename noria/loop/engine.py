@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 import msgspec
 
 from noria.errors import Conflict, NoriaError
-from noria.loop import ledger, retraining, rollout
-from noria.loop.acting import Hands
-from noria.loop.decide import decide
+from noria.loop import ledger, rollout
+from noria.loop.acting import Hands, failing
+from noria.loop.anchor import Anchoring, Sign
+from noria.loop.decide import LEDGER, decide
 from noria.loop.ports import (
     CHAMPION,
     LABELLED_ROWS,
+    ROWS_PER_DAY,
     Alerts,
     Clock,
     Metrics,
@@ -40,7 +44,7 @@ from noria.loop.state import (
     Stored,
     TrafficView,
 )
-from noria.loop.values import Measurement, MetricQuery, RunStatus, Signal
+from noria.loop.values import Measurement, MetricQuery, RunStatus, Signal, finite
 from noria.spec import Model
 
 _ATTEMPTS: Final = 5
@@ -59,11 +63,48 @@ class LoggedAlerts:
         _log.info("%s: %s is over", model, name)
 
 
+@dataclass(frozen=True, slots=True)
+class Cycle:
+    """One cycle of the engine.
+
+    Attributes:
+        observation: What it saw.
+        decision: What it decided; the explanation has what acting met too.
+        stored: The state after acting, and its revision.
+    """
+
+    observation: Observation
+    decision: Decision
+    stored: Stored
+
+    @property
+    def state(self) -> State:
+        """The state as it is stored after the cycle."""
+        return self.stored.state
+
+    @property
+    def problems(self) -> Mapping[str, str]:
+        """The ports that do not answer, or do not do what they were asked, and why.
+
+        A ledger that does not fit its anchor is none of them: the state has an alert for it.
+        """
+        seen = {part: why for part, why in self.observation.problems.items() if part != LEDGER}
+        return {**failing(self.state.outbox), **seen}
+
+
+def _always() -> bool:
+    return True
+
+
 class Engine:
     """Turns the loop of one model. Call ``cycle`` every few seconds; one engine, one thread.
 
+    ``sign`` signs the ledger's heads that go to the registry (``noria.loop.anchor``).
+    ``leads`` says whether this engine may act still: one that may not leaves its outbox to
+    the engine that leads now.
+
     Two engines on one store do no harm: the store's compare-and-swap lets one of
-    them win, and actions bear being repeated.
+    them win, and actions are idempotent.
     """
 
     def __init__(
@@ -77,6 +118,8 @@ class Engine:
         store: Store,
         clock: Clock,
         alerts: Alerts | None = None,
+        sign: Sign | None = None,
+        leads: Callable[[], bool] = _always,
     ) -> None:
         self._spec = model.spec
         self._name = model.metadata.name
@@ -86,31 +129,36 @@ class Engine:
         self._metrics = metrics
         self._store = store
         self._clock = clock
-        self._hands = Hands(self._name, pipelines, registry, traffic, alerts or LoggedAlerts())
+        self._leads = leads
+        self._hands = Hands(
+            self._name, pipelines, registry, traffic, alerts or LoggedAlerts(), leads
+        )
+        self._anchoring = Anchoring(self._name, registry, store, sign)
         self._digest = hashlib.sha256(model.spec.model_dump_json().encode()).hexdigest()
 
-    def cycle(self) -> Decision:
+    def cycle(self) -> Cycle:
         """Turn once: redo what a crash left, observe, decide, persist, act.
-
-        Returns the decision with its explanation, and what acting on it met.
 
         Raises:
             StoreError: The store doesn't answer. Nothing was done that it doesn't know of.
             Conflict: Others kept writing the state. Call again.
         """
-        redone = self._act(self._load())
+        redone, stored = self._act(self._load())
         for attempt in range(1, _ATTEMPTS + 1):
-            stored = self._load()
             decision, observation = self._decide(stored)
             try:
-                self._persist(stored, decision, observation)
+                stored = self._persist(stored, decision, observation)
             except Conflict:
                 if attempt == _ATTEMPTS:
                     raise
+                stored = self._load()
                 continue
             break
-        met = self._act(self._load()) if decision.actions else ()
-        return msgspec.structs.replace(decision, explanation=(*redone, *decision.explanation, *met))
+        met, stored = self._act(stored) if decision.actions else ((), stored)
+        told = self._anchor(stored.state, observation)
+        explanation = (*redone, *decision.explanation, *met, *told)
+        told_of = msgspec.structs.replace(decision, explanation=explanation)
+        return Cycle(observation, told_of, stored)
 
     def plan(self) -> Decision:
         """Return what ``cycle`` would decide now. Changes nothing; for ``status``."""
@@ -123,15 +171,22 @@ class Engine:
     def observe(self, state: State) -> Observation:
         """Look at everything that ``decide`` needs. A part that fails is a problem, not an end."""
         problems: dict[str, str] = {}
-        registry = self._see_registry(state, problems)
+        registry = self._see_registry(problems)
+        self._see_anchor(state, problems)
         return Observation(
             registry=registry,
             traffic=self._see_traffic(problems),
             run=self._see_run(state, problems),
-            measurements=tuple(self._measure(q) for q in rollout.queries(self._spec, state)),
+            measurements=tuple(
+                self._measure(query, problems) for query in rollout.queries(self._spec, state)
+            ),
             signals=self._see_signals(problems),
             inbox=self._store.inbox(self._name),
-            labelled_rows=self._labelled_rows(state),
+            labelled_rows=self._labelled_rows(state, state.champion_as_of, problems),
+            change_rows=self._labelled_rows(
+                state, state.change.since if state.change else None, problems
+            ),
+            rows_per_day=self._rows_per_day(state, problems),
             problems=problems,
         )
 
@@ -151,15 +206,15 @@ class Engine:
         explanation = (note, *decision.explanation)
         return Decision(known, decision.actions, explanation), observation
 
-    def _persist(self, stored: Stored, decision: Decision, observation: Observation) -> None:
+    def _persist(self, stored: Stored, decision: Decision, observation: Observation) -> Stored:
         consumed = tuple(message.id for message in observation.inbox)
         if decision.state == stored.state and not consumed:
-            return
-        self._write(stored, decision.state, decision, consumed)
+            return stored
+        return self._write(stored, decision.state, decision, consumed)
 
     def _write(
         self, stored: Stored, state: State, decision: Decision, consumed: Sequence[str] = ()
-    ) -> None:
+    ) -> Stored:
         """Write the state, and a ledger entry when something happened that a person may ask for."""
         entries: tuple[ledger.LedgerEntry, ...] = ()
         if any(note.change for note in decision.explanation):
@@ -172,12 +227,15 @@ class Engine:
             )
             entries = (entry,)
             state = msgspec.structs.replace(state, head=entry.head)
-        self._store.compare_and_swap(self._name, state, stored.revision, entries, consumed)
+        revision = self._store.compare_and_swap(
+            self._name, state, stored.revision, entries, consumed
+        )
+        return Stored(state, revision)
 
-    def _act(self, stored: Stored) -> tuple[Note, ...]:
+    def _act(self, stored: Stored) -> tuple[tuple[Note, ...], Stored]:
         """Do the outbox and cross out what is done."""
         if not stored.state.outbox:
-            return ()
+            return (), stored
         acted = self._hands.act(stored.state.outbox, self._clock.now())
         for attempt in range(1, _ATTEMPTS + 1):
             outbox = acted.apply(stored.state.outbox)
@@ -185,32 +243,49 @@ class Engine:
                 break
             crossed = msgspec.structs.replace(stored.state, outbox=outbox)
             try:
-                self._write(stored, crossed, Decision(crossed, (), acted.notes))
+                stored = self._write(stored, crossed, Decision(crossed, (), acted.notes))
             except Conflict:
                 if attempt == _ATTEMPTS:
                     raise
                 stored = self._load()
                 continue
             break
-        return acted.notes
+        return acted.notes, stored
 
-    def _see_registry(self, state: State, problems: dict[str, str]) -> RegistryView | None:
+    def _see_registry(self, problems: dict[str, str]) -> RegistryView | None:
         try:
             champion = self._registry.alias(self._name, CHAMPION)
-            if champion is not None:
-                return RegistryView(champion, self._registry.version(self._name, champion))
-            if state.champion_as_of is None:
+            if champion is None:
                 return RegistryView(None, versions=self._registry.versions(self._name))
+            return RegistryView(champion, self._registry.version(self._name, champion))
         except NoriaError as error:
             problems["registry"] = str(error)
             return None
-        return RegistryView(None)
+
+    def _see_anchor(self, state: State, problems: dict[str, str]) -> None:
+        if "registry" in problems:
+            return
+        try:
+            broken = self._anchoring.problem(state)
+        except NoriaError as error:
+            problems["registry"] = str(error)
+            return
+        if broken:
+            problems[LEDGER] = broken
+
+    def _anchor(self, state: State, observation: Observation) -> tuple[Note, ...]:
+        """Anchor the ledger's head, unless it does not fit the last anchor, which is evidence."""
+        if LEDGER in observation.problems or not self._leads():
+            return ()
+        note = self._anchoring.keep(state)
+        return () if note is None else (note,)
 
     def _see_traffic(self, problems: dict[str, str]) -> TrafficView | None:
         try:
-            return TrafficView(
-                dict(self._traffic.ready(self._name)), dict(self._traffic.weights(self._name))
-            )
+            ready = dict(self._traffic.ready(self._name))
+            weights = dict(self._traffic.weights(self._name))
+            down = {} if all(ready.values()) else dict(self._traffic.problems(self._name))
+            return TrafficView(ready, weights, down)
         except NoriaError as error:
             problems["traffic"] = str(error)
             return None
@@ -231,7 +306,7 @@ class Engine:
             problems["metrics"] = str(error)
             return ()
 
-    def _measure(self, query: MetricQuery) -> Measurement:
+    def _measure(self, query: MetricQuery, problems: dict[str, str]) -> Measurement:
         """Measure a candidate; and its champion apart when the source gives no baseline."""
         try:
             seen = self._metrics.measure(query)
@@ -240,6 +315,7 @@ class Engine:
             alone = msgspec.structs.replace(query, version=query.champion, champion=None)
             base = self._metrics.measure(alone)
         except NoriaError as error:
+            problems["metrics"] = str(error)
             return Measurement(query.metric, query.version, None, 0, problem=str(error))
         return msgspec.structs.replace(
             seen,
@@ -250,10 +326,23 @@ class Engine:
             problem=base.problem,
         )
 
-    def _labelled_rows(self, state: State) -> int | None:
-        since = retraining.data_since(state)
-        if not retraining.counts_new_rows(self._spec) or state.champion is None or since is None:
+    def _labelled_rows(
+        self, state: State, since: datetime | None, problems: dict[str, str]
+    ) -> int | None:
+        if not self._spec.retraining.signals or state.champion is None or since is None:
             return None
         query = MetricQuery(self._name, state.champion, LABELLED_ROWS, since)
-        seen = self._measure(query)
+        seen = self._measure(query, problems)
         return None if seen.problem else seen.samples
+
+    def _rows_per_day(self, state: State, problems: dict[str, str]) -> float | None:
+        """Ask for the traffic's rate while a candidate needs it, or it stands for labels."""
+        since = state.champion_as_of
+        needed = state.run or state.rollout or not state.labels_come
+        if state.champion is None or since is None or not needed:
+            return None
+        query = MetricQuery(self._name, state.champion, ROWS_PER_DAY, since)
+        seen = self._measure(query, problems)
+        logged = self._spec.serving.payload_log.sample
+        value = None if seen.problem else finite(seen.value)
+        return None if value is None or not logged else value / logged

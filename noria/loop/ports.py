@@ -29,6 +29,9 @@ CHAMPION: Final = "champion"
 LABELLED_ROWS: Final = "labelled-rows"
 """Metric: how many rows got a label since ``since`` (value and samples), whoever answered them."""
 
+ROWS_PER_DAY: Final = "rows-per-day"
+"""Metric: rows of all versions that are logged a day, as of late (value), whatever ``since``."""
+
 ERROR_RATE: Final = "error-rate"
 """Metric: share of requests that failed; its samples are the rows answered and one per failure."""
 
@@ -76,6 +79,13 @@ class Registry(Protocol):
             RegistryError: There is no such version. Nothing changed.
         """
 
+    def anchor(self, model: str, version: str, text: str) -> None:
+        """Keep the ledger's anchor on a version, in place of the one before.
+
+        Raises:
+            RegistryError: There is no such version.
+        """
+
 
 class Traffic(Protocol):
     """Runs model servers and splits requests between versions."""
@@ -85,6 +95,9 @@ class Traffic(Protocol):
 
     def ready(self, model: str) -> Mapping[str, bool]:
         """Return every deployed version and whether it can answer now."""
+
+    def problems(self, model: str) -> Mapping[str, str]:
+        """Return why a deployed version can't answer; nothing of one that is only starting."""
 
     def set_weights(self, model: str, weights: Mapping[str, int]) -> None:
         """Split the traffic. Percent, summing to 100; only versions that are ready.

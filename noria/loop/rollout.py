@@ -11,8 +11,7 @@ from typing import Final
 
 import msgspec
 
-from noria.loop import outcomes
-from noria.loop.analysis import judge, rows_answered
+from noria.loop import outcomes, sizing, steps
 from noria.loop.ports import CHAMPION, ERROR_RATE
 from noria.loop.state import (
     Deploy,
@@ -26,9 +25,10 @@ from noria.loop.state import (
     StepEvidence,
     TrafficView,
 )
-from noria.loop.turn import GRACE, GRACE_LOOKS, Turn, name, split
+from noria.loop.turn import DOWN_ALERT, GRACE, GRACE_LOOKS, Turn, name, split
 from noria.loop.values import MetricQuery, Verdict
 from noria.spec import ModelSpec
+from noria.spec.units import format_duration
 
 KIND: Final = "rollout"
 
@@ -57,7 +57,9 @@ def begin(turn: Turn, rollout: Rollout) -> None:
     """Start a rollout of a candidate whose gates have passed. There must be none yet."""
     turn.update(rollout=rollout)
     turn.want(Deploy("", rollout.version))
-    way = "it is the first version" if rollout.champion is None else "its gates passed"
+    shown = "; ".join(gate.detail for gate in rollout.gates if gate.detail)
+    passed = f"its gates passed ({shown})" if shown else "its gates passed"
+    way = "it is the first version" if rollout.champion is None else passed
     turn.change(
         KIND,
         f"{name(rollout.version)}: rollout begins, {way}",
@@ -67,8 +69,18 @@ def begin(turn: Turn, rollout: Rollout) -> None:
     )
 
 
-def abort(turn: Turn, rollout: Rollout, reason: str, judged: Sequence[Judged] = ()) -> None:
-    """Turn a rollout round: all traffic back to the champion. Its evidence is kept."""
+def abort(
+    turn: Turn,
+    rollout: Rollout,
+    reason: str,
+    judged: Sequence[Judged] = (),
+    *,
+    failed: bool = False,
+) -> None:
+    """Turn a rollout round: all traffic back to the champion. Its evidence is kept.
+
+    ``failed``: a check failed, or it could not be served; the loop-breaker counts that.
+    """
     aborting = msgspec.structs.replace(
         rollout,
         phase=RolloutPhase.ABORTING,
@@ -76,6 +88,7 @@ def abort(turn: Turn, rollout: Rollout, reason: str, judged: Sequence[Judged] = 
         since=None,
         reason=reason,
         paused=None,
+        failed=failed,
         evidence=_with_evidence(turn, rollout, judged),
     )
     turn.withdraw(f"deploy/{rollout.version}", f"alias/{CHAMPION}", "weights")
@@ -154,6 +167,7 @@ def _is_ready(turn: Turn, rollout: Rollout, traffic: TrafficView) -> bool:
     """See whether the candidate can answer; abort when it can't for longer than the grace."""
     ready = traffic.ready.get(rollout.version)
     if ready:
+        turn.clear_alert(DOWN_ALERT)
         if rollout.unready_seen:
             turn.update(
                 rollout=msgspec.structs.replace(rollout, unready_since=None, unready_seen=0)
@@ -161,15 +175,19 @@ def _is_ready(turn: Turn, rollout: Rollout, traffic: TrafficView) -> bool:
         return True
     if ready is None or rollout.phase is not RolloutPhase.DEPLOYING:
         turn.want(Deploy("", rollout.version))
+    turn.tell_down(rollout.version)
+    said = traffic.problems.get(rollout.version, "")
+    why = f": {said}" if said else ""
     if rollout.phase is RolloutPhase.DEPLOYING:
-        if not _timed_out(turn, rollout, "it did not become ready"):
+        if not _timed_out(turn, rollout, f"it did not become ready{why}", failed=True):
             problem = _problem(turn, f"deploy/{rollout.version}")
-            turn.hold(KIND, f"{name(rollout.version)}: waits until it is ready{problem}")
+            turn.hold(KIND, f"{name(rollout.version)}: waits until it is ready{problem}{why}")
         return False
     since = rollout.unready_since or turn.now
     seen = min(rollout.unready_seen + 1, GRACE_LOOKS)
     if seen >= GRACE_LOOKS and turn.now - since >= GRACE:
-        abort(turn, rollout, f"it has not been ready since {since:%Y-%m-%d %H:%M:%S}")
+        said = f"it has not been ready since {since:%Y-%m-%d %H:%M:%S}{why}"
+        abort(turn, rollout, said, failed=True)
         return False
     turn.update(rollout=msgspec.structs.replace(rollout, unready_since=since, unready_seen=seen))
     turn.hold(KIND, f"{name(rollout.version)}: is not ready; the rollout waits {GRACE.seconds} s")
@@ -186,45 +204,72 @@ def _leave_deploying(turn: Turn, rollout: Rollout, traffic: TrafficView) -> None
 
 
 def _enter(turn: Turn, rollout: Rollout, step: int, traffic: TrafficView) -> None:
+    canary = turn.spec.serving.canary
+    # Where a small share of little traffic would bring no rows, it protects nobody either.
+    while step + 1 < len(canary.steps) and sizing.plan(
+        canary, canary.steps[step], turn.observation.rows_per_day
+    ).starved(canary):
+        step += 1
     entered = msgspec.structs.replace(
         rollout, phase=RolloutPhase.STEPPING, step=step, entered=turn.now, since=None
     )
     turn.update(rollout=entered)
     turn.change(
         KIND,
-        f"{name(rollout.version)}: {_where(turn, entered)} begins",
+        f"{name(rollout.version)}: {steps.where(turn, entered)} begins",
         version=rollout.version,
         step=step,
-        percent=_percent(turn, entered),
+        percent=steps.percent(turn, entered),
     )
-    _apply(turn, entered, traffic, _wanted(turn, entered))
+    _apply(turn, entered, traffic, steps.split_of(turn, entered))
+    turn.hold(
+        KIND, f"{name(rollout.version)}: {steps.where(turn, entered)} held: {steps.needs(turn)}"
+    )
+
+
+def held(state: State) -> str:
+    """Return what the step in force lacks, with the candidate; empty when no step is held."""
+    rollout = state.rollout
+    if rollout is None or rollout.phase is not RolloutPhase.STEPPING:
+        return ""
+    return next((hold.text for hold in state.holds if hold.kind == KIND), "")
 
 
 def _step(turn: Turn, rollout: Rollout, traffic: TrafficView) -> None:
-    judged = _judge(turn, rollout)
+    step = steps.plan(turn, rollout)
+    judged = steps.judge_all(turn, rollout, step)
     failed = [j.detail for j in judged if j.verdict is Verdict.FAIL]
     if failed:
-        abort(turn, rollout, f"{_where(turn, rollout)} failed: {'; '.join(failed)}", judged)
+        abort(
+            turn,
+            rollout,
+            f"{steps.where(turn, rollout)} failed: {'; '.join(failed)}",
+            judged,
+            failed=True,
+        )
         return
     if rollout.forced:
         _start_promoting(turn, rollout, traffic)
         return
-    in_force = _apply(turn, rollout, traffic, _wanted(turn, rollout))
+    in_force = _apply(turn, rollout, traffic, steps.split_of(turn, rollout))
     rollout = turn.state.rollout or rollout
     if rollout.paused is not None:
-        turn.hold(KIND, f"{name(rollout.version)}: {_where(turn, rollout)} is paused")
+        turn.hold(KIND, f"{name(rollout.version)}: {steps.where(turn, rollout)} is paused")
         return
-    if in_force and judged and all(j.verdict is Verdict.PASS for j in judged):
+    unmet = steps.unmet(step, judged)
+    if in_force and judged and not unmet:
         _pass(turn, rollout, traffic, judged)
         return
-    said = [j.detail for j in judged if j.verdict is not Verdict.PASS]
+    said = [j.detail for j in unmet]
+    if judged and unmet:
+        said[-1] += steps.lasts(turn, step, step.rows - steps.answered(turn, rollout))
     if not judged:
-        said = ["nothing is measured yet" if in_force else "the traffic is not split as wanted"]
-    held = "; ".join(said) or "the traffic is not split as wanted"
-    if not _timed_out(turn, rollout, held, judged):
+        said = [steps.needs(turn)]
+    lacks = "; ".join(said) or "the traffic is not split as wanted"
+    if not _timed_out(turn, rollout, lacks, judged):
         turn.hold(
             KIND,
-            f"{name(rollout.version)}: {_where(turn, rollout)} held: {held}",
+            f"{name(rollout.version)}: {steps.where(turn, rollout)} held: {lacks}",
             version=rollout.version,
             judged=list(judged),
         )
@@ -234,7 +279,7 @@ def _pass(turn: Turn, rollout: Rollout, traffic: TrafficView, judged: Sequence[J
     passed = msgspec.structs.replace(rollout, evidence=_with_evidence(turn, rollout, judged))
     turn.change(
         KIND,
-        f"{name(rollout.version)}: {_where(turn, rollout)} passed: "
+        f"{name(rollout.version)}: {steps.where(turn, rollout)} passed: "
         f"{'; '.join(j.detail for j in judged)}",
         version=rollout.version,
         judged=list(judged),
@@ -316,28 +361,15 @@ def _apply(turn: Turn, rollout: Rollout, traffic: TrafficView, wanted: dict[str,
     return False
 
 
-def _judge(turn: Turn, rollout: Rollout) -> tuple[Judged, ...]:
-    """Judge every check; and count the rows answered, even when no check asks for errors."""
-    if rollout.since is None:
-        return ()
-    canary = turn.spec.serving.canary
-    seen = {m.metric: m for m in turn.observation.measurements if m.version == rollout.version}
-    judged = [
-        judge(c, seen.get(c.metric), rollout.version, canary.min_samples) for c in canary.analysis
-    ]
-    if all(c.metric != ERROR_RATE for c in canary.analysis):
-        judged.append(rows_answered(seen.get(ERROR_RATE), rollout.version, canary.min_samples))
-    return tuple(judged)
-
-
-def _timed_out(turn: Turn, rollout: Rollout, held: str, judged: Sequence[Judged] = ()) -> bool:
-    """Abort when the step has had its time. Promotion and abort themselves have no timeout."""
-    if rollout.phase not in (RolloutPhase.DEPLOYING, RolloutPhase.STEPPING):
+def _timed_out(
+    turn: Turn, rollout: Rollout, held: str, judged: Sequence[Judged] = (), *, failed: bool = False
+) -> bool:
+    """Abort when the step has had its time."""
+    limit = steps.limit(turn, rollout)
+    if limit is None or rollout.paused is not None or turn.now - rollout.entered < limit:
         return False
-    limit = turn.spec.serving.canary.step_timeout
-    if rollout.paused is not None or turn.now - rollout.entered < limit:
-        return False
-    abort(turn, rollout, f"{_where(turn, rollout)} had {limit} and is not decided: {held}", judged)
+    said = f"{steps.where(turn, rollout)} had {format_duration(limit)} and is not decided: {held}"
+    abort(turn, rollout, said, judged, failed=failed)
     return True
 
 
@@ -346,27 +378,8 @@ def _with_evidence(
 ) -> tuple[StepEvidence, ...]:
     if not judged:
         return rollout.evidence
-    seen = StepEvidence(rollout.step, _percent(turn, rollout), turn.now, tuple(judged))
+    seen = StepEvidence(rollout.step, steps.percent(turn, rollout), turn.now, tuple(judged))
     return (*rollout.evidence, seen)
-
-
-def _percent(turn: Turn, rollout: Rollout) -> int:
-    steps = turn.spec.serving.canary.steps
-    return steps[min(rollout.step, len(steps) - 1)]
-
-
-def _wanted(turn: Turn, rollout: Rollout) -> dict[str, int]:
-    share = _percent(turn, rollout)
-    if rollout.champion is None:
-        return {rollout.version: 100}
-    return {rollout.champion: 100 - share, rollout.version: share}
-
-
-def _where(turn: Turn, rollout: Rollout) -> str:
-    if rollout.phase is RolloutPhase.DEPLOYING:
-        return "deployment"
-    count = len(turn.spec.serving.canary.steps)
-    return f"step {rollout.step + 1} of {count} ({_percent(turn, rollout)} %)"
 
 
 def _problem(turn: Turn, key: str) -> str:

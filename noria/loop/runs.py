@@ -19,7 +19,7 @@ from noria.loop.state import (
     StartRun,
 )
 from noria.loop.turn import GRACE_LOOKS, Turn, name
-from noria.loop.values import GateResult, RunPhase, RunRequest, RunResult, RunStatus
+from noria.loop.values import GateResult, RunPhase, RunRequest, RunResult, RunStatus, SignalKind
 
 KIND: Final = "run"
 
@@ -32,12 +32,12 @@ FAILED_ALERT: Final = "run-failed"
 _KEPT: Final = 50
 
 
-def start(turn: Turn, kind: RunKind, cause: str) -> None:
+def start(turn: Turn, kind: RunKind, cause: str, signals: tuple[SignalKind, ...] = ()) -> None:
     """Start a run on what is known now. There must be none in flight."""
     number = turn.state.runs_started + 1
     run_id = f"{turn.state.model}-{turn.now:%Y%m%dt%H%M%S}-{number}"
     request = RunRequest(run_id, turn.state.model, turn.now, cause, turn.state.champion)
-    record = RunRecord(run_id, kind, turn.now, cause)
+    record = RunRecord(run_id, kind, turn.now, cause, signals=signals)
     turn.update(
         run=ActiveRun(request, kind),
         runs=(*_counted(turn), record),
@@ -99,7 +99,8 @@ def follow(turn: Turn) -> None:
         if run.unknown_seen:
             known = msgspec.structs.replace(run, unknown_since=None, unknown_seen=0)
             turn.update(run=known)
-        turn.hold(KIND, f"run {run_id} is {status.phase}", run=run_id, detail=status.detail)
+        doing = f": {status.detail}" if status.detail else ""
+        turn.hold(KIND, f"run {run_id} is {status.phase}{doing}", run=run_id)
     elif status.phase is RunPhase.SUCCEEDED and status.result is not None:
         _succeeded(turn, run, status.result)
     elif status.phase is RunPhase.SUCCEEDED:
@@ -216,7 +217,7 @@ def _adopt_first_version(turn: Turn) -> None:
 
 def _end(turn: Turn, run: ActiveRun, phase: RunPhase, version: str | None = None) -> None:
     ended = tuple(
-        msgspec.structs.replace(r, ended=phase, version=version)
+        msgspec.structs.replace(r, ended=phase, version=version, over=turn.now)
         if r.run_id == run.request.run_id
         else r
         for r in turn.state.runs

@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
-from noria.errors import Conflict, InvalidInput, StoreError
+from noria.errors import Conflict, InvalidInput, StoreDamaged, StoreError
+from noria.files import DAMAGED, clear, for_appending, make_folder, set_aside
 from noria.loop.ledger import LedgerEntry
 from noria.loop.state import State, Stored
 from noria.loop.values import Message, from_json, message_from_json, to_json
@@ -23,6 +24,9 @@ T = TypeVar("T")
 _BUSY_SECONDS: Final = 10.0
 _CREATE_ATTEMPTS: Final = 20
 _CREATE_PAUSE: Final = 0.05
+_DAMAGE: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_PRIMARY: Final = 0xFF
+_BESIDE: Final = ("-wal", "-shm")
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS state (
     model TEXT PRIMARY KEY, revision INTEGER NOT NULL, state BLOB NOT NULL
@@ -47,11 +51,35 @@ class SqliteStore:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(f"can't make {path.parent}: {error.strerror}") from error
+        make_folder(path.parent)
         self._create()
+
+    def models(self) -> tuple[str, ...]:
+        """Return the names of the models that have a state here."""
+        with self._connection() as connection:
+            rows = connection.execute("SELECT model FROM state").fetchall()
+        return tuple(str(row[0]) for row in rows)
+
+    def set_aside(self, why: str) -> Path:
+        """Move a damaged store out of the way and begin an empty one; returns where it is now.
+
+        A ledger is never thrown away: one that was set aside before keeps its name with its
+        time in it.
+
+        Raises:
+            StoreError: It can't be moved, or no new one be made.
+        """
+        before = self._path.with_name(self._path.name + DAMAGED)
+        if before.exists():
+            kept = f"{self._path.name}.{before.stat().st_mtime_ns}{DAMAGED}"
+            before.replace(before.with_name(kept))
+        for suffix in _BESIDE:
+            beside = self._path.with_name(self._path.name + suffix)
+            if beside.exists():
+                set_aside(beside, why)
+        aside = set_aside(self._path, why) if self._path.exists() else before
+        self._create()
+        return aside
 
     def load(self, model: str) -> Stored | None:
         """Return the state and its revision; None before the first write."""
@@ -97,7 +125,13 @@ class SqliteStore:
                 (model, after),
             )
             for (entry,) in rows:
-                yield self._read(_entry, entry)
+                try:
+                    yield _entry(entry)
+                except InvalidInput as error:
+                    raise StoreError(
+                        f"{self._path} holds an entry of {model!r} that can't be read: {error}",
+                        fix="put a backup in its place; the loop goes on without it",
+                    ) from error
 
     def submit(self, model: str, message: Message) -> bool:
         """Put a message in the inbox, durably. False when its id was ever there before."""
@@ -119,6 +153,9 @@ class SqliteStore:
 
     def _create(self) -> None:
         """Make the tables. The switch to WAL does not wait for others by itself, so it tries."""
+        for_appending(self._path)  # SQLite gives its other files the mode of this one
+        for suffix in _BESIDE:
+            clear(self._path.with_name(self._path.name + suffix))
         for attempt in range(1, _CREATE_ATTEMPTS + 1):
             try:
                 with self._connection() as connection:
@@ -140,7 +177,11 @@ class SqliteStore:
             connection.execute("PRAGMA synchronous=FULL")
             yield connection
         except sqlite3.Error as error:
-            raise StoreError(f"the store {self._path} failed: {error}") from error
+            code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY
+            if code in _DAMAGE or "no such table" in str(error):
+                raise self._damaged(str(error)) from error
+            fix = "make room on its disk" if code == sqlite3.SQLITE_FULL else ""
+            raise StoreError(f"the store {self._path} failed: {error}", fix=fix) from error
         finally:
             if connection is not None:
                 connection.close()
@@ -170,7 +211,14 @@ class SqliteStore:
         try:
             return read(data)
         except InvalidInput as error:
-            raise StoreError(f"the store {self._path} holds what can't be read: {error}") from error
+            raise self._damaged(str(error)) from error
+
+    def _damaged(self, why: str) -> StoreDamaged:
+        return StoreDamaged(
+            f"the store {self._path} is damaged: {why}",
+            fix="put a backup in its place; or let `noria up` set it aside and begin anew from "
+            "what the registry knows",
+        )
 
 
 def _state(data: bytes) -> State:

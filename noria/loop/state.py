@@ -23,6 +23,7 @@ from noria.loop.values import (
     RunRequest,
     RunStatus,
     Signal,
+    SignalKind,
     Verdict,
     VersionInfo,
 )
@@ -147,7 +148,7 @@ class Rollout(msgspec.Struct, frozen=True):
     ``entered`` starts the step's timeout; ``since`` is when the traffic was first
     seen as wanted (measurements count from there), None until then. ``forced``: a
     person promoted it. ``overtaken``: somebody else moved the champion alias.
-    ``gates`` let it in.
+    ``gates`` let it in. ``failed``: a check failed, or it could not be served.
     """
 
     version: str
@@ -165,6 +166,7 @@ class Rollout(msgspec.Struct, frozen=True):
     unready_seen: int = 0
     alias_asked: bool = False
     overtaken: bool = False
+    failed: bool = False
     reason: str = ""
     evidence: tuple[StepEvidence, ...] = ()
     gates: tuple[GateResult, ...] = ()
@@ -219,6 +221,7 @@ class RunRecord(msgspec.Struct, frozen=True):
     """A run that was started, kept while the budget's period counts it.
 
     ``ended`` is how: a run phase; ``unknown`` when the runner lost it; None while it runs.
+    ``over`` is when that was seen. ``signals`` are the kinds of signals that it was started for.
     """
 
     run_id: str
@@ -227,14 +230,31 @@ class RunRecord(msgspec.Struct, frozen=True):
     cause: str
     ended: RunPhase | None = None
     version: str | None = None
+    over: Moment | None = None
+    signals: tuple[SignalKind, ...] = ()
 
 
 class Breaker(msgspec.Struct, frozen=True):
-    """Open: no automatic run starts until a person resets it."""
+    """Open: no automatic run starts until a person resets it, or until there are ``closes`` rows.
+
+    ``closes`` is None as long as the rows can't be seen.
+    """
 
     opened: Moment
     losses: int
     reason: str
+    closes: int | None = None
+
+
+class Change(msgspec.Struct, frozen=True):
+    """A measured loss of performance that is being learnt from.
+
+    ``since`` is when the rows began that told of it, ``tried`` how many labelled rows since
+    then the last try had; 0 before the first.
+    """
+
+    since: Moment
+    tried: int = 0
 
 
 class Wish(msgspec.Struct, frozen=True):
@@ -244,12 +264,28 @@ class Wish(msgspec.Struct, frozen=True):
     at: Moment
 
 
+class Hold(msgspec.Struct, frozen=True):
+    """What the run, the rollout or a signal waits for.
+
+    ``kind`` is ``run``, ``rollout`` or ``retraining``.
+    """
+
+    kind: str
+    text: str
+
+
 class State(msgspec.Struct, frozen=True):
     """Everything the loop remembers about one model.
 
     ``champion`` is the alias as last seen; ``champion_as_of`` the newest data it
-    may have learnt from. ``losses`` counts candidates in a row that did not win.
-    ``runs`` and ``outcomes`` forget; ``tally`` counts all that ever ended, by
+    may have learnt from. ``losses`` counts candidates in a row that were shown worse,
+    ``openings`` how often the loop-breaker has opened since a candidate won.
+    ``tried`` is how many labelled rows there were at the last try, None when the champion came
+    of it; ``thin`` counts, by the kind of signal, tries in a row that won nothing; ``credit`` is
+    how many tries the rows have paid for, less those made (``noria.loop.evidence``).
+    ``labels_come`` says that the monitor was told a label at some time.
+    ``holds`` says what the run and the rollout in progress and each waiting signal lack, as
+    of the last decision. ``runs`` and ``outcomes`` forget; ``tally`` counts all that ever ended, by
     ``run/<kind>/<phase>`` and ``rollout/<result>``.
     """
 
@@ -268,10 +304,17 @@ class State(msgspec.Struct, frozen=True):
     outcomes: tuple[Outcome, ...] = ()
     losses: int = 0
     breaker: Breaker | None = None
+    openings: int = 0
+    change: Change | None = None
+    tried: int | None = None
+    thin: Mapping[SignalKind, int] = {}
+    credit: float = 0.0
+    labels_come: bool = False
     alerts: tuple[Alert, ...] = ()
     wishes: Mapping[str, Wish] = {}
     actions_issued: int = 0
     tally: Mapping[str, int] = {}
+    holds: tuple[Hold, ...] = ()
     outbox: tuple[Pending, ...] = ()
     head: Head = GENESIS
 
@@ -295,17 +338,22 @@ class RegistryView(msgspec.Struct, frozen=True):
 
 
 class TrafficView(msgspec.Struct, frozen=True):
-    """Deployed versions with their readiness, and the split in force (percent)."""
+    """Deployed versions with their readiness, and the split in force (percent).
+
+    ``problems`` says why a version is not ready, where that is known.
+    """
 
     ready: Mapping[str, bool]
     weights: Mapping[str, int]
+    problems: Mapping[str, str] = {}
 
 
 class Observation(msgspec.Struct, frozen=True):
     """What the engine saw at one time. None: that part did not answer; ``problems`` says why.
 
     ``run`` is None too while no run is in flight. ``labelled_rows`` counts labels
-    since ``champion_as_of`` and is None when unknown or not needed.
+    since ``champion_as_of``, ``change_rows`` those since ``change.since``; ``rows_per_day`` is
+    what all versions together answer now. They are None when unknown or not needed.
     """
 
     registry: RegistryView | None = None
@@ -315,6 +363,8 @@ class Observation(msgspec.Struct, frozen=True):
     signals: tuple[Signal, ...] = ()
     inbox: tuple[Message, ...] = ()
     labelled_rows: int | None = None
+    change_rows: int | None = None
+    rows_per_day: float | None = None
     problems: Mapping[str, str] = {}
 
 

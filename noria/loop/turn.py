@@ -27,6 +27,9 @@ from noria.loop.state import (
 )
 from noria.spec import ModelSpec
 
+DOWN_ALERT: Final = "not-served"
+"""The alert that stands while a version that should answer can't, and why is known."""
+
 ASK_AGAIN_AFTER: Final = timedelta(seconds=30)
 """How long the world gets to show what was asked of it before it is asked again."""
 
@@ -158,6 +161,13 @@ class Turn:
         self.update(alerts=tuple(a for a in self.state.alerts if a.name != alert))
         self.want(ClearAlert("", alert))
         self.change("alert", f"alert {alert} is over", alert=alert)
+
+    def tell_down(self, version: str) -> None:
+        """Raise an alert for a version that is not ready, once it is known why."""
+        traffic = self.observation.traffic
+        why = "" if traffic is None else traffic.problems.get(version, "")
+        if why:
+            self.raise_alert(DOWN_ALERT, f"{name(version)} can't be served: {why}")
 
     def decision(self) -> Decision:
         """Return what has been decided."""

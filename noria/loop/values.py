@@ -69,9 +69,11 @@ class Measurement(msgspec.Struct, frozen=True):
     """One metric of one version over a stretch of time.
 
     ``value`` is None when there is no data. ``low`` and ``high`` bound its
-    confidence interval when the source knows one. The ``baseline`` fields are
-    the champion's same metric over the same time. ``problem`` says why the
-    source could not measure; any text there makes the verdict ``ERROR``.
+    confidence interval when the source knows one; where the samples can't bound
+    it, ``lacking`` says what they need and have, and the verdict is
+    ``INCONCLUSIVE``. The ``baseline`` fields are the champion's same metric over
+    the same time. ``problem`` says why the source could not measure; any text
+    there makes the verdict ``ERROR``.
     Latencies are in seconds, rates in 0..1.
     """
 
@@ -86,6 +88,8 @@ class Measurement(msgspec.Struct, frozen=True):
     baseline_low: float | None = None
     baseline_high: float | None = None
     baseline_samples: int | None = None
+    lacking: str = ""
+    baseline_lacking: str = ""
 
 
 class MetricQuery(msgspec.Struct, frozen=True):
@@ -102,7 +106,12 @@ class MetricQuery(msgspec.Struct, frozen=True):
 
 
 class GateResult(msgspec.Struct, frozen=True):
-    """One gate of one candidate, measured once, on held-out rows."""
+    """One gate of one candidate, measured once, on held-out rows.
+
+    A champion gate's ``value`` is the gain over the champion (positive is better), and ``low``
+    and ``high`` bound it at the gate's confidence. ``worth`` is what many more rows have
+    brought, in standard errors: whether there is anything to win by retraining at all.
+    """
 
     name: str
     verdict: Verdict
@@ -110,6 +119,9 @@ class GateResult(msgspec.Struct, frozen=True):
     value: float | None
     bound: float | None
     samples: int
+    low: float | None = None
+    high: float | None = None
+    worth: float | None = None
 
 
 class RunRequest(msgspec.Struct, frozen=True):
@@ -144,7 +156,8 @@ class RunStatus(msgspec.Struct, frozen=True):
 class Signal(msgspec.Struct, frozen=True, tag="signal"):
     """Something that may call for retraining. The same ``id`` means the same event, told again.
 
-    ``version`` is the version it is about; None means the model as a whole.
+    ``version`` is the version it is about; None means the model as a whole. ``since`` is
+    when the first of the rows came that told; None: not known, so ``at``.
     """
 
     id: str
@@ -153,6 +166,7 @@ class Signal(msgspec.Struct, frozen=True, tag="signal"):
     at: Moment
     detail: str
     version: str | None = None
+    since: Moment | None = None
 
 
 class Command(msgspec.Struct, frozen=True, tag="command"):
@@ -185,7 +199,10 @@ Message: TypeAlias = Command | Notice | Signal
 
 
 class VersionInfo(msgspec.Struct, frozen=True):
-    """A registered version. ``package`` is its path or URI, ``digest`` the package's sha256."""
+    """A registered version. ``package`` is its path or URI, ``digest`` the package's sha256.
+
+    ``anchor`` is the ledger's anchor that it carries (``noria.loop.anchor``); empty: none.
+    """
 
     model: str
     version: str
@@ -196,6 +213,7 @@ class VersionInfo(msgspec.Struct, frozen=True):
     champion: str | None
     package: str
     digest: str
+    anchor: str = ""
 
 
 def finite(value: float | None) -> float | None:
@@ -219,7 +237,7 @@ def message_from_json(data: bytes | str) -> Message:
     """
     try:
         return _MESSAGES.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput(f"not a message: {error} in {shorten(data)}") from error
 
 
@@ -231,7 +249,7 @@ def from_json(data: bytes | str, kind: type[T]) -> T:
     """
     try:
         return msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput(
             f"not a {getattr(kind, '__name__', kind)}: {error} in {shorten(data)}"
         ) from error

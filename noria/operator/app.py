@@ -9,12 +9,12 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from types import FrameType
 from typing import Any, Final
 
 import kopf
 
+from noria.clocks import WallClock
 from noria.errors import ClusterError, Unavailable
 from noria.kube import KubeClient
 from noria.kube.events import Events
@@ -39,14 +39,6 @@ _SLOWEST_CYCLES: Final = 10
 _SLOWEST_SECONDS: Final = 300.0
 _POLL_SECONDS: Final = 0.5
 _log = logging.getLogger(__name__)
-
-
-class WallClock:
-    """The machine's clock."""
-
-    def now(self) -> datetime:
-        """Return the time."""
-        return datetime.now(UTC)
 
 
 class CountedTransport(Transport):

@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from monitoring.adapter import MonitorMetrics
 from monitoring.client import MonitorClient
+from monitoring.link import MonitorLink
+from monitoring.upload import packed
 from noria.doctor.serving import KServe, read_kserve
 from noria.errors import InvalidInput, RegistryError
 from noria.kube import KubeClient
-from noria.kube.kinds import HTTP_ROUTE, INFERENCE_SERVICE, PROMETHEUS_RULE
+from noria.kube.kinds import HTTP_ROUTE, INFERENCE_SERVICE, POD, PROMETHEUS_RULE
 from noria.kube.store import KubeStore
 from noria.loop.ports import Clock, Metrics, Pipelines, Store
-from noria.operator.objects.common import MODEL_LABEL
+from noria.operator.objects.common import MODEL_LABEL, SERVER_PORT
 from noria.operator.ports import Ports
 from noria.operator.resource import Resource
 from noria.operator.settings import Settings
-from noria.operator.watching import MonitorLink
 from noria.prometheus import PrometheusMetrics
+from noria.prometheus.counted import CountedMetrics
 from noria.registry import MlflowRegistry
 from noria.spec import Model
 from pipelines.kubeflow import KubeflowPipelines, registered
 from pipelines.kubeflow_api import KubeflowSettings
 from serving.traffic.choose import choose_traffic
-from serving.traffic.kserve_objects import Artifact, KServeOptions
+from serving.traffic.kserve_objects import VERSION_LABEL, Artifact, KServeOptions
 
 _PROMETHEUS_SECONDS: Final = 10.0
 
@@ -65,10 +67,19 @@ class Composition:
             traffic=traffic,
             metrics=self._metrics(MonitorMetrics(monitor), resource.namespace),
             store=self.store(resource),
-            monitor=MonitorLink(monitor, self._registry.reference_path),
+            monitor=MonitorLink(monitor.status, self._sender(monitor)),
             url=lambda: self._address(resource),
             close=monitor.close,
         )
+
+    def _sender(self, monitor: MonitorClient) -> Callable[[str, str, bool], None]:
+        """Return what sends a version's reference: its folder is here, not where the monitor is."""
+
+        def put(model: str, version: str, champion: bool) -> None:  # noqa: FBT001 - the link's form
+            data = packed(self._registry.reference_path(model, version))
+            monitor.put_reference_bytes(model, version, data, champion=champion)
+
+        return put
 
     def store(self, resource: Resource) -> Store:
         """Return the store of a Model."""
@@ -136,8 +147,9 @@ class Composition:
     def _metrics(self, quality: MonitorMetrics, namespace: str) -> Metrics:
         settings = self._settings
         if not settings.prometheus_url:
-            # It answers for error rates and latencies too: that it can't tell, which holds.
-            return quality
+            return CountedMetrics(
+                lambda: quality, lambda model, version: self._servers(namespace, model, version)
+            )
         pushed = settings.manage_rules and self._client.has_kind(PROMETHEUS_RULE)
         return PrometheusMetrics(
             settings.prometheus_url,
@@ -148,6 +160,11 @@ class Composition:
             namespace=namespace,
             timeout=_PROMETHEUS_SECONDS,
         )
+
+    def _servers(self, namespace: str, model: str, version: str) -> tuple[str, ...]:
+        """Return the addresses of the pods that serve a version and are ready."""
+        labels = {MODEL_LABEL: model, VERSION_LABEL: version}
+        return server_addresses(self._client.list(POD, namespace, labels=labels))
 
     def _resolve(self, model: str, version: str) -> Artifact:
         info = self._registry.version(model, version)
@@ -167,3 +184,23 @@ class Composition:
             monitor_url=settings.monitor_url,
             gateway=settings.gateway,
         )
+
+
+def server_addresses(pods: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return where the model servers in these pods answer; none for a pod that can't now."""
+    return tuple(
+        f"http://{_host(pod['status']['podIP'])}:{SERVER_PORT}" for pod in pods if _answers(pod)
+    )
+
+
+def _answers(pod: Mapping[str, Any]) -> bool:
+    status = pod.get("status") or {}
+    ready = any(
+        found.get("type") == "Ready" and found.get("status") == "True"
+        for found in status.get("conditions") or ()
+    )
+    return bool(ready and status.get("podIP")) and "deletionTimestamp" not in pod["metadata"]
+
+
+def _host(address: str) -> str:
+    return f"[{address}]" if ":" in address else address

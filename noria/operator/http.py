@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import threading
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Final
+from typing import Final
 
+from noria.asgi import Answer, Api, Bounds, Gate, Hosts, Listen, Refused, Request, background
+from noria.asgi.api import not_allowed
+from noria.asgi.gate import as_text
 from noria.errors import InvalidInput
 
-_OK: Final = 200
-_NOT_FOUND: Final = 404
-_UNAVAILABLE: Final = 503
-_TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
+_BOUNDS: Final = Bounds(max_body=0, max_connections=128, at_once=16, drain_seconds=1)
+_EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 - inside a pod; a NetworkPolicy says who may come
+_TEXT: Final = b"text/plain; version=0.0.4; charset=utf-8"
+_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 class Health:
@@ -26,58 +28,32 @@ class Health:
         self.ready = ready
         self.metrics = metrics
 
+    async def answer(self, request: Request) -> Answer:
+        """Answer a probe or a scrape."""
+        if request.path not in _PATHS:
+            raise Refused(404, "path: there is no such path here")
+        if request.method != "GET":
+            raise not_allowed(request, ("GET",))
+        if request.path == "/metrics":
+            return Answer(200, await asyncio.to_thread(self.metrics), _TEXT)
+        problem = self.alive() if request.path == "/healthz" else self.ready()
+        return Answer(503 if problem else 200, f"{problem or 'ok'}\n".encode(), _TEXT)
+
 
 @contextmanager
-def serving(health: Health, port: int, host: str = "") -> Iterator[int]:
-    """Answer in threads while the block runs; yields the port.
+def serving(health: Health, port: int, host: str = _EVERYWHERE) -> Iterator[int]:
+    """Answer in a thread while the block runs; yields the port.
 
     Raises:
         InvalidInput: The port can't be listened on.
     """
-    handler = type("_Asked", (_Handler,), {"health": health})
     try:
-        server = ThreadingHTTPServer((host, port), handler)
-    except OSError as error:
+        listener = Listen(host, port).bind()
+    except InvalidInput as error:
         raise InvalidInput(
-            f"NORIA_METRICS_PORT: {port} can't be listened on: {error.strerror}",
-            fix="give a free port",
+            f"NORIA_METRICS_PORT: {error.message}", fix="give a free port"
         ) from error
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, name="http", daemon=True)
-    thread.start()
-    try:
-        yield int(server.server_address[1])
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
-class _Handler(BaseHTTPRequestHandler):
-    health: Health
-    timeout = 10
-
-    def do_GET(self) -> None:
-        """Answer a probe or a scrape."""
-        match self.path.partition("?")[0]:
-            case "/healthz":
-                self._say(self.health.alive())
-            case "/readyz":
-                self._say(self.health.ready())
-            case "/metrics":
-                self._send(_OK, self.health.metrics())
-            case _:
-                self._send(_NOT_FOUND, b"not found\n")
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """Probes are not worth a line."""
-
-    def _say(self, problem: str) -> None:
-        self._send(_UNAVAILABLE if problem else _OK, f"{problem or 'ok'}\n".encode())
-
-    def _send(self, status: int, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", _TEXT)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+    # Nothing can be changed here, and what is asked is no secret: any name will do.
+    gate = Gate(Api(health.answer), _BOUNDS, Hosts(host, anybody=True), refuse=as_text)
+    with listener, background(gate, listener):
+        yield int(listener.getsockname()[1])

@@ -25,13 +25,6 @@ from noria.operator.objects import objects
 from noria.operator.owned import OwnedObjects
 from noria.operator.ports import Ports, Wiring
 from noria.operator.resource import Resource
-from noria.operator.seen import (
-    SeenMetrics,
-    SeenPipelines,
-    SeenRegistry,
-    SeenTraffic,
-    Sight,
-)
 from noria.operator.settings import Settings
 from noria.operator.status import (
     MAX_EXPLANATION,
@@ -42,6 +35,7 @@ from noria.operator.status import (
     status_of,
     told_to,
 )
+from noria.signing import signer
 from noria.spec import Model
 from noria.telemetry import Turned
 
@@ -79,7 +73,6 @@ class _Loop:
     model: Model
     ports: Ports
     engine: Engine
-    sight: Sight
 
 
 class Keeper:
@@ -164,18 +157,20 @@ class Keeper:
 
     def _wired(self, resource: Resource, model: Model) -> _Loop:
         ports = self._tools.wiring.ports(resource, model)
-        sight = Sight(self._tools.lost)
+        key = self._tools.settings.ledger_key
         engine = Engine(
             model,
-            pipelines=SeenPipelines(ports.pipelines, sight),
-            registry=SeenRegistry(ports.registry, sight),
-            traffic=SeenTraffic(ports.traffic, sight),
-            metrics=SeenMetrics(ports.metrics, sight),
+            pipelines=ports.pipelines,
+            registry=ports.registry,
+            traffic=ports.traffic,
+            metrics=ports.metrics,
             store=ports.store,
             clock=self._tools.clock,
             alerts=AlertEvents(self._tools.events, resource),
+            sign=None if key is None else signer(key),
+            leads=lambda: not self._tools.lost(),
         )
-        return _Loop(resource.generation, model, ports, engine, sight)
+        return _Loop(resource.generation, model, ports, engine)
 
     def _take_command(self, resource: Resource, loop: _Loop) -> None:
         """Put a command that stands in the annotations into the inbox, then take it away there."""
@@ -212,22 +207,18 @@ class Keeper:
             self._owned_problem = ""
 
     def _turn(self, resource: Resource, loop: _Loop) -> None:
-        loop.sight.begin()
-        decision = loop.engine.cycle()
-        now = self._tools.clock.now()
-        stored = loop.ports.store.load(resource.name)
-        state = decision.state if stored is None else stored.state
+        cycle = loop.engine.cycle()
+        now, state = self._tools.clock.now(), cycle.state
         self.turned = Turned(loop.model, state, now)
-        problems = dict(loop.sight.problems)
+        problems = dict(cycle.problems)
         if self._owned_problem:
-            problems["Objects"] = self._owned_problem
+            problems["objects"] = self._owned_problem
         seen = Seen(
-            ready=loop.sight.ready,
-            weights=loop.sight.weights,
+            traffic=cycle.observation.traffic,
             problems=problems,
-            monitor=loop.ports.monitor.tell(resource.name, state),
+            monitor=loop.ports.monitor.told(resource.name, state),
             explanation=self._explained(resource, loop, state),
-            revision=0 if stored is None else stored.revision,
+            revision=cycle.stored.revision,
             url=loop.ports.url(),
         )
         before = self._before(resource)

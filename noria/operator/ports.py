@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from monitoring.link import MonitorLink
 from noria.loop.ports import Metrics, Pipelines, Registry, Store, Traffic
 from noria.operator.resource import Resource
-from noria.operator.watching import MonitorLink
 from noria.spec import Model
 
 

@@ -50,6 +50,9 @@ PERMISSIONS: Final = (
     Permission("", "persistentvolumeclaims", _KEPT, "the claim of each monitor"),
     Permission("apps", "deployments", _KEPT, "the Deployment of each monitor"),
     Permission(
+        "", "pods", ("list",), "where a version's servers are, whose counters judge a canary"
+    ),
+    Permission(
         "", "events", ("get", "create", "patch"), "tells each change of the loop, and alerts"
     ),
     Permission(

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from noria.errors import InvalidInput, NotInstalled, Problem, SpecError, shorten
+from noria.errors import InvalidInput, Problem, SpecError, shorten
 from noria.loop.values import Command, Verb
 from noria.spec import Model, parse_model
 from noria.spec.model import API_VERSION, KIND
-from noria.tasks.families import check, installed
 
 FINALIZER: Final = "noria.dev/traffic"
 COMMAND: Final = "noria.dev/command"
@@ -86,20 +85,14 @@ class Resource:
         """Return what the user wrote, checked as ``noria validate`` checks it.
 
         Raises:
-            SpecError, NotInstalled: It is refused. The schema of the API server, which refuses
-                most of it earlier, can't say everything.
+            SpecError: It is refused. The API server has refused earlier what a schema can see;
+                what spans several keys, and a family that is not installed here, is told here.
         """
         model = parse_model(self.written())
         if len(self.name) > MAX_NAME:
             said = f"{self.name!r} has {len(self.name)} characters"
             fix = f"its Service noria-monitor-{self.name} may have 63: write at most {MAX_NAME}"
             raise SpecError([Problem("metadata.name", said, fix)])
-        try:
-            check(model.spec)
-        except NotInstalled:
-            # This image holds no libraries of training: there, the first step checks again.
-            if model.spec.task.family not in installed():
-                raise
         return model
 
     def written(self) -> dict[str, Any]:

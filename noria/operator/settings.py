@@ -43,6 +43,7 @@ class Settings:
         kfp_namespace: The namespace of runs and experiments; empty for a single-user install.
         kfp_token_file: A projected service-account token for Pipelines, read for each request.
         kfp_ca_file: The certificate authority of its TLS.
+        ledger_key: Ed25519 private key that signs the ledgers' heads in the registry.
         mlflow_uri: The tracking server, which is also the registry.
         mlflow_artifacts: Where downloaded references are kept.
         prometheus_url: Where latencies, error rates and samples come from; empty for none.
@@ -56,6 +57,7 @@ class Settings:
         monitor_storage_class: Of the monitors' claims; empty: the cluster's default.
         monitor_storage_size: Of the monitors' claims.
         monitor_url: Where a monitor answers; holds ``{model}`` and ``{namespace}``.
+        monitor_allowed_hosts: Further names that monitors may be called by.
         manage_rules: Whether a PrometheusRule is kept for each Model.
         manage_dashboards: Whether a dashboard ConfigMap is kept for each Model.
         metrics_port: Of /metrics, /healthz and /readyz.
@@ -73,6 +75,7 @@ class Settings:
     kfp_namespace: str
     kfp_token_file: Path | None
     kfp_ca_file: Path | None
+    ledger_key: Path | None
     mlflow_uri: str
     mlflow_artifacts: Path | None
     prometheus_url: str
@@ -85,6 +88,7 @@ class Settings:
     monitor_storage_class: str
     monitor_storage_size: str
     monitor_url: str
+    monitor_allowed_hosts: tuple[str, ...]
     manage_rules: bool
     manage_dashboards: bool
     metrics_port: int
@@ -123,6 +127,7 @@ def read_settings(environment: Mapping[str, str], *, here: Path = _SERVICE_ACCOU
         kfp_namespace=read("KFP_NAMESPACE", "", _namespace_or_none),
         kfp_token_file=read("KFP_TOKEN_FILE", "", _path),
         kfp_ca_file=read("KFP_CA_FILE", "", _path),
+        ledger_key=read("LEDGER_KEY", "", _path),
         mlflow_uri=read("MLFLOW_URI", None, _given),
         mlflow_artifacts=read("MLFLOW_ARTIFACTS", "", _path),
         prometheus_url=read("PROMETHEUS_URL", "", _url_or_none),
@@ -135,6 +140,7 @@ def read_settings(environment: Mapping[str, str], *, here: Path = _SERVICE_ACCOU
         monitor_storage_class=read("MONITOR_STORAGE_CLASS", "", _name_or_none),
         monitor_storage_size=read("MONITOR_STORAGE_SIZE", "1Gi", _bytes),
         monitor_url=read("MONITOR_URL", DEFAULT_MONITOR_URL, _monitor_url),
+        monitor_allowed_hosts=read("MONITOR_ALLOWED_HOSTS", "", _names),
         manage_rules=read("MANAGE_RULES", "true", _true_or_false),
         manage_dashboards=read("MANAGE_DASHBOARDS", "true", _true_or_false),
         metrics_port=read("METRICS_PORT", "9090", _port),

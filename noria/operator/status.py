@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from noria.loop.retraining import allowance
-from noria.loop.state import Rollout, RolloutPhase, State
-from noria.loop.values import RunPhase
-from noria.spec import Model, ModelSpec
+from noria.loop import rollout, runs
+from noria.loop.state import State, TrafficView
+from noria.spec import Model
+from noria.view import ModelView, Phase, Stage, down_text, stage_text, stuck_text, view_of
+from noria.view.resource import MAKING, cut, status_fields
 
 READY: Final = "Ready"
 TRAINING: Final = "Training"
@@ -22,7 +23,6 @@ MAX_EXPLANATION: Final = 5
 """How many of the last entries of the ledger the status repeats."""
 
 _MAX_MESSAGE: Final = 2000
-_MAX_LINE: Final = 400
 _FULL: Final = 100
 
 
@@ -31,17 +31,15 @@ class Seen:
     """What a cycle saw, beside the state.
 
     Attributes:
-        ready: Deployed versions, and whether they can answer.
-        weights: The split in force, in percent.
-        problems: What did not answer, by part: ``Registry``, ``Monitor``, ...
+        traffic: The versions that are deployed, and the split in force; None: not seen.
+        problems: What did not answer or did not do its part, by part: ``registry``, ...
         monitor: What is wrong with the monitor; empty when it watches the champion.
         explanation: The last changes, one line each, oldest first.
         revision: Of the stored state.
         url: Where clients send requests, when that is known.
     """
 
-    ready: Mapping[str, bool] = field(default_factory=dict)
-    weights: Mapping[str, int] = field(default_factory=dict)
+    traffic: TrafficView | None = None
     problems: Mapping[str, str] = field(default_factory=dict)
     monitor: str = ""
     explanation: Sequence[str] = ()
@@ -78,20 +76,23 @@ def status_of(
         before: The status so far: a condition keeps its time until it changes.
         now: The time of a change.
     """
-    rollout = state.rollout
+    view = view_of(
+        model.name,
+        model.spec,
+        state,
+        now,
+        serving=Phase.SERVING if _answering(seen.traffic) else Phase.DOWN,
+        weights=None if seen.traffic is None else seen.traffic.weights,
+    )
+    view = replace(view, url=seen.url)
+    found = _conditions(state, view, seen)
     return {
         "observedGeneration": generation,
-        "stage": _stage(model.spec, state),
-        "champion": state.champion or "",
-        "candidate": "" if rollout is None else rollout.version,
-        "traffic": traffic_text(seen.weights),
-        "lastVerdict": _last_verdict(state),
-        "retrainsLeft": allowance(model.spec, state, now).left_in_budget,
-        "url": seen.url,
-        "explanation": [_cut(line, _MAX_LINE) for line in seen.explanation][-MAX_EXPLANATION:],
+        **status_fields(view),
+        "explanation": [cut(line) for line in seen.explanation][-MAX_EXPLANATION:],
         "revision": str(seen.revision),
         "ledgerHead": f"{state.head.sequence}:{state.head.hash[:16]}",
-        "conditions": conditions(_conditions(model, state, seen), before, generation, now),
+        "conditions": conditions(found, before, generation, now),
     }
 
 
@@ -151,7 +152,7 @@ def conditions(
                 "type": condition.type,
                 "status": status,
                 "reason": condition.reason,
-                "message": _cut(condition.message, _MAX_MESSAGE),
+                "message": cut(condition.message, _MAX_MESSAGE),
                 "lastTransitionTime": since,
                 "observedGeneration": generation,
             }
@@ -161,10 +162,14 @@ def conditions(
 
 def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
     """Whether writing ``after`` over ``before`` would change anything."""
-    return any(before.get(key, _EMPTY.get(type(value))) != value for key, value in after.items())
+    return any(_kept(before.get(key)) != _kept(value) for key, value in after.items())
 
 
-_EMPTY: Final[Mapping[type, Any]] = {list: [], str: ""}
+def _kept(value: Any) -> Any:
+    """Return a value as the API server has it: empty is the same as absent."""
+    if isinstance(value, Mapping):
+        value = {key: item for key, item in value.items() if item is not None}
+    return value if value or isinstance(value, int) else None
 
 
 def stamp(at: datetime) -> str:
@@ -172,46 +177,17 @@ def stamp(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def traffic_text(weights: Mapping[str, int]) -> str:
-    """Write a split as the printer column has it: ``v7 90 / v8 10``."""
-    return " / ".join(f"v{version} {share}" for version, share in weights.items() if share)
+def _answering(traffic: TrafficView | None) -> bool:
+    """Whether every version that gets traffic can answer it, as it was last seen."""
+    weights, ready = ({}, {}) if traffic is None else (traffic.weights, traffic.ready)
+    return sum(share for version, share in weights.items() if ready.get(version)) == _FULL
 
 
-def _stage(spec: ModelSpec, state: State) -> str:
-    if state.rollout is not None:
-        return _rollout_stage(spec, state.rollout)
-    if state.run is not None:
-        return "training"
-    return "serving" if state.champion is not None else "no version"
-
-
-def _rollout_stage(spec: ModelSpec, rollout: Rollout) -> str:
-    steps = spec.serving.canary.steps
-    if rollout.phase is not RolloutPhase.STEPPING or rollout.champion is None:
-        return rollout.phase.value
-    step = min(rollout.step, len(steps) - 1)
-    paused = ", paused" if rollout.paused is not None else ""
-    return f"canary {step + 1}/{len(steps)} ({steps[step]} %{paused})"
-
-
-def _last_verdict(state: State) -> str:
-    rollout = state.rollout
-    if rollout is not None and rollout.evidence:
-        judged = rollout.evidence[-1].judged
-        worst = next((j for j in judged if j.verdict != "pass"), None)
-        at = f"v{rollout.version} at {rollout.evidence[-1].percent} %"
-        return f"{at}: {'pass' if worst is None else f'{worst.verdict.value}: {worst.detail}'}"
-    if not state.outcomes:
-        return ""
-    outcome = state.outcomes[-1]
-    return _cut(f"v{outcome.version} {outcome.result.value}: {outcome.reason}", _MAX_LINE)
-
-
-def _conditions(model: Model, state: State, seen: Seen) -> list[Condition]:
+def _conditions(state: State, view: ModelView, seen: Seen) -> list[Condition]:
     return [
         _ready(state, seen),
         _training(state),
-        _progressing(model.spec, state),
+        _progressing(state, view.stage),
         _monitored(seen),
         _degraded(state, seen),
     ]
@@ -220,26 +196,20 @@ def _conditions(model: Model, state: State, seen: Seen) -> list[Condition]:
 def _ready(state: State, seen: Seen) -> Condition:
     champion = state.champion
     if champion is None:
-        if state.run is not None or state.rollout is not None or not state.runs:
-            return Condition(
-                READY, status=False, reason="NoVersionYet", message="the first is made"
-            )
-        last = state.runs[-1]
-        said = f"run {last.run_id} {last.ended.value if last.ended else 'is lost'}"
-        if last.ended is RunPhase.SUCCEEDED:
-            ends = [o.reason for o in state.outcomes if o.version == last.version]
-            said = f"v{last.version} may not be served: {ends[-1] if ends else 'see the ledger'}"
+        said = stuck_text(state)
+        if not said:
+            return Condition(READY, status=False, reason=MAKING, message="the first is made")
         fix = 'mend it and annotate the Model with noria.dev/command: "train"'
         return Condition(READY, status=False, reason="NoVersion", message=f"{said}; {fix}")
-    if "Traffic" in seen.problems:
-        return Condition(
-            READY, status=None, reason="TrafficUnseen", message=seen.problems["Traffic"]
-        )
-    share = sum(weight for version, weight in seen.weights.items() if seen.ready.get(version))
-    if share == _FULL:
+    traffic = seen.traffic
+    if traffic is None:
+        said = seen.problems.get("traffic", "")
+        return Condition(READY, status=None, reason="TrafficUnseen", message=said)
+    if _answering(traffic):
         return Condition(READY, status=True, reason="Serving", message=f"v{champion} is champion")
-    down = [f"v{version}" for version, weight in seen.weights.items() if weight] or [f"v{champion}"]
-    said = f"{' and '.join(down)} can't answer now"
+    down = [version for version, weight in traffic.weights.items() if weight] or [champion]
+    reasons = [f"v{version}: {why}" for version, why in sorted(traffic.problems.items())]
+    said = down_text(down, reasons)
     return Condition(READY, status=False, reason="NotServing", message=said)
 
 
@@ -248,18 +218,20 @@ def _training(state: State) -> Condition:
         return Condition(TRAINING, status=False, reason="Idle")
     request = state.run.request
     reason = "Cancelling" if state.run.cancelled else "RunInFlight"
-    return Condition(
-        TRAINING, status=True, reason=reason, message=f"run {request.run_id}: {request.reason}"
-    )
+    said = "; ".join((f"run {request.run_id}: {request.reason}", *_holds(state, runs.KIND)))
+    return Condition(TRAINING, status=True, reason=reason, message=said)
 
 
-def _progressing(spec: ModelSpec, state: State) -> Condition:
-    rollout = state.rollout
-    if rollout is None:
+def _progressing(state: State, stage: Stage) -> Condition:
+    if state.rollout is None:
         return Condition(PROGRESSING, status=False, reason="NoRollout")
-    reason = "Paused" if rollout.paused is not None else rollout.phase.value.capitalize()
-    said = f"v{rollout.version}: {_rollout_stage(spec, rollout)}"
+    reason = "Paused" if stage.paused else stage.phase.value.capitalize()
+    said = "; ".join((stage_text(stage), *_holds(state, rollout.KIND)))
     return Condition(PROGRESSING, status=True, reason=reason, message=said)
+
+
+def _holds(state: State, kind: str) -> list[str]:
+    return [hold.text for hold in state.holds if hold.kind == kind]
 
 
 def _monitored(seen: Seen) -> Condition:
@@ -279,10 +251,9 @@ def _degraded(state: State, seen: Seen) -> Condition:
     if problems:
         part = min(seen.problems)
         return Condition(
-            DEGRADED, status=True, reason=f"{part}Unavailable", message="; ".join(problems)
+            DEGRADED,
+            status=True,
+            reason=f"{part.capitalize()}Unavailable",
+            message="; ".join(problems),
         )
     return Condition(DEGRADED, status=False, reason="AsExpected")
-
-
-def _cut(text: str, limit: int) -> str:
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"

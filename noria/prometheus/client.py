@@ -50,14 +50,14 @@ class PrometheusClient:
         access: Token and CA files; none by default.
 
     Raises:
-        InvalidInput: The address is none, or the CA file can't be read.
+        InvalidInput: The address is not an http(s) URL, or the CA file can't be read.
     """
 
     def __init__(self, url: str, *, timeout: float = 5.0, access: Access | None = None) -> None:
         parts = httpx.URL(url) if _is_address(url) else None
         if parts is None or parts.scheme not in ("http", "https") or not parts.host:
             raise InvalidInput(
-                f"Prometheus' address {shorten(url)} is none",
+                f"Prometheus' address {shorten(url)} is not an http(s) URL",
                 fix="write it as http://host:9090, or https://host/prefix",
             )
         self.url = url.rstrip("/")

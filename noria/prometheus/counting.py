@@ -31,7 +31,7 @@ from typing import Final
 KIND: Final = "noria_kind"
 """The label that tells the quantities of the one query apart."""
 
-ROWS, ERRORS, REQUESTS, LIVE, QUANTILE = "rows", "errors", "requests", "live", "quantile"
+ROWS, ERRORS, REQUESTS, LIVE = "rows", "errors", "requests", "live"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,11 @@ class Counting:
     over: timedelta
     labels: Mapping[str, str]
 
-    def expression(self, quantile: float | None) -> str:
-        """Return the query: one element per quantity, absent where there is no data."""
+    def expression(self, quantiles: Mapping[str, float]) -> str:
+        """Return the query: one element per quantity, absent where there is no data.
+
+        ``quantiles`` are of the latency, by the kind that they get.
+        """
         requests = "noria_request_seconds_count"
         parts = {
             ROWS: f"sum({_once(self._rows())})",
@@ -55,9 +58,9 @@ class Counting:
             REQUESTS: f"sum({_once(self._counted(requests), 'protocol')})",
             LIVE: f"count({self._series('noria_rows_total')})",
         }
-        if quantile is not None:
-            buckets = _once(self._counted("noria_request_seconds_bucket"), "protocol", "le")
-            parts[QUANTILE] = f"histogram_quantile({quantile:g}, sum by (le) ({buckets}))"
+        buckets = _once(self._counted("noria_request_seconds_bucket"), "protocol", "le")
+        for kind, quantile in quantiles.items():
+            parts[kind] = f"histogram_quantile({quantile:.9g}, sum by (le) ({buckets}))"
         return " or ".join(
             f'label_replace({part}, "{KIND}", "{kind}", "", "")' for kind, part in parts.items()
         )

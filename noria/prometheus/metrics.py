@@ -8,14 +8,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+import msgspec
+
 from noria.errors import MetricsError
 from noria.loop.ports import ERROR_RATE, Clock, Metrics
-from noria.loop.values import Measurement, MetricQuery, Signal
+from noria.loop.values import Measurement, MetricQuery, Signal, finite
+from noria.measures.proportion import exact, quantile_ranks, samples_for_quantile
 from noria.prometheus import counting
 from noria.prometheus.client import Access, PrometheusClient
 from noria.prometheus.counting import Counting
 
 _QUANTILES: Final = {"latency-p50": 0.5, "latency-p99": 0.99}
+_VALUE, _LOW, _HIGH = "quantile", "quantile-low", "quantile-high"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,9 @@ class _Seen:
     value: float | None
     samples: int
     problem: str = ""
+    low: float | None = None
+    high: float | None = None
+    lacking: str = ""
 
 
 class PrometheusMetrics:
@@ -32,7 +39,8 @@ class PrometheusMetrics:
 
     The definitions are those of the one-machine adapter: the error rate is the
     share of requests that failed (5xx), its samples are the rows answered and one
-    per failure; the samples of a latency are the rows answered. Rows are counted
+    per failure; the samples of a latency are the rows answered. Their intervals are of
+    the requests: exact for the rate, by the order of the answers for a latency. Rows are counted
     between scrapes, so they are a lower bound (``noria.prometheus.counting`` has
     the arithmetic): a step takes up to two scrape intervals longer, never fewer rows.
 
@@ -51,7 +59,7 @@ class PrometheusMetrics:
         access: Token and CA files.
 
     Raises:
-        InvalidInput: The address is none.
+        InvalidInput: The address is not an http(s) URL.
     """
 
     def __init__(
@@ -82,18 +90,25 @@ class PrometheusMetrics:
         now = self._clock.now()
         seen = self._seen(query, query.version, now)
         measured = Measurement(
-            query.metric, query.version, seen.value, seen.samples, problem=seen.problem
-        )
-        if query.champion is None:
-            return measured
-        base = self._seen(query, query.champion, now)
-        return Measurement(
             query.metric,
             query.version,
             seen.value,
             seen.samples,
+            seen.low,
+            seen.high,
+            problem=seen.problem,
+            lacking=seen.lacking,
+        )
+        if query.champion is None:
+            return measured
+        base = self._seen(query, query.champion, now)
+        return msgspec.structs.replace(
+            measured,
             baseline=base.value,
             baseline_samples=base.samples,
+            baseline_low=base.low,
+            baseline_high=base.high,
+            baseline_lacking=base.lacking,
             problem="; ".join(said for said in (seen.problem, base.problem) if said),
         )
 
@@ -121,22 +136,28 @@ class PrometheusMetrics:
             return _Seen(None, 0)
         quantile = _QUANTILES.get(query.metric)
         asked = Counting(query.model, version, over, self._labels)
-        found = self._quantities(asked.expression(quantile))
+        found = self._quantities(asked.expression({} if quantile is None else {_VALUE: quantile}))
         rows = _rows(found)
         requests = found.get(counting.REQUESTS, 0.0)
         if not requests:  # absent or zero
             return _Seen(None, rows)
         errors = found.get(counting.ERRORS, math.nan)
-        if not 0 <= errors <= requests:  # so is NaN
+        if not 0 <= errors <= requests < math.inf:  # so is NaN
             said = f"{errors:g} of {requests:g} requests of v{version} failed, which is no count"
             return _Seen(None, rows, said)
         if not found.get(counting.LIVE):
             said = f"no server of {query.model} version {version} is scraped now"
             return _Seen(None, rows, said)
         if quantile is None:
-            return _Seen(errors / requests, rows + int(errors))
-        value = found.get(counting.QUANTILE, math.nan)
-        return _Seen(value if math.isfinite(value) else None, rows)
+            low, high = exact(errors, requests)
+            return _Seen(errors / requests, rows + int(errors), low=low, high=high)
+        value = finite(found.get(_VALUE))
+        ranks = quantile_ranks(quantile, int(requests))
+        if value is None or ranks is None:
+            needed = samples_for_quantile(quantile)
+            return _Seen(value, rows, lacking=f"needs {needed} requests, has {requests:.0f}")
+        around = self._quantities(asked.expression(dict(zip((_LOW, _HIGH), ranks, strict=True))))
+        return _Seen(value, rows, low=finite(around.get(_LOW)), high=finite(around.get(_HIGH)))
 
     def _quantities(self, expression: str) -> Mapping[str, float]:
         found: dict[str, float] = {}
@@ -151,6 +172,6 @@ class PrometheusMetrics:
 
 
 def _rows(found: Mapping[str, float]) -> int:
-    """Return the rows; missing ones, or no number of them, are none, which passes no step."""
+    """Return the rows; absent or NaN counts as 0, so no step passes on it."""
     value = found.get(counting.ROWS, 0.0)
     return int(value) if math.isfinite(value) and value > 0 else 0

@@ -55,6 +55,9 @@ class Candidate:
                 value=gate.value,
                 bound=gate.bound,
                 samples=gate.samples,
+                low=gate.low,
+                high=gate.high,
+                worth=gate.worth,
             )
             for gate in self.evaluation.gates
         )

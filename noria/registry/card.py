@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from noria.loop.values import GateResult, Verdict
+from noria.measures.measurement import Measurement
 from noria.registry.candidate import Candidate
 from noria.tasks.package import Manifest
-from noria.tasks.protocol import Evaluation, MetricValue
+from noria.tasks.protocol import Choice, Evaluation
 
 
 def model_card(candidate: Candidate, manifest: Manifest, digest: str) -> str:
@@ -88,10 +89,30 @@ def _metrics(evaluation: Evaluation) -> str:
     ]
     head = ("metric", "value", "interval", "rows", "linear baseline", "note")
     note = (
-        f"On {evaluation.rows:,} rows that the measured model has not seen. When `train.refit` is "
-        "on, the packaged model was then fitted again, on all rows."
+        f"On {evaluation.rows:,} rows, predicted in {evaluation.choice.blocks} blocks by "
+        "the recipe fitted on what was known before each. When `train.refit` is on, the packaged "
+        "model is that recipe, fitted on all rows."
     )
-    return "\n".join(["## Metrics on held-out rows", "", note, "", *_table(head, rows)])
+    found = ["## Metrics on held-out rows", "", note, "", *_table(head, rows)]
+    return "\n".join(found + _recipe(evaluation.choice))
+
+
+def _recipe(choice: Choice) -> list[str]:
+    """Say how much each training row counts, how long it learns, and what else was tried."""
+    if not choice.recipe:
+        return []
+    rows = [
+        (
+            item.recipe,
+            item.metric,
+            _number(item.difference),
+            _number(item.low),
+            f"{item.won} of {item.blocks}",
+        )
+        for item in choice.tried
+    ]
+    head = ("tried instead", "metric", "better than the champion's by", "at least", "blocks won")
+    return ["", f"Training rows: {choice.recipe}.", *(["", *_table(head, rows)] if rows else [])]
 
 
 def _comparison(evaluation: Evaluation, champion: str | None) -> str:
@@ -177,7 +198,7 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
 
 
-def _interval(item: MetricValue) -> str:
+def _interval(item: Measurement) -> str:
     if item.low is None or item.high is None:
         return "-"
     return f"{item.low:.4g} to {item.high:.4g} ({item.confidence:.0%})"

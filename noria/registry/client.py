@@ -1,11 +1,10 @@
-"""The door to MLflow: settings that always hold, errors that never leak, and any server's catalog.
+"""The door to MLflow: settings that always hold, and errors that never leak.
 
 MLflow is imported inside functions only, so that the rest of the package stays cheap.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import logging
 import os
@@ -16,8 +15,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-from noria.errors import RegistryError, Unavailable
-from noria.registry.catalog import CHALLENGER, VersionRow, crowned, our_tags, refuse_stale
+from noria import files
+from noria.errors import NoriaError, RegistryError, Unavailable
 
 _SETTINGS: Final = {
     # No artifact may run code when it is read: pickles are refused, always.
@@ -63,24 +62,13 @@ def load() -> ModuleType:
 
 @contextmanager
 def translated(doing: str) -> Iterator[None]:
-    """Turn MLflow's exceptions, and those of what it stands on, into ours."""
-    from mlflow.exceptions import MlflowException
-
+    """Turn whatever MLflow raises, or what it stands on, into ours."""
     try:
         yield
-    except MlflowException as error:
-        # A server that can't be reached is an internal error to MLflow's client; its text tells.
-        down = error.error_code in _TRANSIENT or "API request to" in str(error)
-        kind = Unavailable if down else RegistryError
-        raise kind(f"{doing}: {_first_line(error)}") from error
-    except OSError as error:
-        raise RegistryError(f"{doing}: {_first_line(error)}") from error
+    except NoriaError:
+        raise
     except Exception as error:
-        # Only a database needs SQLAlchemy; a client of a server does without.
-        lost = _of_sqlalchemy(error)
-        if lost is None:
-            raise
-        kind = Unavailable if lost else RegistryError
+        kind = Unavailable if _does_not_answer(error) else RegistryError
         raise kind(f"{doing}: {_first_line(error)}") from error
 
 
@@ -94,90 +82,53 @@ def client(tracking_uri: str) -> Any:
 @contextmanager
 def locked(folder: Path, name: str) -> Iterator[None]:
     """Hold a lock across processes of this machine; it falls with the process that holds it."""
-    folder.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256(name.encode()).hexdigest()[:16]
-    with (folder / f"{digest}.lock").open("a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    with files.locked(folder / f"{digest}.lock"):
         yield
 
 
-class ClientCatalog:
-    """Asks an MLflow server.
+def registered(server: Any, name: str) -> Any:
+    """Return what a server says of a registered model, None only when it says there is none.
 
-    MLflow has no compare-and-swap, so swaps are serialised by a lock file: safe
-    between the processes that share ``locks``, which must then be the only writers.
+    Raises:
+        RegistryError: It answers with something else.
     """
+    from mlflow.exceptions import MlflowException
 
-    def __init__(self, tracking_uri: str, locks: Path) -> None:
-        self._uri = tracking_uri
-        self._locks = locks
-        self._known: Any = None
-
-    def versions(self, model: str) -> tuple[VersionRow, ...]:
-        """Return every version, oldest first; empty for an unknown model."""
-        found = []
-        with self._asking(f"list the versions of {model}") as server:
-            quoted = model.replace("'", "''")
-            token = None
-            while True:
-                page = server.search_model_versions(f"name = '{quoted}'", page_token=token)
-                found.extend(page)
-                token = page.token
-                if not token:
-                    break
-        rows = [
-            VersionRow(int(item.version), item.creation_timestamp, our_tags(item.tags))
-            for item in found
-            if item.status == "READY"
-        ]
-        return tuple(sorted(rows, key=lambda row: row.version))
-
-    def alias(self, model: str, alias: str) -> str | None:
-        """Return the version an alias points at, or None."""
-        with self._asking(f"read the aliases of {model}") as server:
-            quoted = model.replace("'", "''")
-            for registered in server.search_registered_models(f"name = '{quoted}'"):
-                version = registered.aliases.get(alias)
-                return None if version is None else str(version)
-        return None
-
-    def set_alias(
-        self, model: str, alias: str, version: str | None, *, expected: str | None
-    ) -> None:
-        """Move an alias if it points at ``expected``; the new champion is no longer the challenger.
-
-        Raises:
-            Conflict: It points elsewhere.
-            RegistryError: There is no such version.
-            Unavailable: The server doesn't answer.
-        """
-        with locked(self._locks, f"alias {model}"):
-            refuse_stale(model, alias, expected, self.alias(model, alias))
-            done = crowned(alias, version, self.alias(model, CHALLENGER))
-            with self._asking(f"move alias {alias!r} of {model} to {version}") as server:
-                if version is None:
-                    if expected is not None:
-                        server.delete_registered_model_alias(model, alias)
-                else:
-                    server.set_registered_model_alias(model, alias, version)
-                if done:
-                    server.delete_registered_model_alias(model, CHALLENGER)
-
-    @contextmanager
-    def _asking(self, doing: str) -> Iterator[Any]:
-        if self._known is None:
-            self._known = client(self._uri)
-        with translated(doing):
-            yield self._known
-
-
-def _of_sqlalchemy(error: Exception) -> bool | None:
-    """Whether SQLAlchemy says that its database does not answer; None: it is not its error."""
     try:
-        from sqlalchemy.exc import OperationalError, SQLAlchemyError
-    except ImportError:
-        return None
-    return isinstance(error, OperationalError) if isinstance(error, SQLAlchemyError) else None
+        found = server.get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return None
+        raise
+    # A proxy's empty answer is a model without a name to MLflow's client.
+    if found.name != name:
+        raise RegistryError(f"what answers about the registered model {name} is not MLflow")
+    return found
+
+
+def ensure_registered(server: Any, name: str, description: str | None = None) -> None:
+    """Make a registered model, unless it is there."""
+    from mlflow.exceptions import MlflowException
+
+    if registered(server, name) is not None:
+        return
+    try:
+        server.create_registered_model(name, description=description)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another was as quick
+            raise
+
+
+def _does_not_answer(error: Exception) -> bool:
+    # A server that can't be reached is an internal error to MLflow's client; its text tells.
+    if getattr(error, "error_code", "") in _TRANSIENT or "API request to" in str(error):
+        return True
+    try:
+        from sqlalchemy.exc import OperationalError
+    except ImportError:  # only a database needs it; a client of a server does without
+        return False
+    return isinstance(error, OperationalError)
 
 
 def _first_line(error: BaseException) -> str:

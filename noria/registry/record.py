@@ -17,7 +17,7 @@ from noria.errors import RegistryError
 from noria.registry.candidate import Candidate
 from noria.registry.card import model_card
 from noria.registry.catalog import PREFIX
-from noria.registry.client import client, load, translated
+from noria.registry.client import client, ensure_registered, load, translated
 from noria.registry.signature import input_example, model_signature
 from noria.tasks.package import Manifest, package_digest, read_manifest
 
@@ -98,7 +98,7 @@ def _log_model(mlflow: Any, run_id: str, candidate: Candidate, manifest: Manifes
                 flavor_name="mlflow.pyfunc",
                 validate_serving_input=False,
                 python_model=str(_CODE),
-                artifacts={"package": str(candidate.package)},
+                artifacts={"package": candidate.package.absolute().as_uri()},
                 signature=model_signature(manifest),
                 input_example=input_example(manifest, candidate.example),
                 conda_env=_environment(),
@@ -162,8 +162,7 @@ def _log_run(
 
 
 def _make_version(server: Any, name: str, run_id: str, model: Any, tags: Mapping[str, str]) -> str:
-    if not server.search_registered_models(f"name = '{name}'"):
-        server.create_registered_model(name)
+    ensure_registered(server, name)
     made = server.create_model_version(
         name,
         source=model.model_uri,
@@ -187,6 +186,7 @@ def _tags(candidate: Candidate, digest: str) -> dict[str, str]:
         "as_of": candidate.as_of.isoformat(),
         "metrics": json.dumps({name: _finite(item) for name, item in candidate.metrics.items()}),
         "gates": msgspec.json.encode(candidate.gates).decode(),
+        "recipe": msgspec.json.encode(candidate.evaluation.choice).decode(),
     }
 
 

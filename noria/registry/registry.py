@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import json
+import os
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from noria.errors import Conflict, InvalidInput, RegistryError
+from noria.errors import InvalidInput, RegistryError
+from noria.files import make_folder, sqlite_path, sqlite_uri
 from noria.loop.values import GateResult, VersionInfo
 from noria.registry.candidate import Candidate
-from noria.registry.catalog import (
-    CHALLENGER,
-    CHAMPION,
-    PREFIX,
-    Catalog,
-    SqliteCatalog,
-    VersionRow,
-)
-from noria.registry.client import ClientCatalog, client, harden, load, locked, translated
+from noria.registry.catalog import PREFIX, Catalog, VersionRow
+from noria.registry.client import client, harden, load, locked, translated
+from noria.registry.server_catalog import ServerCatalog
+from noria.registry.sqlite_catalog import SqliteCatalog
 
-_SQLITE: Final = "sqlite:///"
+_ANCHOR: Final = "ledger"
+_ARTIFACT_ROOT: Final = "_MLFLOW_SERVER_ARTIFACT_ROOT"
 
 
 class MlflowRegistry:
@@ -31,7 +29,8 @@ class MlflowRegistry:
 
     With a ``sqlite:///`` tracking URI, reading and moving aliases needs no MLflow
     in the process; only ``initialise`` and ``register`` import it. All methods
-    raise only ``RegistryError``, ``Conflict`` and ``Unavailable``.
+    raise only ``RegistryError``, ``Conflict``, ``Unavailable`` and (for a lock that can't be
+    made) ``StoreError``.
     """
 
     def __init__(self, tracking_uri: str, artifacts_dir: Path) -> None:
@@ -39,26 +38,56 @@ class MlflowRegistry:
         self._uri = tracking_uri
         self._artifacts = artifacts_dir.absolute()
         self._locks = self._artifacts / ".locks"
-        self._database = _database(tracking_uri)
+        self._database = sqlite_path(tracking_uri)
         self._catalog: Catalog = (
-            ClientCatalog(tracking_uri, self._locks)
-            if self._database is None
-            else SqliteCatalog(self._database)
+            ServerCatalog(tracking_uri) if self._database is None else SqliteCatalog(self._database)
         )
 
     def initialise(self) -> None:
-        """Make MLflow's tables now, once, rather than in the first run: it takes seconds."""
-        self._artifacts.mkdir(parents=True, exist_ok=True)
+        """Make MLflow's tables now, once, rather than in the first run: it takes seconds.
+
+        They are made beside their place and put there whole, so that a kill leaves none half made.
+        """
+        make_folder(self._artifacts)
         if self._database is not None:
-            self._database.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self._database.parent)
             with locked(self._locks, "initialise"):
                 if not self.ready():
-                    server = client(self._uri)
-                    with translated("make the registry's tables"):
-                        server.search_registered_models(max_results=1)
+                    self._make_tables(self._database)
+
+    def _make_tables(self, database: Path) -> None:
+        draft = database.with_name(f".{database.name}.draft")
+        draft.unlink(missing_ok=True)
+        # MLflow writes it unquoted into its SQL: of itself it takes the folder that
+        # we happen to be in, whose name may hold an apostrophe.
+        os.environ[_ARTIFACT_ROOT] = self._artifacts.as_uri()
+        server = client(sqlite_uri(draft))
+        with translated("make the registry's tables"):
+            server.search_registered_models(max_results=1)
+        self._sweep()
+        if not SqliteCatalog(draft).ready():
+            raise RegistryError(
+                f"MLflow has put its tables elsewhere than into {draft}",
+                fix="choose a folder without ? and % in its path",
+            )
+        draft.replace(database)
+
+    def _sweep(self) -> None:
+        """Take away the folder that MLflow makes of the address as it is written, quotes and all.
+
+        It is empty, and so are those above it that were made for it.
+        """
+        written = Path(self._uri.removeprefix("sqlite:///")).parent
+        if self._database is not None and written != self._database.parent:
+            with suppress(OSError):
+                os.removedirs(written)
 
     def ready(self) -> bool:
-        """Whether the registry has its tables (a server is taken to have them)."""
+        """Whether the registry has its tables (a server is taken to have them).
+
+        Raises:
+            RegistryError, Unavailable: There is a file, and it can't be read.
+        """
         return self._database is None or SqliteCatalog(self._database).ready()
 
     def versions(self, model: str) -> tuple[VersionInfo, ...]:
@@ -91,6 +120,14 @@ class MlflowRegistry:
             raise RegistryError(f"{model}: there is no version {version}")
         self._catalog.set_alias(model, alias, version, expected=expected)
 
+    def anchor(self, model: str, version: str, text: str) -> None:
+        """Keep the ledger's anchor on a version, in place of the one before.
+
+        Raises:
+            RegistryError: There is no such version.
+        """
+        self._catalog.tag(model, version, _ANCHOR, text)
+
     def register(self, candidate: Candidate) -> str:
         """Log the run and its model, and make a version of it; return the version.
 
@@ -108,25 +145,15 @@ class MlflowRegistry:
         if not candidate.run_id:
             raise InvalidInput("run_id is empty", fix="give every run its own id")
         with locked(self._locks, f"register {candidate.model}"):
-            known = self.version_of_run(candidate.model, candidate.run_id)
-            if known is not None:
-                if self.versions(candidate.model)[-1].version == known:
-                    self._challenge(candidate.model, known)  # a crash may have come before it
-                return known
-            self.initialise()
-            version = record(self._uri, self._artifacts, candidate)
-            self._challenge(candidate.model, version)
+            version = self.version_of_run(candidate.model, candidate.run_id)
+            if version is None:
+                self.initialise()
+                version = record(self._uri, self._artifacts, candidate)
+                self._sweep()
+            # Also of a version that is there: a crash may have come between.
+            if version == self.versions(candidate.model)[-1].version:
+                self._catalog.challenge(candidate.model, version)
             return version
-
-    def _challenge(self, model: str, version: str) -> None:
-        """Point the challenger at the newest version, unless that is the champion already."""
-        while self._catalog.alias(model, CHAMPION) != version:
-            before = self._catalog.alias(model, CHALLENGER)
-            try:
-                self._catalog.set_alias(model, CHALLENGER, version, expected=before)
-            except Conflict:  # the challenger of before has just become the champion
-                continue
-            return
 
     def version_of_run(self, model: str, run_id: str) -> str | None:
         """Return the version that a run registered, or None."""
@@ -171,12 +198,6 @@ class MlflowRegistry:
         return cache
 
 
-def _database(tracking_uri: str) -> Path | None:
-    if not tracking_uri.startswith(_SQLITE):
-        return None
-    return Path(tracking_uri.removeprefix(_SQLITE).partition("?")[0]).absolute()
-
-
 def _local_path(uri: str) -> Path | None:
     parts = urlsplit(uri)
     if parts.scheme == "file":
@@ -189,9 +210,9 @@ def _info(model: str, row: VersionRow) -> VersionInfo:
     local = _local_path(package)
     try:
         gates = msgspec.json.decode(row.tags.get("gates", "[]"), type=tuple[GateResult, ...])
-        metrics: dict[str, Any] = json.loads(row.tags.get("metrics", "{}"))
+        metrics = msgspec.json.decode(row.tags.get("metrics", "{}"), type=dict[str, float | None])
         rows = int(row.tags.get("rows", "0"))
-    except ValueError as error:
+    except (ValueError, msgspec.MsgspecError) as error:
         raise RegistryError(
             f"{model} version {row.version}: its {PREFIX}* tags are damaged: {error}"
         ) from error
@@ -205,4 +226,5 @@ def _info(model: str, row: VersionRow) -> VersionInfo:
         champion=row.tags.get("champion") or None,
         package=package if local is None else str(local),
         digest=row.tags.get("digest", ""),
+        anchor=row.tags.get(_ANCHOR, ""),
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
 from noria.tasks.package import Input, Manifest, Output
+from noria.values import epoch_ms, number, text
 
 _MLFLOW_TYPE: Final = {
     "FP64": "double",
@@ -27,33 +27,32 @@ def model_signature(manifest: Manifest) -> Any:
 
     Looked-up features are inputs too, optional ones: a server adds them, a
     caller of the bare pyfunc model may.
+
+    MLflow checks which inputs are there, not their types: its types refuse what the server takes
+    (int64 for a double, an integer for a string, datetime64 for a long), and there is none that
+    does not. The model itself reads the values; the exact types are in ``noria.json``.
     """
     from mlflow.models import ModelSignature
-    from mlflow.types import Schema
+    from mlflow.types import ColSpec, Schema
+    from mlflow.types.schema import AnyType
 
-    inputs = [_column(item, required=not item.optional) for item in manifest.inputs]
-    sent = {item.name for item in manifest.inputs}
+    required = {item.name: not item.optional for item in manifest.inputs}
     for feature in manifest.features:
-        if feature.origin == "lookup" and feature.name not in sent:
-            datatype = {"categorical": "BYTES", "boolean": "BOOL"}.get(feature.kind, "FP64")
-            extra = Input(feature.name, datatype, feature.kind, optional=True)
-            inputs.append(_column(extra, required=False))
+        if feature.origin == "lookup":
+            required.setdefault(feature.name, False)
+    inputs = [ColSpec(AnyType(), name, required=needed) for name, needed in required.items()]
     return ModelSignature(inputs=Schema(inputs), outputs=Schema(list(_outputs(manifest.outputs))))
 
 
 def _outputs(outputs: tuple[Output, ...]) -> Iterable[Any]:
     """Yield a column per scalar; an output of k values per row becomes k columns."""
+    from mlflow.types import ColSpec
+
     for item in outputs:
         width = item.shape[0] if item.shape else 0
         names = [f"{item.name}_{i}" for i in range(width)] or [item.name]
         for name in names:
-            yield _column(Output(name, item.datatype), required=True)
-
-
-def _column(item: Input | Output, *, required: bool) -> Any:
-    from mlflow.types import ColSpec
-
-    return ColSpec(_MLFLOW_TYPE[item.datatype], item.name, required=required)
+            yield ColSpec(_MLFLOW_TYPE[item.datatype], name)
 
 
 def input_example(manifest: Manifest, example: Mapping[str, Any]) -> Any:
@@ -68,13 +67,12 @@ def input_example(manifest: Manifest, example: Mapping[str, Any]) -> Any:
 
 
 def _plain(item: Input, value: Any) -> Any:
-    """Return a value as the signature has it: text, a float, a bool, or milliseconds."""
-    if item.kind == "timestamp":
-        moment: Any = datetime.fromisoformat(value) if isinstance(value, str) else value
-        return round(moment.timestamp() * 1000) if hasattr(moment, "timestamp") else int(moment)
-    missing = value is None or value != value
+    """Return a value as JSON has it: text, a float, a bool, or milliseconds."""
+    written = text(value)
     if item.datatype == "BYTES":
-        return None if missing else str(value)
+        return written
+    if item.kind == "timestamp":
+        return epoch_ms(written) if written and isinstance(value, datetime | str) else value
     if item.datatype == "BOOL":
-        return None if missing else bool(value)
-    return math.nan if missing else float(value)
+        return None if written is None else bool(value)
+    return number(value)

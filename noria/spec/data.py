@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import Final, Literal, TypeAlias
+import inspect
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, WithJsonSchema, create_model
 
-from noria.spec.section import FILLED, Column, Items, Section
+from noria.errors import shorten
+from noria.spec.families import FromFamilies, installed
+from noria.spec.section import FILLED, Column, Items, Section, refuse
 from noria.spec.units import Duration
 
-SourceKind: TypeAlias = Literal["feast", "parquet", "csv", "images", "text", "documents"]
-SOURCE_KINDS: Final[tuple[SourceKind, ...]] = (
-    "feast",
-    "parquet",
-    "csv",
-    "images",
-    "text",
-    "documents",
-)
 TimeFeature: TypeAlias = Literal[
     "minute-of-day", "hour-of-day", "day-of-week", "day-of-year", "month"
 ]
@@ -54,6 +49,33 @@ class ParquetSource(Section):
     )
 
 
+def _encoding(value: Any) -> Any:
+    if isinstance(value, str):
+        try:
+            "".encode(value)
+        except (LookupError, UnicodeError, ValueError):
+            raise refuse(
+                f"{shorten(value)} is not an encoding that is known here",
+                "use utf-8, utf-16, cp949, cp1252 or another one that Python has",
+            ) from None
+    return value
+
+
+def _date_format(value: Any) -> Any:
+    if isinstance(value, str):
+        at = datetime(2001, 12, 31, 23, 59, 58, tzinfo=UTC)
+        try:
+            read = datetime.strptime(at.strftime(value), value)  # noqa: DTZ007 - its zone is not used
+        except ValueError:
+            read = None
+        if read is None or read.date() != at.date():
+            raise refuse(
+                f"{shorten(value)} does not write a date that can be read again",
+                "use directives of strptime, such as %d.%m.%Y %H:%M",
+            )
+    return value
+
+
 class CsvSource(Section):
     """Rows in CSV files with a header."""
 
@@ -62,59 +84,90 @@ class CsvSource(Section):
         description="Files or patterns, relative to this file, read in this order.",
         examples=[["data/*.csv"]],
     )
-
-
-class ImagesSource(Section):
-    """Images in one folder per class."""
-
-    folder: str = Field(
+    separator: str = Field(
+        default=",",
         min_length=1,
-        description="Folder of the class folders, relative to this file.",
-        examples=["data/images"],
+        max_length=1,
+        pattern=r"""^[^"\r\n.0-9A-Za-z+-]$""",
+        description="The one character between two fields, such as ; or a tab. RFC 4180 has the "
+        "comma.",
+        examples=[";"],
     )
-
-
-class TextSource(Section):
-    """Texts in CSV or JSON Lines files."""
-
-    paths: Items[str] = Field(
-        min_length=1,
-        description="Files or patterns, relative to this file, read in this order.",
-        examples=[["data/*.jsonl"]],
+    encoding: Annotated[
+        str,
+        BeforeValidator(_encoding),
+        WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 40}),
+    ] = Field(
+        default="utf-8",
+        description="How the files write characters, by a name that Python knows: utf-8 (with or "
+        "without a byte order mark), utf-16, cp949, cp1252. It is not guessed: a wrong guess is "
+        "seldom seen.",
+        examples=["cp949"],
     )
-    text_column: Column = Field(default="text", description="Column that holds the text.")
-
-
-class DocumentsSource(Section):
-    """Documents in a folder."""
-
-    folder: str = Field(
-        min_length=1,
-        description="Folder of the documents, relative to this file.",
-        examples=["data/documents"],
+    missing_values: Items[str] = Field(
+        default=("",),
+        max_length=100,
+        description="Fields that mean missing, in any column, when they are not in quotes; in "
+        "columns of numbers, booleans and times also when they are. Only the empty one by "
+        "default: NA and None may be names.",
+        examples=[["", "NA"]],
+    )
+    decimal: Literal[".", ","] = Field(
+        default=".", description="The sign before a number's fraction.", examples=[","]
+    )
+    date_format: (
+        Annotated[
+            str,
+            BeforeValidator(_date_format),
+            WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 100}),
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description="How eventTime and labelTime are written, by the directives of strptime; "
+        "without %z they are UTC. null: ISO 8601, or epoch milliseconds.",
+        examples=["%d.%m.%Y %H:%M"],
     )
 
 
 class Source(Section):
-    """Where rows come from: exactly one of the keys."""
+    """Where rows come from: exactly one of the keys. Families may bring keys of their own."""
 
     feast: FeastSource | None = Field(
         default=None, description="Labelled rows joined point in time with a Feast service."
     )
     parquet: ParquetSource | None = Field(default=None, description="Parquet files.")
     csv: CsvSource | None = Field(default=None, description="CSV files with a header.")
-    images: ImagesSource | None = Field(default=None, description="One folder per class.")
-    text: TextSource | None = Field(default=None, description="CSV or JSON Lines of texts.")
-    documents: DocumentsSource | None = Field(default=None, description="A folder of documents.")
 
-    def kinds(self) -> tuple[SourceKind, ...]:
+    def kinds(self) -> tuple[str, ...]:
         """Return the keys that are given; a valid resource has exactly one."""
-        return tuple(kind for kind in SOURCE_KINDS if getattr(self, kind) is not None)
+        return tuple(kind for kind in type(self).model_fields if getattr(self, kind) is not None)
 
     @property
-    def kind(self) -> SourceKind:
+    def kind(self) -> str:
         """The one key that is given."""
         return self.kinds()[0]
+
+    @property
+    def given(self) -> Section:
+        """What the one key holds."""
+        section: Section = getattr(self, self.kind)
+        return section
+
+
+@cache
+def source_class() -> type[Source]:
+    """Return the class of ``spec.data.source``, with the keys that installed families bring."""
+    brought: dict[str, Any] = {
+        kind: (section | None, Field(default=None, description=inspect.getdoc(section)))
+        for plugin in installed().plugins
+        for kind, section in plugin.family.data.items()
+    }
+    if not brought:
+        return Source
+    return create_model(
+        "Source", __base__=Source, __doc__=Source.__doc__, __module__=__name__, **brought
+    )
 
 
 class Feature(Section):
@@ -199,7 +252,7 @@ class Data(Section):
         min_length=1,
         description="The project's own Python file, relative to this file. null: none is needed.",
     )
-    source: Source = Field(
+    source: Annotated[Source, FromFamilies(source_class)] = Field(
         description="Where rows come from: exactly one key.",
         examples=[{"parquet": {"paths": ["data/*.parquet"]}}],
     )

@@ -7,16 +7,16 @@ key that the user wrote is never changed, not even one written as empty.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from noria.spec.data import Data
+from noria.spec.families import describe
+from noria.spec.family import Family
 from noria.spec.gates import ChampionGate
-from noria.spec.metrics import FAMILY_METRICS
-from noria.spec.monitoring import Detector, Monitoring, PerformanceDrop
+from noria.spec.monitoring import Monitoring, PerformanceDrop
 from noria.spec.retraining import Retraining, SignalKind
-from noria.spec.train import FAMILY_ALGORITHMS, Train
-
-WATCHED_BY_DEFAULT: Final = ("tabular-classification", "tabular-regression")
+from noria.spec.spaces import default_space
+from noria.spec.train import Train
 
 
 def completed(sections: Mapping[str, Any]) -> dict[str, Any]:
@@ -30,16 +30,18 @@ def completed(sections: Mapping[str, Any]) -> dict[str, Any]:
     if "data" in filled:
         filled["data"] = _data(filled["data"])
     if "task" in filled:
-        family = filled["task"].family
+        family = describe(filled["task"].family)
         if "train" in filled:
             filled["train"] = _train(filled["train"], family, filled.get("data"))
         if "gates" in filled:
-            default = (ChampionGate(metric=FAMILY_METRICS[family][0]),)
+            default = (ChampionGate(metric=family.default_metric),)
             filled["gates"] = _fill(filled["gates"], champion=default)
         if "monitoring" in filled:
             filled["monitoring"] = _monitoring(filled["monitoring"], family)
             if "retraining" in filled:
-                filled["retraining"] = _retraining(filled["retraining"], filled["monitoring"])
+                filled["retraining"] = _retraining(
+                    filled["retraining"], filled["monitoring"], filled.get("data")
+                )
     return filled
 
 
@@ -48,42 +50,46 @@ def _data(data: Data) -> Any:
     return _replace(data, split=_fill(data.split, kind=kind))
 
 
-def _train(train: Train, family: str, data: Data | None) -> Any:
+def _train(train: Train, family: Family, data: Data | None) -> Any:
     folds = train.cross_validation
+    train = _fill(train, algorithm=family.default_algorithm)
+    search, ensemble = train.search, train.ensemble
+    algorithm = family.algorithm(train.algorithm)
+    if search.kind != "none" and algorithm is not None:
+        space, fixed = algorithm.space, train.hyperparameters
+        search = _fill(search, space=default_space(space, algorithm.aliases, fixed, search.kind))
+    if ensemble.kind == "stacking":
+        beside = [name for name in family.stack if name != train.algorithm][:1]
+        ensemble = _fill(ensemble, members=(train.algorithm, *beside))
     return _replace(
-        _fill(train, algorithm=FAMILY_ALGORITHMS[family][0]),
-        search=_fill(train.search, metric=FAMILY_METRICS[family][0]),
+        train,
+        search=_fill(search, metric=family.default_metric),
+        ensemble=ensemble,
         cross_validation=folds if data is None else _fill(folds, kind=data.split.kind),
     )
 
 
-def _monitoring(monitoring: Monitoring, family: str) -> Any:
-    performance = _fill(monitoring.performance, metrics=FAMILY_METRICS[family])
+def _monitoring(monitoring: Monitoring, family: Family) -> Any:
+    performance = _fill(monitoring.performance, metrics=family.metrics)
     measured = performance.metrics
-    first = FAMILY_METRICS[family][0]
+    first = family.default_metric
     metric = first if first in measured or not measured else measured[0]
     drop = performance.drop
     if drop is not None:
         drop = _fill(drop, metric=metric)
     elif "drop" not in performance.model_fields_set and measured:
         drop = PerformanceDrop(metric=metric)
-    detectors = _default_detectors() if family in WATCHED_BY_DEFAULT else ()
     return _replace(
-        _fill(monitoring, detectors=detectors), performance=_replace(performance, drop=drop)
+        _fill(monitoring, detectors=family.detectors),
+        performance=_replace(performance, drop=drop),
     )
 
 
-def _default_detectors() -> tuple[Detector, ...]:
-    return (
-        Detector(name="features", kind="tabular", watch="features"),
-        Detector(name="prediction", kind="ks", watch="prediction"),
-    )
-
-
-def _retraining(retraining: Retraining, monitoring: Monitoring) -> Any:
+def _retraining(retraining: Retraining, monitoring: Monitoring, data: Data | None) -> Any:
     can_arise: dict[SignalKind, object] = {
         "drift": monitoring.detectors,
         "performance": monitoring.performance.drop,
+        "new-data": data is None or data.target,
     }
     return _fill(retraining, signals=tuple(kind for kind, source in can_arise.items() if source))
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from noria.errors import Problem, shorten
+from noria.spec.families import field_type, installed
 from noria.spec.words import choose, meant_or_choose
 
 _WANTED: Final = {
@@ -77,8 +78,7 @@ def _family(place: _Place, value: object) -> Problem:
     path = f"{place.path}.family"
     if not isinstance(value, Mapping) or "family" not in value:
         return Problem(path, "is missing", choose(place.tags()))
-    said = f"{_written(value['family'])} is not a task family"
-    return Problem(path, said, meant_or_choose(str(value["family"]), place.tags()))
+    return Problem(path, *installed().unknown(value["family"]))
 
 
 class _Place:
@@ -101,7 +101,7 @@ class _Place:
             self._key(step)
             found = (f for name, f in here.model_fields.items() if step in (f.alias, name))
             field = next(found, None)
-            self._type = field.annotation if field else None
+            self._type = field_type(field) if field else None
         elif tagged := [kind for kind in _sections(here) if _tag(kind) == step]:
             self._type = tagged[0]
         elif step != "[key]":
@@ -126,13 +126,14 @@ class _Place:
         fields = self._parent.model_fields if self._parent else {}
         for name, field in fields.items():
             if self.name in (field.alias, name):
-                choices = get_args(_plain(field.annotation))
-                if get_origin(_plain(field.annotation)) is Literal:
+                kind = _plain(field_type(field))
+                choices = get_args(kind)
+                if get_origin(kind) is Literal:
                     return choose(map(str, choices))
                 if field.examples:
                     return f"add it, such as {self.name}: {_flow(field.examples[0])}"
-                if _is_section(_plain(field.annotation)):
-                    inside = _plain(field.annotation).model_fields.values()
+                if _is_section(kind):
+                    inside = kind.model_fields.values()
                     needed = [str(f.alias) for f in inside if f.is_required()]
                     return f"add it, with {', '.join(needed)}"
         return "add it"

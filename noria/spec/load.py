@@ -14,7 +14,7 @@ from noria.spec.explain import explain
 from noria.spec.model import Model, ModelSpec
 from noria.spec.rules import broken_rules
 from noria.spec.section import Section
-from noria.spec.task import TASKS
+from noria.spec.task import task_classes
 
 MAX_BYTES: Final = 1 << 20
 
@@ -104,9 +104,12 @@ def _rules_of_the_rest(raw: Mapping[str, Any]) -> list[Problem]:
             sections[name] = kind.model_validate(value, by_alias=True, by_name=False)
         except ValidationError:
             continue  # its own problems are explained already
+    if "task" not in sections:
+        # Their defaults are the family's; without them, rules would say what is not so.
+        sections = {name: sections[name] for name in ("data", "serving") if name in sections}
     return broken_rules(completed(sections))
 
 
 def _task(value: object) -> type[Section] | None:
     family = value.get("family") if isinstance(value, Mapping) else None
-    return next((task for task in TASKS if task.family_name() == family), None)
+    return next((task for task in task_classes() if task.family_name() == family), None)

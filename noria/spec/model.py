@@ -7,10 +7,12 @@ from typing import Final, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from noria.measures.catalog import METRICS, Metric
 from noria.spec.data import Data
 from noria.spec.defaults import completed
+from noria.spec.families import describe
+from noria.spec.family import Family
 from noria.spec.gates import Gates
-from noria.spec.metrics import Metric, metrics_for
 from noria.spec.monitoring import Monitoring
 from noria.spec.retraining import Retraining
 from noria.spec.rules import broken_rules
@@ -23,15 +25,6 @@ GROUP: Final = "noria.dev"
 VERSION: Final = "v1alpha1"
 API_VERSION: Final = "noria.dev/v1alpha1"
 KIND: Final = "Model"
-
-_CLASSIFICATION: Final = frozenset(
-    {
-        "tabular-classification",
-        "image-classification",
-        "text-classification",
-        "token-classification",
-    }
-)
 
 
 class Metadata(Section):
@@ -75,14 +68,19 @@ class ModelSpec(Section):
         return self
 
     @property
+    def family(self) -> Family:
+        """The description of the task family."""
+        return describe(self.task.family)
+
+    @property
     def is_classification(self) -> bool:
         """The model predicts a class."""
-        return self.task.family in _CLASSIFICATION
+        return self.family.target == "class"
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
         """The metrics of the task family, its default first."""
-        return metrics_for(self.task.family)
+        return tuple(METRICS[name] for name in self.family.metrics)
 
 
 class Model(Section):

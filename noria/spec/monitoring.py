@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from types import MappingProxyType
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from noria.spec.section import FILLED, Column, Items, Label, ScalarValue, Section
+from noria.errors import shorten
+from noria.spec.section import FILLED, Column, Items, Label, ScalarValue, Section, refuse
 from noria.spec.units import PositiveDuration
+
+_PERCENT_PATTERN: Final = r"^[0-9]{1,4}(\.[0-9]{1,4})?%$"
 
 DetectorKind: TypeAlias = Literal[
     "ks",
@@ -101,6 +105,32 @@ class Detector(Section):
     )
 
 
+def _drop(value: Any) -> Any:
+    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+        return float(value)
+    if isinstance(value, str) and re.fullmatch(_PERCENT_PATTERN, value, re.ASCII) is not None:
+        return value
+    raise refuse(
+        f"{shorten(value)} is not a drop",
+        "write a number from 0 in the metric's unit, or a share of the value at training: 5%",
+    )
+
+
+Drop: TypeAlias = Annotated[
+    float | str,
+    BeforeValidator(_drop),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "minimum": 0},
+                {"type": "string", "pattern": _PERCENT_PATTERN},
+            ]
+        }
+    ),
+]
+"""A number in the metric's unit, or a percentage of the metric's value at training."""
+
+
 class PerformanceDrop(Section):
     """The drop of performance that is a signal."""
 
@@ -110,10 +140,10 @@ class PerformanceDrop(Section):
         max_length=63,
         description="Metric to watch. By default the first metric of the task family.",
     )
-    max: float = Field(
+    max: Drop = Field(
         default=0.03,
-        ge=0,
-        description="Greatest drop below the held-out value at training, in the metric's unit.",
+        description="Greatest drop below the held-out value at training (of a loss: rise above "
+        "it), in the metric's unit; or a share of that value, such as 5%.",
     )
     confidence: float = Field(
         default=0.95,
@@ -121,6 +151,23 @@ class PerformanceDrop(Section):
         lt=1,
         description="Confidence, 0.5 to 1, that the drop is over max before it is a signal.",
     )
+
+    @property
+    def is_relative(self) -> bool:
+        """Whether ``max`` is a share of the value at training."""
+        return isinstance(self.max, str)
+
+    @property
+    def most(self) -> float:
+        """The number in ``max``: in the metric's unit or, of a share, 0.05 for 5%."""
+        return float(self.max[:-1]) / 100 if isinstance(self.max, str) else self.max
+
+    def __str__(self) -> str:
+        return f"{self.max} of that" if self.is_relative else f"{self.most:g}"
+
+    def limit(self, expected: float) -> float:
+        """Return the greatest drop from the value at training, in the metric's unit."""
+        return self.most * abs(expected) if self.is_relative else self.most
 
 
 class Performance(Section):
@@ -150,7 +197,10 @@ class Quality(Section):
     """Shares of bad values in a window that are a signal."""
 
     max_missing: float = Field(
-        default=0.1, ge=0, le=1, description="Greatest share of missing values, 0 to 1."
+        default=0.1,
+        ge=0,
+        le=1,
+        description="Greatest share of missing values above training's own, 0 to 1.",
     )
     max_unseen: float = Field(
         default=0.05,

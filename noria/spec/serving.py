@@ -15,14 +15,17 @@ from pydantic import (
 )
 
 from noria.errors import shorten
-from noria.spec.metrics import METRICS
+from noria.measures.catalog import METRICS
 from noria.spec.section import Column, Items, Section, refuse
 from noria.spec.units import (
     DURATION_PATTERN,
     Bytes,
+    CountOrAuto,
     Cpu,
-    Duration,
+    DurationOrAuto,
+    MessageBytes,
     PositiveDuration,
+    WaitDuration,
     format_duration,
     parse_duration,
 )
@@ -44,9 +47,9 @@ class Batching(Section):
         le=1_000_000,
         description="Greatest number of rows in one call of the predictor. 1: no batching.",
     )
-    max_delay: Duration = Field(
+    max_delay: WaitDuration = Field(
         default=timedelta(milliseconds=2),
-        description="Longest time that a request waits for others, a duration.",
+        description="Longest time that a request waits for others, a duration, at most 10s.",
     )
 
 
@@ -144,15 +147,24 @@ class Canary(Section):
         description="Percent of traffic in each step, rising, each 1 to 99. Promotion is the 100 "
         "after the last. 10 risks little; 50 shows the full load.",
     )
-    min_samples: int = Field(
-        default=500,
-        ge=1,
-        description="Rows that the candidate must have answered in each step. Fewer is "
-        "inconclusive, which never promotes.",
+    min_samples: CountOrAuto = Field(
+        default="auto",
+        description="Rows that the candidate must have answered in each step. auto: what each "
+        "check needs, such as 300 for an error-rate of at most 0.01. Fewer is inconclusive, which "
+        "never promotes, except in a smoke test (patience). Whatever this says, latency-p99 needs "
+        "368 requests, and most metrics of classes 10 labelled rows of the rarer class.",
     )
-    step_timeout: PositiveDuration = Field(
-        default=timedelta(hours=24),
-        description="Longest time of one step, a duration. Inconclusive for longer aborts.",
+    step_timeout: DurationOrAuto = Field(
+        default="auto",
+        description="Longest time of one step, a duration. Inconclusive for longer aborts. auto: "
+        "three times what the step takes at the present traffic, 1h to 30d; of a smoke test 365d.",
+    )
+    patience: PositiveDuration = Field(
+        default=timedelta(hours=6),
+        description="With minSamples auto: checks that would take longer than this at the present "
+        "traffic become a smoke test, a duration. Those must not fail on the rows that come in "
+        "this time, and the gates decide. A step, but the last, that would bring fewer than 5 rows "
+        "in it is left out.",
     )
     analysis: Items[Check] = Field(
         default_factory=_default_analysis,
@@ -205,10 +217,10 @@ class Serving(Section):
         default_factory=Resources, description="The machine of one replica."
     )
     batching: Batching = Field(default_factory=Batching, description="Requests predicted together.")
-    max_request_bytes: Bytes = Field(
+    max_request_bytes: MessageBytes = Field(
         default=16 << 20,
-        description="Largest request, bytes with a unit. Larger ones get a 413, so that none can "
-        "exhaust the memory.",
+        description="Largest request, bytes with a unit, at most 1Gi. Larger ones get a 413, so "
+        "that none can exhaust the memory.",
     )
     canary: Canary = Field(
         default_factory=Canary, description="How a candidate takes over traffic."

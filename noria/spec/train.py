@@ -2,72 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import timedelta
-from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from noria.errors import shorten
+from noria.spec.families import FromFamilies, installed
 from noria.spec.section import FILLED, Items, ScalarValue, Section, refuse
-from noria.spec.units import Bytes, BytesOrNone, Cpu, PositiveDuration
-
-Algorithm: TypeAlias = Literal[
-    "linear",
-    "hist-gradient-boosting",
-    "lightgbm",
-    "xgboost",
-    "seasonal-naive",
-    "exponential-smoothing",
-    "kmeans",
-    "hdbscan",
-    "isolation-forest",
-    "fine-tune",
-    "lora",
-    "retrieval",
-    "tool-calling",
-]
-
-_COLUMNS: Final[tuple[Algorithm, ...]] = (
-    "lightgbm",
-    "linear",
-    "hist-gradient-boosting",
-    "xgboost",
-)
-FAMILY_ALGORITHMS: Final[Mapping[str, tuple[Algorithm, ...]]] = MappingProxyType(
-    {
-        "tabular-classification": _COLUMNS,
-        "tabular-regression": _COLUMNS,
-        "forecasting": ("lightgbm", "seasonal-naive", "exponential-smoothing"),
-        "clustering": ("kmeans", "hdbscan"),
-        "anomaly-detection": ("isolation-forest",),
-        "image-classification": ("fine-tune",),
-        "text-classification": ("fine-tune", "linear"),
-        "token-classification": ("fine-tune",),
-        "llm-finetuning": ("lora", "fine-tune"),
-        "rag": ("retrieval",),
-        "agent": ("tool-calling",),
-    }
-)
-"""The algorithms of each family; the first is its default."""
-
-DISTRIBUTED: Final[frozenset[str]] = frozenset({"fine-tune", "lora"})
-"""Algorithms that can use more than one node."""
+from noria.spec.spaces import SearchRange
+from noria.spec.units import Bytes, BytesOrNone, Cpu, PositiveDuration, StepDuration
 
 
-class SearchRange(Section):
-    """Where a hyperparameter is searched: ``low`` to ``high``, or ``choices``."""
+def _algorithms() -> Any:
+    names = (name for plugin in installed().plugins for name in plugin.family.algorithm_names)
+    return Literal[tuple(dict.fromkeys(names))]
 
-    low: float | None = Field(default=None, description="Least value. Whole: searched in integers.")
-    high: float | None = Field(default=None, description="Greatest value, included.")
-    log: bool = Field(
-        default=False,
-        description="Search on a logarithmic scale. For values that span powers of ten.",
-    )
-    choices: Items[ScalarValue] | None = Field(
-        default=None, description="The values to choose from, instead of low and high."
-    )
+
+AlgorithmName: TypeAlias = Annotated[str, FromFamilies(_algorithms)]
+"""The name of an algorithm that one of the installed families has."""
 
 
 class Search(Section):
@@ -83,7 +36,9 @@ class Search(Section):
     )
     timeout: PositiveDuration = Field(
         default=timedelta(minutes=10),
-        description="Longest time for all trials, a duration. The best so far is kept.",
+        description="Longest time for all trials, a duration; a trial under way ends with it. The "
+        "best so far is kept, and none: the hyperparameters. The final fits, of a stack too, come "
+        "after it; compute.timeout bounds them.",
     )
     metric: str = Field(
         json_schema_extra=FILLED,
@@ -93,9 +48,11 @@ class Search(Section):
         "By default the first metric of the task family.",
     )
     space: dict[str, SearchRange] = Field(
+        json_schema_extra=FILLED,
         default={},
         max_length=100,
-        description="Where each hyperparameter is searched, by name.",
+        description="Where each hyperparameter is searched, by name. By default what matters most "
+        "to the algorithm, in ranges that fit most data.",
     )
 
 
@@ -119,10 +76,12 @@ class Ensemble(Section):
         default="none",
         description="stacking fits a linear model on the members' out-of-fold predictions.",
     )
-    members: Items[Algorithm] = Field(
+    members: Items[AlgorithmName] = Field(
+        json_schema_extra=FILLED,
         default=(),
         max_length=13,
-        description="Algorithms to stack, two or more (stacking only).",
+        description="Algorithms to stack, two or more (stacking only). By default train.algorithm "
+        "and linear.",
     )
 
 
@@ -193,9 +152,10 @@ class Compute(Section):
         le=10,
         description="Times that a failed step runs again. 0: a bug fails at once.",
     )
-    timeout: PositiveDuration = Field(
+    timeout: StepDuration = Field(
         default=timedelta(hours=1),
-        description="Longest time of one step, a duration, so that none hangs for ever.",
+        description="Longest time of one step, a duration, at most 365d, so that none hangs for "
+        "ever.",
     )
     cache: bool = Field(
         default=True, description="Reuse a step's result when its inputs are the same."
@@ -205,7 +165,7 @@ class Compute(Section):
 class Train(Section):
     """How a candidate is fitted, and on what machine."""
 
-    algorithm: Algorithm = Field(
+    algorithm: AlgorithmName = Field(
         json_schema_extra=FILLED,
         default="lightgbm",
         description="What is fitted, beside the simple baseline that always is. "

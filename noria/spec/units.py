@@ -7,8 +7,9 @@ whole number with one unit (``250ms``), because Kubernetes' own duration format 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
 
@@ -18,6 +19,7 @@ from noria.spec.section import refuse
 DURATION_PATTERN: Final = r"^[0-9]{1,9}(ms|s|m|h|d)$"
 BYTES_PATTERN: Final = r"^[0-9]{1,15}(k|M|G|T|Ki|Mi|Gi|Ti)?$"
 _POSITIVE_DURATION_PATTERN: Final = r"^0*[1-9][0-9]{0,8}(ms|s|m|h|d)$"
+_DURATION_OR_AUTO_PATTERN: Final = r"^(auto|0*[1-9][0-9]{0,8}(ms|s|m|h|d))$"
 _POSITIVE_BYTES_PATTERN: Final = r"^0*[1-9][0-9]{0,14}(k|M|G|T|Ki|Mi|Gi|Ti)?$"
 _POSITIVE_CPU_PATTERN: Final = (
     r"^(0*[1-9][0-9]{0,3}(\.[0-9]{1,3})?|0{1,4}\.([1-9][0-9]{0,2}|0[1-9][0-9]?|00[1-9])"
@@ -39,6 +41,9 @@ _BYTE_UNITS: Final = {
 }  # fmt: skip
 _MAX_DURATION: Final = timedelta(days=36_500)
 _MAX_BYTES: Final = 1 << 60
+MAX_MESSAGE_BYTES: Final = 1 << 30
+_LONGEST_WAIT: Final = timedelta(seconds=10)
+_LONGEST_STEP: Final = timedelta(days=365)
 _DURATION_FIX: Final = "write a whole number and a unit: 250ms, 30s, 10m, 24h or 7d"
 _BYTES_FIX: Final = "write bytes with a unit: 512Ki, 16Mi or 4Gi"
 _CPU_FIX: Final = 'write CPUs as text: "2", "0.5" or "500m"'
@@ -133,10 +138,76 @@ def cpu_count(quantity: str) -> float:
     return float(quantity)
 
 
+def _message_bytes(size: int) -> int:
+    if size > MAX_MESSAGE_BYTES:
+        raise refuse(
+            f"{format_bytes(size)} is more than {format_bytes(MAX_MESSAGE_BYTES)}",
+            "write at most 1Gi: gRPC counts a message in 31 bits, and a server keeps it whole",
+        )
+    return size
+
+
+def _up_to(limit: int) -> str:
+    """Return a pattern of the whole numbers from 1 to ``limit``."""
+    digits = str(limit)
+    found = [f"[1-9][0-9]{{0,{len(digits) - 2}}}"] if len(digits) > 1 else []
+    for at, digit in enumerate(digits):
+        lowest = 0 if at else 1
+        if int(digit) > lowest:
+            rest = len(digits) - at - 1
+            tail = f"[0-9]{{{rest}}}" if rest else ""
+            found.append(f"{digits[:at]}[{lowest}-{int(digit) - 1}]{tail}")
+    return f"({'|'.join((*found, digits))})"
+
+
+def _bytes_pattern(limit: int) -> str:
+    """Return a pattern of the sizes from 1 to ``limit`` bytes, in every unit."""
+    sizes = [
+        f"{_up_to(limit // factor)}{unit}"
+        for unit, factor in _BYTE_UNITS.items()
+        if limit >= factor
+    ]
+    return f"^0*({'|'.join(sizes)})$"
+
+
+def _bounded(limit: timedelta) -> Callable[[timedelta], timedelta]:
+    def check(duration: timedelta) -> timedelta:
+        if duration > limit:
+            raise refuse(
+                f"{format_duration(duration)} is longer than {format_duration(limit)}",
+                f"write at most {format_duration(limit)}",
+            )
+        return duration
+
+    return check
+
+
+def _duration_pattern(limit: timedelta) -> str:
+    """Return a pattern of the durations up to ``limit``, in every unit."""
+    found = ["0+(ms|s|m|h|d)"]
+    for unit, size in _DURATION_UNITS.items():
+        most = limit // size
+        if most:
+            found.append(f"0*{_up_to(min(most, 999_999_999))}{unit}")
+    return f"^({'|'.join(found)})$"
+
+
 def _positive_duration(duration: timedelta) -> timedelta:
     if not duration:
         raise refuse("0s is no time at all", "write a duration over zero")
     return duration
+
+
+def _duration_or_auto(value: Any) -> Any:
+    return value if value == "auto" else _positive_duration(parse_duration(value))
+
+
+def _count_or_auto(value: Any) -> Any:
+    if value == "auto":
+        return value
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise refuse(f"{shorten(value)} is no number of rows", "write auto, or 1 or more")
+    return value
 
 
 def _positive_bytes(size: int) -> int:
@@ -164,6 +235,44 @@ PositiveDuration: TypeAlias = Annotated[
     AfterValidator(_positive_duration),
     WithJsonSchema({"type": "string", "pattern": _POSITIVE_DURATION_PATTERN, "maxLength": 11}),
 ]
+DurationOrAuto: TypeAlias = Annotated[
+    timedelta | Literal["auto"],
+    BeforeValidator(_duration_or_auto),
+    BeforeValidator(_no_newline),
+    PlainSerializer(
+        lambda value: value if value == "auto" else format_duration(value),
+        return_type=str,
+        when_used="json",
+    ),
+    WithJsonSchema({"type": "string", "pattern": _DURATION_OR_AUTO_PATTERN, "maxLength": 11}),
+]
+"""A duration over zero, or ``auto``: what is measured says how long."""
+CountOrAuto: TypeAlias = Annotated[
+    int | Literal["auto"],
+    BeforeValidator(_count_or_auto),
+    WithJsonSchema({"type": ["integer", "string"], "minimum": 1, "pattern": "^auto$"}),
+]
+"""A whole number from 1, or ``auto``."""
+WaitDuration: TypeAlias = Annotated[
+    Duration,
+    AfterValidator(_bounded(_LONGEST_WAIT)),
+    WithJsonSchema(
+        {"type": "string", "pattern": _duration_pattern(_LONGEST_WAIT), "maxLength": 11}
+    ),
+]
+"""How long a request may be kept waiting: clients and proxies give up soon after."""
+StepDuration: TypeAlias = Annotated[
+    PositiveDuration,
+    AfterValidator(_bounded(_LONGEST_STEP)),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": _duration_pattern(_LONGEST_STEP).replace("0+(ms|s|m|h|d)|", ""),
+            "maxLength": 11,
+        }
+    ),
+]
+"""How long a pod may run: Kubernetes counts its deadline in 31 bits of seconds."""
 Bytes: TypeAlias = Annotated[
     int,
     BeforeValidator(parse_bytes),
@@ -174,6 +283,19 @@ Bytes: TypeAlias = Annotated[
         {"type": ["integer", "string"], "minimum": 1, "pattern": _POSITIVE_BYTES_PATTERN}
     ),
 ]
+MessageBytes: TypeAlias = Annotated[
+    Bytes,
+    AfterValidator(_message_bytes),
+    WithJsonSchema(
+        {
+            "type": ["integer", "string"],
+            "minimum": 1,
+            "maximum": MAX_MESSAGE_BYTES,
+            "pattern": _bytes_pattern(MAX_MESSAGE_BYTES),
+        }
+    ),
+]
+"""The size of one message, which a server holds whole."""
 BytesOrNone: TypeAlias = Annotated[
     int,
     BeforeValidator(_parse_bytes_or_none),

@@ -1,73 +1,74 @@
-"""Which task families are there, and which of them are installed."""
+"""The working side of a task family: what its description names by a dotted path."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from noria.errors import NotInstalled, SpecError
+from noria.errors import NotInstalled
+from noria.spec.families import describe
+from noria.spec.family import Family
 
 if TYPE_CHECKING:
     from noria.spec import ModelSpec
     from noria.tasks.protocol import TaskFamily
 
-# Family name -> the module that offers it as ``FAMILIES[name]``. None: it comes later.
-_MODULES: Final[Mapping[str, str | None]] = {
-    "tabular-classification": "noria.tasks.tabular.family",
-    "tabular-regression": "noria.tasks.tabular.family",
-    "forecasting": None,
-    "clustering": None,
-    "anomaly-detection": None,
-    "image-classification": None,
-    "text-classification": None,
-    "token-classification": None,
-    "llm-finetuning": None,
-    "rag": None,
-    "agent": None,
-}
-
-
-def installed() -> tuple[str, ...]:
-    """Return the names of the families that can run here, in order."""
-    return tuple(name for name, module in _MODULES.items() if module is not None)
-
 
 def family(name: str) -> TaskFamily:
-    """Return the task family called ``name``.
+    """Return the learner of the task family called ``name``.
 
     Raises:
-        NotInstalled: There is no such family, it comes in a later version, or
-            the libraries that it needs are not installed.
+        NotInstalled: There is no such family here, or it needs what is not installed.
     """
-    if name not in _MODULES:
+    found = describe(name)
+    return cast("TaskFamily", load(found, found.learner))
+
+
+def require(spec: ModelSpec) -> None:
+    """See to it that the model can be trained here.
+
+    Raises:
+        NotInstalled: A library of the family or of an algorithm is missing.
+    """
+    found = describe(spec.task.family)
+    family(found.name)
+    names = (spec.train.algorithm, *spec.train.ensemble.members)
+    missing = found.missing(names)
+    if missing:
         raise NotInstalled(
-            f"spec.task.family: there is no task family {name!r}",
-            fix=f"choose one of {', '.join(_MODULES)}",
+            f"spec.task.family: {found.name} needs {', '.join(missing)}, which is not installed",
+            fix=f"install {found.needs.install or ' '.join(missing)}",
         )
-    module_name = _MODULES[name]
-    if module_name is None:
-        raise NotInstalled(
-            f"spec.task.family: {name} is not installed; it comes in a later version",
-            fix=f"installed are {', '.join(installed())}",
-        )
+
+
+def template(name: str) -> Mapping[str, str]:
+    """Return the texts, by file name, that a new project of the family starts with.
+
+    Raises:
+        NotInstalled: As ``family``.
+    """
+    found = describe(name)
+    return cast("Mapping[str, str]", load(found, found.template))
+
+
+def load(described: Family, path: str) -> Any:
+    """Return what ``path`` (``module:attribute``) of a family's description names.
+
+    Raises:
+        NotInstalled: The module or the attribute is not there, or a library that it imports.
+    """
+    module, _, attribute = path.partition(":")
+    where = f"spec.task.family: {described.name}"
+    install = described.needs.install or "the package that brings the family again"
     try:
-        module = importlib.import_module(module_name)
+        return getattr(importlib.import_module(module), attribute)
     except ImportError as error:
         raise NotInstalled(
-            f"spec.task.family: {name} needs {error.name}, which is not installed",
-            fix="install noria[training]",
+            f"{where} needs {error.name or module}, which is not installed",
+            fix=f"install {install}",
         ) from error
-    return cast("TaskFamily", module.FAMILIES[name])
-
-
-def check(spec: ModelSpec) -> None:
-    """Hold a spec against what its family can do; the schema can't tell all of that.
-
-    Raises:
-        SpecError: The family refuses it; every problem is listed.
-        NotInstalled: The family can't run here.
-    """
-    problems = family(spec.task.family).check(spec)
-    if problems:
-        raise SpecError(problems)
+    except AttributeError as error:
+        raise NotInstalled(
+            f"{where} names {path!r}, which is not there", fix=f"install {install}"
+        ) from error

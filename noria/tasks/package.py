@@ -11,15 +11,15 @@ checked, so nothing can change in between.
 from __future__ import annotations
 
 import hashlib
-import importlib
 import os
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 import msgspec
 
 from noria.errors import IntegrityError, NotInstalled, TrainingError, shorten
+from noria.tasks.loaders import loader
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,12 +27,6 @@ if TYPE_CHECKING:
 MANIFEST_NAME: Final = "noria.json"
 FORMAT: Final = 1
 _MAX_MANIFEST_BYTES: Final = 64 * 1024 * 1024
-
-# Family name -> the module whose ``load(manifest, files)`` builds its predictor.
-_LOADERS: Final[Mapping[str, str]] = {
-    "tabular-classification": "noria.tasks.tabular.predictor",
-    "tabular-regression": "noria.tasks.tabular.predictor",
-}
 
 Kind = Literal["numeric", "categorical", "boolean", "timestamp", "text"]
 
@@ -90,7 +84,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
     ``rows`` is how many rows the model was fitted on, ``trained_until`` the
     latest event time among them (milliseconds since 1970 UTC, None when rows
     have no time): a later comparison must not judge the model on rows that it
-    has seen. ``files`` maps each relative path to its SHA-256 in hex.
+    has seen. ``recipe`` names what it was trained by (``noria.tasks.judging``).
+    ``files`` maps each relative path to its SHA-256 in hex.
     """
 
     model: str
@@ -110,7 +105,19 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
     trained_until: int | None = None
     seed: int = 0
     parameters: dict[str, Any] = msgspec.field(default_factory=dict)
+    recipe: str = ""
     files: dict[str, str] = msgspec.field(default_factory=dict)
+
+    def may_be_missing(self, name: str) -> bool:
+        """Say whether a column of a request may have missing values.
+
+        It may when it is an optional input or none that a client has to send, or when the
+        option ``allowMissing`` is true or names it.
+        """
+        allowed = self.options.get("allowMissing", False)
+        if allowed is True or (isinstance(allowed, list | tuple) and name in allowed):
+            return True
+        return all(item.optional for item in self.inputs if item.name == name)
 
 
 class Predictor(Protocol):
@@ -149,14 +156,11 @@ def load_predictor(package: Path, *, digest: str | None = None) -> Predictor:
         NotInstalled: The family or the algorithm's library is not installed.
     """
     manifest, files = read_package(package, digest=digest)
-    module_name = _LOADERS.get(manifest.family)
-    if module_name is None:
-        raise NotInstalled(
-            f"{package}: no predictor for the task family {manifest.family!r}",
-            fix=f"known families: {', '.join(sorted(_LOADERS))}",
-        )
-    module = importlib.import_module(module_name)
-    return cast("Predictor", module.load(manifest, files))
+    try:
+        build = loader(manifest.family)
+    except NotInstalled as error:
+        raise NotInstalled(f"{package}: can't be loaded: {error}") from error
+    return build(manifest, files)
 
 
 def read_manifest(package: Path) -> Manifest:

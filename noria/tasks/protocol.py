@@ -3,7 +3,8 @@
 Frames travel between steps as Parquet files, everything else as the JSON of
 the structures here (``msgspec.json.encode`` and ``msgspec.json.decode``) or as
 directories. Training, evaluation, serving and monitoring need no branch on
-the family: a new family is one new module and one line in ``families``.
+the family. What a family says about itself, and how it is found, is
+``noria.spec.family`` and ``noria.spec.families``.
 """
 
 from __future__ import annotations
@@ -13,14 +14,19 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from noria.measures.measurement import Measurement
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
     from pathlib import Path
 
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
-    from noria.errors import Problem
     from noria.spec import ModelSpec
+    from noria.tasks.held_out import HeldOut
     from noria.tasks.package import Manifest
 
 
@@ -43,7 +49,8 @@ class Split:
     """Rows to fit on and rows held out; ``purged`` rows are in neither.
 
     A row is purged when it lies in the gap, or when its label was not yet
-    known at the time of the first held-out row.
+    known at the time of the first held-out row. Both keep their index: the
+    place of each row in the frame that was split.
     """
 
     train: pd.DataFrame
@@ -67,23 +74,6 @@ class TuneResult(msgspec.Struct, frozen=True):
     trials: tuple[Trial, ...] = ()
     best: float | None = None
     metric: str = ""
-
-
-class MetricValue(msgspec.Struct, frozen=True):
-    """A metric on held-out rows with its two-sided confidence interval.
-
-    ``value`` is None when the metric is not defined on the rows (an AUC of one
-    class); ``problem`` then says why.
-    """
-
-    metric: str
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    samples: int = 0
-    confidence: float = 0.95
-    method: str = ""
-    problem: str = ""
 
 
 class Comparison(msgspec.Struct, frozen=True):
@@ -115,25 +105,57 @@ class GateRecord(msgspec.Struct, frozen=True):
     value: float | None
     bound: float | None
     samples: int
+    low: float | None = None
+    high: float | None = None
+    worth: float | None = None
+
+
+class Tried(msgspec.Struct, frozen=True):
+    """A recipe against the first one on the judged rows; positive: it is better.
+
+    ``low`` is a one-sided bound. It was better in ``won`` of ``blocks`` blocks.
+    """
+
+    recipe: str
+    metric: str
+    difference: float | None
+    low: float | None
+    won: int
+    blocks: int
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """The recipe that is served, and how the others did against the first one.
+
+    ``blocks`` is how many the judged rows were cut into.
+    ``worth`` is what more rows bring here: the gain over the same fitted on few of the oldest
+    rows, in its standard errors; None where that is not known.
+    """
+
+    recipe: str = ""
+    blocks: int = 1
+    tried: tuple[Tried, ...] = ()
+    worth: float | None = None
 
 
 class Evaluation(msgspec.Struct, frozen=True):
-    """How good a model is on held-out rows, and what its gates say.
+    """How good a recipe is on held-out rows, and what its gates say.
 
-    ``baseline`` holds the same metrics of the linear model that is always
-    fitted first; ``plots`` are file names in the plots directory.
+    ``baseline`` holds the same metrics of the family's simple model, fitted
+    before all of them; ``plots`` are file names in the plots directory.
     """
 
     rows: int
-    metrics: dict[str, MetricValue]
-    baseline: dict[str, MetricValue]
+    metrics: dict[str, Measurement]
+    baseline: dict[str, Measurement]
     comparisons: tuple[Comparison, ...] = ()
     gates: tuple[GateRecord, ...] = ()
     plots: tuple[str, ...] = ()
+    choice: Choice = Choice()
 
 
 class Fitted(Protocol):
-    """A model in memory, between ``train`` and ``save``. What is in it is the family's own."""
+    """A model in memory, between ``fit`` and ``save``. What is in it is the family's own."""
 
     @property
     def rows(self) -> int:
@@ -143,10 +165,6 @@ class Fitted(Protocol):
 
 class TaskFamily(Protocol):
     """The functions of a task family, in the order in which a pipeline calls them."""
-
-    def check(self, spec: ModelSpec) -> list[Problem]:
-        """Return what is wrong with ``spec`` for this family; empty when it can be trained."""
-        ...
 
     def distributes(self, spec: ModelSpec) -> bool:
         """Whether ``train`` divides its work when ``torch.distributed`` is set up around it.
@@ -183,8 +201,11 @@ class TaskFamily(Protocol):
         """Return the rows with looked-up features (as of each row's event) and time features."""
         ...
 
-    def split(self, spec: ModelSpec, frame: pd.DataFrame) -> Split:
-        """Hold rows out, as ``spec.data.split`` says.
+    def split(self, spec: ModelSpec, frame: pd.DataFrame, champion: Path | None) -> Split:
+        """Hold rows out to judge on.
+
+        With a champion's package and a temporal split they are the newest of the rows that it
+        was not fitted on (``noria.tasks.judging``); otherwise as ``spec.data.split`` says.
 
         Raises:
             DataError: Too few rows for a split.
@@ -196,36 +217,94 @@ class TaskFamily(Protocol):
         """Search hyperparameters by cross-validation; carries on where a killed search was."""
         ...
 
-    def train(self, spec: ModelSpec, train: pd.DataFrame, params: dict[str, Any]) -> Any:
-        """Fit the baseline, then the model; a ``Fitted``. Same rows and seed, same model."""
+    def prepare(self, spec: ModelSpec, frame: pd.DataFrame) -> Any:
+        """Return rows as ``fit`` and ``predict`` read them, made once for many fits."""
+        ...
+
+    def fit(
+        self,
+        spec: ModelSpec,
+        prepared: Any,
+        places: NDArray[np.int64],
+        params: Mapping[str, Any],
+        weight: NDArray[np.float64] | None,
+    ) -> Any:
+        """Fit on the rows at ``places``; a ``Fitted``. Same rows, weights and seed, same model.
+
+        ``weight`` (as many as places, of mean 1) is how much each row counts; None: the same.
+        """
+        ...
+
+    def with_rounds(
+        self, spec: ModelSpec, params: Mapping[str, Any], times: float
+    ) -> dict[str, Any] | None:
+        """Return ``params`` with so many times the algorithm's default rounds of boosting.
+
+        None where it has none, or where they were chosen: by the user or by a search.
+        """
+        ...
+
+    def fit_baseline(self, spec: ModelSpec, prepared: Any, places: NDArray[np.int64]) -> Any | None:
+        """Fit the simple model that the metrics are shown beside; None when there is none."""
+        ...
+
+    def predict(
+        self, spec: ModelSpec, model: Any, prepared: Any, places: NDArray[np.int64]
+    ) -> pd.DataFrame:
+        """Return what a ``Fitted`` or a package's directory says of the rows at ``places``."""
+        ...
+
+    def compare(
+        self,
+        spec: ModelSpec,
+        prepared: Any,
+        places: NDArray[np.int64],
+        ours: pd.DataFrame,
+        theirs: pd.DataFrame,
+        block: NDArray[np.int64] | None = None,
+    ) -> Comparison:
+        """Compare two predictions of the rows at ``places`` by the family's first metric.
+
+        ``block`` (as many as places) numbers the rows that one fit predicted; None: all of them.
+        """
         ...
 
     def evaluate(
         self,
         spec: ModelSpec,
-        model: Any,
+        candidate: Path,
         test: pd.DataFrame,
+        held_out: HeldOut,
         champion: Path | None,
         plots_dir: Path | None,
     ) -> Evaluation:
-        """Measure a ``Fitted`` or a package's directory on held-out rows, and judge its gates."""
+        """Measure predictions of held-out rows, and judge the gates.
+
+        ``candidate`` is the package that predicted the last block, for the plots.
+        """
         ...
 
-    def save(self, spec: ModelSpec, fitted: Any, package: Path, *, model: str = "") -> Manifest:
-        """Write the model package; ``model`` is the resource's name, which a spec does not know."""
+    def save(
+        self, spec: ModelSpec, fitted: Any, package: Path, *, model: str = "", recipe: str = ""
+    ) -> Manifest:
+        """Write the model package.
+
+        ``model`` is the resource's name, which a spec does not know; ``recipe`` names the recipe.
+        """
         ...
 
     def reference(
         self,
         spec: ModelSpec,
         package: Path,
-        train: pd.DataFrame,
+        frame: pd.DataFrame,
         test: pd.DataFrame,
+        held_out: HeldOut,
         out_dir: Path,
     ) -> None:
-        """Write the monitoring reference: rows seen in training, predictions on held-out rows.
+        """Write the monitoring reference of the package that is served.
 
-        ``package`` is the model as it was evaluated: fitted on ``train`` alone.
-        After a refit on all rows, the held-out rows would flatter it.
+        What its rows look like comes from ``frame``, which it was fitted on; predictions and
+        performance are the recipe's on held-out rows.
         """
         ...

@@ -17,13 +17,22 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from noria.loop.retraining import allowance
-from noria.loop.state import Result, Rollout, RolloutPhase, RunKind, State
+from noria.loop.sizing import longest
+from noria.loop.state import Result, RolloutPhase, RunKind, State
 from noria.loop.values import GateResult, RunPhase, finite
 from noria.spec import Model
+from noria.view import Phase, phase_of, wanted_weights
 
-_FULL: Final = 100
 _AGAINST_CHAMPION: Final = "-champion"
-_STAGES: Final = ("none", "serving", "training", *(phase.value for phase in RolloutPhase))
+_STAGES: Final = (
+    Phase.NO_VERSION,
+    Phase.SERVING,
+    Phase.TRAINING,
+    Phase.DEPLOYING,
+    Phase.CANARY,
+    Phase.PROMOTING,
+    Phase.ABORTING,
+)
 
 _GAUGES: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "noria_loop_stage": ("1 for what the loop is doing, 0 for the other stages", ("stage",)),
@@ -131,16 +140,16 @@ def _rows(turned: Turned) -> _Rows:
     def put(name: str, value: float, *labels: str) -> None:
         rows.setdefault(f"noria_loop_{name}", []).append((labels, value))
 
-    stage = _stage(state)
+    phase = phase_of(state)
     for known in _STAGES:
-        put("stage", float(known == stage), known)
+        put("stage", float(known is phase), known)
     if state.champion is not None:
         put("champion_info", 1.0, state.champion)
     if rollout is not None:
         put("candidate_info", 1.0, rollout.version)
         put("rollout_step_age_seconds", max(0.0, (now - rollout.entered).total_seconds()))
-        put("rollout_step_timeout_seconds", spec.serving.canary.step_timeout.total_seconds())
-    for version, percent in _weights(state, spec.serving.canary.steps).items():
+        put("rollout_step_timeout_seconds", longest(spec.serving.canary).total_seconds())
+    for version, percent in wanted_weights(spec, state).items():
         put("weight_percent", percent, version)
     stepping = rollout is not None and rollout.phase is RolloutPhase.STEPPING
     put("rollout_step", rollout.step + 1 if rollout is not None and stepping else 0)
@@ -160,45 +169,15 @@ def _rows(turned: Turned) -> _Rows:
     for version, metric, gain in _gains(state):
         put("gate_gain", gain, version, metric)
     put("last_cycle_timestamp_seconds", now.timestamp())
-    # Every series from the start: an increase from nothing is none to Prometheus.
+    # Every series from the start: increase() misses one that appears late.
     for result in Result:
         put("rollouts_total", state.tally.get(f"rollout/{result}", 0), result)
     for run_kind in RunKind:
-        for phase in (RunPhase.SUCCEEDED, RunPhase.FAILED, RunPhase.CANCELLED, RunPhase.UNKNOWN):
-            count = state.tally.get(f"run/{run_kind}/{phase}", 0)
-            put("runs_total", count, run_kind, phase)
+        for end in (RunPhase.SUCCEEDED, RunPhase.FAILED, RunPhase.CANCELLED, RunPhase.UNKNOWN):
+            count = state.tally.get(f"run/{run_kind}/{end}", 0)
+            put("runs_total", count, run_kind, end)
     put("runs_started_total", state.runs_started)
     return rows
-
-
-def _stage(state: State) -> str:
-    if state.rollout is not None:
-        return state.rollout.phase.value
-    if state.run is not None:
-        return "training"
-    return "none" if state.champion is None else "serving"
-
-
-def _weights(state: State, steps: Sequence[int]) -> dict[str, int]:
-    rollout = state.rollout
-    if rollout is None:
-        return {} if state.champion is None else {state.champion: _FULL}
-    share = _share(rollout, steps)
-    if rollout.champion is None:
-        return {rollout.version: share} if share else {}
-    return {rollout.champion: _FULL - share, rollout.version: share}
-
-
-def _share(rollout: Rollout, steps: Sequence[int]) -> int:
-    """Return the candidate's share of the traffic, in percent."""
-    match rollout.phase:
-        case RolloutPhase.STEPPING:
-            alone = rollout.champion is None
-            return _FULL if alone else steps[min(rollout.step, len(steps) - 1)]
-        case RolloutPhase.PROMOTING:
-            return _FULL
-        case _:
-            return 0
 
 
 def _gains(state: State) -> Iterator[tuple[str, str, float]]:

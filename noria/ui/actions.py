@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from noria.loop.state import RolloutPhase, State
 from noria.loop.values import Command, Verb
-from noria.ui.source import Detail
+from noria.places import Detail
 
 ORDER = (Verb.PROMOTE, Verb.PAUSE, Verb.RESUME, Verb.ABORT, Verb.TRAIN, Verb.RESET_BREAKER)
 """As the page shows them."""
@@ -41,7 +41,7 @@ def _why_not(verb: Verb, detail: Detail, *, read_only: bool) -> str:
     state = detail.state
     if state is None:
         return "never-started"
-    if any(isinstance(m, Command) and m.verb is verb for m in detail.waiting):
+    if any(isinstance(m, Command) and m.verb is verb for m in detail.inbox):
         return "in-the-inbox"
     match verb:
         case Verb.PROMOTE:

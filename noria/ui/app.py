@@ -12,23 +12,25 @@ from urllib.parse import quote
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp
 
+from noria.asgi import Gate, Hosts, Probe, Refused
+from noria.asgi.gate import as_text
 from noria.errors import InvalidInput, NoriaError
 from noria.loop.values import Command, Verb
+from noria.places import Detail, Place
+from noria.places.watched import Watched
 from noria.ui import meaning
 from noria.ui.actions import choice, choices
 from noria.ui.chronicle import Chain, Wanted, check_chain, lines, page_of
-from noria.ui.door import Door, local_path, read_form, session_cookie
+from noria.ui.door import BOUNDS, Door, local_path, read_form, session_cookie
 from noria.ui.pages import HERE, Frame, Pages, gains_of, monitoring_of
 from noria.ui.security import SESSION_SECONDS, Guard, same_origin
 from noria.ui.sent import SentCommands, command_id
-from noria.ui.source import Detail, Source
-from noria.ui.watched import Watched
 from noria.ui.words import CATALOGUES, choose
 
 MOST_NAME: Final = 60
@@ -37,6 +39,8 @@ _NEWEST: Final = 12
 _LOOK_BACK: Final = 60
 _CHAIN_SECONDS: Final = 60.0
 _YEAR: Final = 365 * 24 * 3600
+_NOT_ALLOWED: Final = 405
+_TOO_LARGE: Final = 413
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +52,11 @@ class Options:
     cluster: bool = False
 
 
-class _Refused(Exception):
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
 class Ui:
-    """The pages over one source.
+    """The pages over one place.
 
     Args:
-        source: Where they read.
+        place: Where they read.
         guard: Who may come in, and which forms are ours.
         options: How they are served.
         now: Tells the time, in UTC.
@@ -66,42 +64,45 @@ class Ui:
 
     def __init__(
         self,
-        source: Source,
+        place: Place,
         guard: Guard,
         options: Options,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._source = source
+        self._place = place
         self._guard = guard
         self._options = options
         self._now = now
         self._pages = Pages()
         self._sent = SentCommands()
         self._chains: dict[str, tuple[str, float, Chain]] = {}
+        self._readable = Probe(lambda: _look(place), "what the pages are made from")
 
-    def asgi(self) -> ASGIApp:
-        """Return the app."""
+    def gate(self, hosts: Hosts) -> Gate:
+        """Return the ASGI application."""
         routes = [
             Route("/", self._overview),
             Route("/models/{name}", self._model),
             Route("/models/{name}/ledger", self._ledger),
-            Route("/models/{name}/do/{verb}", self._confirm),
-            Route("/models/{name}/do/{verb}", self._act, methods=["POST"]),
-            Route("/login", self._login_page),
-            Route("/login", self._login, methods=["POST"]),
+            Route("/models/{name}/do/{verb}", self._command, methods=["GET", "POST"]),
+            Route("/login", self._door, methods=["GET", "POST"]),
             Route("/logout", self._logout, methods=["POST"]),
-            Route("/healthz", lambda _: PlainTextResponse("ok\n")),
+            Route("/livez", self._lives),
+            Route("/healthz", self._healthy),
             Mount("/static", StaticFiles(directory=HERE / "static")),
         ]
-        refusals = {404: self._not_found, 405: self._not_found, _Refused: self._refuse,
-                    NoriaError: self._failed}  # fmt: skip
-        return Door(Starlette(routes=routes, exception_handlers=refusals), self._guard)
+        refusals = {404: self._not_found, 405: self._not_found, Refused: self._refuse,
+                    NoriaError: self._failed, Exception: self._unforeseen}  # fmt: skip
+        pages = Starlette(routes=routes, exception_handlers=refusals)
+        # A path is what was asked for, exactly.
+        pages.router.redirect_slashes = False
+        return Gate(Door(pages, self._guard), BOUNDS, hosts, refuse=as_text)
 
     # Pages.
 
     def _overview(self, request: Request) -> Response:
         """Show every model, those that need attention first."""
-        models = self._source.overview()
+        models = self._place.overview()
         find = request.query_params.get("find", "")[:MOST_NAME]
         trouble = request.query_params.get("trouble") == "1"
         shown = [m for m in models if find.lower() in m.name.lower()]
@@ -121,7 +122,7 @@ class Ui:
         frame = self._frame(request)
         state = detail.state
         after = 0 if state is None else max(0, state.head.sequence - _LOOK_BACK)
-        recent = [x for x in lines(self._source.entries(detail.summary.name)) if x.sequence > after]
+        recent = [x for x in lines(self._place.entries(detail.view.name)) if x.sequence > after]
         rollout = None if state is None else state.rollout
         steps = () if rollout is None or detail.model is None else meaning.steps_of(
             detail.model, rollout
@@ -130,7 +131,7 @@ class Ui:
             request,
             "model.html",
             detail=detail,
-            summary=detail.summary,
+            view=detail.view,
             state=state,
             rollout=rollout,
             steps=steps,
@@ -152,7 +153,7 @@ class Ui:
             query.get("holds") == "1",
         )
         number = query.get("page", "1")
-        every = lines(self._source.entries(detail.summary.name))
+        every = lines(self._place.entries(detail.view.name))
         page = page_of(
             [line for line in every if wanted.fits(line)],
             int(number) if number.isascii() and number.isdigit() and len(number) < 9 else 1,
@@ -160,14 +161,29 @@ class Ui:
         return self._page(
             request,
             "ledger.html",
-            summary=detail.summary,
+            view=detail.view,
             page=page,
             wanted=wanted,
             kinds=sorted({line.kind for line in every} | ({wanted.kind} - {""})),
             chain=self._chain(detail),
         )
 
+    async def _lives(self, _: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def _healthy(self, _: Request) -> Response:
+        """Say whether pages can be made: whether there is something to read them from."""
+        problem = await self._readable.problem()
+        # Who may not see the pages may ask this: it says no more than that.
+        said = "what the pages are made from can't be read now" if problem else "ok"
+        return PlainTextResponse(f"{said}\n", status_code=503 if problem else 200)
+
     # Commands.
+
+    async def _command(self, request: Request) -> Response:
+        if request.method == "POST":
+            return await self._act(request)
+        return await run_in_threadpool(self._confirm, request)
 
     def _confirm(self, request: Request) -> Response:
         """Say what a command will do, and ask for a reason."""
@@ -189,11 +205,11 @@ class Ui:
         answer = self._page(
             request,
             "confirm.html",
-            summary=detail.summary,
+            view=detail.view,
             verb=verb.value,
             question=meaning.question(frame.words, verb, detail),
             key=key,
-            token=self._guard.form_token(session, detail.summary.name, verb.value, key),
+            token=self._guard.form_token(session, detail.view.name, verb.value, key),
             name=given.get("name") or request.cookies.get("noria_name") or self._options.person,
             reason=given.get("reason", ""),
             problem=problem,
@@ -207,8 +223,8 @@ class Ui:
     async def _act(self, request: Request) -> Response:
         """Take a command."""
         if not same_origin(request.headers):
-            raise _Refused(403, self._frame(request).words("foreign-origin"))
-        fields = await self._fields(request)
+            raise Refused(403, self._frame(request).words("foreign-origin"))
+        fields = await read_form(request)
         return await run_in_threadpool(self._submit, request, fields)
 
     def _submit(self, request: Request, fields: Mapping[str, str]) -> Response:
@@ -220,7 +236,7 @@ class Ui:
         )
         about = (name, verb.value, key)
         if not session or not self._guard.made_form(fields.get("token", ""), session, *about):
-            raise _Refused(403, t("stale-form"))
+            raise Refused(403, t("stale-form"))
         there = f"/models/{quote(name, safe='')}?sent={key}"
         if key in self._sent:  # a second click: the first one counts
             return RedirectResponse(there, status_code=303)
@@ -232,7 +248,7 @@ class Ui:
         if not 0 < len(reason) <= MOST_REASON:
             return self._form(request, detail, verb, fields, t("reason-missing", most=MOST_REASON))
         command = Command(command_id(key), verb, self._now(), by, reason)
-        self._source.submit(name, command)
+        self._place.submit(name, command)
         self._sent.note(key, detail, command)
         answer = RedirectResponse(there, status_code=303)
         answer.set_cookie("noria_name", _ascii(by), max_age=_YEAR, httponly=True, samesite="strict")
@@ -240,14 +256,17 @@ class Ui:
 
     # Coming in.
 
+    async def _door(self, request: Request) -> Response:
+        return await self._login(request) if request.method == "POST" else self._login_page(request)
+
     def _login_page(self, request: Request) -> Response:
         return self._login_form(request, request.query_params.get("next", "/"))
 
     async def _login(self, request: Request) -> Response:
         t = self._frame(request).words
         if not same_origin(request.headers):
-            raise _Refused(403, t("foreign-origin"))
-        fields = await self._fields(request)
+            raise Refused(403, t("foreign-origin"))
+        fields = await read_form(request)
         there = local_path(fields.get("next", "/"))
         try:
             opened = self._guard.opens(fields.get("token", ""))
@@ -268,7 +287,7 @@ class Ui:
 
     def _logout(self, request: Request) -> Response:
         if not same_origin(request.headers):
-            raise _Refused(403, self._frame(request).words("foreign-origin"))
+            raise Refused(403, self._frame(request).words("foreign-origin"))
         answer = RedirectResponse("/login", status_code=303)
         answer.delete_cookie(session_cookie(request))
         return answer
@@ -291,33 +310,27 @@ class Ui:
 
     def _detail(self, request: Request) -> Detail:
         name = request.path_params["name"]
-        detail = self._source.detail(name)
+        detail = self._place.detail(name)
         if detail is None:
-            raise _Refused(404, self._frame(request).words("no-such-model", name=name))
+            raise Refused(404, self._frame(request).words("no-such-model", name=name))
         return detail
 
     def _verb(self, request: Request) -> Verb:
         try:
             return Verb(request.path_params["verb"])
         except ValueError as error:
-            raise _Refused(404, self._frame(request).words("no-such-page")) from error
+            raise Refused(404, self._frame(request).words("no-such-page")) from error
 
     def _check(self, request: Request, detail: Detail, verb: Verb) -> None:
         t = self._frame(request).words
         why_not = choice(verb, detail, read_only=self._options.read_only).why_not
         if why_not:
             status = 403 if self._options.read_only else 409
-            raise _Refused(status, t("not-now", why=t(f"why-not.{why_not}")))
-
-    async def _fields(self, request: Request) -> Mapping[str, str]:
-        try:
-            return await read_form(request)
-        except InvalidInput as error:
-            raise _Refused(413, self._frame(request).words("too-large")) from error
+            raise Refused(status, t("not-now", why=t(f"why-not.{why_not}")))
 
     def _watched(self, detail: Detail) -> Watched | NoriaError:
         try:
-            return self._source.watched(detail)
+            return self._place.watched(detail.view.name)
         except NoriaError as error:
             return error
 
@@ -325,11 +338,11 @@ class Ui:
         """Check the chain, again after a minute: a change behind the loop's back has to show."""
         if detail.state is None:
             return None
-        name, head = detail.summary.name, detail.state.head
+        name, head = detail.view.name, detail.state.head
         known = self._chains.get(name)
         if known is not None and known[0] == head.hash and known[1] > time.monotonic():
             return known[2]
-        found = check_chain(self._source.entries(name), head)
+        found = check_chain(self._place.entries(name), head)
         self._chains[name] = (head.hash, time.monotonic() + _CHAIN_SECONDS, found)
         return found
 
@@ -355,7 +368,7 @@ class Ui:
         here = request.url.replace(query="").include_query_params(**dict(asked))
         return Frame(
             words=words,
-            place=self._source.place,
+            place=self._place.name,
             cluster=self._options.cluster,
             read_only=self._options.read_only,
             signed_in=self._guard.token is not None and bool(self._session(request)),
@@ -363,12 +376,27 @@ class Ui:
             now=self._now(),
         )
 
-    def _not_found(self, request: Request, _: Exception) -> Response:
-        return self._error(request, 404, self._frame(request).words("no-such-page"))
+    def _not_found(self, request: Request, error: Exception) -> Response:
+        answer = self._error(request, 404, self._frame(request).words("no-such-page"))
+        if isinstance(error, HTTPException):
+            answer.status_code = error.status_code
+            allowed = {"allow": "GET, HEAD"} if error.status_code == _NOT_ALLOWED else {}
+            answer.headers.update(error.headers or allowed)
+        return answer
 
     def _refuse(self, request: Request, error: Exception) -> Response:
-        status = error.status if isinstance(error, _Refused) else 400
-        return self._error(request, status, str(error))
+        if not isinstance(error, Refused):
+            raise error
+        if error.status == _TOO_LARGE:
+            return self._error(request, _TOO_LARGE, self._frame(request).words("too-large"))
+        answer = self._error(request, error.status, str(error))
+        for name, value in error.headers:
+            answer.headers[name.decode()] = value.decode()
+        return answer
+
+    def _unforeseen(self, request: Request, _: Exception) -> Response:
+        """Make the page of an error that the gate then tells the log."""
+        return PlainTextResponse(self._frame(request).words("unforeseen"), status_code=500)
 
     def _failed(self, request: Request, error: Exception) -> Response:
         said = self._frame(request).words("part-failed", error=str(error))
@@ -378,6 +406,11 @@ class Ui:
         answer = self._page(request, "error.html", message=message)
         answer.status_code = status
         return answer
+
+
+def _look(place: Place) -> None:
+    """Read from where the pages read, of a model that need not be there."""
+    next(iter(place.entries("noria-page-health")), None)
 
 
 def _one_line(said: str) -> str:

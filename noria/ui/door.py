@@ -1,4 +1,4 @@
-"""What stands before every page: names it answers to, who is let in, headers, sizes."""
+"""What stands before every page: who is let in, headers, and how forms are read."""
 
 from __future__ import annotations
 
@@ -11,13 +11,17 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from noria.errors import InvalidInput
+from noria.asgi import Bounds, Refused
+from noria.errors import shorten
 from noria.ui.security import HEADERS, Guard
 from noria.ui.words import choose
 
-MAX_FORM_BYTES: Final = 16 * 1024
+BOUNDS: Final = Bounds(max_body=16 << 10, max_held=4 << 20, body_seconds=10.0, drain_seconds=3)
+"""Of the page: what comes in are forms, typed by a person."""
+
+_FORM: Final = "application/x-www-form-urlencoded"
 _MAX_FIELDS: Final = 20
-_OPEN: Final = ("/login", "/static/", "/healthz")
+_OPEN: Final = frozenset({"/login", "/healthz", "/livez"})
 _STATIC: Final = "/static/"
 
 
@@ -53,16 +57,17 @@ class Door:
         await (self._app if refusal is None else refusal)(scope, receive, hardened)
 
     def _refusal(self, request: Request) -> Response | None:
-        if not self._guard.knows_host(request.headers.get("host", "")):
-            t = choose(None, None, request.headers.get("accept-language", ""))
-            return PlainTextResponse(t("foreign-host"), status_code=421)
-        path = request.url.path
-        if self._guard.token is None or path.startswith(_OPEN) or self.session(request):
+        # The very value that the routes compare; a URL is put together from headers too.
+        path: str = request.scope["path"]
+        if self._guard.token is None or path in _OPEN or path.startswith(_STATIC):
             return None
-        if request.method != "GET":
+        if self.session(request):
+            return None
+        if request.method not in ("GET", "HEAD"):
             t = choose(None, None, request.headers.get("accept-language", ""))
             return PlainTextResponse(t("sign-in"), status_code=401)
-        here = path + (f"?{request.url.query}" if request.url.query else "")
+        query = request.scope["query_string"].decode("latin-1")
+        here = path + (f"?{query}" if query else "")
         return RedirectResponse(f"/login?next={quote(here, safe='')}", status_code=303)
 
     def session(self, request: Request) -> str:
@@ -73,7 +78,8 @@ class Door:
 
 def session_cookie(request: Request) -> str:
     """Return the cookie's name: browsers share cookies between the ports of one host."""
-    return f"noria_session_{request.url.port or 0}"
+    port = request.headers.get("host", "").rpartition(":")[2]
+    return f"noria_session_{port if port.isdigit() else 0}"
 
 
 def local_path(wanted: str) -> str:
@@ -86,17 +92,20 @@ async def read_form(request: Request) -> Mapping[str, str]:
     """Read a form, the first value of each field.
 
     Raises:
-        InvalidInput: It is too large, or is no form.
+        Refused: It is no form, or too large.
     """
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > MAX_FORM_BYTES:
-            raise InvalidInput(f"form: larger than {MAX_FORM_BYTES} bytes")
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in ("", _FORM):
+        raise Refused(415, f"content-type: {shorten(kind)}, and {_FORM} is expected")
     try:
         fields = parse_qs(
-            body.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS
+            (await request.body()).decode(),
+            keep_blank_values=True,
+            errors="strict",
+            max_num_fields=_MAX_FIELDS,
         )
+    except UnicodeDecodeError as error:
+        raise Refused(400, f"form: {error}") from error
     except ValueError as error:
-        raise InvalidInput(f"form: {error}") from error
+        raise Refused(413, f"form: {error}") from error
     return {name: values[0] for name, values in fields.items()}

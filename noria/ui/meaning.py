@@ -9,13 +9,13 @@ from enum import StrEnum
 from noria.loop.retraining import Allowance
 from noria.loop.state import Outcome, Rollout, RolloutPhase, State, StepEvidence
 from noria.loop.values import Command, Message, Verb
+from noria.measures.catalog import METRICS
+from noria.places import Detail
+from noria.places.watched import Watched
 from noria.spec import Model
-from noria.spec.metrics import METRICS
 from noria.ui.plots.performance import Goal
-from noria.ui.plots.traffic import ordered
-from noria.ui.source import Attendance, Detail, Summary
-from noria.ui.watched import Watched
 from noria.ui.words import Words
+from noria.view import Attendance, Stage, Step, split_text
 
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86_400.0
 _MOST_PLOTS = 4
@@ -40,15 +40,14 @@ class StepView:
     evidence: StepEvidence | None = None
 
 
-def stage_text(t: Words, summary: Summary) -> str:
+def stage_text(t: Words, stage: Stage) -> str:
     """Return what the loop is doing, in a few words."""
-    return t(f"stage.{summary.stage.value}", candidate=summary.candidate or "")
+    return t(f"stage.{stage.phase.value}", version=stage.version or "?")
 
 
-def split_text(summary: Summary) -> str:
-    """Return the traffic in words: ``v5 80 % · v6 20 %``."""
-    shares = ordered(summary.weights, summary.champion, summary.candidate)
-    return " · ".join(f"v{version} {share} %" for version, share in shares)
+def step_text(t: Words, step: Step) -> str:
+    """Return which canary step it is."""
+    return t("step", number=step.number, count=step.count, percent=step.percent)
 
 
 def span(t: Words, seconds: float) -> str:
@@ -99,7 +98,8 @@ def goal_of(model: Model, seen: Watched, metric: str) -> Goal:
     drop = model.spec.monitoring.performance.drop
     if expected is None or drop is None or drop.metric != metric:
         return Goal(expected)
-    return Goal(expected, expected - drop.max if is_better_greater(metric) else expected + drop.max)
+    most = drop.limit(expected)
+    return Goal(expected, expected - most if is_better_greater(metric) else expected + most)
 
 
 def is_better_greater(metric: str) -> bool:
@@ -135,23 +135,21 @@ class Question:
 
 def question(t: Words, verb: Verb, detail: Detail) -> Question:
     """Say exactly what a command will do to a model in its present state."""
-    summary, state = detail.summary, detail.state
+    view, state = detail.view, detail.state
     key, many = _key(verb, state), 0
     facts = {
-        "model": summary.name,
-        "candidate": summary.candidate or "",
-        "champion": _replaced(state) or summary.champion or "",
-        "split": split_text(summary) or t("no-traffic"),
+        "model": view.name,
+        "candidate": view.candidate or "",
+        "champion": _replaced(state) or view.champion or "",
+        "split": split_text(view) or t("no-traffic"),
         "run": "" if state is None or state.run is None else state.run.request.run_id,
-        "losses": 1 + (0 if state is None else state.losses),
-        "limit": "?" if detail.model is None else detail.model.spec.retraining.give_up_after,
         "left": "?" if detail.allowance is None else detail.allowance.left_in_budget,
     }
     lines = []
     while t.has(f"will.{key}.{(many := many + 1)}"):
         if _applies(key, many, detail):
             lines.append(t(f"will.{key}.{many}", **facts))
-    if summary.attendance is not Attendance.TURNING:
+    if view.attendance is not Attendance.TURNING:
         lines.append(t("will.unattended"))
     return Question(t(f"confirm.{key}", **facts), lines)
 

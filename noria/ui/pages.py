@@ -13,14 +13,15 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from markupsafe import Markup
 
 from noria.errors import NoriaError
+from noria.places import Detail
+from noria.places.watched import Watched
 from noria.ui import meaning
 from noria.ui.plots.drift import DriftWords, drift_map
 from noria.ui.plots.gains import GainWords, gain_plot, gains
 from noria.ui.plots.performance import PerformanceWords, performance_plot
-from noria.ui.plots.traffic import ordered, role, traffic_bar
-from noria.ui.source import Detail, Summary
-from noria.ui.watched import Watched
+from noria.ui.plots.traffic import role, traffic_bar
 from noria.ui.words import NAMES, Words
+from noria.view import ModelView, split_text, why_text
 
 HERE: Final = Path(__file__).parent
 _RESULTS: Final = ("promoted", "aborted", "refused")
@@ -83,7 +84,8 @@ class Pages:
             languages=NAMES,
             asset=_assets(HERE / "static"),
             stage_text=meaning.stage_text,
-            split_text=meaning.split_text,
+            step_text=meaning.step_text,
+            why_text=why_text,
             span=meaning.span,
             gain_text=meaning.gain_text,
             message_text=meaning.message_text,
@@ -138,13 +140,13 @@ def _drift_plot(t: Words, detail: Detail, watched: Watched) -> Markup | None:
 def _performance_plots(t: Words, detail: Detail, watched: Watched) -> list[Plot]:
     if detail.model is None:
         return []
-    summary, found = detail.summary, []
+    view, found = detail.view, []
     for metric in meaning.metrics_shown(detail.model, watched):
         svg = performance_plot(
             metric,
             watched.performance,
-            summary.champion,
-            summary.candidate,
+            view.champion,
+            view.candidate,
             meaning.goal_of(detail.model, watched, metric),
             PerformanceWords(metric, t("expected"), t("limit"), t("performance-axis"), t("rows")),
         )
@@ -154,15 +156,13 @@ def _performance_plots(t: Words, detail: Detail, watched: Watched) -> list[Plot]
     return found
 
 
-def _traffic(summary: Summary) -> Markup:
-    said = meaning.split_text(summary)
-    return traffic_bar(summary.weights, summary.champion, summary.candidate, said)
+def _traffic(view: ModelView) -> Markup:
+    return traffic_bar(dict(view.shares), view.champion, view.candidate, split_text(view))
 
 
-def _shares(summary: Summary) -> list[tuple[str, int, str]]:
+def _shares(view: ModelView) -> list[tuple[str, int, str]]:
     """Return version, percent and role of every share."""
-    found = ordered(summary.weights, summary.champion, summary.candidate)
-    return [(v, share, role(v, summary.champion, summary.candidate)) for v, share in found]
+    return [(v, share, role(v, view.champion, view.candidate)) for v, share in view.shares]
 
 
 def _stamp(at: datetime) -> str:

@@ -14,11 +14,11 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from noria.asgi import is_loopback
 from noria.errors import InvalidInput
 
 HEADERS: Final[Mapping[str, str]] = {
@@ -37,7 +37,6 @@ SESSION_SECONDS: Final = 12 * 3600
 _MIN_TOKEN: Final = 16
 _TRIES: Final = 10
 _TRIES_SECONDS: Final = 60.0
-_NAMES: Final = frozenset({"localhost"})
 
 
 def read_token(path: Path) -> str:
@@ -57,14 +56,6 @@ def read_token(path: Path) -> str:
             fix="make one with `openssl rand -hex 32`",
         )
     return token
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address, or one of its names, is this machine's own."""
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host.lower() in _NAMES
 
 
 def check_address(host: str, token: str | None) -> None:
@@ -93,15 +84,6 @@ class Guard:
     now: Callable[[], float]
     _key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
     _failures: deque[float] = field(default_factory=deque)
-
-    def knows_host(self, host: str) -> bool:
-        """Whether the ``Host`` header is one, and names a place where this page may be."""
-        try:
-            found = urlsplit(f"//{host}")
-            name, _ = found.hostname or "", found.port
-        except ValueError:
-            return False
-        return self.token is not None or is_loopback(name)
 
     def new_session(self) -> str:
         """Return a cookie's value: when it ends, a random part, and a signature."""

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from noria.loop.values import Command
+from noria.places import Detail
 from noria.ui.chronicle import Line
-from noria.ui.source import Attendance, Detail
+from noria.view import Attendance
 
 _MOST: Final = 1000
 _KINDS: Final = frozenset({"command", "rollout", "run", "breaker"})
@@ -60,7 +61,7 @@ class SentCommands:
     def note(self, key: str, detail: Detail, command: Command) -> None:
         """Remember a command that was put into the inbox of the model of ``detail``."""
         after = 0 if detail.state is None else detail.state.head.sequence
-        self._sent[key] = _Sent(detail.summary.name, command, after)
+        self._sent[key] = _Sent(detail.view.name, command, after)
         while len(self._sent) > _MOST:
             self._sent.popitem(last=False)
 
@@ -73,9 +74,9 @@ class SentCommands:
             recent: The newest lines of its ledger, oldest first.
         """
         sent = self._sent.get(key)
-        if sent is None or sent.model != detail.summary.name:
+        if sent is None or sent.model != detail.view.name:
             return None
-        waits = any(message.id == sent.command.id for message in detail.waiting)
+        waits = any(message.id == sent.command.id for message in detail.inbox)
         said = (
             line.text
             for line in recent
@@ -85,5 +86,5 @@ class SentCommands:
             verb=sent.command.verb.value,
             waits=waits,
             said="" if waits else next(said, ""),
-            unattended=detail.summary.attendance is not Attendance.TURNING,
+            unattended=detail.view.attendance is not Attendance.TURNING,
         )

@@ -1,22 +1,29 @@
 """OIP v2 over gRPC: ``inference.GRPCInferenceService`` on grpc.aio.
 
 ``raw_input_contents`` becomes numpy arrays without a copy; ``contents`` is read
-too. Outputs are raw when the inputs were, as the SDK's own server does.
+too. Outputs are raw when the inputs were, as the SDK's own server does. Health
+(``grpc.health.v1``) and reflection answer on the same port; ``serving.oip.door``
+is the border of all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from time import perf_counter
+from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any, Final
 
 import grpc
 import numpy as np
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-from noria.errors import shorten
+from noria.errors import NoriaError, shorten
+from serving.columns import Batch
 from serving.oip.datatypes import DATATYPES, Datatype
+from serving.oip.door import Door, GrpcLimits, options
+from serving.oip.health import SERVICE as HEALTH
+from serving.oip.health import Health
 from serving.oip.messages import load_messages
-from serving.oip.rest import InferRequest, request_id, select_outputs
+from serving.oip.rest import MAX_INPUTS, InferRequest, request_id, select_outputs
 from serving.oip.tensors import (
     Tensor,
     datatype_of,
@@ -28,7 +35,7 @@ from serving.oip.tensors import (
 from serving.refusal import Refusal, bad
 from serving.routes import EXTENSIONS, model_metadata
 from serving.runner import Outcome
-from serving.service import InferenceService, State, row_id_of
+from serving.service import InferenceService, request_id_of
 
 _SERVICE: Final = "inference.GRPCInferenceService"
 _CONTENTS: Final[Mapping[str, str]] = {
@@ -45,24 +52,19 @@ _CONTENTS: Final[Mapping[str, str]] = {
     "FP64": "fp64_contents",
     "BYTES": "bytes_contents",
 }
-_CODES: Final[Mapping[int, grpc.StatusCode]] = {
-    400: grpc.StatusCode.INVALID_ARGUMENT,
-    404: grpc.StatusCode.NOT_FOUND,
-    500: grpc.StatusCode.INTERNAL,
-    503: grpc.StatusCode.UNAVAILABLE,
-}
 
 
 class GrpcServer:
     """The gRPC door of one server process."""
 
-    def __init__(self, server: grpc.aio.Server, port: int) -> None:
+    def __init__(self, server: grpc.aio.Server, health: Health, port: int) -> None:
         self._server = server
+        self._health = health
         self.port = port
 
     @classmethod
     async def start(
-        cls, service: InferenceService, host: str, port: int, max_bytes: int
+        cls, service: InferenceService, host: str, port: int, limits: GrpcLimits
     ) -> GrpcServer:
         """Listen; port 0 takes a free one.
 
@@ -70,24 +72,31 @@ class GrpcServer:
             NotInstalled: The kserve SDK is not installed.
             OSError: The port is taken.
         """
-        server = grpc.aio.server(
-            options=[
-                ("grpc.max_receive_message_length", max_bytes),
-                ("grpc.max_send_message_length", -1),
-                ("grpc.so_reuseport", 0),
-            ]
+        server = grpc.aio.server(options=options(limits.max_message))
+        door = Door(service, limits)
+        health = Health(service, (_SERVICE,))
+        server.add_generic_rpc_handlers(
+            (_Handlers(service).generic(door), health.generic(door), _reflection(door))
         )
-        server.add_generic_rpc_handlers((_Handlers(service).generic(),))
+        where = f"[{host}]" if ":" in host else host
         try:
-            bound = server.add_insecure_port(f"{host}:{port}")
+            bound = server.add_insecure_port(f"{where}:{port}")
         except RuntimeError as error:
             raise OSError(f"gRPC port {port}: {error}") from error
         await server.start()
-        return cls(server, bound)
+        return cls(server, health, bound)
 
     async def stop(self, timeout: float) -> None:
         """Refuse new calls and finish those in flight, for at most ``timeout`` seconds."""
+        self._health.close()
         await self._server.stop(timeout)
+
+
+def _reflection(door: Door) -> grpc.GenericRpcHandler:
+    name = reflection.SERVICE_NAME
+    servicer = reflection.aio.ReflectionServicer((_SERVICE, HEALTH, name))
+    talk = door.conversation(reflection_pb2.ServerReflectionRequest, servicer.ServerReflectionInfo)
+    return grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": talk})
 
 
 class _Handlers:
@@ -101,9 +110,8 @@ class _Handlers:
             parameters={"model_version": version},
         )
 
-    def generic(self) -> grpc.GenericRpcHandler:
-        messages = self._messages
-        methods: dict[str, Callable[[Any, Any], Awaitable[Any]]] = {
+    def generic(self, door: Door) -> grpc.GenericRpcHandler:
+        methods = {
             "ServerLive": self.server_live,
             "ServerReady": self.server_ready,
             "ModelReady": self.model_ready,
@@ -111,43 +119,30 @@ class _Handlers:
             "ModelMetadata": self.model_metadata,
             "ModelInfer": self.model_infer,
         }
-        return grpc.method_handlers_generic_handler(
-            _SERVICE,
-            {
-                name: grpc.unary_unary_rpc_method_handler(
-                    method,
-                    request_deserializer=getattr(messages, f"{name}Request").FromString,
-                    response_serializer=getattr(messages, f"{name}Response").SerializeToString,
-                )
-                for name, method in methods.items()
-            },
-        )
+        handlers = {
+            name: door.unary(
+                getattr(self._messages, f"{name}Request"), method, counted=name == "ModelInfer"
+            )
+            for name, method in methods.items()
+        }
+        return grpc.method_handlers_generic_handler(_SERVICE, handlers)
 
     async def server_live(self, _request: Any, _context: Any) -> Any:
-        return self._messages.ServerLiveResponse(live=True)
+        return self._messages.ServerLiveResponse(live=self._service.alive)
 
     async def server_ready(self, _request: Any, _context: Any) -> Any:
-        ready = self._service.state is State.READY
-        return self._messages.ServerReadyResponse(ready=ready)
+        return self._messages.ServerReadyResponse(ready=self._service.ready)
 
-    async def model_ready(self, request: Any, context: Any) -> Any:
-        try:
-            self._check_model(request.name, request.version)
-        except Refusal as refusal:
-            await _abort(context, refusal)
-        ready = self._service.state is State.READY
-        return self._messages.ModelReadyResponse(ready=ready)
+    async def model_ready(self, request: Any, _context: Any) -> Any:
+        self._check_model(request.name, request.version)
+        return self._messages.ModelReadyResponse(ready=self._service.ready)
 
     async def server_metadata(self, _request: Any, _context: Any) -> Any:
         return self._messages.ServerMetadataResponse(name="noria", extensions=EXTENSIONS)
 
-    async def model_metadata(self, request: Any, context: Any) -> Any:
-        try:
-            self._check_model(request.name, request.version)
-            said = model_metadata(self._service)
-        except Refusal as refusal:
-            await _abort(context, refusal)
-            raise
+    async def model_metadata(self, request: Any, _context: Any) -> Any:
+        self._check_model(request.name, request.version)
+        said = model_metadata(self._service)
         tensor = self._messages.ModelMetadataResponse.TensorMetadata
         parts = {
             side: [
@@ -162,30 +157,33 @@ class _Handlers:
 
     async def model_infer(self, request: Any, context: Any) -> Any:
         service = self._service
-        began = perf_counter()
-        try:
-            self._check_model(request.model_name, request.model_version)
-            encoder = service.loaded.encoder
-            raw = bool(request.raw_input_contents)
-            call = _decode(request, raw=raw)
-            wanted = select_outputs(encoder.datatypes, call.outputs, binary=raw)
-            pending = service.start(call)
-            if not isinstance(pending, Outcome):
-                service.metrics.inflight += 1
-                try:
-                    pending = await pending
-                finally:
-                    service.metrics.inflight -= 1
-            row_id = row_id_of(_headers(context), call.id)
-            response = self._encode(call.id or row_id, pending, wanted, encoder.datatypes)
-        except Exception as error:
-            refusal = service.faults.refusal(error)
-            service.metrics.answered("grpc", refusal.status, perf_counter() - began)
-            await _abort(context, refusal)
-            raise
-        service.record(row_id, pending)
-        service.metrics.answered("grpc", 200, perf_counter() - began)
+        self._check_model(request.model_name, request.model_version)
+        loaded = service.loaded
+        datatypes = loaded.encoder.datatypes
+        raw = bool(request.raw_input_contents)
+        call, batch = self._read(request, raw=raw)
+        wanted = select_outputs(datatypes, call.outputs, binary=raw)
+        request_id = request_id_of(_headers(context), call.id)
+        pending = loaded.runner.run(batch)
+        if not isinstance(pending, Outcome):
+            service.metrics.inflight += 1
+            try:
+                pending = await pending
+            finally:
+                service.metrics.inflight -= 1
+        response = self._encode(call.id or request_id, pending, wanted, datatypes)
+        service.record(request_id, pending)
         return response
+
+    def _read(self, request: Any, *, raw: bool) -> tuple[InferRequest, Batch]:
+        """Read what the client sent; whatever goes wrong with it is the client's fault."""
+        try:
+            call = _decode(request, raw=raw)
+            return call, self._service.loaded.binder.bind(call.tensors)
+        except NoriaError:
+            raise
+        except Exception as error:
+            raise Refusal(400, "request: its tensors can't be read") from error
 
     def _check_model(self, name: str, version: str) -> None:
         service = self._service
@@ -225,11 +223,6 @@ class _Handlers:
         return response
 
 
-async def _abort(context: Any, refusal: Refusal) -> None:
-    code = _CODES.get(refusal.status, grpc.StatusCode.INVALID_ARGUMENT)
-    await context.abort(code, str(refusal))
-
-
 def _headers(context: Any) -> dict[bytes, bytes]:
     found = {}
     for key, value in context.invocation_metadata() or ():
@@ -242,6 +235,8 @@ def _decode(request: Any, *, raw: bool) -> InferRequest:
     if not request.inputs:
         raise bad("inputs", "empty; send one tensor at least")
     raws = request.raw_input_contents
+    if len(request.inputs) > MAX_INPUTS:
+        raise bad("inputs", f"{len(request.inputs)} tensors; at most {MAX_INPUTS} are read")
     if raw and len(raws) != len(request.inputs):
         raise bad(
             "raw_input_contents", f"{len(raws)} entries for {len(request.inputs)} inputs; send all"
@@ -252,7 +247,7 @@ def _decode(request: Any, *, raw: bool) -> InferRequest:
         if not given.name:
             raise bad(f"{field}.name", "empty")
         datatype = datatype_of(given.datatype, field)
-        shape = shape_of(list(given.shape), field)
+        shape = shape_of(list(given.shape[:_MORE_THAN_ANY_SHAPE]), field)
         if raw:
             if given.HasField("contents"):
                 raise bad(f"{field}.contents", "given together with raw_input_contents")
@@ -273,7 +268,7 @@ def _contents(
     if attribute is None:
         raise bad(field, f"{datatype.name} goes in raw_input_contents only")
     values = getattr(contents, attribute)
-    count = int(np.prod(shape))
+    count = prod(shape)
     if len(values) != count:
         raise bad(
             f"{field}.{attribute}",
@@ -289,6 +284,9 @@ def _contents(
         raise bad(f"{field}.{attribute}", f"a value is out of the range of {datatype.name}")
     return wide.astype(datatype.dtype)
 
+
+_MORE_THAN_ANY_SHAPE: Final = 100
+"""Sizes of a shape that are looked at: one with too many is refused all the same."""
 
 _WIDE: Final[Mapping[str, np.dtype[Any]]] = {
     "int_contents": DATATYPES["INT32"].dtype,

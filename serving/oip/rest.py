@@ -14,11 +14,14 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
+from noria.cloudevents import MAX_ID_CHARS
 from noria.errors import shorten
 from noria.tasks.package import Output
 from serving.oip.datatypes import DATATYPES, Datatype
 from serving.oip.tensors import (
+    MAX_TEXT_CHARS,
     Tensor,
+    check_texts,
     datatype_of,
     from_json,
     from_raw,
@@ -26,12 +29,11 @@ from serving.oip.tensors import (
     shape_of,
     to_raw,
 )
-from serving.refusal import Refusal, bad
+from serving.refusal import Refusal, bad, listed
 
-MAX_ID_CHARS: Final = 256
-"""The longest request id: the monitor keeps one per prediction."""
-
-_MAX_INPUTS: Final = 10_000
+MAX_INPUTS: Final = 10_000
+"""Tensors in one request."""
+_MAX_VALUES: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +63,8 @@ def decode(body: bytes, header_length: bytes | None) -> InferRequest:
     inputs = document.get("inputs")
     if type(inputs) is not list or not inputs:
         raise bad("inputs", f"{shorten(inputs)} is not a list of one tensor or more")
-    if len(inputs) > _MAX_INPUTS:
-        raise bad("inputs", f"{len(inputs)} tensors; at most {_MAX_INPUTS} are read")
+    if len(inputs) > MAX_INPUTS:
+        raise bad("inputs", f"{len(inputs)} tensors; at most {MAX_INPUTS} are read")
     booleans = may_hold_booleans(head)
     tensors = []
     offset = 0
@@ -71,6 +73,8 @@ def decode(body: bytes, header_length: bytes | None) -> InferRequest:
         tensors.append(tensor)
     if offset != len(tail):
         raise bad("body", f"{len(tail) - offset} bytes after the last binary tensor")
+    if len(body) > MAX_TEXT_CHARS:
+        check_texts(tensors)
     parameters = _parameters(document, "parameters")
     binary = _flag(parameters, "binary_data_output", "parameters")
     return InferRequest(
@@ -81,12 +85,19 @@ def decode(body: bytes, header_length: bytes | None) -> InferRequest:
     )
 
 
-def parse_object(body: bytes | memoryview) -> dict[str, Any]:
+def parse_object(body: bytes) -> dict[str, Any]:
     """Parse JSON that must be an object.
 
     Raises:
-        Refusal: It is not JSON, is nested too deeply, or is not an object.
+        Refusal: It is not JSON, is nested too deeply, holds too many values to be read
+            while others wait, or is not an object.
     """
+    if len(body) > _MAX_VALUES and _signs(body) > _MAX_VALUES:
+        raise Refusal(
+            413,
+            f"body: more than {_MAX_VALUES} values in JSON",
+            fix="send binary tensors, or fewer rows per request",
+        )
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -94,6 +105,12 @@ def parse_object(body: bytes | memoryview) -> dict[str, Any]:
     if type(document) is not dict:
         raise bad("body", "not a JSON object")
     return document
+
+
+def _signs(body: bytes) -> int:
+    """Count the signs that values come after, at a fraction of what parsing them costs."""
+    signs = np.frombuffer(body, dtype=np.uint8)
+    return sum(int(np.count_nonzero(signs == sign)) for sign in b",[{")
 
 
 def request_id(value: object) -> str | None:
@@ -173,6 +190,8 @@ def _requested(given: object, *, binary: bool) -> Mapping[str, bool] | None:
         return None
     if type(given) is not list:
         raise bad("outputs", f"{shorten(given)} is not a list")
+    if len(given) > MAX_INPUTS:
+        raise bad("outputs", f"{len(given)} outputs; at most {MAX_INPUTS} are read")
     wanted: dict[str, bool] = {}
     for place, output in enumerate(given):
         field = f"outputs[{place}]"
@@ -278,7 +297,7 @@ def unknown_output(place: int, name: str, known: Mapping[str, Datatype]) -> Refu
     """Return the refusal of an output that does not exist."""
     return bad(
         f"outputs[{place}].name",
-        f"{shorten(name)} is not an output of this model; its outputs are {', '.join(known)}",
+        f"{shorten(name)} is not an output of this model; its outputs are {listed(known)}",
     )
 
 

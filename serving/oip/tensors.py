@@ -21,9 +21,14 @@ from noria.errors import shorten
 from serving.oip.datatypes import DATATYPES, Datatype
 from serving.refusal import Refusal, bad
 
+MAX_TEXT_CHARS: Final = 32 * 1024
+"""The longest value of a BYTES tensor: it is kept for the monitor, beside many others."""
+
 _MAX_DIMENSIONS: Final = 8
-_MAX_ELEMENTS: Final = 1 << 31
+_MAX_ELEMENTS: Final = 1 << 26
 _MAX_LITERALS_CHECKED: Final = 64
+_EXACT: Final = 1 << 53
+_FEW: Final = 16
 _LENGTH: Final = struct.Struct("<I")
 
 
@@ -31,7 +36,7 @@ _LENGTH: Final = struct.Struct("<I")
 class Tensor:
     """A named tensor. ``values`` is flat, in row-major order; ``field`` says where it came from.
 
-    ``values`` may hold NaN (a JSON null in a float tensor) and, for BYTES, None.
+    ``values`` may hold NaN (a JSON null in a float tensor) and, for BYTES and BOOL, None.
     BYTES are ``str`` objects: every string of the protocol must be UTF-8 here.
     """
 
@@ -70,7 +75,7 @@ def shape_of(value: object, field: str) -> tuple[int, ...]:
     for size in value:
         if type(size) is not int or size < 0:
             raise bad(f"{field}.shape", f"{shorten(size)} is not a non-negative integer")
-    if prod(value) > _MAX_ELEMENTS:
+    if max(value) > _MAX_ELEMENTS or prod(value) > _MAX_ELEMENTS:
         raise bad(f"{field}.shape", f"{shorten(value)} has more than {_MAX_ELEMENTS} elements")
     return tuple(value)
 
@@ -119,9 +124,10 @@ def from_json(
     if group == "bytes":
         return _strings(data, f"{field}.data")
     if group == "boolean":
-        if set(map(type, data)) - {bool}:
+        kinds = set(map(type, data))
+        if kinds - {bool, type(None)}:
             raise _explain(data, datatype, f"{field}.data")
-        return np.array(data, dtype=np.bool_)
+        return np.array(data, dtype=object if type(None) in kinds else np.bool_)
     if look_for_booleans and bool in set(map(type, data)):
         raise _explain(data, datatype, f"{field}.data")
     try:
@@ -133,7 +139,26 @@ def from_json(
                 field, datatype, shape, nulls_as_nan, look_for_booleans=look_for_booleans
             )
         raise _explain(data, datatype, f"{field}.data") from None
-    return np.frombuffer(packed, dtype=datatype.dtype)
+    values = np.frombuffer(packed, dtype=datatype.dtype)
+    if datatype.code == "d":
+        _refuse_lost_digits(data, values, f"{field}.data")
+    return values
+
+
+def _refuse_lost_digits(data: list[Any], values: np.ndarray[Any, Any], field: str) -> None:
+    """Refuse a whole number that float64 can't hold; its fraction is all that JSON may lose."""
+    if len(data) <= _FEW:
+        large = [i for i, v in enumerate(data) if type(v) is int and not -_EXACT <= v <= _EXACT]
+    elif values.max() > _EXACT or values.min() < -_EXACT:
+        large = np.flatnonzero(np.abs(values) > _EXACT).tolist()
+    else:
+        return
+    for place in large:
+        if type(data[place]) is int and int(values[place]) != data[place]:
+            raise bad(
+                f"{field}[{place}]",
+                f"{data[place]} is beyond 2^53, where FP64 does not hold every whole number",
+            )
 
 
 def from_raw(
@@ -157,6 +182,23 @@ def from_raw(
     if datatype.group == "boolean" and values.view(np.uint8).max(initial=0) > 1:
         raise bad(field, "a BOOL byte is neither 0 nor 1")
     return values
+
+
+def check_texts(tensors: Sequence[Tensor]) -> None:
+    """Refuse texts that are too long. A body that is no longer itself holds none.
+
+    Raises:
+        Refusal: One is longer than ``MAX_TEXT_CHARS``.
+    """
+    for tensor in tensors:
+        if tensor.datatype.group != "bytes":
+            continue
+        for place, text in enumerate(tensor.values.tolist()):
+            if text is not None and len(text) > MAX_TEXT_CHARS:
+                raise bad(
+                    f"{tensor.field}.data[{place}]",
+                    f"{len(text)} characters; at most {MAX_TEXT_CHARS} are read",
+                )
 
 
 def to_raw(values: np.ndarray[Any, Any], datatype: Datatype) -> bytes:
@@ -242,7 +284,7 @@ def _explain(data: list[Any], datatype: Datatype, field: str) -> Refusal:
     }[datatype.group]
     for place, value in enumerate(data):
         if not _fits(value, datatype):
-            said = "null" if value is None else shorten(value, 40)
+            said = shorten(value, 40)
             return bad(f"{field}[{place}]", f"{said} is not {wanted} that {datatype.name} can hold")
     return bad(field, f"not a list of {datatype.name} values")
 
@@ -251,8 +293,10 @@ def _fits(value: object, datatype: Datatype) -> bool:
     group = datatype.group
     if group == "bytes":
         return value is None or type(value) is str
-    if group == "boolean" or type(value) is bool:
-        return group == "boolean" and type(value) is bool
+    if group == "boolean":
+        return value is None or type(value) is bool
+    if type(value) is bool:
+        return False
     try:
         struct.pack(_format(datatype, 1), value)
     except (struct.error, OverflowError, TypeError):

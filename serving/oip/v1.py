@@ -8,19 +8,21 @@ from typing import Any
 import numpy as np
 import orjson
 
-from noria.errors import shorten
+from noria.errors import InvalidInput, shorten
 from noria.tasks.package import Input
+from noria.values import text
 from serving.oip.datatypes import DATATYPES
 from serving.oip.rest import InferRequest, parse_object, request_id
-from serving.oip.tensors import Tensor, from_json
-from serving.refusal import bad
+from serving.oip.tensors import MAX_TEXT_CHARS, Tensor, check_texts, from_json
+from serving.refusal import bad, listed
 
 
 def decode_v1(body: bytes, inputs: Sequence[Input]) -> InferRequest:
     """Decode the body of ``POST /v1/models/{m}:predict``.
 
     Instances are lists (one value per required input, in the manifest's order)
-    or objects (one key per input).
+    or objects (one key per input). An optional key that only some rows have is null
+    in the others.
 
     Raises:
         Refusal: The body is not a V1 request; the message names the field.
@@ -33,6 +35,8 @@ def decode_v1(body: bytes, inputs: Sequence[Input]) -> InferRequest:
         tensors = _from_objects(instances, inputs)
     else:
         tensors = _from_lists(instances, [given for given in inputs if not given.optional])
+    if len(body) > MAX_TEXT_CHARS:
+        check_texts(tensors)
     return InferRequest(
         id=request_id(document.get("id")), tensors=tensors, outputs=None, binary=False
     )
@@ -58,7 +62,7 @@ def _from_objects(instances: list[Any], inputs: Sequence[Input]) -> tuple[Tensor
             if name not in known:
                 raise bad(
                     f"instances[{place}].{shorten(name, 60)}",
-                    f"not an input of this model; its inputs are {', '.join(known)}",
+                    f"not an input of this model; its inputs are {listed(known)}",
                 )
             sent[name] = None
     tensors = []
@@ -67,9 +71,9 @@ def _from_objects(instances: list[Any], inputs: Sequence[Input]) -> tuple[Tensor
             continue
         values = []
         for place, row in enumerate(instances):
-            if given.name not in row:
+            if given.name not in row and not given.optional:
                 raise bad(f"instances[{place}].{given.name}", "missing")
-            values.append(row[given.name])
+            values.append(row.get(given.name))
         tensors.append(_tensor(given, values))
     return tuple(tensors)
 
@@ -83,7 +87,7 @@ def _from_lists(instances: list[Any], inputs: Sequence[Input]) -> tuple[Tensor, 
             raise bad(
                 f"instances[{place}]",
                 f"{len(row)} values; this model has {width} required inputs: "
-                f"{', '.join(given.name for given in inputs)}",
+                f"{listed(given.name for given in inputs)}",
             )
     return tuple(
         _tensor(given, [row[place] for row in instances]) for place, given in enumerate(inputs)
@@ -93,8 +97,25 @@ def _from_lists(instances: list[Any], inputs: Sequence[Input]) -> tuple[Tensor, 
 def _tensor(given: Input, values: list[Any]) -> Tensor:
     field = f"instances[*].{given.name}"
     datatype = DATATYPES.get(given.datatype, DATATYPES["BYTES"])
-    if given.kind == "timestamp" and type(values[0]) is str:
+    kinds = set(map(type, values)) - {type(None)}
+    if given.kind == "timestamp" and (str in kinds or not kinds):
         datatype = DATATYPES["BYTES"]
+    elif given.kind == "categorical" and datatype.group == "bytes" and kinds - {str}:
+        values = [_named(value, f"{field}[{place}]") for place, value in enumerate(values)]
+    elif given.kind == "boolean" and kinds and kinds <= {int, float}:
+        datatype = DATATYPES["FP64"]
     shape = (len(values),)
-    column = from_json(field, datatype, shape, values, look_for_booleans=True)
+    gone = given.optional and datatype.group == "integer" and None in values
+    sent = [0 if value is None else value for value in values] if gone else values
+    column = from_json(field, datatype, shape, sent, look_for_booleans=True)
+    if gone:
+        column = np.where([value is None for value in values], np.nan, column)
     return Tensor(field, given.name, datatype, shape, column)
+
+
+def _named(value: object, field: str) -> str | None:
+    """Return a JSON value as a category: 7 and 7.0 are "7", as in training."""
+    try:
+        return text(value)
+    except InvalidInput as error:
+        raise bad(field, str(error)) from error

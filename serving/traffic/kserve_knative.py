@@ -38,7 +38,7 @@ from serving.traffic.kserve_objects import (
     inference_service,
     predictor,
 )
-from serving.traffic.workload import write_spec
+from serving.traffic.workload import failure, write_spec
 
 REVISION: Final = Kind("serving.knative.dev", "v1", "revisions", "Revision")
 _PERCENT: Final = "canaryTrafficPercent"
@@ -184,6 +184,14 @@ class KServeKnativeTraffic:
         """Return every deployed version and whether it can answer now."""
         seen = self._look(model)
         return seen.deployed if seen is not None else {}
+
+    def problems(self, model: str) -> Mapping[str, str]:
+        """Return why a version can't answer, as KServe tells it of all of them together."""
+        seen = self._look(model)
+        said = "" if seen is None else failure(seen.raw)
+        if seen is None or not said:
+            return {}
+        return {version: said for version, ready in seen.deployed.items() if not ready}
 
     def set_weights(self, model: str, weights: Mapping[str, int]) -> None:
         """Ask for a split; KServe and Knative bring it about. Idempotent.

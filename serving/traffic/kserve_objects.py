@@ -284,12 +284,22 @@ def _arguments(
         "--namespace": namespace,
         "--sink": options.sink,
         "--sample": repr(options.sample),
-        "--redact": ",".join(options.redact),
         "--max-request-bytes": str(options.max_request_bytes),
         "--batch-rows": str(options.batch_rows),
         "--batch-delay-ms": repr(options.batch_delay * 1000),
     }
-    return [f"{name}={value}" for name, value in given.items() if value]
+    said = [(name, value) for name, value in given.items() if value]
+    said += [("--redact", column) for column in options.redact]
+    return [f"{name}={_as_it_is(value)}" for name, value in said]
+
+
+def _as_it_is(value: str) -> str:
+    """Return an argument that the container gets as ``value``.
+
+    KServe runs its Go template over the container, then the kubelet puts variables in:
+    ``{{`` and ``$`` are written so that each of them leaves what was meant.
+    """
+    return value.replace("{{", "{{`{{`}}").replace("$", "$$")
 
 
 def own_labels(model: str) -> dict[str, str]:

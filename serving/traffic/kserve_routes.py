@@ -31,7 +31,7 @@ from serving.traffic.kserve_objects import (
     predictor_name,
     service_name,
 )
-from serving.traffic.workload import available, write_spec
+from serving.traffic.workload import available, failure, write_spec
 
 
 class KServeRouteTraffic:
@@ -96,6 +96,14 @@ class KServeRouteTraffic:
         return {
             version: self._answers(model, version, found)
             for version, found in self._deployed(model).items()
+        }
+
+    def problems(self, model: str) -> Mapping[str, str]:
+        """Return why a version can't answer, as KServe tells it."""
+        return {
+            version: said
+            for version, found in self._deployed(model).items()
+            if not self._answers(model, version, found) and (said := failure(found))
         }
 
     def set_weights(self, model: str, weights: Mapping[str, int]) -> None:

@@ -37,7 +37,7 @@ from serving.traffic.kserve_objects import (
     service_name,
 )
 from serving.traffic.kserve_state import Canaries
-from serving.traffic.workload import available, write_spec
+from serving.traffic.workload import available, failure, write_spec
 
 
 class KServeStandardTraffic:
@@ -89,6 +89,14 @@ class KServeStandardTraffic:
         if seen is None:
             return {}
         return {version: self._answers(seen, version) for version in seen.versions}
+
+    def problems(self, model: str) -> Mapping[str, str]:
+        """Return why a version can't answer, as KServe tells it of all of them together."""
+        seen = self._look(model)
+        said = "" if seen is None else failure(seen.raw)
+        if seen is None or not said:
+            return {}
+        return {version: said for version in seen.versions if not self._answers(seen, version)}
 
     def set_weights(self, model: str, weights: Mapping[str, int]) -> None:
         """Ask for a split; KServe and the gateway bring it about. Idempotent.

@@ -46,7 +46,6 @@ class ServerLaunch(msgspec.Struct, frozen=True, kw_only=True):
             "--grpc-port": "0" if self.grpc else "-1",
             "--sink": self.sink,
             "--sample": repr(self.sample),
-            "--redact": ",".join(self.redact),
             "--namespace": self.namespace,
             "--ready-file": str(ready_file),
             "--max-request-bytes": str(self.max_request_bytes),
@@ -62,4 +61,5 @@ class ServerLaunch(msgspec.Struct, frozen=True, kw_only=True):
             "-m",
             "serving",
             *(f"{name}={value}" for name, value in options.items()),
+            *(f"--redact={column}" for column in self.redact),
         ]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from noria.kube import KubeClient
 from noria.kube.kinds import DEPLOYMENT, Kind
 from serving.traffic.kserve_objects import VISIBILITY
+
+_MOST_WORDS: Final = 400
 
 
 def available(client: KubeClient, namespace: str, name: str) -> int:
@@ -21,6 +23,18 @@ def available(client: KubeClient, namespace: str, name: str) -> int:
         # The count is from before a change of the wanted number: no more than that will stay.
         return min(ready, int(found["spec"].get("replicas", 1)))
     return ready
+
+
+def failure(service: Mapping[str, Any]) -> str:
+    """Return why the servers of an InferenceService don't come up, or nothing.
+
+    KServe v1beta1, ``status.modelStatus.lastFailureInfo``: what its pods said last. Conditions
+    are false while servers only start, too.
+    """
+    status = service.get("status") or {}
+    info = (status.get("modelStatus") or {}).get("lastFailureInfo") or {}
+    said = ": ".join(str(info[key]) for key in ("reason", "message") if info.get(key))
+    return said[:_MOST_WORDS]
 
 
 def write_spec(

@@ -22,12 +22,13 @@ from typing import Any, Final
 import httpx
 
 from monitoring.webhook import Locks, Receiver, WebhookApp
-from noria import embedded
-from noria.embedded.clocks import WallClock
+from noria.asgi import Gate, Hosts
+from noria.clocks import WallClock
 from noria.embedded.home import Home
 from noria.embedded.observability import Observability
 from noria.loop.sqlite_store import SqliteStore
 from noria.loop.state import State
+from noria.places.machine import Machine
 from tests.bench.rows import Row, row
 from tests.e2e.observed import NAME, WINDOW, Seen, Traffic, adapt, alert_at, entry_at
 
@@ -61,12 +62,13 @@ def receiver() -> list[Row]:
         store = SqliteStore(Path(folder) / "store.db")
         store.compare_and_swap("flights", State("flights"), 0, ())
         clock = WallClock()
-        app = WebhookApp(Receiver(lambda _: store, clock), Locks(), clock)
+        receiver = WebhookApp(Receiver(lambda _: store, clock), Locks(), clock)
+        app = receiver.gate(Hosts("127.0.0.1", ["webhook"]))
         seconds = asyncio.run(_deliver(app))
     return [row("webhook.alerts", _ALERTS / seconds, "/s")]
 
 
-async def _deliver(app: WebhookApp) -> float:
+async def _deliver(app: Gate) -> float:
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://webhook") as client:
         bodies = [_body(start) for start in range(0, _ALERTS, _GROUP)]
@@ -94,12 +96,12 @@ def _body(first: int) -> bytes:
 
 
 def _seen(home: Path, rows: Path) -> Seen:
-    (status,) = embedded.status(home)
+    (status,) = Machine(home).overview()
     if status.url is None:
         raise RuntimeError(f"{NAME} is not served: {status}")
 
     def entries() -> Any:
-        return embedded.entries(home, NAME)
+        return Machine(home).entries(NAME)
 
     prometheus = Observability(Home(home)).prometheus.url
     with Traffic(status.url, rows) as traffic:

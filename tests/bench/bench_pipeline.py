@@ -25,6 +25,7 @@ import yaml
 from noria.loop.values import RunRequest, to_json
 from noria.registry import Candidate, MlflowRegistry
 from noria.spec import load_model
+from noria.tasks.candidate import make_candidate
 from noria.tasks.families import family
 from pipelines.rundir import RunDir
 from tests.bench.rows import Row, row
@@ -62,31 +63,23 @@ def _plainly(base: Path, uri: str, artifacts: Path, number: int) -> float:
     rows = tasks.ingest(spec, base, _AS_OF)
     tasks.validate(spec, rows)
     frame = tasks.features(spec, base, rows)
-    split = tasks.split(spec, frame)
-    params = tasks.tune(spec, split.train, folder).params
-    candidate, package, reference, plots = (
-        folder / name for name in ("candidate", "package", "reference", "plots")
-    )
+    plots = folder / "plots"
     plots.mkdir()
-    tasks.save(spec, tasks.train(spec, split.train, params), candidate, model=model.name)
-    refitted = tasks.train(spec, frame, params)
-    tasks.save(spec, refitted, package, model=model.name)
-    evaluation = tasks.evaluate(spec, candidate, split.test, None, plots)
-    tasks.reference(spec, candidate, split.train, split.test, reference)
+    made = make_candidate(tasks, spec, frame, None, folder, model=model.name, plots=plots)
     MlflowRegistry(uri, artifacts).register(
         Candidate(
             model=model.name,
             run_id=f"plain-{number}",
-            package=package,
-            reference=reference,
+            package=made.package,
+            reference=made.reference,
             plots=plots,
-            evaluation=evaluation,
-            rows=refitted.rows,
+            evaluation=made.evaluation,
+            rows=made.manifest.rows,
             champion=None,
             as_of=_AS_OF,
             fingerprint="",
             code_version="",
-            params=params,
+            params=made.params,
             spec=model.model_dump_json(by_alias=True),
         )
     )

@@ -94,7 +94,8 @@ def _noria(*arguments: str, folder: Path, file: bool = False) -> str:
 
 def _memory(folder: Path, start: str, end: str) -> float:
     """Return the MiB of everything that runs, after a replay and once it holds still."""
-    _noria("replay", "--start", start, "--end", end, folder=folder, file=True)
+    seen = ("--seen", "mark")
+    _noria("replay", "--start", start, "--end", end, *seen, folder=folder, file=True)
     deadline = time.monotonic() + _SETTLE_SECONDS
     before, now = 0.0, together_mib(_processes(folder))
     while abs(now - before) > _STEADY * now and time.monotonic() < deadline:

@@ -4,40 +4,45 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
 from noria.cli.app import application
+from noria.embedded.answers import Answers
+from noria.embedded.replaying import Progress, Replayed
 from noria.errors import InvalidInput
-from noria.loop.ledger import GENESIS, Head, LedgerEntry, append
-from noria.loop.values import GateResult, RunPhase, RunResult, RunStatus, Verdict
+from noria.loop.anchor import Anchor, Evidence
+from noria.loop.ledger import GENESIS, LedgerEntry, append
+from noria.loop.state import Hold, State
+from noria.loop.values import Command, GateResult, RunPhase, RunResult, RunStatus, Verdict
+from noria.places import Place
+from noria.replay import Answer, History, Replaying
+from noria.spec import load_model
+from noria.tasks.package import Manifest
+from noria.view import LastVerdict, ModelView, Phase, Stage, Step
 
 NOW = datetime(2013, 3, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True)
-class Status:
-    model: str = "flights"
-    stage: str = "canary"
-    champion: str | None = "1"
-    candidate: str | None = "2"
-    weights: dict[str, int] = field(default_factory=lambda: {"1": 90, "2": 10})
-    step: str | None = "1 of 2, 10 %"
-    last_verdict: str | None = "inconclusive"
-    retrains_left: int | None = 5
-    run: str | None = None
-    drift: str | None = "features: temp, dewp"
-    performance: dict[str, Any] = field(default_factory=lambda: {"auc": 0.69123, "accuracy": None})
-    breaker_open: bool = False
-    paused: bool = False
-    url: str | None = "http://127.0.0.1:8080/v2/models/flights"
-    processes: tuple[str, ...] = ("server v1 (pid 41)", "loop (pid 40)")
-    problem: str | None = None
+STATUS = ModelView(
+    "flights",
+    Stage(Phase.CANARY, "2", Step(1, 2, 10)),
+    champion="1",
+    candidate="2",
+    weights={"1": 90, "2": 10},
+    verdict=LastVerdict("2", "inconclusive", "step 1 of 2 (10 %) held: auc has no data"),
+    retrains_left=5,
+    drift=("features: temp, dewp",),
+    performance={"auc": 0.69123, "accuracy": None},
+    url="http://127.0.0.1:8080/v2/models/flights",
+    processes=("server v1 (pid 41)", "loop (pid 40)"),
+)
 
 
 def ledger(*sentences: str) -> list[LedgerEntry]:
@@ -54,45 +59,63 @@ def ledger(*sentences: str) -> list[LedgerEntry]:
     return entries
 
 
+def replayed_rows(model_path: Path) -> Replayed:
+    """Four answered rows of two versions; the first was fitted on two of them."""
+    event = np.arange(4, dtype=np.int64) * 1000
+    history = History({}, {}, np.array([0, 1, 0, 1]), event, event)
+    manifests = {"1": manifest(until=1000), "2": manifest(until=None)}
+    answers = Answers(history, manifests.__getitem__)
+    score = np.array([0.1, 0.9, 0.2, 0.8])
+    for version, rows in (("1", slice(0, 3)), ("2", slice(3, 4))):
+        answers.take(rows, Answer("r", version, {"probability": score[rows]}))
+    return Replayed(load_model(model_path), history, answers, seconds=1.0)
+
+
+def manifest(until: int | None) -> Manifest:
+    return Manifest(
+        model="parcels",
+        family="tabular-classification",
+        algorithm="linear",
+        inputs=(),
+        outputs=(),
+        features=(),
+        classes=(0, 1),
+        trained_until=until,
+    )
+
+
 class Loop:
-    """The functions of the facade over plain attributes."""
+    """The functions of ``noria.embedded`` over plain attributes."""
 
     def __init__(self) -> None:
-        self.models: list[Status] = [Status()]
+        self.models = [STATUS]
+        self.holds: tuple[Hold, ...] = ()
         self.ledger = ledger("drift in temp starts run 1", "canary of v2 at 10 %", "v2 promoted")
+        self.head = self.ledger[-1].head
+        self.anchors: tuple[Anchor, ...] = ()
         self.submitted: list[tuple[str, str, str, str]] = []
         self.asked: list[dict[str, Any]] = []
-        self.replayed: list[tuple[datetime | None, datetime | None, float]] = []
+        self.replayed: list[Replaying] = []
+        self.exported: list[tuple[Path, datetime | None, datetime | None]] = []
         self.brought_up: list[Path] = []
         self.phase = RunPhase.SUCCEEDED
         self.champion: str | None = None
         self.is_down = False
+        self.set_aside: list[str] = []
         self.turns: Callable[[Path], bool] = lambda _: True
 
     def up(self, home: Path, model_paths: list[Path], tell: Callable[[str], None]) -> None:
         tell("flights: starting")
         self.brought_up = model_paths
 
-    def head(self, home: Path, model: str) -> Head:
-        self._known(model)
-        return self.ledger[-1].head if self.ledger else GENESIS
-
     def down(self, home: Path) -> None:
         self.is_down = True
 
-    def status(self, home: Path) -> list[Status]:
-        return self.models
+    def damaged(self, home: Path) -> list[str]:
+        return self.set_aside
 
     def turning(self, home: Path) -> bool:
         return self.turns(home)
-
-    def submit(self, home: Path, model: str, verb: str, reason: str, by: str) -> None:
-        self._known(model)
-        self.submitted.append((model, verb, reason, by))
-
-    def entries(self, home: Path, model: str) -> Iterator[LedgerEntry]:
-        self._known(model)
-        yield from self.ledger
 
     def train(self, home: Path, model_path: Path, on_step: Callable[[str], None]) -> RunStatus:
         on_step("ingest: 6,000 rows")
@@ -104,7 +127,7 @@ class Loop:
         )
 
     def text_columns(self, home: Path, model: str) -> frozenset[str]:
-        self._known(model)
+        self.known(model)
         return frozenset({"zip", "carrier"})
 
     def predict(self, home: Path, model: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -112,27 +135,76 @@ class Loop:
         return {"predictions": [{"probability": 0.25}]}
 
     def replay(
+        self, home: Path, model_path: Path, wanted: Replaying, show: Callable[[Progress], None]
+    ) -> Replayed:
+        self.replayed.append(wanted)
+        for day in range(60):
+            show(Progress(NOW + timedelta(days=day), day * 100, 6000))
+        return replayed_rows(model_path)
+
+    def replay_events(
         self,
         home: Path,
         model_path: Path,
-        start: datetime | None,
-        end: datetime | None,
-        speed: float,
-        on_progress: Callable[[datetime, int, int], None],
-    ) -> None:
-        self.replayed.append((start, end, speed))
-        for day in range(60):
-            on_progress(NOW + timedelta(days=day), day * 100, 6000)
+        wanted: Replaying,
+        show: Callable[[Progress], None],
+        tell: Callable[[str], None],
+    ) -> Replayed:
+        tell("v1 is the champion")
+        return self.replay(home, model_path, wanted, show)
 
-    def _known(self, model: str) -> None:
+    def export(
+        self, home: Path, model: str, out: Path, since: datetime | None, until: datetime | None
+    ) -> dict[str, int]:
+        self.known(model)
+        self.exported.append((out, since, until))
+        return {"exchanges": 12000, "labels": 9, "windows": 0}
+
+    def known(self, model: str) -> None:
         if model != "flights":
             raise InvalidInput(f"there is no model {model!r} here", fix="see `noria status`")
+
+
+class LoopPlace(Place):
+    """The same loop as a place: what is read of it, and its inbox."""
+
+    def __init__(self, loop: Loop, folder: Path) -> None:
+        self.loop = loop
+        self.folder = folder
+
+    @property
+    def name(self) -> str:
+        return str(self.folder)
+
+    def overview(self) -> list[ModelView]:
+        return self.loop.models
+
+    def state(self, model: str) -> State:
+        self.loop.known(model)
+        return State(model, head=self.loop.head, holds=self.loop.holds)
+
+    def turning(self, model: str) -> bool:
+        return self.loop.turns(self.folder)
+
+    def entries(self, model: str) -> Iterator[LedgerEntry]:
+        yield from self.loop.ledger
+
+    def evidence(self, model: str) -> Evidence:
+        self.loop.known(model)
+        return Evidence(self.loop.ledger, self.loop.head, self.loop.anchors, "2")
+
+    def submit(self, model: str, command: Command) -> bool:
+        self.loop.known(model)
+        self.loop.submitted.append((model, command.verb.value, command.reason, command.by))
+        return True
 
 
 @pytest.fixture
 def loop(monkeypatch: pytest.MonkeyPatch) -> Loop:
     made = Loop()
     monkeypatch.setitem(sys.modules, "noria.embedded", made)
+    places = SimpleNamespace(Machine=lambda folder: LoopPlace(made, folder))
+    monkeypatch.setitem(sys.modules, "noria.places.machine", places)
     return made
 
 

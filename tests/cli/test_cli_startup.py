@@ -1,11 +1,9 @@
-"""What `noria --help` costs, and what it must not import."""
+"""What `noria --help` must not import: its cost is a figure of the bench."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -41,20 +39,13 @@ def test_no_commands_help_page_imports_anything_heavy() -> None:
         assert f"Usage: noria {name}" in ran.stdout
 
 
-def test_help_is_there_in_under_three_tenths_of_a_second() -> None:
-    command = [sys.executable, "-m", "noria.cli", "--help"]
-    walls, cpus = [], []
-    for _ in range(5):  # The fastest run is the one that the machine disturbed least.
-        before, start = os.times(), time.perf_counter()
-        subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
-        walls.append(time.perf_counter() - start)
-        after = os.times()
-        cpus.append(
-            after.children_user + after.children_system
-            - before.children_user - before.children_system
-        )  # fmt: skip
-    assert min(walls) < 0.3
-    assert min(cpus) < 0.2
+def test_the_list_of_commands_loads_only_the_front_door_of_noria() -> None:
+    """The seconds that it costs are a figure of the bench (``cli.help``): a CPU is no constant."""
+    code = EVERY_HELP.format(names=[[]], heavy=HEAVY)
+    code += 'print("NORIA", *sorted(m for m in sys.modules if m.split(".")[0] == "noria"))\n'
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = ran.stdout.splitlines()[-1].split()[1:]
+    assert loaded == ["noria", "noria.cli", "noria.cli.app", "noria.cli.errors", "noria.errors"]
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))

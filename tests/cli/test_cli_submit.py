@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,14 @@ pytestmark = [
 ]
 
 Noria = Callable[..., Result]
-MLFLOW = ("--tracking-uri", "http://mlflow.example")
+MLFLOW = ("--tracking-uri", "http://127.0.0.1:9")
+
+
+@pytest.fixture(autouse=True)
+def registry_that_fails_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing answers at the addresses of MLflow here, and its client would try for minutes."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
 
 
 @pytest.fixture
@@ -40,11 +48,11 @@ def test_a_run_is_started_and_its_name_and_page_are_told(
     assert done.exit_code == 0, done.output
     run = server.runs()[0]
     assert f"run {run['display_name']}" in done.output
-    assert f"page {server.url}/#/runs/details/{run['run_id']}" in done.output
+    assert "page" not in done.output, "where the page is, only --ui says"
     assert run["display_name"].startswith("parcels-")
     assert run["service_account"] == "trainer"
     given = run["runtime_config"]["parameters"]
-    assert (given["tracking_uri"], given["champion"]) == ("http://mlflow.example", "3")
+    assert (given["tracking_uri"], given["champion"]) == ("http://127.0.0.1:9", "3")
 
 
 def test_the_data_module_travels_with_the_pipeline(
@@ -141,3 +149,121 @@ def test_a_server_that_is_not_there_is_told(noria: Noria, project: Path) -> None
 
     assert done.exit_code == 1
     assert "Kubeflow Pipelines at http://127.0.0.1:9 can't be reached" in done.output
+
+
+def test_the_page_is_told_where_its_address_is_known(
+    noria: Noria, project: Path, server: Any
+) -> None:
+    ui = ("--ui", "https://kubeflow.example/pipeline/")
+
+    done = noria("submit", "-f", str(project), "--host", server.url, *MLFLOW, *ui)
+
+    run = server.runs()[0]["run_id"]
+    assert f"page https://kubeflow.example/pipeline/#/runs/details/{run}\n" in done.output
+
+
+def test_the_next_step_can_be_pasted_with_everything_that_was_given(
+    noria: Noria, project: Path, kfp_server: Callable[..., Any], tmp_path: Path
+) -> None:
+    odd = tmp_path / "it's a folder; $HOME"
+    project.parent.rename(odd)
+    (odd / "token").write_text("abc")
+    server = kfp_server("--multi-user")
+    given = {
+        "--host": server.url,
+        "--namespace": "team-a",
+        "--token-file": str(odd / "token"),
+        "--service-account": "trainer",
+        "--mlflow-secret": "mlflow",
+        "--experiment": "all of them",
+        "--as-of": "2026-01-02T03:04:05",
+        "--champion": "3",
+    }
+    words = [word for pair in given.items() for word in pair]
+
+    done = noria("submit", "-f", str(odd / "model.yaml"), *words, *MLFLOW)
+
+    assert done.exit_code == 0, done.output
+    line = next(line for line in done.output.splitlines() if line.startswith("next: "))
+    pasted = shlex.split(line.removeprefix("next: "))
+    run = server.runs()[0]["display_name"]
+    assert pasted[:2] == ["noria", "submit"]
+    assert pasted[-3:] == ["--run-id", run, "--wait"]
+    server.act(run, "fail", task="validate", message="spec.data: 3 rows")
+
+    followed = noria(*pasted[1:])
+
+    assert [item["display_name"] for item in server.runs()] == [run]
+    assert followed.exit_code == 1
+    assert f"run {run} failed: validate: spec.data: 3 rows" in followed.output
+
+
+def test_a_failed_step_is_told_before_a_registry_that_cannot_be_read(
+    noria: Noria, project: Path, server: Any
+) -> None:
+    command = ("submit", "-f", str(project), "--host", server.url, "--run-id", "first")
+    assert noria(*command, *MLFLOW).exit_code == 0
+    server.act("first", "fail", task="validate", message="spec.data: 3 rows")
+
+    done = noria(*command, *MLFLOW, "--wait")
+
+    assert done.exit_code == 1
+    failed = done.output.index("run first failed: validate: spec.data: 3 rows")
+    assert failed < done.output.index("what it registered can't be read from here")
+
+
+def test_waiting_tells_each_step_once_and_what_a_pod_waits_for(
+    noria: Noria, project: Path, server: Any
+) -> None:
+    command = ("submit", "-f", str(project), "--host", server.url, *MLFLOW, "--run-id", "first")
+    assert noria(*command).exit_code == 0
+    server.act("first", "state", state="RUNNING")
+    for step in ("ingest", "validate", "features"):  # they pass between two looks
+        server.act("first", "task", task=step, state="SUCCEEDED")
+    full = "Unschedulable: 0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
+    server.act("first", "task", task="tune", state="PENDING", message=full)
+
+    def play() -> None:
+        def looks() -> int:
+            return sum("/v1beta1/runs/" in request["path"] for request in server.requests())
+
+        before = looks()
+        soon(looks, lambda now: now >= before + 3, 60, "one look, told, and another")
+        server.act("first", "task", task="tune", state="SUCCEEDED")
+        server.act("first", "fail", task="train", message="too few rows")
+
+    player = threading.Thread(target=play)
+    player.start()
+    done = noria(*command, "--wait")
+    player.join()
+
+    steps = [line.strip() for line in done.output.splitlines() if line.startswith("  ")]
+    waits = f"tune: its pod can't start: {full}"
+    assert steps == ["ingest", "validate", "features", "tune", waits, "train"]
+
+
+def test_a_namespace_that_a_server_of_one_user_would_ignore_is_refused(
+    noria: Noria, project: Path, server: Any, tmp_path: Path
+) -> None:
+    command = ("submit", "-f", str(project), "--host", server.url, *MLFLOW)
+
+    done = noria(*command, "--namespace", "team-a")
+
+    assert done.exit_code == 2
+    assert "has a single user: it would start the run in its own namespace" in done.output
+    assert "leave the namespace out" in done.output
+    assert server.runs() == []
+
+
+def test_a_token_that_a_server_of_one_user_does_not_look_at_is_told(
+    noria: Noria, project: Path, server: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "token").write_text("abc")
+
+    done = noria(
+        *("submit", "-f", str(project), "--host", server.url, *MLFLOW),
+        *("--token-file", str(tmp_path / "token")),
+    )
+
+    assert done.exit_code == 0, done.output
+    assert "has a single user: it looks at no token" in caplog.text

@@ -230,6 +230,8 @@ class World:
     variables: dict[str, str] = field(default_factory=dict)
     beat: Callable[[], None] | None = None
     tracking_uri: str = ""
+    learnt: int = 100
+    """Rows that each version says it has learnt from."""
 
     def __post_init__(self) -> None:
         self.admin = KubeClient.connect(self.cluster.kubeconfig)
@@ -394,6 +396,7 @@ class World:
             package=str(package),
             reference=str(reference),
             evaluation=str(self._evaluation()),
+            rows=self.learnt,
             tracking_uri=self.tracking_uri,
             artifacts=str(self.artifacts),
         )

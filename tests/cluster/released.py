@@ -7,13 +7,12 @@ The monitor is real, and fed with requests and labels that a test plays.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from noria.tasks.protocol import Evaluation, GateRecord
 from tests.cluster.controlplane.cluster import Cluster
 from tests.cluster.controlplane.process import free_ports
 from tests.cluster.operating import ROOT, World
+from tests.registry.mlflow_server import answers
 
 FLIGHTS = ROOT / "examples" / "flights" / "model.yaml"
 REFERENCE_ROWS = 500
@@ -46,46 +46,6 @@ def values_of_the_page() -> dict[str, Any]:
     return values
 
 
-@contextlib.contextmanager
-def mlflow_server(folder: Path) -> Iterator[str]:
-    """A real MLflow that hands artifacts out over HTTP; yields its address."""
-    (port,) = free_ports(1)
-    folder.mkdir()
-    url = f"http://127.0.0.1:{port}"
-    with (folder / "server.log").open("wb") as log:
-        process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "mlflow", "server", "--workers=1"),
-                *("--host=127.0.0.1", f"--port={port}", "--serve-artifacts"),
-                f"--backend-store-uri=sqlite:///{folder}/mlflow.db",
-                f"--artifacts-destination={folder / 'stored'}",
-            ],
-            # Its queue of jobs is nine more processes, and nothing here is one.
-            env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    try:
-        yield url
-    finally:
-        # Its workers are processes of their own.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, 9)
-        process.wait()
-
-
-def answers(url: str, seconds: float = 60.0) -> None:
-    """Wait until a server answers with 200."""
-    ends = time.monotonic() + seconds
-    while time.monotonic() < ends:
-        with contextlib.suppress(httpx.HTTPError):
-            if httpx.get(url, timeout=2, trust_env=False).is_success:
-                return
-        time.sleep(0.1)
-    raise AssertionError(f"{url} does not answer")
-
-
 @dataclass
 class Released(World):
     """The world of an operator that a release of the chart runs in the namespace ``system``."""
@@ -93,6 +53,8 @@ class Released(World):
     system: str = ""
     monitor: subprocess.Popen[bytes] | None = None
     monitor_port: int = field(default_factory=lambda: free_ports(1)[0])
+    # So many that what is fed is no reason for a run: the test asks for each.
+    learnt: int = 10_000_000
     _fed: float = 0.0
     _requests: int = 0
 

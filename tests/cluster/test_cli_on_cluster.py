@@ -16,6 +16,7 @@ from noria.kube import KubeClient
 from noria.kube.kinds import CRD, MODEL
 from noria.kube.store import KubeStore
 from noria.loop.fakes import FakeWorld, sample_model
+from noria.loop.state import TrafficView
 from noria.loop.values import Command, Verb
 from noria.operator.status import Seen, status_of
 from noria.spec.schema.crd import crd
@@ -56,7 +57,7 @@ def world(client: KubeClient, namespace: str) -> FakeWorld:
     world = FakeWorld(model, store=KubeStore(client, namespace))
     world.install()
     name = model.name
-    seen = Seen(ready=world.traffic.ready(name), weights=world.traffic.weights(name))
+    seen = Seen(TrafficView(world.traffic.ready(name), world.traffic.weights(name)))
     now = datetime.now(UTC)
     status = status_of(model, world.state, seen, generation=1, before={}, now=now)
     client.patch_status(MODEL, name, namespace, status)
@@ -67,10 +68,10 @@ def test_status_is_what_the_operator_told(noria: Noria, world: FakeWorld, namesp
     said = noria("status").stdout
     assert f"{world.model.name}: serving\n" in said
     assert "  champion      v1\n" in said
-    assert "  traffic       v1 100\n" in said
+    assert "  traffic       v1 100 %\n" in said
     assert f"next: noria why {world.model.name} --namespace {namespace}" in said
     (told,) = json.loads(noria("status", "--json").stdout)["models"]
-    assert (told["model"], told["champion"]) == (world.model.name, "1")
+    assert (told["name"], told["champion"]) == (world.model.name, "1")
 
 
 def test_status_says_when_no_operator_looks(

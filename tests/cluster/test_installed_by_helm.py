@@ -21,10 +21,9 @@ from tests.cluster.released import (
     FLIGHTS,
     Released,
     RouteWatch,
-    answers,
-    mlflow_server,
     values_of_the_page,
 )
+from tests.registry.mlflow_server import answers, mlflow_server
 
 pytestmark = [
     pytest.mark.cluster,
@@ -141,7 +140,7 @@ def walks_to_the_champion_however_often_it_is_killed(world: Released, route: Rou
 
     def live() -> None:
         world.feed(served)
-        if not canaries and world.status("flights").get("stage", "").startswith("canary"):
+        if not canaries and world.status("flights").get("stage") == "canary":
             canaries.append(kubectl(world, "get", "nm"))
 
     world.beat = live
@@ -157,12 +156,12 @@ def walks_to_the_champion_however_often_it_is_killed(world: Released, route: Rou
 
     assert route.splits("flights") == [
         {"v1": 100},
-        {"v1": 80, "v2": 20},
+        {"v1": 90, "v2": 10},
         {"v1": 50, "v2": 50},
         {"v2": 100},
     ]
     print(*canaries)
-    splits = ("1=100", "1=80 2=20", "1=50 2=50", "2=100")
+    splits = ("1=100", "1=90 2=10", "1=50 2=50", "2=100")
     expected = {
         *(f"before any {kind}" for kind in ("start", "deploy", "weights", "alias", "retire")),
         *(f"after start {number}" for number in (1, 2)),
@@ -193,11 +192,11 @@ def sends_a_failing_version_back(world: Released, route: RouteWatch) -> None:
         120,
     )
     assert world.state("flights").outcomes[-1].result == "aborted"
-    assert route.splits("flights")[-3:] == [{"v2": 100}, {"v2": 80, "v3": 20}, {"v2": 100}]
+    assert route.splits("flights")[-3:] == [{"v2": 100}, {"v2": 90, "v3": 10}, {"v2": 100}]
     assert world.died() == {
         *(f"before any {kind}" for kind in ("start", "deploy", "weights", "retire")),
         *(f"after {kind} 3" for kind in ("start", "deploy", "retire")),
-        *(f"after weights {split}" for split in ("2=80 3=20", "2=100")),
+        *(f"after weights {split}" for split in ("2=90 3=10", "2=100")),
     }
     assert world.registry.alias("flights", "champion") == "2"
     runs = world.runs("flights")
@@ -212,20 +211,22 @@ def tells_the_story(world: Released) -> None:
     world.beat = None
     world.start()
     world.wait_watching()
-    world.until(lambda: "v3 aborted" in world.status("flights")["lastVerdict"], "all is told")
+    world.until(
+        lambda: "v3 aborted" in world.status("flights")["printed"]["verdict"], "all is told"
+    )
     table = kubectl(world, "get", "nm")
     row = re.split(r"\s{2,}", table.splitlines()[1])
     assert row[:2] + row[3:5] == ["flights", "serving", "v2 100", row[4]]
-    assert row[4].startswith("v3 aborted: step 1 of 2 (20 %) failed: error-rate is 0.5")
+    assert row[4].startswith("v3 aborted: step 1 of 2 (10 %) failed: error-rate is 0.5")
     told = kubectl(world, "describe", "nm", "flights")
     print(table, told[told.index("Status:") :])
     for sentence in (
         "v1 is the champion: it is the first version",
         "v2: rollout begins, its gates passed",
-        "v2: step 1 of 2 (20 %) begins",
+        "v2: step 1 of 2 (10 %) begins",
         "v2: step 2 of 2 (50 %) begins",
         "the timetable has changed",
-        "v3: aborted, step 1 of 2 (20 %) failed: error-rate is 0.5",
+        "v3: aborted, step 1 of 2 (10 %) failed: error-rate is 0.5",
         "traffic is v1 50 %, v2 50 %; asked for v2 100 %",
     ):
         assert sentence in told[told.index("Events:") :], sentence

@@ -174,7 +174,7 @@ def test_a_spec_that_only_the_operator_can_refuse_stops_the_loop_and_says_why(
     world.wait_watching()
     world.apply(resource("flights"))
     world.until(lambda: world.unfinished("flights") is not None, "the first run is in flight")
-    # Valid for the schema; the family does not know it.
+    # Valid for the schema: only a rule, here one of the family's, refuses it.
     world.apply(resource("flights", train={"hyperparameters": {"no_such_parameter": 1}}))
     world.until(
         lambda: world.condition("flights", "Ready")["reason"] == "InvalidSpec", "it is refused"

@@ -54,9 +54,9 @@ def test_a_model_is_trained_served_rolled_out_and_a_bad_candidate_aborted(world:
         "the status says so",
     )
     status = world.status("flights")
-    assert status["traffic"] == f"v{second} 100"
+    assert status["weights"] == [{"version": second, "percent": 100}]
     assert status["candidate"] == ""
-    assert status["lastVerdict"].startswith(f"v{second} promoted")
+    assert status["printed"]["verdict"].startswith(f"v{second} promoted")
     assert status["observedGeneration"] == 1
     assert world.condition("flights", "Ready")["status"] == "True"
     assert world.condition("flights", "Progressing")["reason"] == "NoRollout"
@@ -74,7 +74,8 @@ def test_a_model_is_trained_served_rolled_out_and_a_bad_candidate_aborted(world:
     assert world.registry.alias("flights", "champion") == second
     assert world.split("flights") == {two: 100}
     world.until(
-        lambda: "aborted" in world.status("flights")["lastVerdict"], "the status tells the abort"
+        lambda: "aborted" in world.status("flights")["printed"]["verdict"],
+        "the status tells the abort",
     )
     assert "error-rate" in world.why("flights")
     assert len(world.runs("flights")) == 3

@@ -15,10 +15,11 @@ from noria.kube import KubeClient
 from noria.kube.kinds import CRD, MODEL, ROLE, ROLE_BINDING, SERVICE_ACCOUNT
 from noria.kube.store import KubeStore
 from noria.loop.fakes import FakeWorld, sample_model
+from noria.loop.state import TrafficView
 from noria.operator.status import Seen, status_of
+from noria.places.cluster import Namespace
 from noria.spec.schema.crd import crd
 from noria.ui.app import Options
-from noria.ui.cluster import ClusterSource
 from tests.ui.places import breaker, canary, form, running, send, serving
 
 pytestmark = pytest.mark.cluster
@@ -38,7 +39,7 @@ def client(cluster: Any) -> Iterator[KubeClient]:
 
 @pytest.fixture
 def pages(client: KubeClient, namespace: str) -> Iterator[httpx.Client]:
-    source = ClusterSource(client, namespace, monitor_url=NOBODY)
+    source = Namespace(client, namespace, monitor_url=NOBODY)
     with running(source, options=Options(person="ann", cluster=True)) as served:
         yield served
 
@@ -57,8 +58,7 @@ def turned(
     world = FakeWorld(model, store=KubeStore(client, namespace))
     make(world)
     seen = Seen(
-        ready=world.traffic.ready(name),
-        weights=world.traffic.weights(name),
+        TrafficView(world.traffic.ready(name), world.traffic.weights(name)),
         url=f"http://{name}.example",
         revision=1,
     )
@@ -84,10 +84,10 @@ def test_the_overview_is_the_status_of_the_models(
     client.create(MODEL, {**document, "metadata": {"name": "young"}}, namespace)
     page = pages.get("/").text
     assert page.index("/models/unlucky") < page.index("/models/calm")
-    assert "loop-breaker: 3 candidates in a row did not win" in page
+    assert "loop-breaker: 3 candidates in a row were shown worse or failed in canary" in page
     assert "canary of v2" in page
-    assert "step 2 of 2, 50 %" in page
-    assert "v1 50 % · v2 50 %" in page
+    assert "step 2 of 2 (50 %)" in page
+    assert "v1 50 %, v2 50 %" in page
     assert "not started" in page
     assert "1 need attention" in page
 
@@ -131,7 +131,7 @@ def test_an_account_that_may_only_look_can_not_press(
     binding = {**metadata, "roleRef": reference, "subjects": [subject]}
     client.create(ROLE_BINDING, binding, namespace)
     with closing(KubeClient.connect(cluster.kubeconfig_for("looker", namespace))) as looker:
-        source = ClusterSource(looker, namespace, monitor_url=NOBODY)
+        source = Namespace(looker, namespace, monitor_url=NOBODY)
         with running(source, options=Options(cluster=True)) as pages:
             assert "canary of v2" in pages.get("/").text
             assert "v2 is to replace v1" in pages.get("/models/flights").text

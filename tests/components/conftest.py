@@ -12,6 +12,8 @@ import pytest
 
 from components import steps
 
+NO_REGISTRY = ("sqlite:///none.db", Path("none"))
+
 
 class Project:
     """A folder with rows, the resource that reads them, and a place for artifacts."""
@@ -88,7 +90,12 @@ def ready_to_train(project: Project) -> Project:
     steps.ingest(model=model, base=base, as_of="", rows=artifact("rows"))
     steps.features(model=model, base=base, rows=artifact("rows"), frame=artifact("frame"))
     steps.split(
-        model=model, frame=artifact("frame"), train=artifact("train"), test=artifact("test")
+        model=model,
+        champion="",
+        registry=NO_REGISTRY,
+        frame=artifact("frame"),
+        train=artifact("train"),
+        test=artifact("test"),
     )
     steps.tune(
         model=model,
@@ -105,10 +112,13 @@ def trained(ready_to_train: Project) -> Project:
     artifact = ready_to_train.artifact
     steps.train(
         model=ready_to_train.model(),
+        champion="",
+        registry=NO_REGISTRY,
         frame=artifact("frame"),
-        train=artifact("train"),
+        test=artifact("test"),
         params=artifact("params"),
         candidate=artifact("candidate"),
         package=artifact("package"),
+        held_out=artifact("held_out"),
     )
     return ready_to_train

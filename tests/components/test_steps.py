@@ -9,7 +9,8 @@ import msgspec
 import pandas as pd
 import pytest
 
-from components import steps
+from components import failure, steps
+from components.resource import read_model
 from noria.errors import DataError, InvalidInput
 from noria.tasks.package import package_digest, read_manifest
 from noria.tasks.protocol import Evaluation, TuneResult
@@ -92,11 +93,14 @@ def test_without_refit_the_measured_model_is_the_one_to_be_served(ready_to_train
     artifact = ready_to_train.artifact
     steps.train(
         model=ready_to_train.model(refit=False),
+        champion="",
+        registry=("sqlite:///none.db", artifact("artifacts")),
         frame=artifact("frame"),
-        train=artifact("train"),
+        test=artifact("test"),
         params=artifact("params"),
         candidate=artifact("candidate"),
         package=artifact("package"),
+        held_out=artifact("held_out"),
     )
 
     assert package_digest(artifact("candidate")) == package_digest(artifact("package"))
@@ -108,6 +112,7 @@ def test_evaluate_measures_and_judges_and_reference_is_built(trained: Project) -
         model=trained.model(),
         candidate=artifact("candidate"),
         test=artifact("test"),
+        held_out=artifact("held_out"),
         champion="",
         registry=("sqlite:///none.db", artifact("artifacts")),
         evaluation=artifact("evaluation"),
@@ -115,9 +120,10 @@ def test_evaluate_measures_and_judges_and_reference_is_built(trained: Project) -
     )
     steps.reference(
         model=trained.model(),
-        package=artifact("candidate"),
-        train=artifact("train"),
+        package=artifact("package"),
+        frame=artifact("frame"),
         test=artifact("test"),
+        held_out=artifact("held_out"),
         reference=artifact("reference"),
     )
 
@@ -134,13 +140,13 @@ def test_a_resource_may_come_as_a_file(project: Project) -> None:
     path = project.base / "model.json"
     path.write_text(project.model())
 
-    assert steps.read_model(f"@{path}") == steps.read_model(project.model())
+    assert read_model(f"@{path}") == read_model(project.model())
     with pytest.raises(InvalidInput, match="not JSON"):
-        steps.read_model("model.yaml")
+        read_model("model.yaml")
 
 
 def test_the_code_version_names_the_projects_module(project: Project) -> None:
-    resource = steps.read_model(project.model())
+    resource = read_model(project.model())
     assert steps.code_version(resource, project.base).startswith("noria ")
 
     (project.base / "data.py").write_text("rows = 1\n")
@@ -151,3 +157,30 @@ def test_the_code_version_names_the_projects_module(project: Project) -> None:
 
     assert "data.py sha256:" in first
     assert steps.code_version(changed, project.base) != first
+
+
+def test_a_step_that_fails_leaves_one_line_that_a_machine_finds(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = project.artifact("few")
+    pd.DataFrame({"a": [1]}).to_parquet(rows)
+
+    with pytest.raises(DataError) as raised:
+        steps.validate(model=project.model(), rows=rows, report=project.artifact("report"))
+
+    log = capsys.readouterr().err.splitlines()
+    assert failure.said([*log, "Error: exit status 1"]) == str(raised.value)
+
+
+def test_an_error_of_others_is_told_with_its_class(capsys: pytest.CaptureFixture[str]) -> None:
+    @failure.says_why
+    def step() -> None:
+        raise KeyError("distance\nof " + "x" * 10_000)
+
+    with pytest.raises(KeyError):
+        step()
+
+    said = failure.said(capsys.readouterr().err.splitlines())
+    assert said.startswith("KeyError: 'distance")
+    assert failure.said([failure.MARK + json.dumps("\x1b[2Jgone\nno")]) == " [2Jgone\nno"
+    assert len(said) == failure.MAX_REASON_CHARS

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from noria.demo.figures import Drift, Figures, Gain, Retrain, Retrains, Scores
-from noria.demo.report import page, write_report
-from noria.demo.report.plot import ticks
+from noria.demo.reporting import report_of
 from noria.errors import NoriaError
+from noria.report import page, write_report
+from noria.report.plot import ticks
 
 NOTHING = Scores(None, None, None, None)
 
@@ -48,7 +49,7 @@ def read(html: str) -> Reader:
 def test_the_report_is_one_well_formed_file_that_asks_the_network_for_nothing(
     figures: Figures, tmp_path: Path
 ) -> None:
-    written = write_report(figures, tmp_path / "new" / "report.html")
+    written = write_report(report_of(figures), tmp_path / "new" / "report.html")
     html = written.read_text("utf-8")
     reader = read(html)
     assert list(written.parent.iterdir()) == [written]
@@ -59,7 +60,7 @@ def test_the_report_is_one_well_formed_file_that_asks_the_network_for_nothing(
 
 
 def test_the_report_shows_the_numbers_and_every_decision(figures: Figures) -> None:
-    said = " ".join(read(page(figures)).said)
+    said = " ".join(read(page(report_of(figures))).said)
     assert f"{figures.auc.loop:.4f}" in said
     assert f"{figures.log_loss.monthly:.4f}" in said
     assert "missed" in said
@@ -73,7 +74,7 @@ def test_the_report_shows_the_numbers_and_every_decision(figures: Figures) -> No
 
 
 def test_every_plot_says_what_it_is_to_those_who_can_not_see_it(figures: Figures) -> None:
-    reader = read(page(figures))
+    reader = read(page(report_of(figures)))
     plots = [tag for tag, name, value in reader.attributes if name == "role" and value == "img"]
     labels = [value for tag, name, value in reader.attributes if name == "aria-label"]
     assert len(plots) == len(labels) >= 10
@@ -83,16 +84,17 @@ def test_names_from_outside_are_escaped(figures: Figures) -> None:
     nasty = "<script>alert('x')</script>"
     drift = Drift(figures.drifts[0].at, nasty, nasty, (nasty,))
     run = replace(figures.retrain_log[0], reason=nasty, run_id=nasty)
-    html = page(replace(figures, drifts=(drift,), retrain_log=(run,)))
+    html = page(report_of(replace(figures, drifts=(drift,), retrain_log=(run,))))
     assert "<script" not in html
     assert nasty in " ".join(read(html).said)
 
 
 def test_a_run_in_which_nothing_happened_still_makes_a_page(figures: Figures) -> None:
-    html = page(
-        replace(figures, drifts=(), retrain_log=(), traffic=(), weeks=(), months=(), auc=NOTHING,
-                log_loss=NOTHING, accuracy=NOTHING, retrains=Retrains(0, 10))
+    nothing = replace(
+        figures, drifts=(), retrain_log=(), traffic=(), weeks=(), months=(), auc=NOTHING,
+        log_loss=NOTHING, accuracy=NOTHING, retrains=Retrains(0, 10),
     )  # fmt: skip
+    html = page(report_of(nothing))
     said = " ".join(read(html).said)
     assert "No drift was noticed" in said
     assert "retrained nothing" in said
@@ -105,7 +107,7 @@ def test_many_runs_are_folded_away_and_odd_outcomes_are_drawn(figures: Figures) 
         Retrain(f"r{n}", figures.drifts[0].at, at, None, "undecided", Gain(0.0), None)
         for n in range(20)
     )
-    html = page(replace(figures, retrain_log=runs))
+    html = page(report_of(replace(figures, retrain_log=runs)))
     assert "All 20 runs" in " ".join(read(html).said)
 
 
@@ -121,7 +123,7 @@ def test_many_runs_are_folded_away_and_odd_outcomes_are_drawn(figures: Figures) 
 def test_the_headline_says_what_came_out_good_or_bad(
     figures: Figures, auc: Scores, said: str
 ) -> None:
-    assert said in " ".join(read(page(replace(figures, auc=auc))).said)
+    assert said in " ".join(read(page(report_of(replace(figures, auc=auc)))).said)
 
 
 def test_a_report_that_can_not_be_written_is_an_error_with_a_fix(
@@ -129,7 +131,7 @@ def test_a_report_that_can_not_be_written_is_an_error_with_a_fix(
 ) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(NoriaError, match="--report"):
-        write_report(figures, tmp_path / "file" / "report.html")
+        write_report(report_of(figures), tmp_path / "file" / "report.html")
 
 
 def test_axis_numbers_are_round_and_within_the_data() -> None:

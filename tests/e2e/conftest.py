@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 import yaml
 
-from noria import embedded
-from noria.embedded.survey import ModelStatus
+from noria.places.machine import Machine
 from noria.tasks.sources.files import load_module
+from noria.view import ModelView, Phase, Stage, doing_text, verdict_text
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "delay-minutes"
 NAME = "delay-minutes"
@@ -87,11 +87,11 @@ class Project:
         return log.read_text() if log.exists() else ""
 
     def models(self) -> list[dict[str, Any]]:
-        return [dataclasses.asdict(model) for model in embedded.status(self.home)]
+        return [_told(view) for view in Machine(self.home).overview()]
 
     def model(self, name: str = NAME) -> dict[str, Any]:
-        nothing = dataclasses.asdict(ModelStatus(name, "unknown"))
-        return next((model for model in self.models() if model["model"] == name), nothing)
+        nothing = _told(ModelView(name, Stage(Phase.NOT_STARTED)))
+        return next((model for model in self.models() if model["name"] == name), nothing)
 
     def until(
         self, condition: Callable[[dict[str, Any]], bool], name: str = NAME, seconds: float = 90
@@ -121,6 +121,12 @@ class Project:
         shutil.move(self.folder / "later" / name, self.folder / "data" / name)
 
 
+def _told(view: ModelView) -> dict[str, Any]:
+    """Return what a model is doing, and the sentences of it that are printed."""
+    said = {"doing": doing_text(view), "last": verdict_text(view.verdict)}
+    return {**dataclasses.asdict(view), **said}
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[Project]:
     """An empty folder; whatever is up in it is taken down at the end."""
@@ -146,7 +152,7 @@ def delays(project: Project) -> Project:
     spec["gates"] = {
         "minRows": 100,
         "bounds": [{"metric": "mae", "max": 60}],
-        "champion": [{"metric": "mae", "maxDrop": 10.0, "confidence": 0.9}],
+        "champion": [{"metric": "mae", "maxDrop": 10.0, "minGain": -10.0, "confidence": 0.9}],
     }
     spec["serving"]["canary"] = {
         "steps": [20, 50],
@@ -154,11 +160,11 @@ def delays(project: Project) -> Project:
         "stepTimeout": "1h",
         "analysis": [
             {"metric": "error-rate", "max": 0.01},
-            {"metric": "latency-p99", "max": "2s"},
+            {"metric": "latency-p50", "max": "2s"},
         ],
     }
     spec["monitoring"]["window"] = {"rows": 200}
     spec["monitoring"]["performance"]["window"] = {"rows": 200}
-    spec["retraining"] = {"signals": ["manual"], "cooldown": "0s", "runsPerDay": 20}
+    spec["retraining"] = {"signals": ["manual"], "budget": {"runs": 6, "per": "365d"}}
     file.write_text(yaml.safe_dump(content, sort_keys=False))
     return project

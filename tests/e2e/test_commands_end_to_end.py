@@ -24,11 +24,16 @@ def test_a_model_is_served_retrained_rolled_out_and_promoted(delays: Project) ->
     assert "runs here already" in again.err
 
     _predicts(delays)
-    delays.ok("replay", "-f", "model.yaml", "--start", "2013-02-01", "--end", "2013-02-10")
+    february = ("replay", "-f", "model.yaml", "--start", "2013-02-01", "--end", "2013-02-10")
+    refused = delays.noria(*february)
+    assert refused.code == 2
+    assert "v1 was fitted on events until 2013-03-01T02:59:00" in refused.err
+    marked = delays.ok(*february, "--seen", "mark")
+    assert "are rows that the version that answered was fitted on" in marked
     served = delays.until(lambda m: m["performance"].get("mae") is not None, seconds=20)
-    assert (served["stage"], served["champion"]) == ("serving", "1")
+    assert (served["doing"], served["champion"]) == ("serving", "1")
     (shown,) = json.loads(delays.ok("status", "--json"))["models"]
-    assert shown == json.loads(json.dumps(served))
+    assert shown == json.loads(json.dumps({field: served[field] for field in shown}))
     assert served["weights"] == {"1": 100}
 
     delays.month(3)
@@ -37,24 +42,24 @@ def test_a_model_is_served_retrained_rolled_out_and_promoted(delays: Project) ->
     assert canary["candidate"] == "2"
     assert canary["retrains_left"] == 5
     delays.ok("rollout", "pause", NAME)
-    delays.until(lambda m: m["paused"])
+    delays.until(lambda m: m["stage"]["paused"])
     assert f"noria rollout resume {NAME}" in delays.ok("status")
-    march = ("replay", "-f", "model.yaml", "--start", "2013-03-01", "--end", "2013-03-12")
+    march = (*february[:4], "2013-03-01", "--end", "2013-03-12", "--seen", "mark")
     delays.ok(*march)
-    assert delays.model()["step"].startswith("1 of 2")
+    assert delays.model()["stage"]["step"] == {"number": 1, "count": 2, "percent": 20}
     delays.ok("rollout", "resume", NAME)
     delays.until(lambda m: m["weights"] == {"1": 50, "2": 50})
     delays.ok(*march)
-    delays.until(lambda m: m["champion"] == "2" and m["stage"] == "serving")
+    delays.until(lambda m: m["champion"] == "2" and m["doing"] == "serving")
     delays.until(lambda m: m["weights"] == {"2": 100})
 
     delays.month(4)
     delays.ok("rollout", "retrain", NAME)
     delays.until(lambda m: m["weights"] == {"2": 80, "3": 20})
     delays.ok("rollout", "abort", NAME, "--by", "ann")
-    aborted = delays.until(lambda m: m["weights"] == {"2": 100} and m["stage"] == "serving")
+    aborted = delays.until(lambda m: m["weights"] == {"2": 100} and m["doing"] == "serving")
     assert aborted["champion"] == "2"
-    assert aborted["last_verdict"] == "v3 aborted: ann aborted it"
+    assert aborted["last"] == "v3 aborted: ann aborted it"
 
     said = delays.ok("why", NAME, "--last", "0")
     assert "asked for by ann (March is here)" in said
@@ -63,7 +68,7 @@ def test_a_model_is_served_retrained_rolled_out_and_promoted(delays: Project) ->
 
     assert "state is kept" in delays.ok("down")
     stopped = delays.model()
-    assert (stopped["stage"], stopped["processes"]) == ("stopped (was: serving)", ())
+    assert (stopped["doing"], stopped["processes"]) == ("stopped (was: serving)", ())
     refused = delays.noria("predict", NAME, *_ROWS)
     assert refused.code == 1
     assert "noria up" in refused.err
@@ -99,11 +104,10 @@ def test_a_new_project_runs_as_it_is(project: Project) -> None:
 
 
 def test_two_models_share_a_home(project: Project) -> None:
-
     for name in ("one", "two"):
         project.ok("init", name)
     project.ok("up", "-f", "one/model.yaml", "-f", "two/model.yaml", "--detach")
-    before = {model["model"]: model for model in project.models()}
+    before = {model["name"]: model for model in project.models()}
     assert {name: model["weights"] for name, model in before.items()} == {
         "one": {"1": 100},
         "two": {"1": 100},

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from noria.clocks import ReplayClock
 from noria.demo.rivals import Rivals, month_start
 from noria.demo.stage import EXAMPLE, Stage, set_up
-from noria.embedded.clocks import ReplayClock
 from noria.embedded.home import Home
 from noria.embedded.system import System
 from noria.replay import History, moment, read_history, steps
-from noria.spec import load_model
+from noria.spec import load_model, parse_model
 from noria.tasks.sources.feast import OnlineFeatures
 from noria.tasks.tabular.schema import lookup_of
 
@@ -38,13 +38,22 @@ def rivals(stage: Stage) -> Rivals:
     return Rivals.join(stage)
 
 
-def test_what_counts_rows_shrinks_with_the_sample_and_nothing_else(stage: Stage) -> None:
-    whole, part = load_model(EXAMPLE / "model.yaml").spec, stage.model.spec
-    assert part.monitoring.window.rows == round(whole.monitoring.window.rows * stage.fraction)
-    assert part.gates.min_rows < whole.gates.min_rows
-    assert part.retraining == whole.retraining
-    assert part.train == whole.train
-    assert part.serving.canary.analysis == whole.serving.canary.analysis
+def test_a_sample_has_the_settings_of_the_example_and_those_are_the_defaults(stage: Stage) -> None:
+    spec = load_model(EXAMPLE / "model.yaml").spec
+    assert stage.model.spec == spec
+    bare = spec.model_dump(mode="json", by_alias=True, include={"task", "data", "train"})
+    default = parse_model(
+        {
+            "apiVersion": "noria.dev/v1alpha1",
+            "kind": "Model",
+            "metadata": {"name": "flights"},
+            "spec": bare,
+        }
+    ).spec
+    assert spec.retraining == default.retraining
+    assert spec.serving == default.serving
+    assert spec.gates.champion == default.gates.champion
+    assert spec.monitoring.performance.drop == default.monitoring.performance.drop
 
 
 def test_the_sample_is_a_share_of_the_year_and_the_same_for_a_seed(

@@ -14,12 +14,15 @@ from tests.e2e.conftest import NAME, ROW, Project
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 _ASK = ("predict", NAME)
-_FEBRUARY = ("replay", "-f", "model.yaml", "--start", "2013-02-01", "--end", "2013-02-04")
+_FEBRUARY = (
+    *("replay", "-f", "model.yaml", "--start", "2013-02-01", "--end", "2013-02-04"),
+    *("--seen", "mark"),
+)
 
 
 def test_whatever_is_killed_the_loop_carries_on(delays: Project) -> None:
     first = _a_training_that_down_cut_off_goes_on(delays)
-    delays.until(lambda m: m["champion"] == "1" and m["stage"] == "serving")
+    delays.until(lambda m: m["champion"] == "1" and m["doing"] == "serving")
 
     delays.month(3)
     delays.ok("rollout", "retrain", NAME)
@@ -28,7 +31,7 @@ def test_whatever_is_killed_the_loop_carries_on(delays: Project) -> None:
     delays.ok("up", "--detach")
     delays.until(lambda m: m["weights"] == {"1": 80, "2": 20})
     delays.ok("rollout", "pause", NAME)
-    delays.until(lambda m: m["paused"])
+    delays.until(lambda m: m["stage"]["paused"])
 
     _all_at_once(delays)
     for victim in ("monitor", "server v1", "server v2", "traefik"):
@@ -40,7 +43,7 @@ def test_whatever_is_killed_the_loop_carries_on(delays: Project) -> None:
     delays.until(lambda m: m["champion"] == "2" and m["weights"] == {"2": 100})
     delays.kill("loop", "server v2")
     delays.ok("up", "--detach")
-    delays.until(lambda m: m["stage"] == "serving" and m["weights"] == {"2": 100})
+    delays.until(lambda m: m["doing"] == "serving" and m["weights"] == {"2": 100})
 
     said = delays.ok("why", NAME, "--last", "0")
     assert said.count("v2 is the champion") == 1
@@ -59,26 +62,26 @@ def _a_training_that_down_cut_off_goes_on(delays: Project) -> str:
     run: str = delays.until(lambda m: m["run"] is not None)["run"]
     delays.ok("down")
     stopped = delays.model()
-    assert (stopped["stage"], stopped["run"]) == ("stopped (was: training)", run)
+    assert (stopped["doing"], stopped["run"]) == ("stopped (was: training)", run)
     delays.ok("up", "--detach")
     return run
 
 
 def _kill_run(delays: Project, run: str) -> None:
-    leader = delays.home / "runs" / run / "pid"
+    leader = delays.home / "runs" / run / "runner.json"
     deadline = time.monotonic() + 30
     while not leader.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     loop = delays.pids()["loop"]
     os.kill(loop, signal.SIGKILL)
-    os.killpg(int(leader.read_text()), signal.SIGKILL)
+    os.killpg(json.loads(leader.read_text())["pid"], signal.SIGKILL)
 
 
 def _all_at_once(delays: Project) -> None:
     before = delays.model()
     delays.kill("loop")
     orphaned = delays.model()
-    assert orphaned["stage"].endswith("its loop does not run")
+    assert orphaned["doing"].endswith("its loop does not run")
     assert "next: noria up" in delays.ok("status")
     assert _answers(delays)
     delays.kill("monitor", "server v1", "server v2", "traefik")
@@ -86,7 +89,7 @@ def _all_at_once(delays: Project) -> None:
     assert delays.noria(*_ASK, stdin=json.dumps(ROW)).code == 1
     delays.ok("up", "--detach")
     after = delays.model()
-    kept = ("url", "weights", "champion", "candidate", "paused", "retrains_left")
+    kept = ("url", "weights", "champion", "candidate", "stage", "retrains_left")
     assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
     assert _answers(delays)
     delays.ok(*_FEBRUARY)
@@ -100,7 +103,9 @@ def _one_under_a_running_loop(delays: Project, victim: str) -> None:
         assert time.monotonic() < deadline, delays.log()
         time.sleep(0.1)
     assert {**after, victim: 0} == {**before, victim: 0}
-    delays.until(lambda m: m["weights"] == {"1": 80, "2": 20} and "not answer" not in m["drift"])
+    delays.until(
+        lambda m: m["weights"] == {"1": 80, "2": 20} and "not answer" not in m["drift_note"]
+    )
     while not _answers(delays):
         assert time.monotonic() < deadline, delays.log()
 

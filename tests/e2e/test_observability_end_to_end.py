@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from noria import embedded
+from noria.places.machine import Machine
 from tests.e2e.conftest import Project
 from tests.e2e.observed import NAME, WINDOW, Seen, Traffic, adapt, alert_at, entry_at
 
@@ -46,7 +46,7 @@ def observers(project: Project) -> dict[str, tuple[str, int]]:
 
 
 def entries(project: Project) -> Callable[[], Iterator[Any]]:
-    return lambda: iter(embedded.entries(project.home, NAME))
+    return lambda: Machine(project.home).entries(NAME)
 
 
 def eventually(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
@@ -65,6 +65,8 @@ def test_drift_is_told_by_alertmanager_and_ends_in_a_promotion(parcels: Project)
 
     prometheus = at["prometheus"][0]
     status = parcels.until(lambda m: m["url"] is not None, NAME)
+    days = ("--start", "2026-01-01", "--end", "2026-01-05")
+    parcels.ok("replay", "-f", f"{NAME}/model.yaml", *days, "--seen", "mark")  # and their labels
     with Traffic(status["url"], parcels.folder / NAME / "data" / "rows.csv") as traffic:
         traffic.sent(2 * WINDOW)
         _the_servers_are_scraped(prometheus)
@@ -84,7 +86,7 @@ def test_drift_is_told_by_alertmanager_and_ends_in_a_promotion(parcels: Project)
     why = parcels.ok("why", NAME, "--last", "0")
     assert len(re.findall(r"run \S+ starts: drift: alert NoriaDrift", why)) == 1
     assert "step 1 of 2 (30 %) passed: error-rate is 0 over" in why
-    for step in embedded.entries(parcels.home, NAME):
+    for step in Machine(parcels.home).entries(NAME):
         for note in step.notes:
             for judged in note["facts"].get("judged", []):
                 assert judged["measurement"]["samples"] >= 60 or judged["verdict"] != "pass"

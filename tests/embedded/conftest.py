@@ -19,8 +19,8 @@ from serving.metrics import ServerMetrics
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("parcels")
-    templates = resources.files("noria.cli").joinpath("templates")
-    model = templates.joinpath("model-tabular-classification.yaml").read_text("utf-8")
+    templates = resources.files("noria.tasks.tabular").joinpath("templates")
+    model = templates.joinpath("classification.yaml").read_text("utf-8")
     (folder / "model.yaml").write_text(Template(model).safe_substitute(name="parcels"))
     (folder / "data.py").write_text(templates.joinpath("data.py").read_text("utf-8"))
     load_module(folder / "data.py").prepare(folder, fraction=0.2)

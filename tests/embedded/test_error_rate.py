@@ -9,9 +9,9 @@ import pytest
 
 from monitoring.adapter import MonitorMetrics
 from monitoring.client import MonitorClient
-from noria.embedded.metrics import LocalMetrics
 from noria.loop.analysis import judge
 from noria.loop.values import Measurement, MetricQuery, Verdict
+from noria.prometheus.counted import CountedMetrics
 from noria.spec.serving import Check
 
 if TYPE_CHECKING:
@@ -22,11 +22,11 @@ CHECK = Check(metric="error-rate", max=0.01)
 
 
 @pytest.fixture
-def metrics(servers: dict[str, Counting]) -> LocalMetrics:
+def metrics(servers: dict[str, Counting]) -> CountedMetrics:
     """Metrics that were asked once: counting has begun."""
-    made = LocalMetrics(
+    made = CountedMetrics(
         lambda: MonitorMetrics(MonitorClient("http://127.0.0.1:1")),
-        lambda _, version: servers[version].url,
+        lambda _, version: [servers[version].url],
     )
     made.measure(QUERY)
     return made
@@ -37,7 +37,7 @@ def verdict(measured: Measurement) -> Verdict:
 
 
 def test_a_candidate_that_only_fails_is_given_up_before_the_step_has_its_rows(
-    metrics: LocalMetrics, servers: dict[str, Counting]
+    metrics: CountedMetrics, servers: dict[str, Counting]
 ) -> None:
     servers["2"].answer(5, code=500)
     measured = metrics.measure(QUERY)
@@ -48,7 +48,7 @@ def test_a_candidate_that_only_fails_is_given_up_before_the_step_has_its_rows(
 
 
 def test_failures_of_the_champion_are_samples_too(
-    metrics: LocalMetrics, servers: dict[str, Counting]
+    metrics: CountedMetrics, servers: dict[str, Counting]
 ) -> None:
     servers["1"].answer(30)
     servers["1"].answer(10, code=500)
@@ -57,7 +57,7 @@ def test_failures_of_the_champion_are_samples_too(
 
 
 def test_refused_requests_are_no_evidence(
-    metrics: LocalMetrics, servers: dict[str, Counting]
+    metrics: CountedMetrics, servers: dict[str, Counting]
 ) -> None:
     servers["2"].answer(600, code=400)
     assert verdict(metrics.measure(QUERY)) is Verdict.INCONCLUSIVE

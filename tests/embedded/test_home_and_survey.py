@@ -9,16 +9,20 @@ from pathlib import Path
 import pytest
 
 from noria import embedded
-from noria.embedded.home import Home, read_json, write_json
+from noria.embedded.home import Home
 from noria.errors import InvalidInput, SpecError, StoreError, Unavailable
+from noria.files import write_json
 from noria.loop.ledger import append
 from noria.loop.sqlite_store import SqliteStore
 from noria.loop.state import Note, RunKind, RunRecord, State
-from noria.loop.values import Moment, RunPhase
+from noria.loop.values import Command, Moment, RunPhase, Verb
+from noria.places.machine import Machine
 from noria.process import start_time
 from noria.spec import load_model
+from noria.view import doing_text
 
 THEN = datetime(2013, 6, 1, tzinfo=UTC)
+PAUSE = Command("1", Verb.PAUSE, THEN, "ann", "holidays")
 
 
 @pytest.fixture
@@ -62,35 +66,27 @@ def test_a_home_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
         Home(tmp_path / "taken").create()
 
 
-def test_a_small_file_is_replaced_at_once_and_half_a_file_is_none(tmp_path: Path) -> None:
-    path = tmp_path / "deep" / "note.json"
-    assert read_json(path) is None
-    write_json(path, {"a": 1})
-    assert read_json(path) == {"a": 1}
-    path.write_text('{"a": ')
-    assert read_json(path) is None
-    assert [found.name for found in path.parent.iterdir()] == ["note.json"]
-
-
 def test_looking_at_a_home_that_is_not_there_makes_nothing(tmp_path: Path) -> None:
     nowhere = tmp_path / "nowhere"
-    assert list(embedded.status(nowhere)) == []
-    assert list(embedded.status(nowhere)) == []  # twice in one process
+    assert list(Machine(nowhere).overview()) == []
+    assert list(Machine(nowhere).overview()) == []  # twice in one process
     assert not embedded.turning(nowhere)
     embedded.down(nowhere)
     with pytest.raises(InvalidInput, match="known: none yet"):
         embedded.predict(nowhere, "parcels", {"instances": []})
     with pytest.raises(InvalidInput):
-        embedded.submit(nowhere, "parcels", "pause", "", "ann")
+        Machine(nowhere).submit("parcels", PAUSE)
     with pytest.raises(InvalidInput):
-        embedded.entries(nowhere, "parcels")
+        Machine(nowhere).state("parcels")
+    assert list(Machine(nowhere).entries("parcels")) == []
+    assert Machine(nowhere).detail("parcels") is None
     assert not nowhere.exists()
 
 
 def test_a_model_that_was_never_up_is_not_started_by_looking(home: Home) -> None:
     before = sorted(home.root.rglob("*"))
-    (seen,) = embedded.status(home.root)
-    assert (seen.model, seen.stage, seen.processes) == ("parcels", "not started", ())
+    (seen,) = Machine(home.root).overview()
+    assert (seen.name, doing_text(seen), seen.processes) == ("parcels", "not started", ())
     with pytest.raises(Unavailable, match="noria up"):
         embedded.predict(home.root, "parcels", {"instances": []})
     assert sorted(home.root.rglob("*")) == before
@@ -98,29 +94,29 @@ def test_a_model_that_was_never_up_is_not_started_by_looking(home: Home) -> None
 
 def test_a_home_without_a_running_loop_tells_what_it_was_doing(home: Home) -> None:
     store(home, State("parcels", champion="3", champion_as_of=THEN))
-    (seen,) = embedded.status(home.root)
-    assert seen.stage == "stopped (was: serving)"
+    (seen,) = Machine(home.root).overview()
+    assert doing_text(seen) == "stopped (was: serving)"
     assert (seen.champion, seen.url, seen.weights, seen.processes) == ("3", None, {}, ())
 
 
 def test_a_training_that_made_nothing_is_a_problem(home: Home) -> None:
     run = RunRecord("parcels-1", RunKind.FIRST, THEN, "no version", ended=RunPhase.FAILED)
     store(home, State("parcels", runs=(run,), runs_started=1))
-    (seen,) = embedded.status(home.root)
+    (seen,) = Machine(home.root).overview()
     assert seen.problem == "run parcels-1 failed, so there is no version to serve"
 
 
 def test_a_file_that_went_bad_hides_nothing_else(home: Home, parcels: Path) -> None:
     store(home, State("parcels", champion="3", champion_as_of=THEN))
     parcels.unlink()
-    (seen,) = embedded.status(home.root)
+    (seen,) = Machine(home.root).overview()
     assert seen.champion == "3"
     assert seen.problem is not None
     assert "its file is refused" in seen.problem
     embedded.down(home.root)
 
 
-@pytest.mark.parametrize(("clock", "left"), [("wall", 6), ("event", 5)])
+@pytest.mark.parametrize(("clock", "left"), [("wall", 100), ("event", 99)])
 def test_retrains_are_counted_by_the_loops_own_clock(
     home: Home, parcels: Path, clock: str, left: int
 ) -> None:
@@ -128,7 +124,7 @@ def test_retrains_are_counted_by_the_loops_own_clock(
     run = RunRecord("parcels-2", RunKind.AUTOMATIC, THEN, "drift", ended=RunPhase.SUCCEEDED)
     state = State("parcels", champion="1", champion_as_of=THEN, runs=(run,), runs_started=1)
     store(home, state, THEN + timedelta(days=2))
-    (seen,) = embedded.status(home.root)
+    (seen,) = Machine(home.root).overview()
     assert seen.retrains_left == left
 
 
@@ -143,8 +139,9 @@ def test_a_loop_turns_only_once_its_process_says_so(home: Home) -> None:
 
 
 def test_a_command_waits_in_the_inbox(home: Home) -> None:
-    embedded.submit(home.root, "parcels", "train", "new parcels", "ann")
-    (command,) = SqliteStore(home.store).inbox("parcels")
-    assert (command.verb, command.by, command.reason) == ("train", "ann", "new parcels")
-    assert list(embedded.entries(home.root, "parcels")) == []
-    assert embedded.head(home.root, "parcels").sequence == 0
+    place = Machine(home.root)
+    assert place.submit("parcels", PAUSE)
+    assert not place.submit("parcels", PAUSE)
+    assert SqliteStore(home.store).inbox("parcels") == (PAUSE,)
+    assert list(place.entries("parcels")) == []
+    assert place.evidence("parcels").verify().sequence == 0

@@ -9,9 +9,10 @@ import pytest
 
 from monitoring.adapter import MonitorMetrics
 from monitoring.client import MonitorClient
-from noria.embedded.metrics import LocalMetrics
 from noria.errors import MetricsError
 from noria.loop.values import Measurement, MetricQuery
+from noria.measures.proportion import exact
+from noria.prometheus.counted import CountedMetrics
 
 if TYPE_CHECKING:
     from conftest import Counting
@@ -20,14 +21,14 @@ STEP_1 = datetime(2026, 1, 1, tzinfo=UTC)
 STEP_2 = STEP_1 + timedelta(hours=1)
 
 
-def metrics(servers: dict[str, Counting]) -> LocalMetrics:
-    def server(_: str, version: str) -> str | None:
-        return servers[version].url if version in servers else None
+def metrics(servers: dict[str, Counting]) -> CountedMetrics:
+    def server(_: str, version: str) -> list[str]:
+        return [servers[version].url] if version in servers else []
 
     def no_monitor() -> MonitorMetrics:
         return MonitorMetrics(MonitorClient("http://127.0.0.1:1"))
 
-    return LocalMetrics(no_monitor, server)
+    return CountedMetrics(no_monitor, server)
 
 
 def query(metric: str = "error-rate", since: datetime = STEP_1) -> MetricQuery:
@@ -52,7 +53,20 @@ def test_candidate_and_champion_are_counted_over_the_same_time(
     servers["2"].answer(9)
     servers["2"].answer(1, code=500)
     measured = found.measure(query())
-    assert measured == Measurement("error-rate", "2", 0.1, 10, baseline=0.0, baseline_samples=40)
+    low, high = exact(1, 10)
+    base_low, base_high = exact(0, 40)
+    assert measured == Measurement(
+        "error-rate",
+        "2",
+        0.1,
+        10,
+        low,
+        high,
+        baseline=0.0,
+        baseline_low=base_low,
+        baseline_high=base_high,
+        baseline_samples=40,
+    )
     assert found.measure(query()) == measured
 
 
@@ -77,6 +91,15 @@ def test_metrics_of_one_step_share_their_count(servers: dict[str, Counting]) -> 
     assert slow.value is not None
     assert usual.value is not None
     assert slow.value > 0.1 > 0.01 > usual.value
+    assert (slow.low, slow.lacking) == (None, "needs 368 requests, has 100")
+    assert usual.low is not None
+    assert usual.high is not None
+    assert usual.low < usual.value < usual.high
+    servers["2"].answer(400, seconds=0.001)
+    slow = found.measure(query("latency-p99"))
+    assert not slow.lacking
+    assert slow.high is not None
+    assert slow.high > 0.1
 
 
 def test_a_server_that_was_started_again_counts_from_nothing(
@@ -92,10 +115,39 @@ def test_a_server_that_was_started_again_counts_from_nothing(
 
 def test_a_version_without_a_server_is_an_error_not_a_pass(servers: dict[str, Counting]) -> None:
     found = metrics({"1": servers["1"]})
-    with pytest.raises(MetricsError, match="m version 2: its server does not listen"):
+    with pytest.raises(MetricsError, match="m version 2: no server of it can answer"):
         found.measure(query())
 
 
 def test_the_monitor_is_asked_for_everything_else(servers: dict[str, Counting]) -> None:
     with pytest.raises(MetricsError, match="auc: the monitor at http://"):
         metrics(servers).measure(query("auc"))
+
+
+def test_several_servers_are_counted_together_also_one_that_comes_and_one_that_goes(
+    servers: dict[str, Counting],
+) -> None:
+    answering = [servers["1"].url]
+    found = CountedMetrics(lambda: MonitorMetrics(MonitorClient("http://127.0.0.1:1")),
+                           lambda *_: answering)  # fmt: skip
+    alone = MetricQuery("m", "2", "error-rate", STEP_1)
+    servers["1"].answer(7)
+    assert found.measure(alone).samples == 0
+
+    servers["1"].answer(4)
+    servers["2"].answer(5, code=500)
+    answering.append(servers["2"].url)
+    assert found.measure(alone) == Measurement("error-rate", "2", 5 / 9, 9, *exact(5, 9))
+
+    answering.pop(0)
+    servers["2"].restart()
+    servers["2"].answer(1)
+    assert found.measure(alone) == Measurement("error-rate", "2", 0.5, 10, *exact(5, 10))
+
+
+def test_no_server_that_can_answer_is_no_good_number() -> None:
+    found = CountedMetrics(
+        lambda: MonitorMetrics(MonitorClient("http://127.0.0.1:1")), lambda *_: ()
+    )
+    with pytest.raises(MetricsError, match="no server of it can answer"):
+        found.measure(query())

@@ -91,15 +91,15 @@ def test_the_choice_is_remembered_until_it_is_taken_back(
 
 def test_a_program_that_ends_tells_its_last_words_and_gets_another_port(tmp_path: Path) -> None:
     folder = tmp_path / "p"
-    program = Program("prometheus", folder, "/-/ready")
+    program = Program("prometheus", folder, "/-/ready", [str(folder)])
     port = program.port
-    assert Program("prometheus", folder, "/-/ready").port == port
+    assert Program("prometheus", folder, "/-/ready", [str(folder)]).port == port
     assert program.launch(lambda _: ["/bin/sh", "-c", "echo the disk is full; exit 1"])
     with pytest.raises(MonitoringError, match=r"does not start(.|\n)*the disk is full"):
         program.wait()
     assert program.process is None
     with pytest.raises(MonitoringError, match="can't be started"):
-        program.launch(lambda _: ["/no/such/program"])
+        Program("other", tmp_path / "o", "/-/ready", ["o"]).launch(lambda _: ["/no/such/program"])
 
 
 def test_a_home_that_is_not_observed_has_no_observers(home: Home) -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import pyarrow.csv as pc
+import pyarrow.parquet as pq
 import pytest
 
-from noria.embedded.clocks import ReplayClock
-from noria.errors import DataError, Unavailable
+from noria.clocks import ReplayClock
+from noria.errors import DataError, InvalidInput, Unavailable
 from noria.replay import Client, History, Labels, infer_body, moment, read_history, steps
-from noria.spec import load_model
+from noria.spec import TrainOn, load_model
 
 HOUR = 3_600_000
 
@@ -43,6 +45,51 @@ def test_a_time_without_rows_is_refused(parcels: Path) -> None:
         read_history(
             load_model(parcels).spec, parcels.parent, datetime(2030, 1, 1, tzinfo=UTC), None
         )
+
+
+def test_a_file_is_told_instead_of_the_source_in_its_own_notation(
+    parcels: Path, tmp_path: Path
+) -> None:
+    spec = load_model(parcels).spec
+    source = pc.read_csv(parcels.parent / "data" / "rows.csv")
+    whole = read_history(spec, parcels.parent)
+    named = tmp_path / "new [1].csv"  # no pattern, though it looks like one
+    pc.write_csv(source.slice(0, 100), named)
+    told = read_history(spec, parcels.parent, file=named)
+    assert len(told) == 100
+    for name, values in told.columns.items():
+        np.testing.assert_array_equal(values, whole.columns[name][:100])
+    pq.write_table(source.slice(100, 50), tmp_path / "new.parquet")
+    later = read_history(spec, parcels.parent, file=tmp_path / "new.parquet")
+    np.testing.assert_array_equal(later.event_ms, whole.event_ms[100:150])
+
+
+def test_a_file_that_is_not_there_or_of_another_kind_is_refused(
+    parcels: Path, tmp_path: Path
+) -> None:
+    spec = load_model(parcels).spec
+    with pytest.raises(InvalidInput, match="there is no file"):
+        read_history(spec, parcels.parent, file=tmp_path / "none.csv")
+    (tmp_path / "rows.xlsx").write_bytes(b"")
+    with pytest.raises(InvalidInput, match="is not CSV or Parquet"):
+        read_history(spec, parcels.parent, file=tmp_path / "rows.xlsx")
+
+
+def test_rows_are_told_however_old_though_training_forgets_them(parcels: Path) -> None:
+    spec = load_model(parcels).spec
+    window = {"train_on": TrainOn(kind="window", window=timedelta(days=5))}
+    retraining = spec.retraining.model_copy(update=window)
+    forgetful = spec.model_copy(update={"retraining": retraining})
+    assert len(read_history(forgetful, parcels.parent)) == 1200
+
+
+def test_later_rows_are_those_that_are_not_before_a_moment() -> None:
+    rows = history([0, 1, 2, 3])
+    later = rows.since(moment(2 * HOUR))
+    assert later.event_ms.tolist() == [2 * HOUR, 3 * HOUR]
+    assert later.columns["x"].tolist() == [2, 3]
+    with pytest.raises(DataError, match="no labelled row lies after"):
+        rows.since(moment(4 * HOUR))
 
 
 def test_a_model_without_an_event_time_has_nothing_to_replay(parcels: Path) -> None:

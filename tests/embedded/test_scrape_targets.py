@@ -11,9 +11,10 @@ import httpx
 import pytest
 
 from noria import embedded
-from noria.embedded.home import Home, write_json
+from noria.embedded.home import Home
 from noria.embedded.monitor import MonitorProcess
 from noria.embedded.scraping import Endpoint
+from noria.files import write_json
 from noria.loop.state import State
 from noria.process import start_time
 from noria.spec import load_model

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from noria.embedded.clocks import WallClock
+from noria.clocks import WallClock
 from noria.embedded.home import Home as State
 from noria.embedded.system import System
 from noria.tasks.sources.feast import OnlineFeatures, OnlineSync, apply

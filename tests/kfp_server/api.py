@@ -10,6 +10,7 @@ import uuid
 from typing import Any
 
 import state as states
+import workflow
 from google.protobuf import json_format
 
 # Without it KFP brings the whole Kubernetes client with it, which takes seconds.
@@ -19,6 +20,8 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 del os.environ["_KFP_RUNTIME"]
 
 MOST_PER_PAGE = 200
+MOST_PER_TEMPLATE = 128 << 10
+TEMPLATE_BYTES = 8_000
 _FIELDS = ("display_name", "state", "run_id", "storage_state", "experiment_id", "namespace")
 
 
@@ -29,6 +32,15 @@ class Refused(Exception):
         super().__init__(message)
         self.status = status
         self.body = {"code": code, "message": message, "details": []}
+
+
+class LogRefused(Exception):
+    """How the server that streams logs says no."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.body = {"error_message": message, "error_details": message}
 
 
 def bad(message: str) -> Refused:
@@ -117,13 +129,40 @@ class Api:
             "state": "PENDING",
             "state_history": [{"update_time": states.moment(), "state": "PENDING"}],
         }
-        return self._state.add("runs", made)
+        workflow.begin(made, states.moment())
+        self._state.add("runs", made)
+        if _template_bytes(made["runtime_config"].get("parameters", {})) > MOST_PER_TEMPLATE:
+            refused = (
+                "configmaps is forbidden: User system:serviceaccount:kubeflow:argo cannot create "
+                "resource configmaps in API group in the namespace kubeflow"
+            )
+            workflow.driver(made, "ingest", "Error", refused, states.moment())
+            self._state.move(made, "FAILED")
+        return states.public(made)
+
+    def workflow(self, run_id: str) -> dict[str, Any]:
+        """v1beta1's detail of a run."""
+        run = self._run(run_id)
+        manifest = workflow.manifest(run)
+        runtime = {} if manifest is None else {"workflow_manifest": manifest}
+        return {"run": {"id": run_id, "name": run["display_name"]}, "pipeline_runtime": runtime}
+
+    def log(self, run_id: str, pod: str) -> str:
+        """v1alpha1's log of a pod; what fails there is a 500 with a message of its own kind."""
+        run = self._run(run_id)
+        if pod not in run["_logs"]:
+            said = f"Failed to read logs for run {run_id}: pods {pod!r} not found"
+            raise LogRefused(500, said)
+        return str(run["_logs"][pod])
 
     def get_run(self, run_id: str) -> dict[str, Any]:
+        return states.public(self._run(run_id))
+
+    def _run(self, run_id: str) -> dict[str, Any]:
         run = self._state.run(run_id)
         if run is None:
             raise missing(f"Run {run_id} not found")
-        return states.public(run)
+        return run
 
     def terminate(self, run_id: str) -> dict[str, Any]:
         self.get_run(run_id)
@@ -131,7 +170,9 @@ class Api:
         if run is None or run["state"] not in ("PENDING", "RUNNING", "PAUSED"):
             raise bad(f"Failed to terminate a run {run_id}. Row not found")
         run["_canceling"] = time.time() + states.TERMINATION_SECONDS
-        self._state.move(run, "CANCELING")
+        run["_workflow"]["stopped"] = True
+        # It gets into the history only if the agent reports between this and the end.
+        self._state.move(run, "CANCELING", noted=not run.get("_forgetful"))
         return {}
 
     def store(self, run_id: str, storage: str) -> dict[str, Any]:
@@ -162,7 +203,7 @@ class Api:
         if not self._multi_user:
             return ""
         if asked in ("", "-"):
-            raise bad("a namespace is needed in multi-user mode")
+            raise bad("An experiment cannot have an empty namespace in multi-user mode")
         return asked
 
     def _compiles(self, body: dict[str, Any]) -> None:
@@ -199,6 +240,16 @@ class Api:
         if start + size < len(items):
             answer["next_page_token"] = str(start + size)
         return answer
+
+
+def _template_bytes(parameters: dict[str, str]) -> int:
+    """Return the size of ARGO_TEMPLATE: arguments in JSON, in JSON, in JSON, and the rest of it."""
+    size = TEMPLATE_BYTES
+    for value in parameters.values():
+        for _ in range(3):
+            value = json.dumps(value, ensure_ascii=False)[1:-1]
+        size += len(value.encode())
+    return size
 
 
 def _matches(item: dict[str, Any], text: str) -> bool:

@@ -1,8 +1,13 @@
 """What a test may say to the server, below ``/_test``. Bodies and answers are JSON.
 
-    POST /_test/runs/NAME/state     {"state": "RUNNING", "message": ""}
-    POST /_test/runs/NAME/task      {"task": "train", "state": "FAILED", "message": "..."}
-    POST /_test/runs/NAME/fail      {"task": "train", "message": "..."}
+    POST /_test/runs/NAME/state     {"state": "RUNNING"}
+    POST /_test/runs/NAME/task      {"task": "train", "state": "PENDING", "message": "..."}: the
+                                     message is Argo's, of the task's pod
+    POST /_test/runs/NAME/driver    {"task": "root" or a task, "phase": "Pending", "message"}
+    POST /_test/runs/NAME/fail      {"task": "train", "message": "..."}: the message is printed in
+                                     its pod, as a step of ours does; or "log": all that it prints
+    POST /_test/runs/NAME/workflow  {"hidden": "absent"|"compressed"|"offloaded", "message": "..."}
+    POST /_test/runs/NAME/forgetful that it is terminated gets into no history
     POST /_test/runs/NAME/register  {"tracking_uri": ..., "artifacts": ..., "package": FOLDER,
                                      "reference": FOLDER, "evaluation": FILE, "rows": 100,
                                      "metrics": ...}: makes a version in a real MLflow, then
@@ -34,6 +39,8 @@ from typing import Any
 from urllib.parse import unquote
 
 import state as states
+import workflow
+from workflow import failure_log
 
 _EXECUTE_POLL_SECONDS = 0.1
 
@@ -94,12 +101,22 @@ def handle(server: Any, method: str, path: str, body: bytes) -> tuple[int, Any]:
 def _do(state: states.State, run: dict[str, Any], what: str, given: dict[str, Any]) -> Any:
     match what:
         case "state":
-            state.move(run, given["state"], message=given.get("message", ""))
+            state.move(run, given["state"])
         case "task":
             state.task(run, given["task"], given["state"], given.get("message", ""))
         case "fail":
-            state.task(run, given["task"], "FAILED", given["message"])
-            state.move(run, "FAILED", message="workflow failed")
+            state.fail(run, given["task"], given.get("log") or failure_log(given["message"]))
+        case "driver":
+            pod = workflow.driver(
+                run, given["task"], given["phase"], given.get("message", ""), states.moment()
+            )
+            run["_logs"] |= {pod: given["log"]} if "log" in given else {}
+            state.save()
+        case "workflow":
+            run["_workflow"] |= given
+            state.save()
+        case "forgetful":
+            run["_forgetful"] = True
         case "register":
             # Only here: MLflow takes seconds to import.
             from registering import register
@@ -126,7 +143,7 @@ class Executor:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._stopped = threading.Event()
 
-    def begin(self, run: dict[str, Any]) -> None:
+    def begin(self, run: dict[str, Any] | None) -> None:
         threading.Thread(target=self._follow, args=(run,), daemon=True).start()
 
     def stop(self) -> None:
@@ -135,6 +152,7 @@ class Executor:
             process.terminate()
 
     def _follow(self, run: dict[str, Any]) -> None:
+        from components.resource import resource_json
         from noria.loop.values import RunRequest, to_json
 
         parameters = run["runtime_config"]["parameters"]
@@ -143,10 +161,10 @@ class Executor:
         home.mkdir(parents=True)
         # The local runner takes the project's folder from the resource's: it lies beside it.
         model = self._project / f".kfp-{run['run_id']}.yaml"
-        model.write_text(parameters["model"])
+        model.write_text(resource_json(parameters["model"]))
         request = RunRequest(
             parameters["run_id"],
-            json.loads(parameters["model"])["metadata"]["name"],
+            json.loads(model.read_text())["metadata"]["name"],
             datetime.fromisoformat(parameters["as_of"]),
             parameters["reason"],
             parameters["champion"] or None,
@@ -172,9 +190,9 @@ class Executor:
             self._state.move(run, "SUCCEEDED")
             return
         said = json.loads((home / "run" / "status.json").read_text()).get("detail", "")
-        step, _, why = said.partition(": ")
-        self._state.task(run, step, "FAILED", why)
-        self._state.move(run, "FAILED", message="workflow failed")
+        step = said.partition(": ")[0]
+        # The pod's log: what the step's process printed.
+        self._state.fail(run, step, (home / "run" / "log.txt").read_text())
 
     def _progress(self, run: dict[str, Any], home: Path) -> None:
         path = home / "run" / "progress.json"

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from components.steps import read_model
+from components.resource import read_model
 from noria.registry import Candidate, MlflowRegistry
 from noria.tasks.protocol import Evaluation
 

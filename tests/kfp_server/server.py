@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import contract
 import hooks
-from api import Api, Refused
+from api import Api, LogRefused, Refused
 from state import State
 
 PREFIX = "/apis/v2beta1"
@@ -92,6 +92,11 @@ class Handler(BaseHTTPRequestHandler):
             message = "Unauthenticated: the token has expired"
             self._send(401, {"code": 16, "message": message, "details": []})
             return
+        older = parts.path.split("/")
+        if older[2:3] in (["v1beta1"], ["v1alpha1"]):
+            with self.server.turn:
+                self._send(*self._older([unquote(word) for word in older[3:]]))
+            return
         with self.server.turn:
             status, answer = self._checked(method, parts.path, parts.query, body)
         if fault.get("cut") == "after":
@@ -119,6 +124,18 @@ class Handler(BaseHTTPRequestHandler):
             return 400, {"code": 3, "message": f"not JSON: {error}", "details": []}
         return status, answer
 
+    def _older(self, words: list[str]) -> tuple[Any, ...]:
+        """Answer what no Swagger file of v2beta1 has: a run's workflow, a pod's log."""
+        try:
+            match words:
+                case ["runs", name]:
+                    return 200, self.server.api.workflow(name)
+                case ["runs", name, "nodes", pod, "log"]:
+                    return 200, self.server.api.log(name, pod), "text/plain"
+        except (Refused, LogRefused) as error:
+            return error.status, error.body
+        return 404, {"code": 5, "message": "Not Found", "details": []}
+
     def _routed(
         self, method: str, path: str, query: dict[str, str], given: Any, body: bytes
     ) -> tuple[str, int, Any]:
@@ -142,7 +159,7 @@ class Handler(BaseHTTPRequestHandler):
                     contract.by_models("V2beta1Run", given)
                     made = api.create_run(given)
                     if self.server.executor:
-                        self.server.executor.begin(made)
+                        self.server.executor.begin(self.server.state.run(made["run_id"]))
                     return "V2beta1Run", 200, made
                 case "GET", ["runs", name]:
                     return "V2beta1Run", 200, api.get_run(name)

@@ -7,10 +7,11 @@ import os
 import tempfile
 import threading
 import time
-import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import workflow
 
 ENDS = ("SUCCEEDED", "FAILED", "SKIPPED", "CANCELED")
 TERMINATION_SECONDS = 0.1
@@ -50,13 +51,13 @@ class State:
         with self.lock:
             return [r for r in self.all["runs"] if r["display_name"] == name]
 
-    def move(self, run: dict[str, Any], state: str, *, message: str = "") -> None:
+    def move(self, run: dict[str, Any], state: str, *, noted: bool = True) -> None:
+        """Move a run on. ``noted``: also in its history, which the server sometimes forgets."""
         with self.lock:
             run["state"] = state
-            entry: dict[str, Any] = {"update_time": moment(), "state": state}
-            if message:
-                run["error"] = entry["error"] = {"code": 13, "message": message}
-            run.setdefault("state_history", []).append(entry)
+            if noted:
+                entry: dict[str, Any] = {"update_time": moment(), "state": state}
+                run.setdefault("state_history", []).append(entry)
             if state in ENDS:
                 run["finished_at"] = moment()
             self.save()
@@ -66,29 +67,20 @@ class State:
         with self.lock:
             for run in self.all["runs"]:
                 if run["state"] == "CANCELING" and run["_canceling"] < time.time():
-                    self.move(run, "FAILED", message="Stopped with strategy 'Terminate'")
+                    self.move(run, "FAILED")
 
     def task(self, run: dict[str, Any], name: str, state: str, message: str = "") -> None:
-        """Say where a task is, as the server does: it, its driver and its executor."""
+        """Say where a task is. ``message`` is its pod's, as Argo has it."""
         with self.lock:
-            details = run.setdefault("run_details", {}).setdefault("task_details", [])
-            run["run_details"]["task_details"] = details = [
-                item for item in details if item["display_name"] not in (name, f"{name}-driver")
-            ]
-            for display, said in ((f"{name}-driver", "SUCCEEDED"), (name, state)):
-                item: dict[str, Any] = {
-                    "run_id": run["run_id"],
-                    "task_id": str(uuid.uuid4()),
-                    "display_name": display,
-                    "create_time": moment(),
-                    "start_time": moment(),
-                    "state": said,
-                    "state_history": [{"update_time": moment(), "state": said}],
-                }
-                if message and display == name:
-                    item["error"] = {"code": 13, "message": message}
-                details.append(item)
+            workflow.task(run, name, state, moment(), message)
             self.save()
+
+    def fail(self, run: dict[str, Any], name: str, log: str) -> None:
+        """Let a task fail, and with it the run; ``log`` is what its pod printed."""
+        with self.lock:
+            pod = workflow.task(run, name, "FAILED", moment())
+            run["_logs"][pod] = log
+            self.move(run, "FAILED")
 
 
 def moment() -> str:
@@ -97,5 +89,8 @@ def moment() -> str:
 
 
 def public(item: dict[str, Any]) -> dict[str, Any]:
-    """Return an object without what only this server knows."""
-    return {name: value for name, value in item.items() if not name.startswith("_")}
+    """Return an object without what only this server knows, a run with its task details."""
+    found = {name: value for name, value in item.items() if not name.startswith("_")}
+    if "_workflow" in item:
+        found["run_details"] = {"task_details": workflow.details(item)}
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -91,9 +92,24 @@ def test_a_comparison_needs_the_whole_interval_within_the_limit() -> None:
     assert verdict(AUC, auc(0.60, 0.70, 0.04)) is Verdict.INCONCLUSIVE
 
 
+def known(metric: str, value: float, base: float) -> Measurement:
+    """A comparison of two values that are known almost exactly."""
+    return Measurement(
+        metric,
+        "2",
+        value,
+        600,
+        low=value,
+        high=value,
+        baseline=base,
+        baseline_low=base,
+        baseline_high=base,
+    )
+
+
 def test_less_is_better_for_a_loss() -> None:
     def loss(value: float, base: float) -> Measurement:
-        return Measurement("log-loss", "2", value, 600, baseline=base)
+        return known("log-loss", value, base)
 
     assert verdict(LOG_LOSS, loss(0.3, 0.5)) is Verdict.PASS
     assert verdict(LOG_LOSS, loss(0.5, 0.3)) is Verdict.FAIL
@@ -101,8 +117,7 @@ def test_less_is_better_for_a_loss() -> None:
 
 def test_a_comparison_says_better_or_worse_without_a_sign() -> None:
     def said(value: float, base: float, check: Check = AUC) -> str:
-        seen = Measurement(check.metric, "2", value, 600, baseline=base)
-        return judge(check, seen, "2", 500).detail
+        return judge(check, known(check.metric, value, base), "2", 500).detail
 
     assert "auc 0.71 against the champion's 0.7: 0.01 better (worse by -0.01" in said(0.71, 0.70)
     assert ": 0.01 worse (worse by 0.01" in said(0.70, 0.71)
@@ -112,6 +127,29 @@ def test_a_comparison_says_better_or_worse_without_a_sign() -> None:
 
 def test_a_comparison_with_nobody_is_inconclusive() -> None:
     assert verdict(AUC, Measurement("auc", "2", 0.9, 600)) is Verdict.INCONCLUSIVE
+
+
+def test_a_comparison_without_an_interval_is_inconclusive() -> None:
+    whole = auc(0.9, 0.7, 0.01)
+    assert verdict(AUC, whole) is Verdict.PASS
+    for missing in ("low", "high", "baseline_low", "baseline_high"):
+        seen = msgspec.structs.replace(whole, **{missing: None})
+        assert verdict(AUC, seen) is Verdict.INCONCLUSIVE
+
+
+def test_what_the_rows_lack_is_said_and_decides_nothing() -> None:
+    lacks = "needs 10 labelled rows of the rarer class, has 1"
+    for check in (AUC, Check(metric="auc", min=0.6), Check(metric="auc", min=0.1, max=0.2)):
+        seen = Measurement("auc", "2", 0.5, 600, baseline=0.9, lacking=lacks)
+        judged = judge(check, seen, "2", 500)
+        assert judged.verdict is Verdict.INCONCLUSIVE
+        assert judged.detail == f"auc {lacks}"
+    champion = msgspec.structs.replace(
+        auc(0.9, 0.7, 0.01), baseline_low=None, baseline_high=None, baseline_lacking=lacks
+    )
+    judged = judge(AUC, champion, "2", 500)
+    assert judged.verdict is Verdict.INCONCLUSIVE
+    assert judged.detail == f"auc of the champion {lacks}"
 
 
 def test_a_champion_with_too_few_samples_proves_nothing() -> None:

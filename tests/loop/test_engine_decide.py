@@ -10,13 +10,21 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from noria.errors import Conflict, IntegrityError, InvalidInput, StoreError, TrafficError
+from noria.errors import (
+    Conflict,
+    IntegrityError,
+    InvalidInput,
+    StoreError,
+    TrafficError,
+    Unavailable,
+)
 from noria.loop import ledger
 from noria.loop.decide import decide
 from noria.loop.fakes import FakeMetrics, FakeTraffic, FakeWorld, MemoryStore, sample_model
@@ -25,6 +33,7 @@ from noria.loop.sqlite_store import SqliteStore
 from noria.loop.state import (
     ActiveRun,
     Breaker,
+    Change,
     Observation,
     RegistryView,
     Rollout,
@@ -75,6 +84,8 @@ GATES = st.lists(
         FLOATS,
         FLOATS,
         st.integers(0, 1000),
+        FLOATS,
+        FLOATS,
     ),
     max_size=3,
 ).map(tuple)
@@ -104,6 +115,7 @@ SIGNAL = st.builds(
     TIMES,
     st.just("d"),
     MAYBE,
+    st.none() | TIMES,
 )
 COMMAND = st.builds(Command, st.sampled_from("xyz"), st.sampled_from(Verb), TIMES, st.just("ann"))
 MEASUREMENT = st.builds(
@@ -145,7 +157,15 @@ STATE = st.builds(
     pending=st.lists(SIGNAL, max_size=3).map(tuple),
     rollout=st.none() | ROLLOUT,
     losses=st.integers(0, 4),
-    breaker=st.none() | st.just(Breaker(AT, 3, "three lost")),
+    breaker=st.none()
+    | st.builds(
+        Breaker, st.just(AT), st.just(3), st.just("lost"), st.none() | st.integers(0, 4000)
+    ),
+    openings=st.integers(0, 100),
+    change=st.none() | st.builds(Change, TIMES, st.integers(0, 10**9)),
+    tried=st.none() | st.integers(0, 10**9),
+    thin=st.dictionaries(st.sampled_from(SignalKind), st.integers(0, 100)),
+    credit=st.floats(-1e300, 1e300),
     train_asked=st.sampled_from(["", "asked for by ann"]),
 )
 WEIGHTS = st.dictionaries(VERSIONS, st.sampled_from([0, 10, 50, 90, 100]))
@@ -159,6 +179,8 @@ OBSERVATION = st.builds(
     signals=st.lists(SIGNAL, max_size=3).map(tuple),
     inbox=st.lists(SIGNAL | COMMAND, max_size=3).map(tuple),
     labelled_rows=st.none() | st.integers(0, 2000),
+    change_rows=st.none() | st.integers(0, 10**9),
+    rows_per_day=st.none() | st.floats(0, 1e300),
 )
 
 
@@ -300,6 +322,46 @@ def test_two_engines_on_one_store_do_everything_once() -> None:
     assert len(world.pipelines.requests) == 1
     assert [m for m in world.registry.moves if m[2] == "2"] == [("champion", "1", "2")]
     ledger.verify(world.store.entries("flights"), world.state.head)
+
+
+def test_an_engine_that_may_not_act_leaves_its_outbox_to_the_one_that_leads() -> None:
+    world = FakeWorld(sample_model())
+    world.install("1")
+    world.tell(Verb.TRAIN)
+    lost = world.engine(leads=lambda: False).cycle()
+    assert [type(pending.action).__name__ for pending in lost.state.outbox] == ["StartRun"]
+    assert lost.state == world.state
+    assert world.pipelines.running() == ()
+    assert lost.problems == {}
+    led = world.engine().cycle()
+    assert len(world.pipelines.running()) == 1
+    assert led.state.outbox == ()
+
+
+def test_a_cycle_returns_what_it_saw_and_what_is_stored() -> None:
+    world = FakeWorld(sample_model())
+    world.install("1")
+    cycle = world.engine().cycle()
+    assert cycle.observation.traffic == TrafficView({"1": True}, {"1": 100})
+    assert cycle.stored == world.store.load("flights")
+    assert cycle.problems == {}
+
+
+def down(_: object) -> Any:
+    raise Unavailable("no answer")
+
+
+def test_a_cycle_names_the_ports_that_do_not_answer_or_do_not_act() -> None:
+    world = FakeWorld(sample_model())
+    world.install("1")
+    world.pipelines.start = down  # type: ignore[method-assign]
+    world.traffic.ready = down  # type: ignore[method-assign]
+    world.tell(Verb.TRAIN)
+    engine = world.engine()
+    for _ in range(2):  # it stays said while the action waits to be tried again
+        cycle = engine.cycle()
+        assert cycle.observation.traffic is None
+        assert cycle.problems == {"pipelines": "no answer", "traffic": "no answer"}
 
 
 def test_the_loop_runs_on_the_sqlite_store_and_goes_on_after_a_restart(tmp_path: Path) -> None:
@@ -448,7 +510,7 @@ class _NoBaselines(FakeMetrics):
 def test_the_champion_is_measured_apart_when_the_source_gives_no_baseline(
     world: FakeWorld,
 ) -> None:
-    world.metrics = _NoBaselines()
+    world.metrics = _NoBaselines(world.clock, labels_a_day=86_400)
     world.signal("drift-1")
     world.cycle()
     world.finish_run("2")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from noria.clocks import ReplayClock, WallClock
 from noria.errors import Unavailable
 from noria.loop.conformance import (
     ClockConformance,
@@ -158,6 +159,18 @@ class TestFakeClock(ClockConformance):
     @pytest.fixture
     def driver(self) -> FakeClock:
         return FakeClock()
+
+
+class TestWallClock(ClockConformance):
+    @pytest.fixture
+    def driver(self) -> WallClock:
+        return WallClock()
+
+
+class TestReplayClock(ClockConformance):
+    @pytest.fixture
+    def driver(self) -> ReplayClock:
+        return ReplayClock(datetime(2013, 1, 1, tzinfo=UTC))
 
 
 class MemoryStoreDriver:

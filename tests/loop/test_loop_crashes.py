@@ -76,7 +76,7 @@ class FragileWorld(FakeWorld):
         for _ in range(times):
             while True:
                 try:
-                    decision = self.engine().cycle()
+                    decision = self.engine().cycle().decision
                 except Crash:
                     continue
                 break

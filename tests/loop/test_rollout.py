@@ -12,6 +12,7 @@ from noria.errors import MetricsError, RegistryError, StoreError
 from noria.loop import ledger
 from noria.loop.fakes import FakeMetrics, FakeRegistry, FakeTraffic, FakeWorld
 from noria.loop.ports import CHAMPION, Store
+from noria.loop.rollout import held
 from noria.loop.state import Decision, Result, RolloutPhase
 from noria.loop.values import Measurement, MetricQuery, Verb, Verdict
 from noria.spec import Model
@@ -73,7 +74,7 @@ def test_no_data_holds(world: FakeWorld) -> None:
 def test_too_few_samples_hold_and_say_how_many_there_are(world: FakeWorld) -> None:
     bring(world)
     good(world, samples=600)
-    world.metrics.publish(Measurement("auc", "2", 0.75, 212))
+    world.metrics.publish(Measurement("auc", "2", 0.75, 212, 0.75, 0.75))
     decision = world.cycle(3)
     assert "v2: step 1 of 2 (10 %) held: auc has 212 of 500 samples" in said(decision)
 
@@ -84,6 +85,32 @@ def test_a_hold_writes_nothing_to_the_ledger(world: FakeWorld) -> None:
     before = world.store.load("flights")
     world.cycle(5)
     assert world.store.load("flights") == before
+
+
+def test_a_step_says_from_its_first_turn_on_what_it_lacks(world: FakeWorld) -> None:
+    world.clock.advance(timedelta(days=8))
+    world.signal("drift-2")
+    world.cycle()
+    world.finish_run("2")
+    while world.state.rollout is None or world.state.rollout.phase is not RolloutPhase.STEPPING:
+        world.cycle()
+
+    (hold,) = world.state.holds
+    assert hold.kind == "rollout"
+    assert "v2: step 1 of 2 (10 %) held: the traffic is not split as wanted yet" in hold.text
+    checks = world.model.spec.serving.canary.analysis
+    assert all(f"{check.metric} " in hold.text for check in checks)
+    assert "over 500 samples" in hold.text
+
+    good(world, samples=10)
+    world.cycle(3)
+    assert "auc has 10 of 500 samples" in world.state.holds[0].text
+    assert held(world.state) == world.state.holds[0].text
+
+    good(world, samples=600)
+    world.cycle(8)
+    assert world.champion == "2"
+    assert (world.state.holds, held(world.state)) == ((), "")
 
 
 def test_rows_must_have_been_answered_even_when_no_check_asks_for_errors(
@@ -552,3 +579,35 @@ class _LostAcknowledgement:
             raise StoreError("the disk is full")
         self._writes -= 1
         return self._store.compare_and_swap(*args, **kwargs)
+
+
+def test_a_champion_that_cannot_be_served_is_an_alert_with_the_reason_until_it_can(
+    world: FakeWorld,
+) -> None:
+    world.traffic.break_down("flights", "1")
+    world.cycle()
+    assert world.state.alerts == ()  # it may only be starting
+    world.traffic.break_down("flights", "1", "its server can't start: no such package")
+    decision = world.cycle()
+    (alert,) = world.state.alerts
+    assert alert.name == "not-served"
+    assert alert.text == "v1 can't be served: its server can't start: no such package"
+    assert alert.text in said(decision)
+    world.cycle()
+    world.traffic.make_ready("flights", "1")
+    world.cycle()
+    assert world.state.alerts == ()
+    told = "\n".join(ledger.why(world.store.entries("flights")))
+    assert "alert not-served: v1 can't be served" in told
+    assert "alert not-served is over" in told
+
+
+def test_a_candidate_that_cannot_be_served_says_why_when_it_ends(world: FakeWorld) -> None:
+    bring(world)
+    world.traffic.break_down("flights", "2", "its server has ended")
+    for _ in range(5):
+        world.cycle(every=timedelta(seconds=60))
+    assert world.state.rollout is None
+    assert "its server has ended" in world.state.outcomes[-1].reason
+    world.cycle(3)
+    assert world.state.alerts == ()

@@ -66,7 +66,9 @@ def tensor(name: str, datatype: str, data: list[Any]) -> dict[str, Any]:
 
 
 def response(scores: np.ndarray) -> dict[str, Any]:
-    return {"model_name": MODEL, "outputs": [tensor("probability", "FP64", scores.tolist())]}
+    """An answer: one number a row, or one for each of several classes."""
+    output = tensor("probability", "FP64", scores.ravel().tolist())
+    return {"model_name": MODEL, "outputs": [output | {"shape": list(scores.shape)}]}
 
 
 def event_headers(identity: str, kind: str, version: str = "1") -> dict[str, str]:
@@ -97,15 +99,16 @@ def block(
     for _, request, _ in predictions:
         for column in request["inputs"]:
             columns.setdefault(column["name"], []).extend(column["data"])
-    rows = np.array([scores.size for _, _, scores in predictions], np.int32)
+    rows = np.array([scores.shape[0] for _, _, scores in predictions], np.int32)
     scores = np.concatenate([scores for _, _, scores in predictions])
+    width = 1 if scores.ndim == 1 else scores.shape[1]
     found = Block(
         MODEL,
         version,
         tuple(identity for identity, _, _ in predictions),
         rows.tobytes(),
         {name: values(data) for name, data in columns.items()},
-        {"probability": Output(scores.astype(np.float64).tobytes())},
+        {"probability": Output(scores.astype(np.float64).tobytes(), width)},
     )
     return {"content-type": MEDIA_TYPE}, encode(found)
 
@@ -136,12 +139,24 @@ class World:
     def scores(self, count: int, shift: float = 0.0) -> np.ndarray:
         return np.clip(self.random.beta(2, 5, count) + shift, 0.001, 0.999)
 
+    def classes(self, count: int, skill: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+        """The places of three classes, and what a model of that skill says of each."""
+        truth = self.random.choice(3, count, p=[0.5, 0.3, 0.2])
+        odds = self.random.normal(0, 1, (count, 3)) + 2.0 * skill * np.eye(3)[truth]
+        scores = np.exp(odds) / np.exp(odds).sum(axis=1, keepdims=True)
+        return truth, scores
+
     def labels(self, scores: np.ndarray, skill: float = 1.0) -> np.ndarray:
         odds = skill * scores + (1 - skill) * scores.mean()
         return (self.random.random(scores.size) < odds).astype(int)
 
     def reference(
-        self, folder: Path, rows: int = 2000, auc: float = 0.7, classes: tuple[Any, ...] = ()
+        self,
+        folder: Path,
+        rows: int = 2000,
+        auc: float = 0.7,
+        classes: tuple[Any, ...] = (),
+        **expected: float,
     ) -> Path:
         folder.mkdir(parents=True)
         columns = self.rows(rows)
@@ -151,7 +166,8 @@ class World:
             {"name": "wind", "kind": "numeric", "min": -10.0, "max": 40.0},
         ]
         performance = {
-            "auc": {"value": auc, "low": auc - 0.01, "high": auc + 0.01, "samples": 2000}
+            name.replace("_", "-"): {"value": value, "low": value - 0.01, "high": value + 0.01}
+            for name, value in {"auc": auc, **expected}.items()
         }
         document = {
             "format": 1,
@@ -262,8 +278,9 @@ class Bench:
         shift: float = 0.0,
         score_shift: float = 0.0,
         when: str = "2013-02-01T00:00:00Z",
+        scores: np.ndarray | None = None,
     ) -> np.ndarray:
-        scores = self.world.scores(rows, score_shift)
+        scores = self.world.scores(rows, score_shift) if scores is None else scores
         request = self.world.request(rows, shift, self.rows, when)
         self.rows += rows
         if self.form == "blocks":

@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
-from monitoring.app import READ_HEADERS, App
+from monitoring.app import App
 from monitoring.config import MonitorConfig
 from monitoring.service import Monitor, Setting
-from noria.http import HttpLimits, HttpServer
+from noria.asgi import Hosts, Listen, background
 from noria.spec import load_model
 
 
@@ -31,18 +31,14 @@ async def test_a_refusal_for_the_backlog_counts_each_event_once(
     full: Monitor, world: Any, wire: Any, events: int
 ) -> None:
     body = [wire.structured(f"r{i}", "request", world.request(2)) for i in range(events)]
-    app = App(full)
-    server = HttpServer(app, app.refuse, HttpLimits(1 << 20), READ_HEADERS)
-    listener = await server.listen("127.0.0.1", 0)
-    url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
-    async with httpx.AsyncClient(base_url=url) as client:
-        answer = await client.post(
-            "/",
-            content=json.dumps(body),
-            headers={"content-type": "application/cloudevents-batch+json"},
-        )
-    listener.close()
-    await server.drain(1.0)
+    listen = Listen()
+    with listen.bind() as listener, background(App(full).gate(Hosts(listen.host)), listener):
+        async with httpx.AsyncClient(base_url=listen.url(listener)) as client:
+            answer = await client.post(
+                "/",
+                content=json.dumps(body),
+                headers={"content-type": "application/cloudevents-batch+json"},
+            )
     assert answer.status_code == 503
     assert "too far behind" in answer.json()["error"]
     lost = {reason: count for reason, count in full.dropped().items() if count}

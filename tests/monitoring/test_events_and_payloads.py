@@ -193,7 +193,7 @@ def test_an_event_that_is_none_is_refused_with_its_field(
         ),
         (
             json.dumps({"inputs": [tensor("distance", "FP64", [{}])]}).encode(),
-            "inputs[0].data: not all numbers",
+            "inputs[0].data: values nested in each other",
         ),
         (
             json.dumps(
@@ -216,7 +216,7 @@ def test_an_event_that_is_none_is_refused_with_its_field(
             json.dumps(
                 {"inputs": [tensor("distance", "FP64", [1]), tensor("scheduled", "BYTES", [{}])]}
             ).encode(),
-            "inputs[1].data: not all times",
+            "inputs[1].data: values nested in each other",
         ),
         (
             json.dumps(

@@ -35,7 +35,8 @@ def test_traffic_like_the_reference_gives_windows_and_no_signal(
     status = b.status()
     assert status["counts"]["rows"] == 1000
     assert status["windows"]["features"] == {"index": 5, "rows": 0}
-    assert status["windows"]["prediction"] == {"index": 5, "rows": 0}
+    # The first one has the rows of four: what later ones are compared with.
+    assert status["windows"]["prediction"] == {"index": 2, "rows": 0}
     assert {name: r["drift"] for name, r in status["drift"].items()} == {
         "features": False,
         "prediction": False,
@@ -61,8 +62,9 @@ def test_a_shift_of_the_predictions_is_seen_without_a_shift_of_the_features(
 ) -> None:
     b = bench()
     b.champion("1", reference)
+    b.predict("learnt", 800)
     b.predict("moved", 200, score_shift=0.3)
-    assert [s["id"] for s in b.signals()] == ["flights/1/prediction/0"]
+    assert [s["id"] for s in b.signals()] == ["flights/1/prediction/1"]
 
 
 def test_a_change_too_small_to_matter_is_no_drift(bench: Make, reference: Path) -> None:
@@ -253,6 +255,32 @@ def test_performance_is_measured_per_version_and_a_drop_is_a_signal(
     assert [s["id"] for s in status["signals"]] == ["flights/1/performance/1"]
 
 
+@pytest.mark.parametrize("metric", ["auc", "average-precision", "log-loss"])
+def test_one_positive_is_no_drop_and_the_missing_count_is_said(
+    bench: Make, reference: Path, metric: str
+) -> None:
+    performance = {
+        "metrics": ["auc", "average-precision", "log-loss"],
+        "window": {"rows": 100},
+        "drop": {"metric": metric, "max": 0.0, "confidence": 0.95},
+    }
+    b = bench(window={"rows": 10_000}, performance=performance)
+    b.champion("1", reference)
+    scores = b.predict("a", 100)
+    lowest = int(scores.argmin())
+    b.label([{"id": f"a:{row}", "label": int(row == lowest)} for row in range(100)])
+    status = b.status()
+    found = status["performance"]["1"]
+    assert found["metrics"]["auc"]["value"] == 0.0
+    for one in found["metrics"].values():
+        assert (one["low"], one["high"]) == (None, None)
+        assert one["problem"] == "needs 10 labelled rows of the rarer class, has 1"
+    assert found["drop"] is None
+    assert status["signals"] == []
+    _, asked = b.monitor.measure(metric, "1", 0.0)
+    assert asked.problem == "needs 10 labelled rows of the rarer class, has 1"
+
+
 def test_measure_counts_only_rows_that_arrived_since(bench: Make) -> None:
     b = bench()
     for i in range(4):
@@ -267,6 +295,30 @@ def test_measure_counts_only_rows_that_arrived_since(bench: Make) -> None:
     _, labelled = b.monitor.measure("labelled-rows", None, b.time)
     assert (labelled.value, labelled.samples) == (40.0, 40)
     assert b.monitor.measure("labelled-rows", None, b.time + 1)[1].samples == 0
+
+
+def test_the_rate_of_the_traffic_is_that_of_the_newest_windows(
+    bench: Make, reference: Path
+) -> None:
+    b = bench(window={"rows": 400})
+    b.champion("1", reference)
+    assert b.monitor.measure("rows-per-day", None, 0.0)[1].value is None
+    for i in range(2):
+        b.predict(f"slow{i}", 10)
+        b.time += 43_200.0
+    b.monitor.flush()
+    # Of half a day no rate is told: a burst is not what comes by day and night.
+    assert b.monitor.measure("rows-per-day", None, 0.0)[1].value is None
+    b.predict("slow2", 10)
+    b.time += 43_200.0
+    b.monitor.flush()
+    assert b.monitor.measure("rows-per-day", None, 0.0)[1].value == 30.0
+    for i in range(72):
+        b.predict(f"fast{i}", 100)
+        b.time += 10_800.0
+    b.monitor.flush()
+    # Eight hundred a day for nine days; the slow day is over a week ago.
+    assert b.monitor.measure("rows-per-day", None, 0.0)[1].value == pytest.approx(800, rel=0.05)
 
 
 def test_with_the_event_clock_arrival_is_the_largest_event_time_seen(bench: Make) -> None:
@@ -332,7 +384,7 @@ def test_the_reference_may_be_deleted_once_it_is_put(bench: Make, reference: Pat
 
 def fill(b: Any, restart_after: frozenset[int] = frozenset()) -> dict[str, Any]:
     """Send the same mixed traffic, restarting between some of its parts."""
-    for i in range(24):
+    for i in range(48):
         version = "2" if i % 3 == 0 else "1"
         b.predict(f"r{i}", 37, version=version, shift=2.0 if i > 15 else 0.0)
         if i >= 2:
@@ -340,6 +392,7 @@ def fill(b: Any, restart_after: frozenset[int] = frozenset()) -> dict[str, Any]:
         if i in restart_after:
             b.restart()
     status: dict[str, Any] = b.status()
+    assert set(status["drift"]) == {"features", "prediction"}
     for name in ("counts", "watermark"):
         assert status[name] is not None
     return status
@@ -349,7 +402,7 @@ def test_restarts_between_any_parts_change_nothing(
     bench: Make, reference: Path, world: Any
 ) -> None:
     results = []
-    for restarts in (frozenset(), frozenset(range(0, 24, 2)), frozenset({5, 11, 12, 13})):
+    for restarts in (frozenset(), frozenset(range(0, 48, 2)), frozenset({5, 11, 12, 40})):
         world.random = np.random.default_rng(7)
         b = bench()
         b.champion("1", reference)

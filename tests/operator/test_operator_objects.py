@@ -84,6 +84,26 @@ def test_the_monitors_pod_is_restricted(resource: Make, settings: Make) -> None:
     assert container["resources"]["limits"]["memory"]
 
 
+def test_the_monitor_answers_to_the_names_that_it_is_called_by(
+    resource: Make, settings: Make
+) -> None:
+    given = settings(
+        MONITOR_URL="http://gate.example/{namespace}/{model}", MONITOR_ALLOWED_HOSTS="a.example"
+    )
+    found = rendered(resource(), given)["Deployment/noria-monitor-flights"]
+    (container,) = found["spec"]["template"]["spec"]["containers"]
+    arguments = container["args"]
+    names = [arguments[i + 1] for i, word in enumerate(arguments) if word == "--allowed-host"]
+    assert names == [
+        "noria-monitor-flights",
+        "noria-monitor-flights.prod",
+        "noria-monitor-flights.prod.svc",
+        "noria-monitor-flights.prod.svc.cluster.local",
+        "gate.example",
+        "a.example",
+    ]
+
+
 def test_the_monitor_gets_the_model_as_a_file_and_restarts_when_it_changes(
     resource: Make, settings: Make
 ) -> None:

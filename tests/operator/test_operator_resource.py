@@ -14,6 +14,7 @@ import pytest
 from noria.errors import InvalidInput, SpecError
 from noria.loop.values import Verb
 from noria.operator import rbac
+from noria.operator.composition import server_addresses
 from noria.operator.resource import COMMAND, COMMAND_ID, COMMAND_REASON, Resource
 from noria.operator.settings import Settings
 
@@ -43,6 +44,15 @@ def test_a_name_too_long_for_its_service_is_refused(resource: Make) -> None:
     resource(name="n" * 49).model()
     with pytest.raises(SpecError, match=r"metadata\.name.*write at most 49"):
         resource(name="n" * 50).model()
+
+
+def test_a_family_that_is_not_installed_here_is_refused_with_those_that_are(
+    resource: Make,
+) -> None:
+    found = resource()
+    spec = {**found.body["spec"], "task": {"family": "mood"}}
+    with pytest.raises(SpecError, match=r"'mood' is not a task family that is installed.*tabular"):
+        Resource({**found.body, "spec": spec}).model()
 
 
 def test_a_command_is_the_same_until_it_is_set_again(resource: Make) -> None:
@@ -120,3 +130,22 @@ def test_the_documentation_lists_every_setting() -> None:
     page = (Path(__file__).parents[2] / "docs" / "kubernetes-operator.md").read_text()
     names = {f"NORIA_{field.name.upper()}" for field in fields(Settings)}
     assert names == set(re.findall(r"NORIA_[A-Z_]+", page))
+
+
+def pod(address: str, *, ready: bool = True, **metadata: Any) -> dict[str, Any]:
+    conditions = [{"type": "Ready", "status": "True" if ready else "False"}]
+    return {"metadata": metadata, "status": {"podIP": address, "conditions": conditions}}
+
+
+def test_servers_are_the_pods_that_are_ready_and_stay() -> None:
+    found = server_addresses(
+        [
+            pod("10.0.0.1"),
+            pod("10.0.0.2", ready=False),
+            pod("10.0.0.3", deletionTimestamp="2026-01-01T00:00:00Z"),
+            pod("fd00::4"),
+            {"metadata": {}, "status": {"phase": "Pending"}},
+            {"metadata": {}},
+        ]
+    )
+    assert found == ("http://10.0.0.1:8080", "http://[fd00::4]:8080")

@@ -16,9 +16,10 @@ import pytest
 import yaml
 
 from noria.loop.values import RunRequest
+from noria.measures.measurement import Measurement
 from noria.registry import MlflowRegistry
 from noria.tasks.package import Feature, Input, Manifest, Output, write_package
-from noria.tasks.protocol import Evaluation, GateRecord, MetricValue
+from noria.tasks.protocol import Evaluation, GateRecord
 from pipelines.kubeflow_api import KubeflowSettings
 
 
@@ -166,7 +167,7 @@ def made(tmp_path: Path) -> Callable[[str], dict[str, str]]:
             )
         evaluation = Evaluation(
             rows=500,
-            metrics={"auc": MetricValue("auc", 0.7, 0.68, 0.72, samples=500)},
+            metrics={"auc": Measurement("auc", 0.7, 0.68, 0.72, samples=500)},
             baseline={},
             gates=(GateRecord("auc-min", "pass", "0.7 >= 0.55", 0.7, 0.55, 500),),
         )

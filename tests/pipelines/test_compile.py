@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import string
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,10 +12,11 @@ from typing import Any
 import pytest
 import yaml
 
+from components.resource import MAX_JSON_BYTES, packed, read_model
 from noria.errors import InvalidInput
 from noria.loop.values import RunRequest
 from noria.spec import Compute, Model, parse_model
-from pipelines.arguments import MAX_PARAMETER_BYTES, harmless, model_argument
+from pipelines.arguments import escaped_bytes, harmless, model_argument
 from pipelines.caching import cache_keys
 from pipelines.generate import GOLDEN, compile_pipeline, is_fresh
 from pipelines.kubeflow import run_of
@@ -111,16 +114,47 @@ def test_the_resource_travels_as_the_default_of_a_parameter(tmp_path: Path) -> N
     assert [path.name for path in (tmp_path / "anywhere").iterdir()] == ["flights.ir"]
 
 
-def test_a_resource_too_large_for_a_parameter_goes_by_file_or_is_refused(tmp_path: Path) -> None:
-    large = model().model_copy(
-        update={"metadata": model().metadata.model_copy(update={"annotations": {"a": "x" * 10**5}})}
-    )
+def annotated(text: str) -> Model:
+    changed = model().metadata.model_copy(update={"annotations": {"a": text}})
+    return model().model_copy(update={"metadata": changed})
 
-    with pytest.raises(InvalidInput, match="as JSON"):
-        model_argument(large)
-    argument = model_argument(large, spill=tmp_path / "model.json")
-    assert argument == f"@{tmp_path}/model.json"
-    assert (tmp_path / "model.json").stat().st_size > MAX_PARAMETER_BYTES
+
+def test_a_resource_that_would_grow_too_long_is_packed() -> None:
+    large = annotated('"' * 10_000)
+
+    argument = model_argument(large)
+
+    assert escaped_bytes(argument) == len(argument) < 10_000
+    assert read_model(argument) == large
+    assert read_model(large.model_dump_json(by_alias=True)) == large, "the plain form is read too"
+    assert model_argument(model()).startswith("{")
+
+
+def test_a_resource_too_large_even_when_packed_is_refused_by_its_size() -> None:
+    noise = "".join(random.Random(0).choices(string.printable, k=200_000))
+
+    with pytest.raises(
+        InvalidInput, match=r"bytes as a pod gets them.*'model'; a pod takes 115,000"
+    ):
+        model_argument(annotated(noise))
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("a", 1), ('"', 8), ("\\", 8), ("\n", 5), ("<", 9), ("한", 3), ("\x01", 9)]
+)
+def test_an_argument_is_measured_as_three_writers_of_json_leave_it(text: str, size: int) -> None:
+    assert escaped_bytes(text * 100) == size * 100
+
+
+def test_a_packed_resource_that_unpacks_to_too_much_is_refused_before_it_is_held() -> None:
+    bomb = packed(" " * (MAX_JSON_BYTES + 1))
+    assert len(bomb) < 50_000
+
+    with pytest.raises(InvalidInput, match="unpacks to more than 16,777,216 bytes"):
+        read_model(bomb)
+    for damaged in (bomb[:-40], "gz:####", "gz:aGVsbG8=", packed("{") + "="):
+        with pytest.raises(InvalidInput, match="the model resource"):
+            read_model(damaged)
 
 
 def test_a_placeholder_of_kfp_in_a_text_stays_text() -> None:
@@ -154,6 +188,7 @@ def differing(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
 
 
 ALL = [step for step in STEPS if step != "register"]
+JUDGED = ["split", "tune", "train", "evaluate", "reference"]
 
 
 @pytest.mark.parametrize(
@@ -162,10 +197,10 @@ ALL = [step for step in STEPS if step != "register"]
         ("data.target", "other", ALL),
         ("retraining.trainOn", {"kind": "window", "window": "90d"}, ALL),
         ("data.validation.minRows", 77, ["validate", "features", "split"]),
-        ("data.split.testFraction", 0.3, ["split", "tune", "train", "evaluate", "reference"]),
+        ("data.split.testFraction", 0.3, JUDGED),
         ("train.seed", 7, ["tune", "train", "evaluate", "reference"]),
         ("train.refit", False, ["train", "evaluate", "reference"]),
-        ("gates.minRows", 77, ["evaluate"]),
+        ("gates.minRows", 77, JUDGED),
         ("serving.replicas", 3, []),
         ("retraining.cooldown", "3d", []),
         ("train.compute.memory", "9Gi", []),
@@ -184,11 +219,11 @@ def test_a_step_is_known_by_what_its_result_follows_from(
     ("request_changes", "place", "steps"),
     [
         ({"run_id": "run-2", "reason": "another"}, {}, []),
-        ({"champion": "4"}, {}, ["evaluate"]),
+        ({"champion": "4"}, {}, JUDGED),
         ({"as_of": datetime(2013, 3, 1, tzinfo=UTC)}, {}, ALL),
         ({}, {"image": "image:2"}, ALL),
         ({}, {"base": "zip:abc"}, ALL),
-        ({}, {"tracking_uri": "http://another"}, ["evaluate"]),
+        ({}, {"tracking_uri": "http://another"}, JUDGED),
     ],
 )
 def test_rows_of_another_time_or_place_are_other_rows(

@@ -1,4 +1,4 @@
-"""The Pipelines port on Kubeflow Pipelines, over ``kfp.Client`` and a server of its interface."""
+"""The Pipelines port on Kubeflow Pipelines, by its generated client, on a server like it."""
 
 from __future__ import annotations
 

@@ -72,9 +72,9 @@ class Driver:
             self.patience,
             "running",
         )
-        pid = self.port.run_dir(run_id).pid()
-        assert pid is not None
-        return pid
+        runner = self.port.run_dir(run_id).runner()
+        assert runner is not None
+        return runner.pid
 
     def close(self) -> None:
         for run in (self.folder / "runs").glob("*/request.json"):

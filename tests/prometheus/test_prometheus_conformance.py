@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from noria.embedded.clocks import WallClock
+from noria.clocks import WallClock
 from noria.loop.conformance import MetricsConformance
 from noria.loop.fakes import FakeMetrics
 from noria.loop.values import Measurement, Signal, SignalKind

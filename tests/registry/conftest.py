@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from noria.measures.measurement import Measurement
 from noria.registry import Candidate, MlflowRegistry
 from noria.tasks.package import Feature, Input, Manifest, Output, write_package
-from noria.tasks.protocol import Evaluation, GateRecord, MetricValue
+from noria.tasks.protocol import Evaluation, GateRecord
 
 
 @pytest.fixture(scope="session")
@@ -77,10 +78,10 @@ def make_candidate(tmp_path: Path) -> Callable[..., Candidate]:
             evaluation=Evaluation(
                 rows=500,
                 metrics={
-                    "auc": MetricValue("auc", auc, auc - 0.02, auc + 0.02, samples=500),
-                    "log-loss": MetricValue("log-loss", None, problem="one class only"),
+                    "auc": Measurement("auc", auc, auc - 0.02, auc + 0.02, samples=500),
+                    "log-loss": Measurement("log-loss", None, problem="one class only"),
                 },
-                baseline={"auc": MetricValue("auc", 0.61, samples=500)},
+                baseline={"auc": Measurement("auc", 0.61, samples=500)},
                 gates=(GateRecord("auc-min", "pass", "0.7 >= 0.55", auc, 0.55, 500),),
             ),
             rows=100,

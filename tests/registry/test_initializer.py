@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from noria.errors import IntegrityError, InvalidInput, RegistryError
 from noria.registry import Candidate, MlflowRegistry
 from noria.registry.initializer import initialise, main
 from noria.tasks.package import package_digest
+from tests.registry.mlflow_server import answers, mlflow_server
 
 # MLflow calls what its own dependencies have deprecated, and leaves its database to the collector.
 pytestmark = [
@@ -181,34 +179,10 @@ def test_without_a_tracking_uri_it_says_what_is_missing(
 
 
 @pytest.fixture
-def server(home: Path) -> Iterator[str]:
-    """A real MLflow server that hands artifacts out over HTTP."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    stored = home / "stored"
-    stored.mkdir()
-    log = (home / "server.log").open("w")
-    arguments = [
-        *(sys.executable, "-m", "mlflow", "server", "--workers=1"),
-        *("--host=127.0.0.1", f"--port={port}", "--serve-artifacts"),
-        f"--backend-store-uri=sqlite:///{home}/mlflow.db",
-        f"--artifacts-destination={stored}",
-    ]
-    process = subprocess.Popen(arguments, stdout=log, stderr=log, start_new_session=True)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and process.poll() is None:
-            try:
-                if httpx.get(f"{url}/health", timeout=2).is_success:
-                    break
-            except httpx.TransportError:
-                time.sleep(0.2)
+def server(tmp_path: Path) -> Iterator[str]:
+    with mlflow_server(tmp_path / "server") as url:
+        answers(f"{url}/health")
         yield url
-    finally:
-        os.killpg(process.pid, 15)
-        process.wait(30)
-        log.close()
 
 
 @pytest.mark.slow
@@ -222,7 +196,7 @@ def test_a_pod_gets_it_over_http(server: str, make_candidate: Make, tmp_path: Pa
     assert _run(server, "models:/flights/1", good).returncode == 0
     assert package_digest(good) == package_digest(candidate.package)
 
-    (stored,) = (tmp_path / "stored").rglob("coefficients.json")
+    (stored,) = (tmp_path / "server" / "stored").rglob("coefficients.json")
     stored.write_text('{"auc": 0.99}')
     ended = _run(server, "models:/flights/1", bad)
     assert ended.returncode == 1

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from noria.errors import Conflict, RegistryError, Unavailable
+from noria.files import sqlite_uri
 from noria.loop.conformance import RegistryConformance
 from noria.loop.values import Verdict
 from noria.registry import Candidate, MlflowRegistry
-from noria.registry.client import ClientCatalog
+from noria.registry.server_catalog import ServerCatalog
 from noria.tasks.package import package_digest
 from noria.tasks.tabular.hand_made import package_linear
 
@@ -151,7 +154,7 @@ def test_the_challenger_is_the_newest_version_until_it_is_the_champion(
     registry: MlflowRegistry, make_candidate: MakeCandidate, home: Path, through: str
 ) -> None:
     if through == "client":
-        registry._catalog = ClientCatalog(f"sqlite:///{home}/mlflow.db", home / "locks")
+        registry._catalog = ServerCatalog(f"sqlite:///{home}/mlflow.db")
     registry.register(make_candidate("run-1"))
     assert registry.alias("flights", "challenger") == "1"
 
@@ -200,7 +203,7 @@ def test_mlflow_sees_the_same_versions_and_aliases(
     registry.register(make_candidate("run-1"))
     registry.register(make_candidate("run-2"))
     registry.set_alias("flights", "champion", "2", expected=None)
-    through_mlflow = ClientCatalog(f"sqlite:///{home}/mlflow.db", home / "locks")
+    through_mlflow = ServerCatalog(f"sqlite:///{home}/mlflow.db")
 
     assert through_mlflow.versions("flights") == registry._catalog.versions("flights")
     assert through_mlflow.alias("flights", "champion") == "2"
@@ -302,3 +305,27 @@ def test_the_model_predicts_through_mlflow_without_a_pickle(
     assert answer["probability"].tolist() == pytest.approx([0.2689, 1.0], abs=1e-4)
     assert answer["label"].tolist() == [0, 1]
     assert model.input_example.to_dict("records") == [{"distance": 1.0, "temp": 2.0}]
+
+
+def test_a_registry_lives_in_any_folder_and_nowhere_else(
+    tmp_path: Path, make_candidate: Callable[..., Candidate], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "odd" / 'que?ry #1 per%20cent o\'brien "[x]" 한글'
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    registry = MlflowRegistry(sqlite_uri(folder / "mlflow.db"), folder / "artifacts")
+    candidate = make_candidate()
+    moved = folder / "trained"
+    shutil.copytree(candidate.package.parent, moved)
+    version = registry.register(
+        replace(
+            candidate,
+            package=moved / candidate.package.name,
+            reference=moved / candidate.reference.name,
+            plots=None,
+        )
+    )
+    assert (folder / "mlflow.db").is_file()
+    assert (registry.package_path("flights", version) / "noria.json").is_file()
+    assert folder in registry.reference_path("flights", version).parents
+    assert [path.name for path in (tmp_path / "odd").iterdir()] == [folder.name]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from serving.oip.datatypes import DATATYPES
@@ -62,6 +62,8 @@ def test_floats_are_exactly_what_json_reads(numbers: list[float]) -> None:
 def test_any_spelling_of_a_number_is_read_as_python_reads_it(
     spelled: list[str], comma: str
 ) -> None:
+    # A whole number that float64 can't hold is refused by name, see test_serve_columns.
+    assume(all("." in n or "e" in n.lower() or int(n) == int(float(n)) for n in spelled))
     found = values_of(raw_body(f"[{comma.join(spelled)}]", count=len(spelled)))
     assert found.tolist() == [float(number) for number in spelled]
 
@@ -107,18 +109,18 @@ def test_what_is_not_json_is_refused(text: str) -> None:
     ("datatype", "text", "message"),
     [
         ("FP64", '[1,"2",3]', r"inputs\[0\].data\[1\]: '2' is not a number"),
-        ("FP64", "[1,2,true]", r"inputs\[0\].data\[2\]: True is not a number"),
-        ("FP64", "[false,2,3]", r"inputs\[0\].data\[0\]: False is not a number"),
+        ("FP64", "[1,2,true]", r"inputs\[0\].data\[2\]: true is not a number"),
+        ("FP64", "[false,2,3]", r"inputs\[0\].data\[0\]: false is not a number"),
         ("FP64", "[1,{},3]", r"inputs\[0\].data\[1\]: {} is not a number"),
         ("FP64", "[1,[2],3]", r"inputs\[0\].data\[1\]: \[2\] is not a number"),
         ("FP64", "[1,2]", r"inputs\[0\].data: 2 values; the shape \[3\] needs 3"),
         ("FP64", "[[1,2,3]]", r"inputs\[0\].data: 1 items; the shape \[3\] needs 3"),
         ("FP64", "{}", r"inputs\[0\].data: {} is not a list"),
-        ("FP64", "null", r"inputs\[0\].data: None is not a list"),
+        ("FP64", "null", r"inputs\[0\].data: null is not a list"),
         ("FP32", "[1,2,1e39]", r"inputs\[0\].data\[2\]: 1e\+39 is not a number that FP32"),
         ("INT64", "[1,2.0,3]", r"inputs\[0\].data\[1\]: 2.0 is not an integer"),
         ("INT64", "[1,null,3]", r"inputs\[0\].data\[1\]: null is not an integer"),
-        ("INT64", "[1,true,3]", r"inputs\[0\].data\[1\]: True is not an integer"),
+        ("INT64", "[1,true,3]", r"inputs\[0\].data\[1\]: true is not an integer"),
         ("INT64", "[1,9223372036854775808,3]", r"inputs\[0\].data\[1\]: 9223372036854775808"),
         ("INT8", "[1,128,3]", r"inputs\[0\].data\[1\]: 128 is not an integer that INT8"),
         ("UINT8", "[1,-1,3]", r"inputs\[0\].data\[1\]: -1 is not an integer that UINT8"),
@@ -228,16 +230,16 @@ def test_a_binary_tensor_is_what_was_sent(datatype: str, count: int, data: st.Da
         dtype = DATATYPES[datatype].dtype
         raw = data.draw(st.binary(min_size=count * dtype.itemsize, max_size=count * dtype.itemsize))
         raw = bytes(byte & 1 for byte in raw) if datatype == "BOOL" else raw
-        expected = np.frombuffer(raw, dtype).tolist()
     tensor = {
         "name": "x", "datatype": datatype, "shape": [count],
         "parameters": {"binary_data_size": len(raw)},
     }  # fmt: skip
     head = json.dumps({"inputs": [tensor]}).encode()
     (found,) = decode(head + raw, str(len(head)).encode()).tensors
-    np.testing.assert_array_equal(
-        np.array(found.values.tolist(), dtype=object), np.array(expected, dtype=object)
-    )
+    if datatype == "BYTES":
+        assert found.values.tolist() == expected
+    else:  # by the bytes: no NaN equals another one
+        assert found.values.tobytes() == raw
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from serving.traffic.kserve_objects import (
     predictor,
     replicas_for,
 )
+from serving.traffic.launch import ServerLaunch
 from serving.traffic.runtime import cluster_storage_container, serving_runtime
 
 MODEL = """
@@ -27,7 +28,11 @@ spec:
   task: {family: tabular-classification}
   data:
     source: {csv: {paths: [flights.csv]}}
-    features: [{name: distance, type: numeric}, {name: ssn, type: categorical}]
+    features:
+      - {name: distance, type: numeric}
+      - {name: ssn, type: categorical}
+      - {name: "소득, 연간", type: numeric}
+      - {name: "{{.Name}} $(HOME) $$", type: numeric}
     target: late
   serving:
     protocols: [rest, grpc]
@@ -35,8 +40,26 @@ spec:
     resources: {cpu: 500m, memory: 2Gi}
     batching: {maxRows: 64, maxDelay: 5ms}
     maxRequestBytes: 1Mi
-    payloadLog: {sample: 0.5, redact: [ssn]}
+    payloadLog: {sample: 0.5, redact: [ssn, "소득, 연간", "{{.Name}} $(HOME) $$"]}
 """
+
+
+def as_the_container_gets_it(argument: str) -> str:
+    """What KServe's Go template and then the kubelet's variables make of an argument."""
+    templated = argument.replace("{{`{{`}}", "\0")
+    assert "{{" not in templated, "a template would be run"
+    expanded = templated.replace("$$", "\1")
+    assert "$" not in expanded, "a variable might be put in"
+    return expanded.replace("\0", "{{").replace("\1", "$")
+
+
+def test_a_launch_hands_lists_on_as_lists() -> None:
+    redact = ("소득, 연간", "a,b", "-x", "c=d", "'", '"')
+    launch = ServerLaunch(package="/p", redact=redact)
+    arguments = launch.arguments("m", "7", port=0, ready_file=Path("/r"))
+    settings = parse(arguments[arguments.index("serving") + 1 :])
+    assert settings.redact == frozenset(redact)
+    assert parse(["--package=/p", "--name=m", "--version=1"]).redact == frozenset()
 
 
 def test_the_server_reads_the_arguments_of_runtime_and_predictor() -> None:
@@ -44,13 +67,14 @@ def test_the_server_reads_the_arguments_of_runtime_and_predictor() -> None:
     artifact = Artifact("models:/flights/7", "ab" * 32)
     made = predictor("flights", "7", "models", artifact, options, replicas=3, grpc=True)
     container = serving_runtime("example.test/serving:1")["spec"]["containers"][0]
-    settings = parse([*container["args"], *made["model"]["args"]])
+    settings = parse([*container["args"], *map(as_the_container_gets_it, made["model"]["args"])])
     assert (settings.package, settings.host) == (Path("/mnt/models"), "0.0.0.0")  # noqa: S104
     assert (settings.port, settings.grpc_port) == (8080, 9000)
     assert (settings.name, settings.version) == ("flights", "7")
     assert settings.digest == "ab" * 32
     assert settings.sink == "http://noria-monitor-flights.models.svc:8080"
-    assert (settings.sample, settings.redact) == (0.5, frozenset({"ssn"}))
+    assert settings.sample == 0.5
+    assert settings.redact == {"ssn", "소득, 연간", "{{.Name}} $(HOME) $$"}
     assert settings.namespace == "models"
     assert settings.max_request_bytes == 1 << 20
     assert settings.batch_rows == 64

@@ -102,14 +102,18 @@ def test_the_manifest_may_allow_gaps(allowed: object) -> None:
 @pytest.mark.parametrize(
     ("name", "datatype", "data", "message"),
     [
-        ("carrier", "INT64", [1, 2], r"inputs\[0\].datatype: INT64 does not fit the input carrier"),
+        ("carrier", "FP64", [1, 2e18], r"inputs\[0\].data\[1\]: 2e\+18 is beyond 2\^53"),
         ("carrier", "BYTES", ["UA", None], r"inputs\[0\].data\[1\]: null, and carrier may not"),
         ("distance", "BYTES", ["1", "2"], r"inputs\[1\].datatype: BYTES does not fit"),
         ("distance", "BOOL", [True, True], r"inputs\[1\].datatype: BOOL does not fit"),
         ("distance", "FP64", [1.0, None], r"inputs\[1\].data\[1\]: NaN or null, and distance"),
         ("seats", "FP64", [1.0, 2.0], r"inputs\[2\].datatype: FP64 does not fit the input seats"),
         ("seats", "INT64", [1, 2**40], r"inputs\[2\].data: 1099511627776 is out of the range"),
-        ("night", "INT8", [1, 0], r"inputs\[3\].datatype: INT8 does not fit the input night"),
+        ("distance", "INT64", [1, 2**53 + 1], r"inputs\[1\].data\[1\]: 9007199254740993 is bey"),
+        ("distance", "FP64", [1, 2**53 + 1], r"inputs\[1\].data\[1\]: 9007199254740993 is beyo"),
+        ("night", "INT8", [1, 6], r"inputs\[3\].data\[1\]: 6 is neither 0 nor 1, and night is a"),
+        ("night", "BYTES", ["1", "0"], r"inputs\[3\].datatype: BYTES does not fit the input night"),
+        ("night", "BOOL", [True, None], r"inputs\[3\].data\[1\]: NaN or null, and night may not"),
         ("scheduled", "FP64", [1.0, 2.0], r"inputs\[4\].datatype: FP64 does not fit the time"),
         ("scheduled", "BYTES", ["1.1.2013", "x"], r"inputs\[4\].data\[0\]: '1.1.2013' is not an"),
         ("scheduled", "BYTES", [None, "x"], r"inputs\[4\].data\[0\]: null is not a time"),
@@ -120,6 +124,33 @@ def test_what_does_not_fit_is_refused_by_name(
 ) -> None:
     with pytest.raises(Refusal, match=message):
         bind({**GOOD, name: (datatype, data)})
+
+
+@pytest.mark.parametrize(
+    ("datatype", "data", "names"),
+    [
+        ("INT64", [7, 2**53 + 1], ["7", "9007199254740993"]),
+        ("UINT64", [7, 2**64 - 1], ["7", "18446744073709551615"]),
+        ("FP32", [0.1, 7.0], ["0.1", "7"]),
+        ("FP64", [0.1, -0.0], ["0.1", "0"]),
+        ("BOOL", [True, False], ["true", "false"]),
+        ("BYTES", ["7.0", "007"], ["7.0", "007"]),
+    ],
+)
+def test_a_category_of_any_datatype_has_the_text_that_training_gave_it(
+    datatype: str, data: list[Any], names: list[str]
+) -> None:
+    assert bind({**GOOD, "carrier": (datatype, data)})["carrier"].tolist() == names
+
+
+@pytest.mark.parametrize(
+    ("datatype", "data"),
+    [("BOOL", [True, None]), ("FP64", [1.0, None]), ("FP32", [1.0, None])],
+)
+def test_a_boolean_may_be_null_where_training_rows_may(datatype: str, data: list[Any]) -> None:
+    night = bind({**GOOD, "night": (datatype, data)}, allowMissing=True)["night"]
+    assert night.dtype == np.float64
+    np.testing.assert_array_equal(night, [1.0, np.nan])
 
 
 def test_an_infinity_is_refused_even_where_a_gap_is_not() -> None:
@@ -173,3 +204,67 @@ def test_v1_rows_are_the_same_columns() -> None:
     assert columns["scheduled"].tolist() == [0, 0]
     assert columns["night"].tolist() == [True, False]
     assert columns["seats"].tolist() == [180, 50]
+    rows = [{**row, "carrier": name, "night": 1} for row, name in zip(rows, (7, 0.5), strict=True)]
+    request = decode_v1(json.dumps({"instances": rows}).encode(), INPUTS)
+    columns = InputBinder(manifest()).bind(request.tensors).columns
+    assert columns["carrier"].tolist() == ["7", "0.5"]
+    assert columns["night"].tolist() == [1.0, 1.0]
+
+
+def test_v1_rows_may_leave_an_optional_key_out_one_by_one() -> None:
+    optional = (*INPUTS[:4], Input("scheduled", "INT64", "timestamp", optional=True), *INPUTS[5:])
+    row = {"carrier": "UA", "distance": 1.0, "seats": 1, "night": True}
+    rows = [
+        row | {"wind": 3.5, "scheduled": 1000},
+        row | {"flight_id": "a"},
+        row | {"wind": None, "flight_id": None, "scheduled": None},
+    ]
+    request = decode_v1(json.dumps({"instances": rows}).encode(), optional)
+    columns = InputBinder(manifest(optional)).bind(request.tensors).columns
+    assert columns["flight_id"].tolist() == [None, "a", None]
+    np.testing.assert_array_equal(columns["wind"], [3.5, np.nan, np.nan])
+    np.testing.assert_array_equal(columns["scheduled"], [1000.0, np.nan, np.nan])
+    rows[0]["scheduled"] = "1970-01-01T00:00:02Z"
+    request = decode_v1(json.dumps({"instances": rows}).encode(), optional)
+    columns = InputBinder(manifest(optional)).bind(request.tensors).columns
+    np.testing.assert_array_equal(columns["scheduled"], [2000.0, np.nan, np.nan])
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_v1_rows_may_not_leave_a_required_key_out(first: bool) -> None:
+    row = {name: data[0] for name, (_, data) in GOOD.items()}
+    rows = [row, {name: value for name, value in row.items() if name != "scheduled"}]
+    with pytest.raises(Refusal, match=rf"instances\[{int(not first)}\].scheduled: missing"):
+        decode_v1(json.dumps({"instances": rows[::-1] if first else rows}).encode(), INPUTS)
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "taken"),
+    [
+        (253_402_300_799_999, True),
+        (253_402_300_800_000, False),
+        (-62_135_596_800_000, True),
+        (-62_135_596_800_001, False),
+        (2**63 - 1, False),
+        (-(2**63), False),
+    ],
+)
+def test_a_time_lies_in_the_years_1_to_9999(milliseconds: int, taken: bool) -> None:
+    tensors = {**GOOD, "scheduled": ("INT64", [0, milliseconds])}
+    if taken:
+        assert bind(tensors)["scheduled"].tolist() == [0, milliseconds]
+        return
+    with pytest.raises(Refusal, match=r"inputs\[4\].data\[1\]: -?\d+ is no time"):
+        bind(tensors)
+
+
+def test_rows_are_bounded_whatever_they_weigh() -> None:
+    rows = 2**20 + 1
+    only = manifest((Input("x", "FP64", "numeric"),))
+    tensor = {
+        "name": "x", "datatype": "INT8", "shape": [rows], "parameters": {"binary_data_size": rows},
+    }  # fmt: skip
+    head = json.dumps({"inputs": [tensor]}).encode()
+    request = decode(head + bytes(rows), str(len(head)).encode())
+    with pytest.raises(Refusal, match=r"inputs\[0\].shape: 1048577 rows; at most 1048576"):
+        InputBinder(only).bind(request.tensors)

@@ -152,7 +152,7 @@ def test_events_hold_the_request_and_the_response_under_one_id(
     assert response["type"] == "org.kubeflow.serving.inference.response"
     columns = {tensor["name"]: tensor["data"] for tensor in request["data"]["inputs"]}
     assert columns == {"a": [0, 4], "c": [2, 6], "d": [3, 7]}
-    assert request["data"]["parameters"] == {"redacted": "b"}
+    assert request["data"]["parameters"] == {"redacted": '["b"]'}
     outputs = {tensor["name"]: tensor["data"] for tensor in response["data"]["outputs"]}
     assert outputs == {output["name"]: output["data"] for output in answered["outputs"]}
     assert response["data"]["model_version"] == "3"

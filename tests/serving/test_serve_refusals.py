@@ -9,6 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
+from serving.oip.rest import parse_object
+from serving.refusal import Refusal
+
 URL = "/v2/models/m/infer"
 JSON = {"content-type": "application/json"}
 
@@ -29,13 +32,13 @@ GOOD = json.dumps({"inputs": [tensor()]}).encode()
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ({}, "inputs: None is not a list"),
+        ({}, "inputs: null is not a list"),
         ({"inputs": []}, "inputs: [] is not a list"),
         ({"inputs": [1]}, "inputs[0]: 1 is not an object"),
         ({"inputs": [tensor(name="")]}, "inputs[0].name: '' is not a name"),
-        ({"inputs": [tensor(shape=None)]}, "inputs[0].shape: None is not a list"),
+        ({"inputs": [tensor(shape=None)]}, "inputs[0].shape: null is not a list"),
         ({"inputs": [tensor(shape=[1.0, 4])]}, "inputs[0].shape: 1.0 is not"),
-        ({"inputs": [tensor(shape=[True, 4])]}, "inputs[0].shape: True is not"),
+        ({"inputs": [tensor(shape=[True, 4])]}, "inputs[0].shape: true is not"),
         ({"inputs": [tensor(shape=[2**40, 2**40])]}, "elements"),
         ({"inputs": [tensor(shape=[1, 3], data=[1, 2, 3])]}, "inputs[0].shape: [1, 3]; this"),
         ({"inputs": [tensor(shape=[0, 4], data=[])]}, "inputs[0].shape: no rows"),
@@ -60,6 +63,20 @@ GOOD = json.dumps({"inputs": [tensor()]}).encode()
             "parameters.binary_data_output: 1 is not true or false",
         ),
         ([], "body: not a JSON object"),
+        ({"inputs": {"a": None, "b": [True, False]}}, "inputs: {'a': null, 'b': [true, false]} is"),
+        ({"inputs": [tensor(name=None)]}, "inputs[0].name: null is not a name"),
+        ({"inputs": [tensor(datatype=None)]}, "inputs[0].datatype: null is not one of"),
+        ({"inputs": [tensor(data=False)]}, "inputs[0].data: false is not a list"),
+        ({"inputs": [tensor(parameters=True)]}, "inputs[0].parameters: true is not an object"),
+        ({"inputs": [tensor(data=[1, True, 3, 4])]}, "inputs[0].data[1]: true is not a number"),
+        ({"inputs": [tensor()], "id": False}, "id: false is not a string"),
+        ({"inputs": [tensor()], "outputs": [None]}, "outputs[0].name: null is not a name"),
+        ({"inputs": [tensor(shape=[0, 10**19])]}, "elements"),
+        ({"inputs": [tensor(shape=[0, 2**40])]}, "elements"),
+        ({"inputs": [tensor()] * 10_001}, "inputs: 10001 tensors; at most 10000"),
+        ({"inputs": [tensor()], "outputs": [{"name": "y"}] * 10_001}, "outputs: 10001 outputs"),
+        ({"inputs": [tensor("y" * 5000)] * 2}, "…"),
+        (columns(c=tensor("c", [1], ["x" * 40_000], datatype="BYTES")), "40000 characters; at"),
     ],
 )
 def test_a_wrong_request_is_a_400_that_names_the_field(
@@ -75,7 +92,7 @@ def test_a_wrong_request_is_a_400_that_names_the_field(
 @pytest.mark.parametrize(
     ("instances", "message"),
     [
-        (None, "instances: None is not a list"),
+        (None, "instances: null is not a list"),
         ([], "instances: [] is not a list"),
         ([[1, 2, 3]], "instances[0]: 3 values; this model has 4 required inputs"),
         ([[1, 2, 3, 4], [1]], "instances[1]: 1 values"),
@@ -85,6 +102,10 @@ def test_a_wrong_request_is_a_400_that_names_the_field(
         ([{"a": 1, "b": 2, "c": 3}], "instances[0].d: missing"),
         ([{"a": 1, "b": 2, "c": 3, "z": 1}], "instances[0].'z': not an input"),
         ([{"a": 1, "b": 2, "c": 3, "d": 4}, 5], "instances[1]: 5 is not an object"),
+        ([[1, 2, 3, 4], None], "instances[1]: null is neither a list nor an object"),
+        ([[1, 2, True, 4]], "instances[*].c.data[0]: true is not a number"),
+        ([{"a": 1, "b": 2, "c": 3, "d": 4}, None], "instances[1]: null is not an object"),
+        ({"a": None}, "instances: {'a': null} is not a list"),
     ],
 )
 def test_a_wrong_v1_request_is_a_400(server: Any, instances: Any, message: str) -> None:
@@ -113,6 +134,11 @@ def test_a_wrong_v1_request_is_a_400(server: Any, instances: Any, message: str) 
         ("GET", "/v2/models/m/nothing", {}, b"", 404, "path: '/v2/models/m/nothing'"),
         ("POST", URL, JSON, b"[" * 200_000, 400, "body: not JSON"),
         ("POST", URL, JSON, b" " * 1_000_001, 413, "body: larger than 1000000 bytes"),
+        ("POST", URL, JSON, b'{"inputs":' * 1000 + b"1" + b"}" * 1000, 400, "inputs: {'inputs': {"),
+        ("POST", URL, JSON, b'{"a":' * 60_000 + b"1" + b"}" * 60_000, 400, "body: not JSON"),
+        ("POST", URL, JSON, b'{"inputs":[' + b"9" * 5000 + b"]}", 400, "body: not JSON"),
+        ("POST", URL, JSON, b'{"inputs":[1e999]}', 400, "body: not JSON"),
+        ("POST", URL, JSON, b'{"inputs":"\\ud800"}', 400, "body: not JSON"),
     ],
 )
 def test_http_refusals(
@@ -123,6 +149,18 @@ def test_http_refusals(
         answer = client.request(method, path, headers=headers, content=body)
     assert answer.status_code == status
     assert message in answer.json()["error"]
+
+
+@pytest.mark.parametrize("unit", [b"0,", b"[],", b"{},", b"[[[[[[0]]]]]],", b'{"a":{"b":0}},'])
+def test_json_of_too_many_values_is_refused_before_it_is_parsed(unit: bytes) -> None:
+    body = b'{"inputs":[' + unit * (2**20) + b"0]}"
+    with pytest.raises(Refusal, match="more than 1048576 values in JSON; send binary") as caught:
+        parse_object(body)
+    assert caught.value.status == 413
+
+
+def test_many_values_are_read_when_they_are_not_too_many() -> None:
+    assert len(parse_object(b'{"inputs":[' + b"0.25," * 700_000 + b"0]}")["inputs"]) == 700_001
 
 
 def test_a_chunked_body_is_limited_too(server: Any) -> None:

@@ -205,9 +205,11 @@ async def served(
     )
     if ready:
         service.become_ready(loaded)
+    router = Router(service)
     server = HttpServer(
-        Router(service),
+        router,
         lambda s, m: refusal_response(Refusal(s, m)),
+        router.failed,
         HttpLimits(1 << 20),
         READ_HEADERS,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -16,6 +17,7 @@ import pytest
 
 from noria.errors import TrafficError
 from noria.loop.conformance import TrafficConformance
+from noria.process import start_time
 from serving.traffic import ServerLaunch, TraefikTraffic
 
 BODY = {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP64", "data": [1, 2, 3, 4]}]}
@@ -31,8 +33,8 @@ class World:
     sticky: bool = False
     opened: list[TraefikTraffic] = field(default_factory=list)
 
-    def open(self) -> TraefikTraffic:
-        self.opened.append(TraefikTraffic(self.home, self.resolve))
+    def open(self, patience: float = 30.0) -> TraefikTraffic:
+        self.opened.append(TraefikTraffic(self.home, self.resolve, patience=patience))
         return self.opened[-1]
 
     def resolve(self, _model: str, _version: str) -> ServerLaunch:
@@ -223,7 +225,10 @@ def test_a_version_that_can_not_load_is_never_ready_and_its_log_is_quoted(
     world.package = tmp_path / "nothing-here"
     traffic = world.open()
     traffic.deploy("m", "1")
-    time.sleep(1.5)
+    deadline = time.monotonic() + 60
+    while not traffic.problems("m"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     assert traffic.ready("m") == {"1": False}
     with pytest.raises(TrafficError, match=r"version 1 is not ready[\s\S]*nothing-here"):
         traffic.set_weights("m", {"1": 100})
@@ -231,9 +236,8 @@ def test_a_version_that_can_not_load_is_never_ready_and_its_log_is_quoted(
 
 def test_traefik_tells_nobody_about_itself(world: World) -> None:
     traffic = serve_versions(world, "1")
-    static = (world.home / "traefik" / "traefik.yml").read_text()
-    assert '"checkNewVersion": false' in static
-    assert '"sendAnonymousUsage": false' in static
+    static = json.loads((world.home / "traefik" / "traefik.yml").read_text())
+    assert static["global"] == {"checkNewVersion": False, "sendAnonymousUsage": False}
     with httpx.Client(trust_env=False) as client:
         assert client.get(f"{traffic.url}/api/http/services").status_code == 404
         assert client.get(f"{traffic.url}/ping").status_code == 404
@@ -252,3 +256,86 @@ def test_looking_at_what_was_stopped_starts_nothing_and_ensure_brings_all_of_it_
     wait_ready(traffic, "1", "2")
     assert traffic.weights("m") == {"1": 90, "2": 10}
     assert split_of(traffic.url, 10) == {"1": 9, "2": 1}
+
+
+def test_a_server_that_cannot_start_says_why_and_heals_with_what_is_corrected(
+    world: World,
+) -> None:
+    good = world.package
+    world.package = world.home / "nowhere"
+    traffic = world.open()
+    traffic.deploy("m", "1")
+    deadline = time.monotonic() + 60
+    while "can't start" not in traffic.problems("m").get("1", ""):
+        assert time.monotonic() < deadline, traffic.problems("m")
+        time.sleep(0.05)
+    assert "nowhere" in traffic.problems("m")["1"]
+    assert dict(traffic.ready("m")) == {"1": False}
+    world.package = good
+    wait_ready(traffic, "1")
+    assert traffic.problems("m") == {}
+
+
+def test_a_server_that_is_only_starting_is_no_problem(world: World) -> None:
+    traffic = world.open()
+    traffic.deploy("m", "1")
+    assert traffic.problems("m") == {}
+    assert traffic.starting("m") == {"1"}
+    wait_ready(traffic, "1")
+    assert traffic.starting("m") == frozenset()
+
+
+@pytest.mark.parametrize("damage", [b"", b"[]", b'{"pid": 1e99}', b"\0" * 50])
+def test_a_server_whose_note_is_damaged_goes_on_and_is_known_again(
+    world: World, damage: bytes
+) -> None:
+    traffic = serve_versions(world, "1", "2")
+    before = dict(traffic.processes)
+    (world.home / "servers" / "m" / "1" / "server.json").write_bytes(damage)
+    assert dict(world.open().ready("m")) == {"1": True, "2": True}
+    assert dict(traffic.processes) == before
+    assert split_of(traffic.url, 10) == {"1": 10}
+
+
+@pytest.mark.parametrize("name", ["ports.json", "process.json", "traefik.yml"])
+def test_a_proxy_whose_notes_are_damaged_goes_on_at_its_address(world: World, name: str) -> None:
+    traffic = serve_versions(world, "1")
+    url, pid = traffic.url, traffic.processes["traefik"]
+    (world.home / "traefik" / name).write_bytes(b"[]")
+    again = world.open()
+    again.ensure()
+    assert (again.url, again.processes["traefik"]) == (url, pid)
+    assert split_of(again.url, 10) == {"1": 10}
+
+
+def test_traefiks_file_of_a_model_is_made_again(world: World) -> None:
+    traffic = serve_versions(world, "1")
+    (world.home / "traefik" / "dynamic" / "m.yml").write_text("{")
+    (world.home / "traefik" / "dynamic" / "nobodys.yml").write_text("{")
+    traffic.set_weights("m", {"1": 100})
+    assert split_of(traffic.url, 10) == {"1": 10}
+    assert dict(traffic.weights("m")) == {"1": 100}
+
+
+def test_stopping_ends_servers_whose_notes_are_lost(world: World) -> None:
+    traffic = serve_versions(world, "1")
+    pids = dict(traffic.processes)
+    for note in world.home.rglob("*.json"):
+        note.unlink()
+    traffic.stop()
+    for pid in pids.values():
+        assert start_time(pid) is None
+
+
+def test_what_no_longer_answers_is_ended_and_started_again(world: World) -> None:
+    serve_versions(world, "1")
+    traffic = world.open(patience=0.5)
+    before = dict(traffic.processes)
+    for pid in before.values():
+        os.kill(pid, signal.SIGSTOP)
+    deadline = time.monotonic() + 60
+    while set(before.values()) & set(traffic.processes.values()) or not traffic.ready("m")["1"]:
+        assert time.monotonic() < deadline
+        traffic.ensure()
+        time.sleep(0.1)
+    assert split_of(traffic.url, 10) == {"1": 10}

@@ -14,21 +14,10 @@ import pytest
 from pydantic import ValidationError
 
 import noria.spec
-from noria.spec import METRICS, Model, cpu_count, metrics_for, parse_model
+from noria.spec import METRICS, Model, cpu_count, parse_model
+from noria.spec.families import describe, installed
 
-FAMILIES: dict[str, dict[str, Any]] = {
-    "tabular-classification": {},
-    "tabular-regression": {},
-    "forecasting": {"eventTime": "at"},
-    "clustering": {},
-    "anomaly-detection": {},
-    "image-classification": {"source": {"images": {"folder": "i"}}, "features": []},
-    "text-classification": {"source": {"text": {"paths": ["t.csv"]}}, "features": []},
-    "token-classification": {"source": {"text": {"paths": ["t.jsonl"]}}, "features": []},
-    "llm-finetuning": {"source": {"text": {"paths": ["t.jsonl"]}}, "features": []},
-    "rag": {"source": {"documents": {"folder": "d"}}, "features": []},
-    "agent": {"source": {"documents": {"folder": "d"}}, "features": []},
-}
+FAMILIES = installed().names
 
 
 def test_a_whole_resource_is_read_into_values_with_units(whole: dict[str, Any]) -> None:
@@ -45,13 +34,12 @@ def test_a_whole_resource_is_read_into_values_with_units(whole: dict[str, Any]) 
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_of_the_design_validates_with_defaults_of_its_own(
+def test_every_installed_family_validates_with_defaults_of_its_own(
     smallest: dict[str, Any], family: str
 ) -> None:
     smallest["spec"]["task"] = {"family": family}
-    smallest["spec"]["data"].update(FAMILIES[family])
     spec = parse_model(smallest).spec
-    own = [metric.name for metric in metrics_for(family)]
+    own = list(describe(family).metrics)
     assert [gate.metric for gate in spec.gates.champion] == own[:1]
     assert spec.train.search.metric == own[0]
     assert list(spec.monitoring.performance.metrics) == own
@@ -76,7 +64,7 @@ def test_what_the_user_wrote_is_kept_even_when_it_is_empty(
     assert spec.gates.champion == ()
     assert spec.monitoring.detectors == ()
     assert spec.monitoring.performance.drop is None
-    assert spec.retraining.signals == ()
+    assert spec.retraining.signals == ("new-data",)
 
 
 def test_the_split_follows_the_time_that_there_is(
@@ -126,7 +114,6 @@ def test_metrics_know_their_direction() -> None:
     assert not METRICS["latency-p99"].greater_is_better
     assert METRICS["error-rate"].is_serving
     assert not METRICS["auc"].is_serving
-    assert metrics_for("unheard-of") == ()
 
 
 def test_a_model_can_not_be_changed(whole: dict[str, Any]) -> None:
@@ -224,3 +211,30 @@ def test_importing_the_spec_is_cheap() -> None:
 
 def _dump(model: Model) -> dict[str, Any]:
     return model.model_dump(mode="json", by_alias=True)
+
+
+@pytest.mark.parametrize("algorithm", ["lightgbm", "xgboost", "hist-gradient-boosting", "linear"])
+@pytest.mark.parametrize("kind", ["random", "bayesian", "grid"])
+@pytest.mark.parametrize("family", ["tabular-classification", "tabular-regression"])
+def test_a_search_and_a_stack_are_switched_on_alone(
+    smallest: dict[str, Any], algorithm: str, kind: str, family: str
+) -> None:
+    smallest["spec"]["task"] = {"family": family}
+    smallest["spec"]["train"] = {
+        "algorithm": algorithm,
+        "search": {"kind": kind},
+        "ensemble": {"kind": "stacking"},
+    }
+    train = parse_model(smallest).spec.train
+    assert train.search.space
+    assert train.ensemble.members[0] == algorithm
+    assert len(set(train.ensemble.members)) == 2
+
+
+def test_what_is_fixed_is_not_searched_under_another_name(smallest: dict[str, Any]) -> None:
+    smallest["spec"]["train"] = {
+        "hyperparameters": {"eta": 0.1, "max_leaves": 31},
+        "search": {"kind": "bayesian"},
+    }
+    space = parse_model(smallest).spec.train.search.space
+    assert set(space) == {"min_child_samples", "feature_fraction", "lambda_l2"}

@@ -9,7 +9,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from noria.spec import FAMILY_METRICS, parse_model
+from noria.spec import parse_model
+from noria.spec.families import describe
 from noria.spec.monitoring import BACKENDS
 from noria.spec.rules.monitoring import COLUMN_TYPES
 
@@ -25,6 +26,11 @@ SIZE = st.builds(
     lambda count, unit: f"{count}{unit}",
     st.integers(1, 5000),
     st.sampled_from(["", "k", "M", "G", "Ki", "Mi", "Gi"]),
+)
+MESSAGE = st.builds(
+    lambda count, unit: f"{count}{unit}",
+    st.integers(1, 1000),
+    st.sampled_from(["", "k", "M", "Ki", "Mi"]),
 )
 SHARE = st.floats(0, 1)
 SCALAR = st.one_of(
@@ -47,7 +53,7 @@ def some(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
 @st.composite
 def models(draw: st.DrawFn) -> dict[str, Any]:
     family = draw(st.sampled_from(["tabular-classification", "tabular-regression"]))
-    metrics = FAMILY_METRICS[family]
+    metrics = describe(family).metrics
     names = draw(st.lists(COLUMN, min_size=6, max_size=10, unique=True))
     target, event_time, label_time, entity, group, *columns = names
     types = {
@@ -76,8 +82,8 @@ def models(draw: st.DrawFn) -> dict[str, Any]:
         "data": data,
         "train": draw(
             some(
-                algorithm=st.sampled_from(["linear", "lightgbm", "xgboost"]),
-                hyperparameters=st.dictionaries(st.text(PRINTED, max_size=8), SCALAR, max_size=3),
+                algorithm=st.sampled_from(["hist-gradient-boosting", "lightgbm", "xgboost"]),
+                hyperparameters=some(n_estimators=SCALAR, learning_rate=SCALAR),
                 seed=st.integers(0, 2**31 - 1),
                 refit=st.booleans(),
                 compute=some(memory=SIZE, sharedMemory=SIZE, retries=st.integers(0, 10)),
@@ -102,7 +108,7 @@ def models(draw: st.DrawFn) -> dict[str, Any]:
         spec["train"]["search"] = {
             "kind": draw(st.sampled_from(["none", "random", "bayesian"])),
             "timeout": "1m",
-            "space": {"num leaves": {"low": 1, "high": draw(st.floats(1.5, 1e9)), "log": True}},
+            "space": {"max_depth": {"low": 1, "high": draw(st.floats(1.5, 1e9)), "log": True}},
         }
     return {
         "apiVersion": "noria.dev/v1alpha1",
@@ -117,7 +123,7 @@ def servings(draw: st.DrawFn, metrics: tuple[str, ...]) -> dict[str, Any]:
     steps = sorted(draw(st.sets(st.integers(1, 99), min_size=1, max_size=5)))
     latency = f"{draw(st.integers(400, 10_000))}ms"
     return {
-        "maxRequestBytes": draw(SIZE),
+        "maxRequestBytes": draw(MESSAGE),
         "batching": {"maxDelay": f"{draw(st.integers(0, 300))}ms"},
         "canary": {
             "steps": steps,

@@ -13,6 +13,9 @@ import pandas as pd
 import pytest
 
 from noria.spec import ModelSpec, parse_model
+from noria.tasks.families import family
+from noria.tasks.held_out import BLOCK, HeldOut
+from noria.tasks.protocol import Choice, Evaluation
 
 CITIES = ("Ankara", "Busan", "Cairo", "Delhi")
 EFFECT = {"Ankara": 1.2, "Busan": -1.0, "Cairo": 0.2, "Delhi": 0.0}
@@ -125,6 +128,37 @@ def rows() -> pd.DataFrame:
 @pytest.fixture
 def make_rows() -> Callable[..., pd.DataFrame]:
     return trips
+
+
+@pytest.fixture
+def evaluated() -> Callable[..., Evaluation]:
+    """Return what evaluates a package by its own predictions of held-out rows."""
+
+    def build(
+        spec: ModelSpec,
+        package: Path,
+        test: pd.DataFrame,
+        champion: Path | None = None,
+        plots: Path | None = None,
+    ) -> Evaluation:
+        tasks = family(spec.task.family)
+        held_out = said_by(spec, package, test)
+        return tasks.evaluate(spec, package, test, held_out, champion, plots)
+
+    return build
+
+
+def said_by(spec: ModelSpec, package: Path, test: pd.DataFrame) -> HeldOut:
+    tasks = family(spec.task.family)
+    prepared, places = tasks.prepare(spec, test), np.arange(len(test))
+    said = tasks.predict(spec, package, prepared, places)
+    return HeldOut(said.assign(**{BLOCK: 0}), Choice())
+
+
+@pytest.fixture
+def held_out_by() -> Callable[[ModelSpec, Path, pd.DataFrame], HeldOut]:
+    """Return what a package says of rows, as one block."""
+    return said_by
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Metrics, their intervals, the comparison with the champion, gates, plots and the reference."""
+"""The comparison with the champion, gates, plots and the reference."""
 
 from __future__ import annotations
 
@@ -13,133 +13,18 @@ import pandas as pd
 import pytest
 
 from noria.errors import LeakageError
+from noria.measures.measurement import Measurement
 from noria.spec import ChampionGate, Gates, ModelSpec
+from noria.tasks.candidate import fit_all
 from noria.tasks.families import family
-from noria.tasks.protocol import Comparison, Evaluation, MetricValue
+from noria.tasks.held_out import HeldOut
+from noria.tasks.protocol import Choice, Comparison, Evaluation
 from noria.tasks.tabular.gates import judge
-from noria.tasks.tabular.intervals import auc_interval, delong, percentile, resample
-from noria.tasks.tabular.measure import Truth, compare, metric_values
-from noria.tasks.tabular.metrics import value_of, weighted_metrics
+from noria.tasks.tabular.measure import Truth, compare
 
-CLASSIFICATION = ("auc", "average-precision", "log-loss", "brier", "accuracy", "f1")
 TASKS = family("tabular-classification")
 MakeSpec = Callable[..., ModelSpec]
 MakeRows = Callable[..., pd.DataFrame]
-
-
-def scores(rows: int, seed: int, strength: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    hit = rng.random(rows) < 0.3
-    raw = rng.normal(size=rows) + strength * hit
-    return hit.astype(float), np.round(1 / (1 + np.exp(-raw)), 2)  # rounding makes ties
-
-
-def test_metrics_equal_scikit_learns() -> None:
-    from sklearn import metrics as sk
-
-    y, p = scores(400, 0)
-    expected = {
-        "auc": sk.roc_auc_score(y, p),
-        "average-precision": sk.average_precision_score(y, p),
-        "log-loss": sk.log_loss(y, p),
-        "brier": sk.brier_score_loss(y, p),
-        "accuracy": sk.accuracy_score(y, p >= 0.5),
-        "f1": sk.f1_score(y, p >= 0.5),
-    }
-    for name, value in expected.items():
-        assert value_of(name, y, p, 2) == pytest.approx(value, rel=1e-12)
-    rng = np.random.default_rng(1)
-    codes = rng.integers(0, 3, 300)
-    many = rng.dirichlet(np.ones(3), 300)
-    many[np.arange(300), codes] += 0.5
-    many /= many.sum(axis=1, keepdims=True)
-    assert value_of("auc", codes, many, 3) == pytest.approx(
-        sk.roc_auc_score(codes, many, multi_class="ovr")
-    )
-    assert value_of("f1", codes, many, 3) == pytest.approx(
-        sk.f1_score(codes, many.argmax(axis=1), average="macro")
-    )
-    assert value_of("log-loss", codes, many, 3) == pytest.approx(sk.log_loss(codes, many))
-    truth = 1000.0 + rng.normal(size=300)
-    said = truth + rng.normal(size=300) * 0.3
-    assert value_of("r2", truth, said, 0) == pytest.approx(sk.r2_score(truth, said))
-    assert value_of("mae", truth, said, 0) == pytest.approx(sk.mean_absolute_error(truth, said))
-    assert value_of("rmse", truth, said, 0) == pytest.approx(
-        sk.root_mean_squared_error(truth, said)
-    )
-
-
-def test_a_weight_of_two_is_the_row_twice() -> None:
-    y, p = scores(60, 3)
-    weight = np.random.default_rng(0).integers(0, 4, 60)
-    places = np.repeat(np.arange(60), weight)
-    functions = weighted_metrics(CLASSIFICATION, y, p, 2)
-    for name, function in functions.items():
-        expected = value_of(name, y[places], p[places], 2)
-        assert function(weight[None, :].astype(float))[0] == pytest.approx(expected, rel=1e-12)
-
-
-def brute_force(y: np.ndarray, models: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """DeLong's structural components straight from their definition."""
-    auc, v10, v01 = [], [], []
-    for score in models:
-        pairs = score[y == 1][:, None] - score[y == 0][None, :]
-        psi = (pairs > 0) + 0.5 * (pairs == 0)
-        auc.append(psi.mean())
-        v10.append(psi.mean(axis=1))
-        v01.append(psi.mean(axis=0))
-    m, n = len(v10[0]), len(v01[0])
-    return np.array(auc), np.cov(v10) / m + np.cov(v01) / n
-
-
-@pytest.mark.parametrize("rows", [12, 50, 300])
-def test_delong_equals_its_definition(rows: int) -> None:
-    y, first = scores(rows, rows)
-    y[:2] = [0, 1]
-    models = np.vstack([first, np.random.default_rng(1).permutation(first), 1 - first])
-    auc, covariance = delong(y == 1, models)
-    expected_auc, expected_covariance = brute_force(y, models)
-    np.testing.assert_allclose(auc, expected_auc, rtol=1e-12)
-    np.testing.assert_allclose(covariance, expected_covariance, rtol=1e-9, atol=1e-15)
-
-
-def test_intervals_hold_the_value_and_narrow_with_more_rows() -> None:
-    widths = []
-    for rows in (300, 4800):
-        y, p = scores(rows, 2)
-        values = metric_values(CLASSIFICATION, Truth(y, 2, 0), {"m": p})["m"]
-        for value in values.values():
-            assert value.low is not None
-            assert value.high is not None
-            assert value.low < value.value < value.high  # type: ignore[operator]
-        widths.append(values["log-loss"].high - values["log-loss"].low)  # type: ignore[operator]
-    assert widths[1] == pytest.approx(widths[0] / 4, rel=0.3)
-
-
-def test_metrics_that_are_not_defined_say_why() -> None:
-    values = metric_values(CLASSIFICATION, Truth(np.zeros(50), 2, 0), {"m": np.full(50, 0.2)})["m"]
-    assert values["auc"].value is None
-    assert "every class" in values["auc"].problem
-    assert values["log-loss"].value == pytest.approx(-np.log(0.8))
-
-
-@pytest.mark.slow
-def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
-    big_y, big_p = scores(400_000, 99)
-    truth = {name: value_of(name, big_y, big_p, 2) for name in ("auc", "log-loss", "f1")}
-    hits = dict.fromkeys(truth, 0)
-    runs = 300
-    for seed in range(runs):
-        y, p = scores(300, seed)
-        auc, covariance = delong(y == 1, p[None, :])
-        low, high = auc_interval(float(auc[0]), float(covariance[0, 0]), 0.95)
-        hits["auc"] += low <= truth["auc"] <= high
-        sampled = resample(weighted_metrics(["log-loss", "f1"], y, p, 2), 300, seed, 300)
-        for name, values in sampled.items():
-            low, high = percentile(values, 0.95) or (0.0, 0.0)
-            hits[name] += low <= truth[name] <= high
-    for count in hits.values():
-        assert 0.91 <= count / runs <= 0.985
 
 
 def gates(**values: Any) -> Gates:
@@ -157,27 +42,107 @@ def verdict(rows: int, own: float, other: float, gate: ChampionGate) -> str:
     return record.verdict
 
 
-@pytest.mark.parametrize("metric", ["auc", "log-loss", "f1"])
-def test_a_champion_gate_passes_fails_or_holds(metric: str) -> None:
+@pytest.mark.parametrize(("metric", "slightly"), [("auc", 1.0), ("log-loss", 1.0), ("f1", 1.05)])
+def test_a_champion_gate_passes_fails_or_holds(metric: str, slightly: float) -> None:
     even = ChampionGate(metric=metric, max_drop=0.0)
     assert verdict(3000, 1.5, 0.5, even) == "pass"
     assert verdict(3000, 0.3, 1.5, even) == "fail"
     assert verdict(300, 0.78, 0.8, even) == "inconclusive"
     assert verdict(100, 3.0, 0.0, even) == "inconclusive"
-    assert verdict(3000, 1.0, 1.0, ChampionGate(metric=metric, max_drop=0.2)) == "pass"
+    assert verdict(3000, 1.2, 1.0, ChampionGate(metric=metric, max_drop=0.2)) == "pass"
+    assert verdict(3000, 0.5, 1.5, ChampionGate(metric=metric)) == "fail"
+    # Better by estimate is not enough to be shown better, but enough not to be shown worse.
+    assert verdict(3000, slightly, 1.0, even) == "inconclusive"
+    assert verdict(3000, slightly, 1.0, ChampionGate(metric=metric)) == "pass"
+    assert verdict(3000, slightly, 1.0, ChampionGate(metric=metric, min_gain=0.1)) == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("metric", "drop", "error", "allowed"),
+    [
+        ("auc", 0.02, 0.001, 0.02),
+        ("auc", "2%", 0.001, 0.016),
+        ("auc", "auto", 0.001, 0.01),
+        ("auc", "auto", 0.008, 0.02),  # what 2.5 standard errors can resolve
+        ("auc", "auto", 0.1, 0.08),  # and no more than eight times the floor
+        ("rmse", "auto", 0.001, 0.016),
+        ("rmse", "5%", 0.001, 0.04),
+    ],
+)
+def test_the_margin_of_a_gate(metric: str, drop: Any, error: float, allowed: float) -> None:
+    reach = 1.6448536 * error
+    found = Comparison(metric, 500, 0.95, 0.81, 0.8, 0.01, 0.01 - reach, 0.01 + reach)
+    record = judge(gates(champion=[{"metric": metric, "maxDrop": drop}]), {}, (found,))[0]
+    assert record.bound == pytest.approx(-allowed, rel=1e-4)
+    assert (record.low, record.high) == (found.low, found.high)
+    assert record.verdict == ("pass" if 0.01 - reach >= -allowed else "inconclusive")
+    assert ("such rows would tell" in record.detail) == (record.verdict == "inconclusive")
+
+
+@pytest.mark.parametrize(
+    ("gate", "gain", "passes"),
+    [
+        ({}, -0.0009, True),  # a standard error of 0.001 under no gain may well be chance
+        ({}, -0.0011, False),
+        ({"minGain": 0.002}, 0.0011, True),
+        ({"minGain": 0.002}, 0.0009, False),
+        ({"maxDrop": 0.01}, 0.0001, True),  # a margin of the user's own: a better estimate
+        ({"maxDrop": 0.01}, -0.0001, False),
+        ({"maxDrop": 0.01, "minGain": -0.005}, -0.0049, True),
+        ({"maxDrop": 0.0}, 0.0017, True),
+        ({"maxDrop": 0.0}, 0.0016, False),
+    ],
+)
+def test_how_good_the_estimate_must_be(gate: dict[str, Any], gain: float, passes: bool) -> None:
+    reach = 1.6448536 * 0.001
+    found = Comparison("auc", 500, 0.95, 0.8 + gain, 0.8, gain, gain - reach, gain + reach)
+    (record,) = judge(gates(champion=[{"metric": "auc", **gate}]), {}, (found,))
+    assert record.verdict == ("pass" if passes else "inconclusive")
+
+
+def test_the_gate_hands_on_what_more_rows_bring() -> None:
+    found = Comparison("auc", 500, 0.95, 0.81, 0.8, 0.01, 0.005, 0.015)
+    (record,) = judge(gates(), {}, (found,), choice=Choice("all rows alike", worth=1.25))
+    assert record.worth == 1.25
+    assert record.detail.endswith(
+        "training rows: all rows alike; 4 times the rows brought +1.2 standard errors"
+    )
+    (record,) = judge(gates(), {}, (found,), choice=Choice("all rows alike"))
+    assert record.worth is None
+
+
+def test_a_candidate_is_not_judged_on_one_row_of_a_class() -> None:
+    rng = np.random.default_rng(0)
+    y = np.zeros(1000)
+    y[0] = 1.0
+    better, worse = rng.random(1000), rng.random(1000)
+    better[0], worse[0] = 1.0, 0.0
+    for gate in (ChampionGate(metric="auc"), ChampionGate(metric="log-loss", max_drop=5.0)):
+        for ours, theirs in ((better, worse), (worse, better)):
+            (record,) = judge(
+                gates(champion=[gate.model_dump(by_alias=True)]),
+                {},
+                compare([gate], Truth(y, 2, 0), ours, theirs),
+            )
+            assert record.verdict == "inconclusive"
+            assert record.detail == (
+                f"{gate.metric} needs 10 labelled rows of the rarer class, has 1"
+            )
 
 
 def test_bounds_pass_fail_and_hold() -> None:
     bounds = gates(bounds=[{"metric": "auc", "min": 0.7}, {"metric": "brier", "max": 0.1}])
     metrics = {
-        "auc": MetricValue("auc", 0.8, 0.7, 0.9, 500),
-        "brier": MetricValue("brier", 0.2, 0.1, 0.3, 500),
+        "auc": Measurement("auc", 0.8, 0.7, 0.9, 500),
+        "brier": Measurement("brier", 0.2, 0.1, 0.3, 500),
     }
     assert [g.verdict for g in judge(bounds, metrics, ())] == ["pass", "fail"]
     few = {name: msgspec.structs.replace(m, samples=10) for name, m in metrics.items()}
     assert {g.verdict for g in judge(bounds, few, ())} == {"inconclusive"}
-    undefined = {**metrics, "auc": MetricValue("auc", None, samples=500, problem="one class")}
+    lacks = "needs 10 labelled rows of the rarer class, has 1"
+    undefined = {**metrics, "auc": Measurement("auc", 0.9, samples=500, problem=lacks)}
     assert [g.verdict for g in judge(bounds, undefined, ())] == ["inconclusive", "fail"]
+    assert judge(bounds, undefined, ())[0].detail == f"auc {lacks}"
     assert [g.verdict for g in judge(bounds, {}, ())] == ["error", "error"]
     broken = judge(gates(), metrics, (), "the champion can't be asked: gone")
     assert [(g.name, g.verdict) for g in broken] == [("auc-champion", "error")]
@@ -188,28 +153,28 @@ def test_bounds_pass_fail_and_hold() -> None:
 @pytest.fixture
 def trained(spec_of: MakeSpec, make_rows: MakeRows, tmp_path: Path) -> tuple[ModelSpec, Any, Path]:
     spec = spec_of(train={"hyperparameters": {"n_estimators": 30}})
-    split = TASKS.split(spec, TASKS.features(spec, tmp_path, make_rows(2000)))
-    fitted = TASKS.train(spec, split.train, dict(spec.train.hyperparameters))
+    split = TASKS.split(spec, TASKS.features(spec, tmp_path, make_rows(2000)), None)
+    fitted = fit_all(TASKS, spec, split.train, dict(spec.train.hyperparameters))
     TASKS.save(spec, fitted, tmp_path / "package", model="trips")
     return spec, split, tmp_path
 
 
 def test_a_champion_is_asked_only_about_rows_it_has_not_seen(
-    trained: tuple[ModelSpec, Any, Path],
+    trained: tuple[ModelSpec, Any, Path], evaluated: Callable[..., Evaluation]
 ) -> None:
     spec, split, folder = trained
     half = split.test.iloc[: len(split.test) // 2]
     later = pd.concat([split.train, half])
-    TASKS.save(spec, TASKS.train(spec, later, {"n_estimators": 30}), folder / "champion")
-    found = TASKS.evaluate(spec, folder / "package", split.test, folder / "champion", None)
+    TASKS.save(spec, fit_all(TASKS, spec, later, {"n_estimators": 30}), folder / "champion")
+    found = evaluated(spec, folder / "package", split.test, folder / "champion")
     (comparison,) = found.comparisons
     assert comparison.samples == len(split.test) - len(half)
-    assert comparison.method == "paired delong"
+    assert comparison.method == "paired influence"
     refit = pd.concat([split.train, split.test])
-    TASKS.save(spec, TASKS.train(spec, refit, {"n_estimators": 30}), folder / "all")
+    TASKS.save(spec, fit_all(TASKS, spec, refit, {"n_estimators": 30}), folder / "all")
     (gate,) = [
         gate
-        for gate in TASKS.evaluate(spec, folder / "package", split.test, folder / "all", None).gates
+        for gate in evaluated(spec, folder / "package", split.test, folder / "all").gates
         if gate.name == "auc-champion"
     ]
     assert gate.verdict == "inconclusive"
@@ -217,41 +182,37 @@ def test_a_champion_is_asked_only_about_rows_it_has_not_seen(
 
 
 def test_a_much_worse_champion_is_beaten_and_a_broken_one_is_an_error(
-    trained: tuple[ModelSpec, Any, Path],
+    trained: tuple[ModelSpec, Any, Path], evaluated: Callable[..., Evaluation]
 ) -> None:
     spec, split, folder = trained
     poor = split.train.assign(distance=0.0, rain=False)
-    TASKS.save(spec, TASKS.train(spec, poor, {"n_estimators": 5}), folder / "poor")
-    found = TASKS.evaluate(spec, folder / "package", split.test, folder / "poor", None)
+    TASKS.save(spec, fit_all(TASKS, spec, poor, {"n_estimators": 5}), folder / "poor")
+    found = evaluated(spec, folder / "package", split.test, folder / "poor")
     assert {gate.name: gate.verdict for gate in found.gates} == {
         "auc-min": "pass",
         "auc-champion": "pass",
     }
     (folder / "poor" / "noria.json").write_text("{}")
-    found = TASKS.evaluate(spec, folder / "package", split.test, folder / "poor", None)
+    found = evaluated(spec, folder / "package", split.test, folder / "poor")
     assert found.gates[-1].verdict == "error"
     # Without a champion there is nothing to compare with, and no such gate.
-    alone = TASKS.evaluate(spec, folder / "package", split.test, None, None)
+    alone = evaluated(spec, folder / "package", split.test)
     assert [gate.name for gate in alone.gates] == ["auc-min"]
 
 
 def test_a_model_is_not_measured_on_rows_it_has_seen(
-    trained: tuple[ModelSpec, Any, Path],
+    trained: tuple[ModelSpec, Any, Path], evaluated: Callable[..., Evaluation]
 ) -> None:
     spec, split, folder = trained
     with pytest.raises(LeakageError, match="fitted on rows as late"):
-        TASKS.evaluate(spec, folder / "package", split.train, None, None)
-    refit = pd.concat([split.train, split.test])
-    TASKS.save(spec, TASKS.train(spec, refit, {}), folder / "refit")
-    with pytest.raises(LeakageError):
-        TASKS.reference(spec, folder / "refit", split.train, split.test, folder / "reference")
+        evaluated(spec, folder / "package", split.train)
 
 
 def test_plots_are_drawn_and_an_evaluation_travels_as_json(
-    trained: tuple[ModelSpec, Any, Path],
+    trained: tuple[ModelSpec, Any, Path], evaluated: Callable[..., Evaluation]
 ) -> None:
     spec, split, folder = trained
-    found = TASKS.evaluate(spec, folder / "package", split.test, None, folder / "plots")
+    found = evaluated(spec, folder / "package", split.test, None, folder / "plots")
     assert set(found.plots) == {
         "confusion.png",
         "roc.png",
@@ -267,23 +228,33 @@ def test_plots_are_drawn_and_an_evaluation_travels_as_json(
 
 
 def test_a_regression_is_evaluated_and_drawn(
-    regression_spec: MakeSpec, rows: pd.DataFrame, tmp_path: Path
+    regression_spec: MakeSpec,
+    rows: pd.DataFrame,
+    evaluated: Callable[..., Evaluation],
+    tmp_path: Path,
 ) -> None:
     spec = regression_spec(train={"hyperparameters": {"n_estimators": 30}})
-    split = TASKS.split(spec, rows)
-    fitted = TASKS.train(spec, split.train, {"n_estimators": 30})
-    found = TASKS.evaluate(spec, fitted, split.test, None, tmp_path)
+    split = TASKS.split(spec, rows, None)
+    tasks = family(spec.task.family)
+    fitted = fit_all(tasks, spec, split.train, {"n_estimators": 30})
+    tasks.save(spec, fitted, tmp_path / "package")
+    found = evaluated(spec, tmp_path / "package", split.test, None, tmp_path / "plots")
     assert set(found.metrics) == {"mae", "rmse", "r2"}
     assert set(found.plots) == {"residuals.png", "predicted.png", "importance.png"}
     assert found.gates[0].verdict == "pass"
 
 
-def test_the_reference_holds_what_training_saw(trained: tuple[ModelSpec, Any, Path]) -> None:
+def test_the_reference_holds_what_training_saw(
+    trained: tuple[ModelSpec, Any, Path],
+    held_out_by: Callable[[ModelSpec, Path, pd.DataFrame], HeldOut],
+) -> None:
     spec, split, folder = trained
     small = spec.model_copy(
         update={"monitoring": spec.monitoring.model_copy(update={"reference_rows": 300})}
     )
-    TASKS.reference(small, folder / "package", split.train, split.test, folder / "reference")
+    package = folder / "package"
+    held_out = held_out_by(small, package, split.test)
+    TASKS.reference(small, package, split.train, split.test, held_out, folder / "reference")
     said = json.loads((folder / "reference" / "reference.json").read_text())
     assert [feature["name"] for feature in said["features"]] == ["city", "distance", "rain"]
     assert said["model"] == "trips"

@@ -15,10 +15,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from noria.errors import InvalidInput
+from noria.errors import InvalidInput, SpecError
 from noria.spec import ModelSpec
+from noria.tasks.candidate import fit_all, make_candidate
 from noria.tasks.families import family
 from noria.tasks.package import load_predictor, package_digest
+from noria.tasks.protocol import Evaluation
 from noria.tasks.tabular.schema import columns_of
 
 ALGORITHMS = ("linear", "hist-gradient-boosting", "lightgbm", "xgboost")
@@ -48,14 +50,15 @@ def test_an_algorithm_learns_saves_loads_and_predicts_the_same(
     spec_of: MakeSpec,
     regression_spec: MakeSpec,
     make_rows: MakeRows,
+    evaluated: Callable[..., Evaluation],
     tmp_path: Path,
 ) -> None:
     build = regression_spec if target == "value" else spec_of
     spec = build(train={"algorithm": algorithm, "hyperparameters": SMALL[algorithm]})
     frame = make_rows(1200, classes=3 if target == "three classes" else 2)
     tasks = family(spec.task.family)
-    split = tasks.split(spec, frame)
-    fitted = tasks.train(spec, split.train, dict(spec.train.hyperparameters))
+    split = tasks.split(spec, frame, None)
+    fitted = fit_all(tasks, spec, split.train, dict(spec.train.hyperparameters))
     tasks.save(spec, fitted, tmp_path / "package", model="trips")
     loaded = load_predictor(tmp_path / "package")
     expected, got = ask(fitted.predictor, split.test), ask(loaded, split.test)
@@ -65,11 +68,10 @@ def test_an_algorithm_learns_saves_loads_and_predicts_the_same(
     for name, values in one.items():
         if values.dtype.kind == "f":
             np.testing.assert_allclose(values, expected[name][:1], rtol=1e-12)
-    evaluation = tasks.evaluate(spec, tmp_path / "package", split.test, None, None)
+    evaluation = evaluated(spec, tmp_path / "package", split.test)
     value = evaluation.metrics["rmse" if target == "value" else "auc"].value
     assert value is not None
     assert value < 22 if target == "value" else value > 0.75
-    assert set(evaluation.baseline) == set(evaluation.metrics)
     assert loaded.manifest.model == "trips"
 
 
@@ -79,7 +81,7 @@ def test_unseen_and_missing_categories_are_the_same_thing(
 ) -> None:
     spec = spec_of(train={"algorithm": algorithm, "hyperparameters": SMALL[algorithm]})
     tasks = family(spec.task.family)
-    predictor = tasks.train(spec, rows, dict(spec.train.hyperparameters)).predictor
+    predictor = fit_all(tasks, spec, rows, dict(spec.train.hyperparameters)).predictor
     some = rows.iloc[:50].copy()
     some["city"] = None
     missing = ask(predictor, some)["probability"]
@@ -104,7 +106,7 @@ def test_the_same_rows_and_seed_give_the_same_bytes(
         # The order of the rows in the file does not matter.
         rows.sample(frac=1.0, random_state=turn).to_parquet(project / "rows.parquet")
         frame = tasks.ingest(spec, project, None)
-        fitted = tasks.train(spec, frame, dict(spec.train.hyperparameters))
+        fitted = fit_all(tasks, spec, frame, dict(spec.train.hyperparameters))
         tasks.save(spec, fitted, project / f"package{turn}")
         digests.append(package_digest(project / f"package{turn}"))
     assert digests[0] == digests[1]
@@ -119,7 +121,7 @@ def test_no_file_of_a_package_is_a_pickle(
         train = {"ensemble": {"kind": "stacking", "members": ["lightgbm", "linear"]}}
     spec = spec_of(train=train, task={"options": {"calibration": "isotonic"}})
     tasks = family(spec.task.family)
-    fitted = tasks.train(spec, rows, dict(spec.train.hyperparameters))
+    fitted = fit_all(tasks, spec, rows, dict(spec.train.hyperparameters))
     tasks.save(spec, fitted, tmp_path / "package")
     parts = []
     for path in (tmp_path / "package").rglob("*"):
@@ -218,7 +220,7 @@ def test_class_weights_and_the_positive_class_are_heard(
     turned = spec_of(train={"algorithm": "linear"}, task={"options": {"positiveClass": 0}})
     tasks = family(plain.task.family)
     p, w, t = (
-        ask(tasks.train(spec, rare, {}).predictor, rare)["probability"]
+        ask(fit_all(tasks, spec, rare, {}).predictor, rare)["probability"]
         for spec in (plain, weighted, turned)
     )
     assert w.mean() > 1.5 * p.mean()
@@ -227,7 +229,11 @@ def test_class_weights_and_the_positive_class_are_heard(
 
 @pytest.mark.parametrize("method", ["isotonic", "sigmoid"])
 def test_calibration_improves_probabilities_and_keeps_the_ranking(
-    method: str, spec_of: MakeSpec, make_rows: MakeRows
+    method: str,
+    spec_of: MakeSpec,
+    make_rows: MakeRows,
+    evaluated: Callable[..., Evaluation],
+    tmp_path: Path,
 ) -> None:
     frame = make_rows(3000)
     # Deep trees with few rows in a leaf are far too sure of themselves.
@@ -235,35 +241,39 @@ def test_calibration_improves_probabilities_and_keeps_the_ranking(
     plain = spec_of(train=train)
     tuned = spec_of(train=train, task={"options": {"calibration": method}})
     tasks = family(plain.task.family)
-    split = tasks.split(plain, frame)
-    before, after = (
-        tasks.evaluate(
-            spec,
-            tasks.train(spec, split.train, dict(spec.train.hyperparameters)),
-            split.test,
-            None,
-            None,
-        ).metrics
-        for spec in (plain, tuned)
-    )
+    split = tasks.split(plain, frame, None)
+    found = []
+    for name, spec in (("plain", plain), ("tuned", tuned)):
+        fitted = fit_all(tasks, spec, split.train, dict(spec.train.hyperparameters))
+        tasks.save(spec, fitted, tmp_path / name)
+        found.append(evaluated(spec, tmp_path / name, split.test).metrics)
+    before, after = found
+    assert before["log-loss"].value is not None
+    assert after["log-loss"].value is not None
     assert after["log-loss"].value < 0.95 * before["log-loss"].value
     assert after["auc"].value == pytest.approx(before["auc"].value, abs=1e-9)
 
 
 @pytest.mark.parametrize("method", ["isotonic", "sigmoid"])
 def test_calibrated_probabilities_of_three_classes_add_up(
-    method: str, spec_of: MakeSpec, make_rows: MakeRows, tmp_path: Path
+    method: str,
+    spec_of: MakeSpec,
+    make_rows: MakeRows,
+    evaluated: Callable[..., Evaluation],
+    tmp_path: Path,
 ) -> None:
     spec = spec_of(train={"algorithm": "linear"}, task={"options": {"calibration": method}})
     tasks = family(spec.task.family)
-    split = tasks.split(spec, make_rows(1500, classes=3))
-    fitted = tasks.train(spec, split.train, {})
+    split = tasks.split(spec, make_rows(1500, classes=3), None)
+    fitted = fit_all(tasks, spec, split.train, {})
     answer = ask(fitted.predictor, split.test)
     np.testing.assert_allclose(answer["probability"].sum(axis=1), 1.0, rtol=1e-12)
     assert set(answer["label"]) <= {"early", "fine", "late"}
-    found = tasks.evaluate(spec, fitted, split.test, None, tmp_path)
+    tasks.save(spec, fitted, tmp_path / "package")
+    found = evaluated(spec, tmp_path / "package", split.test, None, tmp_path / "plots")
+    assert found.metrics["auc"].value is not None
     assert found.metrics["auc"].value > 0.75
-    assert found.metrics["auc"].method == "bootstrap"
+    assert found.metrics["auc"].method == "influence"
     assert set(found.plots) == {"confusion.png", "importance.png"}
 
 
@@ -277,23 +287,27 @@ def test_stacking_is_as_good_as_its_members(
         }
     )
     tasks = family(spec.task.family)
-    split = tasks.split(spec, make_rows(2000))
-    fitted = tasks.train(spec, split.train, dict(spec.train.hyperparameters))
-    tasks.save(spec, fitted, tmp_path / "stack")
-    evaluation = tasks.evaluate(spec, tmp_path / "stack", split.test, None, None)
+    params = dict(spec.train.hyperparameters)
+    made = make_candidate(
+        tasks, spec, make_rows(2000), None, tmp_path / "run", model="trips", params=params
+    )
+    evaluation = made.evaluation
+    assert set(evaluation.baseline) == set(evaluation.metrics)
+    assert evaluation.metrics["auc"].value is not None
+    assert evaluation.baseline["auc"].value is not None
     assert evaluation.metrics["auc"].value > evaluation.baseline["auc"].value - 0.02
 
 
 def test_a_misspelt_hyperparameter_is_refused_with_the_right_name(
     spec_of: MakeSpec, rows: pd.DataFrame
 ) -> None:
-    spec = spec_of(train={"hyperparameters": {"learning_rat": 0.1, "seed": 3}})
-    tasks = family(spec.task.family)
-    said = "\n".join(map(str, tasks.check(spec)))
-    assert "did you mean learning_rate?" in said
-    assert "use spec.train.seed" in said
+    with pytest.raises(SpecError) as refused:
+        spec_of(train={"hyperparameters": {"learning_rat": 0.1, "seed": 3}})
+    assert "did you mean learning_rate?" in str(refused.value)
+    assert "use spec.train.seed" in str(refused.value)
+    spec = spec_of()
     with pytest.raises(InvalidInput, match="learning_rat"):
-        tasks.train(spec, rows, dict(spec.train.hyperparameters))
+        fit_all(family(spec.task.family), spec, rows, {"learning_rat": 0.1})
 
 
 def test_a_value_that_the_library_refuses_is_the_users_error(
@@ -301,7 +315,7 @@ def test_a_value_that_the_library_refuses_is_the_users_error(
 ) -> None:
     spec = spec_of(train={"algorithm": "hist-gradient-boosting"})
     with pytest.raises(InvalidInput, match="learning_rate") as caught:
-        family(spec.task.family).train(spec, rows, {"learning_rate": -1.0})
+        fit_all(family(spec.task.family), spec, rows, {"learning_rate": -1.0})
     assert caught.value.__cause__ is not None
 
 
@@ -310,7 +324,7 @@ def test_a_lightgbm_predictor_is_shared_by_threads_and_imports_no_lightgbm(
 ) -> None:
     spec = spec_of(train={"hyperparameters": {"n_estimators": 10}})
     tasks = family(spec.task.family)
-    tasks.save(spec, tasks.train(spec, rows, {"n_estimators": 10}), tmp_path / "package")
+    tasks.save(spec, fit_all(tasks, spec, rows, {"n_estimators": 10}), tmp_path / "package")
     predictor = load_predictor(tmp_path / "package")
     columns = columns_of(predictor.manifest.features, "start", rows)
     expected = predictor.predict(columns)["probability"]
@@ -342,13 +356,14 @@ def test_preparing_steps_load_no_learning_library(project: Path) -> None:
     code = """
 import sys, pathlib
 from noria.spec import load_model
+from noria.tasks.candidate import fit_all, make_candidate
 from noria.tasks.families import family
 base = pathlib.Path(sys.argv[1])
 spec = load_model(base / "model.yaml").spec
 tasks = family(spec.task.family)
 rows = tasks.ingest(spec, base, None)
 tasks.validate(spec, rows)
-tasks.split(spec, tasks.features(spec, base, rows))
+tasks.split(spec, tasks.features(spec, base, rows), None)
 tasks.tune(spec, rows, base / "study")
 heavy = {"sklearn", "scipy", "matplotlib", "optuna", "lightgbm", "xgboost"}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)

@@ -93,7 +93,7 @@ def test_a_canary_shows_its_split_its_step_and_its_age(world: FakeWorld) -> None
     assert found["noria_loop_rollout_step"] == {("flights",): 1.0}
     assert 3600 <= found["noria_loop_rollout_step_age_seconds"]["flights",] < 3700
     assert found["noria_loop_rollout_step_timeout_seconds"]["flights",] == 86400
-    assert found["noria_loop_stage"]["flights", "stepping"] == 1.0
+    assert found["noria_loop_stage"]["flights", "canary"] == 1.0
 
 
 def test_a_paused_rollout_says_so(world: FakeWorld) -> None:

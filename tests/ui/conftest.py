@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from noria.embedded.home import Home
-from noria.ui.machine import MachineSource
+from noria.places.machine import Machine
 from tests.ui.places import Place, running
 
 
@@ -20,5 +20,5 @@ def place(tmp_path: Path) -> Place:
 
 @pytest.fixture
 def pages(place: Place) -> Iterator[httpx.Client]:
-    with running(MachineSource(place.home)) as client:
+    with running(Machine(place.home.root)) as client:
         yield client

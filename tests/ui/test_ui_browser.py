@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from noria.ui.machine import MachineSource
+from noria.places.machine import Machine
 from tests.ui.browser import Tab, browsing, find
 from tests.ui.places import Place, breaker, canary, running
 
@@ -88,7 +88,7 @@ def test_pages_fit_the_screen_and_name_their_controls(
 def test_it_works_without_script(place: Place, tab: Tab) -> None:
     world = place.world()
     canary(world)
-    with running(MachineSource(place.home)) as pages:
+    with running(Machine(place.home.root)) as pages:
         tab.call("Emulation.setScriptExecutionDisabled", value=True)
         tab.open(f"{pages.base_url}/models/flights/do/pause")
         tab.type("#name", "ann")

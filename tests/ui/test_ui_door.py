@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import pytest
 
 from noria.errors import InvalidInput
-from noria.ui.machine import MachineSource
+from noria.places.machine import Machine
 from noria.ui.security import Guard, check_address, read_token
 from tests.ui.places import TOKEN, Place, canary, form, origin, running, send
 
@@ -66,8 +68,8 @@ def test_without_a_token_it_answers_to_loopback_names_only(
 
 def test_with_a_token_nothing_is_seen_before_it(place: Place) -> None:
     canary(place.world())
-    with running(MachineSource(place.home), token=TOKEN) as pages:
-        for broken in ("[", "localhost:x"):
+    with running(Machine(place.home.root), token=TOKEN) as pages:
+        for broken in ("[", "localhost:x", "x/login#", "localhost:99999"):
             assert pages.get("/", headers={"host": broken}).status_code == 421
         for path in ("/", "/models/flights", "/models/flights/ledger", "/models/flights/do/abort"):
             answer = pages.get(path)
@@ -80,7 +82,7 @@ def test_with_a_token_nothing_is_seen_before_it(place: Place) -> None:
 
 def test_the_token_opens_and_sets_a_strict_cookie(place: Place) -> None:
     canary(place.world())
-    with running(MachineSource(place.home), token=TOKEN) as pages:
+    with running(Machine(place.home.root), token=TOKEN) as pages:
         fields = {"token": TOKEN, "next": "/models/flights"}
         answer = pages.post("/login", data=fields, headers=origin(pages))
         assert answer.status_code == 303
@@ -100,14 +102,14 @@ def test_the_token_opens_and_sets_a_strict_cookie(place: Place) -> None:
     "there", ["//evil.example", "https://evil.example", "/\\evil", "", "/a\nb"]
 )
 def test_signing_in_leads_nowhere_else(place: Place, there: str) -> None:
-    with running(MachineSource(place.home), token=TOKEN) as pages:
+    with running(Machine(place.home.root), token=TOKEN) as pages:
         fields = {"token": TOKEN, "next": there}
         answer = pages.post("/login", data=fields, headers=origin(pages))
         assert answer.headers["location"] == "/"
 
 
 def test_wrong_tokens_are_refused_and_guessing_is_slow(place: Place) -> None:
-    with running(MachineSource(place.home), token=TOKEN) as pages:
+    with running(Machine(place.home.root), token=TOKEN) as pages:
         for _ in range(10):
             answer = pages.post("/login", data={"token": "wrong é"}, headers=origin(pages))
             assert answer.status_code == 403
@@ -184,6 +186,98 @@ def test_the_command_serves_a_home_until_it_is_told_to_stop(place: Place, tmp_pa
     )
     assert refused.returncode == 2
     assert "--token-file" in refused.stderr
+
+
+def test_silent_connections_keep_nobody_out(place: Place) -> None:
+    with running(Machine(place.home.root), token=TOKEN) as pages, ExitStack() as stack:
+        address = (pages.base_url.host, pages.base_url.port or 0)
+        pages.post("/login", data={"token": TOKEN}, headers=origin(pages))
+        for number in range(700):
+            line = stack.enter_context(socket.create_connection(address, timeout=10))
+            if number % 2:
+                line.sendall(b"GET / HTTP/1.1\r\nhost: lo")
+        assert pages.get("/healthz").status_code == 200
+        with httpx.Client(base_url=pages.base_url, cookies=pages.cookies, timeout=20) as another:
+            assert another.get("/").status_code == 200
+
+
+def test_the_path_that_is_decided_on_is_the_one_that_is_asked_for(place: Place) -> None:
+    canary(place.world())
+    with running(Machine(place.home.root), token=TOKEN) as pages:
+        for path in ("/models/flights", "/models/flights/ledger", "/"):
+            for host in ("x/login#", "x/static/", "x?", "x/login?"):
+                assert pages.get(path, headers={"host": host}).status_code == 421
+        for path in ("/login/../models/flights", "/static/../models/flights", "//models/flights",
+                     "/static/..%2fmodels/flights", "/login%2f", "/models/flights%23/login",
+                     "/static%2f../models/flights", "/healthz/", "/LOGIN"):  # fmt: skip
+            answer = raw(pages, f"GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            assert answer.split()[1] in (b"404", b"303"), (path, answer)
+            assert b"canary" not in answer
+        absolute = "GET http://localhost/models/flights HTTP/1.1\r\nhost: x/login#\r\n\r\n"
+        assert raw(pages, absolute).split()[1] == b"303"
+
+
+def test_methods_and_forms_of_nonsense_are_the_clients_fault(
+    place: Place, pages: httpx.Client
+) -> None:
+    canary(place.world())
+    for method, path, allowed in (
+        ("POST", "/", {"GET", "HEAD"}),
+        ("DELETE", "/login", {"GET", "HEAD", "POST"}),
+        ("GET", "/logout", {"POST"}),
+        ("POST", "/static/ui.css", {"GET", "HEAD"}),
+        ("PUT", "/models/flights/do/abort", {"GET", "HEAD", "POST"}),
+    ):
+        answer = pages.request(method, path, headers=origin(pages))
+        assert answer.status_code == 405, (method, path)
+        assert set(answer.headers["allow"].split(", ")) == allowed
+    assert pages.head("/").status_code == 200
+    assert pages.get("/").status_code == 200
+    there = "/models/flights/do/abort"
+    for content, kind, status in (
+        (b"--x\r\n", "multipart/form-data; boundary=x", 415),
+        (b"{}", "application/json", 415),
+        (b"\xff=%ff", "application/x-www-form-urlencoded", 400),
+        (b"name=%ff", "application/x-www-form-urlencoded", 400),
+        (b"id=%00&token=%ed%a0%80", "application/x-www-form-urlencoded", 400),
+        (b"id=%00&token=%C3%A9", "application/x-www-form-urlencoded", 403),
+        (b"a=1&" * 1000, "application/x-www-form-urlencoded", 413),
+    ):
+        headers = {**origin(pages), "content-type": kind}
+        assert pages.post(there, content=content, headers=headers).status_code == status, content
+    for path in (
+        "/models/%00", "/models/%ff", "/models/" + "a" * 5000, "/models/flights/ledger%00",
+        "/models/flights/do/" + "9" * 4000, "/static/%00", "/static/" + "a" * 5000,
+        "/static/../../pyproject.toml", "/?" + "a=1&" * 5000,
+    ):  # fmt: skip
+        answer = raw(pages, f"GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        assert answer.split()[1][:1] == b"4", (path[:40], answer[:200])
+    for query in ("page=" + "9" * 4000, "page=%D9%A3", "kind=%00", "mention=%ff&holds=x",
+                  "sent=%00", "lang=" + "k" * 4000, "a=1&" * 1500):  # fmt: skip
+        for path in ("/", "/models/flights", "/models/flights/ledger"):
+            assert pages.get(f"{path}?{query}").status_code == 200, (path, query[:40])
+    for name in ("cookie", "accept-language", "referer", "sec-fetch-site"):
+        for value in ("\xff" * 3000, "=;,=" * 900, "a" * 6000, "q=" + "9" * 3000):
+            answer = pages.get("/", headers={name: value.encode("latin-1")})
+            assert answer.status_code == 200, (name, value[:40])
+
+
+def test_health_says_that_there_is_nothing_to_make_pages_from(place: Place) -> None:
+    canary(place.world())
+    with running(Machine(place.home.root)) as pages:
+        assert pages.get("/healthz").text == "ok\n"
+        place.home.store.write_bytes(b"no database" * 1000)
+        answer = pages.get("/healthz")
+        assert (answer.status_code, "can't be read" in answer.text) == (503, True)
+        assert str(place.home.root) not in answer.text
+        assert pages.get("/livez").status_code == 200
+
+
+def raw(pages: httpx.Client, data: str) -> bytes:
+    address = (pages.base_url.host, pages.base_url.port or 0)
+    with socket.create_connection(address, timeout=10) as line:
+        line.sendall(data.encode())
+        return line.recv(65536)
 
 
 def test_importing_the_package_costs_nothing() -> None:

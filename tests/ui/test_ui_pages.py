@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from noria.loop.values import Verb
-from noria.ui.machine import MachineSource
+from noria.places.machine import Machine
 from noria.ui.words import CATALOGUES, Words, choose
 from noria.ui.words.particles import settle
 from tests.ui.places import STATES, Place, breaker, canary, paused, running, serving, training
@@ -32,7 +32,7 @@ def test_every_stage_has_its_page(
         assert page.headers["content-language"] == language
         assert f'<html lang="{language}">' in page.text
     t = Words(language)
-    said = t(f"stage.{state}", candidate="2")
+    said = t(f"stage.{state}", version="2")
     assert said in text_of(pages.get(f"/?lang={language}").text)
     assert said in text_of(pages.get(f"/models/flights?lang={language}").text)
 
@@ -46,7 +46,7 @@ def test_a_home_without_models_says_what_to_do_next(place: Place, pages: httpx.C
 
 def test_looking_at_a_home_that_is_not_there_makes_nothing(place: Place) -> None:
     place.home.forget_everything()
-    with running(MachineSource(place.home)) as pages:
+    with running(Machine(place.home.root)) as pages:
         assert pages.get("/").status_code == 200
         assert pages.get("/models/flights").status_code == 404
     assert not place.home.root.exists()
@@ -63,7 +63,7 @@ def test_a_model_that_never_turned_is_shown(place: Place, pages: httpx.Client) -
 def test_the_rollout_shows_its_steps_and_their_evidence(place: Place, pages: httpx.Client) -> None:
     canary(place.world())
     page = pages.get("/models/flights").text
-    assert "step 2 of 2, 50 %" in page
+    assert "step 2 of 2 (50 %)" in page
     steps = re.findall(r'<li class="(\w+)"[^>]*><strong>(\d+) %', page)
     assert steps == [("done", "10"), ("now", "50"), ("ahead", "100")]
     said = text_of(page)
@@ -78,7 +78,7 @@ def test_what_needs_attention_comes_first_and_says_why(place: Place, pages: http
     breaker(place.world("zzz"))
     page = pages.get("/").text
     assert page.index("/models/zzz") < page.index("/models/aaa")
-    assert "loop-breaker: 3 candidates in a row did not win" in page
+    assert "loop-breaker: 3 candidates in a row were shown worse or failed in canary" in page
     assert "1 need attention" in page
     only = pages.get("/?trouble=1").text
     assert "/models/aaa" not in only
@@ -160,7 +160,7 @@ def test_a_changed_ledger_shows(place: Place) -> None:
             "CAST(replace(CAST(entry AS TEXT), 'asked for', 'begged for') AS BLOB)"
         )
         db.commit()
-    with running(MachineSource(place.home)) as pages:
+    with running(Machine(place.home.root)) as pages:
         page = pages.get("/models/flights").text
         assert "The chain of hashes is broken: ledger broken at" in page
         assert "해시 체인이 깨졌습니다" in pages.get("/models/flights/ledger?lang=ko").text

@@ -25,13 +25,12 @@ def compile_(
     Writes the KFP v2 intermediate representation, which any KFP backend runs.
     """
     from noria.spec import load_model
-    from noria.tasks.families import check
 
     # First: a bad file is told before anything heavy is imported.
     model = load_model(file)
-    check(model.spec)
     from pipelines.generate import compile_pipeline
 
     compile_pipeline(model, output)
     say(f"{output}: the training pipeline of {model.name}")
-    hint(f"upload {output} to Kubeflow Pipelines, or run it here: noria train -f {file}")
+    say("upload it to Kubeflow Pipelines, or run it here")
+    hint("noria", "train", "-f", file)

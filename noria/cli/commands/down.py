@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from noria.cli.facade import embedded
-from noria.cli.options import DEFAULT_HOME, HomeOption
+from noria.cli.options import DEFAULT_HOME, HomeOption, at_home
 from noria.cli.output import hint, say
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -19,4 +19,4 @@ def down(home: HomeOption = DEFAULT_HOME) -> None:
     """
     embedded().down(home)
     say(f"stopped; the state is kept in {home}")
-    hint("noria up    (carries on where it was)")
+    hint("noria", "up", *at_home(home), note="carries on where it was")

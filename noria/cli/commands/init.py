@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import resources
+from contextlib import suppress
 from pathlib import Path
 from string import Template
 from typing import Annotated
@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from noria.cli.output import hint, say
-from noria.errors import InvalidInput, NoriaError, NotInstalled
+from noria.errors import InvalidInput, NoriaError
+from noria.files import room_problem
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -21,7 +22,7 @@ def init(
         Path, typer.Argument(metavar="NAME", help="The model's name, and the folder to make.")
     ],
     family: Annotated[
-        str, typer.Option(metavar="FAMILY", help="tabular-classification or tabular-regression.")
+        str, typer.Option(metavar="FAMILY", help="Task family; `noria families` lists them.")
     ] = "tabular-classification",
 ) -> None:
     """Start a project: model.yaml, data.py, README.md.
@@ -40,31 +41,22 @@ def init(
         for name, text in files.items():
             (folder / name).write_text(text, encoding="utf-8")
     except OSError as error:
-        raise NoriaError(f"{folder}: can't be written: {error.strerror}") from error
+        for name in files:  # half a project would be refused as one that is already there
+            with suppress(OSError):
+                (folder / name).unlink()
+        raise NoriaError(
+            f"{folder}: can't be written: {error.strerror}",
+            fix=room_problem(folder) or "choose a folder that can be written",
+        ) from error
     say(f"made {folder}/ with {', '.join(files)}")
-    hint(
-        f"python {folder}/data.py    (makes the rows)",
-        f"noria validate -f {folder}/model.yaml",
-        f"noria train -f {folder}/model.yaml",
-    )
+    if "data.py" in files:
+        hint("python", folder / "data.py", note="makes the rows")
+    hint("noria", "validate", "-f", folder / "model.yaml")
+    hint("noria", "train", "-f", folder / "model.yaml")
 
 
 def _files(name: str, family: str) -> dict[str, str]:
-    templates = resources.files("noria.cli").joinpath("templates")
-    model = templates.joinpath(f"model-{family}.yaml")
-    if family.strip(".") != family or "/" in family or not model.is_file():
-        from noria.tasks.families import installed
+    from noria.tasks.families import template
 
-        raise NotInstalled(
-            f"--family {family}: there is no scaffold for it",
-            fix=f"choose one of {', '.join(installed())}",
-        )
-    return {
-        "model.yaml": _fill(model.read_text("utf-8"), name),
-        "data.py": templates.joinpath("data.py").read_text("utf-8"),
-        "README.md": _fill(templates.joinpath("README.md").read_text("utf-8"), name),
-    }
-
-
-def _fill(text: str, name: str) -> str:
-    return Template(text).safe_substitute(name=name)
+    texts = template(family)
+    return {file: Template(text).safe_substitute(name=name) for file, text in texts.items()}

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Callable
-from dataclasses import dataclass
+import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import typer
 
-from noria.cli.cluster import connected
-from noria.cli.facade import embedded
 from noria.cli.options import DEFAULT_HOME, HomeOption, NameArgument, NamespaceOption
 from noria.cli.output import hint, say
+from noria.cli.places import flags, place_of
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True)
 
@@ -39,7 +38,7 @@ def promote(
     namespace: NamespaceOption = None,
 ) -> None:
     """Give the candidate all of the traffic now, without the remaining steps."""
-    _submit(_place(home, namespace), name, "promote", reason, by)
+    _submit(name, "promote", reason, by, home, namespace)
 
 
 @app.command()
@@ -51,7 +50,7 @@ def abort(
     namespace: NamespaceOption = None,
 ) -> None:
     """Put all of the traffic back on the champion, or cancel the training run."""
-    _submit(_place(home, namespace), name, "abort", reason, by)
+    _submit(name, "abort", reason, by, home, namespace)
 
 
 @app.command()
@@ -63,7 +62,7 @@ def pause(
     namespace: NamespaceOption = None,
 ) -> None:
     """Hold the candidate at its share of the traffic."""
-    _submit(_place(home, namespace), name, "pause", reason, by)
+    _submit(name, "pause", reason, by, home, namespace)
 
 
 @app.command()
@@ -75,7 +74,7 @@ def resume(
     namespace: NamespaceOption = None,
 ) -> None:
     """Go on after a pause."""
-    _submit(_place(home, namespace), name, "resume", reason, by)
+    _submit(name, "resume", reason, by, home, namespace)
 
 
 @app.command()
@@ -87,7 +86,7 @@ def retrain(
     namespace: NamespaceOption = None,
 ) -> None:
     """Ask for a training run now."""
-    _submit(_place(home, namespace), name, "train", reason, by)
+    _submit(name, "train", reason, by, home, namespace)
 
 
 @app.command(name="reset-breaker")
@@ -99,42 +98,19 @@ def reset_breaker(
     namespace: NamespaceOption = None,
 ) -> None:
     """Let signals start runs again after the loop-breaker has opened."""
-    _submit(_place(home, namespace), name, "reset-breaker", reason, by)
+    _submit(name, "reset-breaker", reason, by, home, namespace)
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a command goes: a folder of this machine, or a namespace of a cluster."""
+def _submit(name: str, verb: str, reason: str, by: str, home: Path, namespace: str | None) -> None:
+    from noria.loop.values import Command, Verb
 
-    submit: Callable[[str, str, str, str], None]
-    turning: Callable[[str], bool]
-    why: str
-    mend: str
-
-
-def _place(home: Path, namespace: str | None) -> _Place:
-    if namespace is None:
-        loop = embedded()
-        return _Place(
-            lambda *asked: loop.submit(home, *asked),
-            lambda _: loop.turning(home),
-            why="",
-            mend="noria up",
-        )
-    there = connected(namespace)
-    return _Place(
-        there.submit,
-        there.turning,
-        why=f" --namespace {namespace}",
-        mend=f"noria doctor --namespace {namespace}",
-    )
-
-
-def _submit(place: _Place, name: str, verb: str, reason: str, by: str) -> None:
-    place.submit(name, verb, reason, by or getpass.getuser())
+    place, where = place_of(home, namespace), flags(home, namespace)
+    now = datetime.now(UTC)
+    asked = Command(uuid.uuid4().hex, Verb(verb), now, by or getpass.getuser(), reason)
+    place.submit(name, asked)
     if place.turning(name):
         say(f"{name}: {verb} is in the loop's inbox; it acts on it in its next cycle")
-        hint(f"noria why {name}{place.why}")
+        hint("noria", "why", name, *where)
     else:
         say(f"{name}: {verb} is in the loop's inbox, but no loop runs here to act on it")
-        hint(place.mend)
+        hint("noria", "up" if namespace is None else "doctor", *where)

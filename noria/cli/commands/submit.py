@@ -21,8 +21,18 @@ def submit(
     file: FileOption,
     host: Annotated[
         str,
-        typer.Option(envvar="NORIA_KFP_HOST", metavar="URL", help="URL of Kubeflow Pipelines."),
+        typer.Option(
+            envvar="NORIA_KFP_HOST", metavar="URL", help="URL of Kubeflow Pipelines' API."
+        ),
     ],
+    ui: Annotated[
+        str,
+        typer.Option(
+            envvar="NORIA_KFP_UI",
+            metavar="URL",
+            help="URL of its page, to link to; none by default.",
+        ),
+    ] = "",
     namespace: Annotated[
         str,
         typer.Option(
@@ -110,6 +120,7 @@ def submit(
         )
     settings = KubeflowSettings(
         host,
+        ui=ui,
         namespace=namespace,
         experiment=experiment,
         token_file=token_file,
@@ -123,9 +134,27 @@ def submit(
     moment = as_of.replace(tzinfo=as_of.tzinfo or UTC) if as_of is not None else None
     made = run_once(file, settings, champion=champion, as_of=moment, run_id=run_id)
     say(f"run {made.run_id}")
-    say(f"page {made.url}")
+    if made.url:
+        say(f"page {made.url}")
     if not wait:
-        hint(f"noria submit -f {file} --host {host} --run-id {made.run_id} --wait    (follows it)")
+        flags = {
+            "--host": host,
+            "--ui": ui,
+            "--namespace": namespace,
+            "--token-file": token_file,
+            "--ca-file": ca_file,
+            "--image": image,
+            "--experiment": experiment,
+            "--service-account": service_account,
+            "--tracking-uri": tracking_uri,
+            "--mlflow-secret": mlflow_secret,
+            "--shared-claim": shared_claim,
+            "--champion": champion,
+            "--as-of": f"{as_of:%Y-%m-%dT%H:%M:%S}" if as_of is not None else None,
+            "--run-id": made.run_id,
+        }
+        given = [word for flag, value in flags.items() if value for word in (flag, value)]
+        hint("noria", "submit", "-f", file, *given, "--wait", note="follows it")
         return
     status = made.wait(lambda text: say(f"  {text}"))
     if status.phase is not RunPhase.SUCCEEDED:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from noria.cli.facade import embedded
-from noria.cli.options import DEFAULT_HOME, FileOption, HomeOption
+from noria.cli.options import DEFAULT_HOME, FileOption, HomeOption, at_home
 from noria.cli.output import hint, say, table
 from noria.errors import PipelineError
 
@@ -28,10 +28,10 @@ def train(file: FileOption, home: HomeOption = DEFAULT_HOME) -> None:
     """
     from noria.loop.values import RunPhase
     from noria.spec import load_model
-    from noria.tasks.families import check
+    from noria.tasks.families import require
 
     model = load_model(file)
-    check(model.spec)
+    require(model.spec)
     name = model.name
     say(f"training {name}; state in {home}")
     status = embedded().train(home, file.resolve(), lambda line: say(f"  {line}"))
@@ -41,10 +41,11 @@ def train(file: FileOption, home: HomeOption = DEFAULT_HOME) -> None:
         )
     report(name, status.result)
     if status.result.champion is None:
-        hint(f"noria up -f {file}")
+        hint("noria", "up", "-f", file, *at_home(home))
         return
     say(f"there is a champion: `noria up` does not serve version {status.result.version}")
-    hint(f"noria rollout retrain {name}    (trains a version that can take its place)")
+    note = "trains a version that can take its place"
+    hint("noria", "rollout", "retrain", name, *at_home(home), note=note)
 
 
 def report(name: str, result: RunResult) -> None:

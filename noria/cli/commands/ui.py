@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from noria.cli.options import DEFAULT_HOME, HomeOption
-from noria.cli.output import hint, say
+from noria.cli.output import say
 
 if TYPE_CHECKING:
-    from noria.ui.source import Source
+    from noria.places import Place
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -42,6 +42,10 @@ def ui(
     ready_file: Annotated[
         Path | None, typer.Option(hidden=True, help="Gets the address once it listens.")
     ] = None,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(help="A further name that browsers may call it by; repeat for more."),
+    ] = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Show every model on a web page, with buttons.
@@ -51,35 +55,36 @@ def ui(
     it shows a cluster's Models; NORIA_MONITOR_URL says where their monitors are ({model} and
     {namespace} are put in).
     """
-    from noria.asgi import Listen, serve
+    from noria.asgi import Hosts, Listen, serve
     from noria.ui.app import Options, Ui
     from noria.ui.security import Guard, check_address, read_token
 
     token = None if token_file is None else read_token(token_file)
     check_address(host, token)
-    source = _machine(home) if namespace is None else _cluster(namespace, kubeconfig, context)
+    place = _machine(home) if namespace is None else _cluster(namespace, kubeconfig, context)
     # Who knows a shared token may be anybody; on this machine's own page it is this account.
     person = getpass.getuser() if token is None else ""
     options = Options(read_only=read_only, person=person, cluster=namespace is not None)
-    pages = Ui(source, Guard(token, time.time), options)
+    pages = Ui(place, Guard(token, time.time), options)
+    # Who has signed in has a cookie that no other site's page can use.
+    gate = pages.gate(Hosts(host, allowed_host or (), anybody=token is not None))
     listen = Listen(host, port, ready_file)
     with listen.bind() as listener:
-        say(f"{source.place}: {listen.url(listener)}/")
-        hint("Ctrl-C ends the page, and nothing else")
-        serve(pages.asgi(), listen, listener)
+        say(f"{place.name}: {listen.url(listener)}/")
+        say("Ctrl-C ends the page, and nothing else")
+        serve(gate, listen, listener)
 
 
-def _machine(home: Path) -> Source:
-    from noria.embedded.home import Home
-    from noria.ui.machine import MachineSource
+def _machine(home: Path) -> Place:
+    from noria.places.machine import Machine
 
-    return MachineSource(Home(home.absolute()))
+    return Machine(home)
 
 
-def _cluster(namespace: str, kubeconfig: Path | None, context: str | None) -> Source:
+def _cluster(namespace: str, kubeconfig: Path | None, context: str | None) -> Place:
     from noria.kube import KubeClient
-    from noria.ui.cluster import MONITOR_URL, ClusterSource
+    from noria.places.cluster import MONITOR_URL, Namespace
 
     client = KubeClient.connect(kubeconfig, context)
     url = os.environ.get(_MONITOR_URL) or MONITOR_URL
-    return ClusterSource(client, namespace, monitor_url=url)
+    return Namespace(client, namespace, monitor_url=url)

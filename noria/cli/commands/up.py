@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from noria.cli.facade import embedded
-from noria.cli.options import DEFAULT_HOME, HomeOption
+from noria.cli.options import DEFAULT_HOME, HomeOption, at_home
 from noria.cli.output import hint, say
 from noria.errors import InvalidInput
 
@@ -49,36 +50,38 @@ def up(
     state is in one folder. Stop it with Ctrl-C, SIGTERM or `noria down`.
     """
     from noria.spec import load_model
-    from noria.tasks.families import check
+    from noria.tasks.families import require
 
     files = [path.resolve() for path in file or []]
     models = [load_model(path) for path in files]
     for model in models:
-        check(model.spec)
+        require(model.spec)
     names = [model.name for model in models]
     if observability is not None:
         _observe(home, on=observability)
     if detach:
         from noria.cli.background import start
 
-        statuses = start(home, files, names, timeout).models
-        for status in statuses:
-            say(f"{status.model}: {status.url}")
+        for view in start(home, files, names, timeout).models:
+            say(f"{view.name}: {view.url}")
+        say("`noria predict NAME` asks one, with --row COLUMN=VALUE for each column")
         say(f"running in the background; log in {home / 'up.log'}")
-        first = statuses[0].model if statuses else "NAME"
-        hint("noria status", f"noria predict {first} --row column=value ...", "noria down")
+        hint("noria", "status", *at_home(home))
+        hint("noria", "down", *at_home(home))
         return
     known = ", ".join(names) or "the models known here"
     say(f"bringing up {known}; state in {home}; Ctrl-C stops")
-    hint("in another terminal: noria status")
+    hint("noria", "status", *at_home(home), note="in another terminal")
     embedded().up(home, files, lambda text: say(f"  {text}"))
-    say("stopped; `noria up` carries on from here")
+    say("stopped")
+    hint("noria", "up", *at_home(home), note="carries on from here")
 
 
 def _observe(home: Path, *, on: bool) -> None:
     """Remember the choice; it counts from the next start."""
     if embedded().turning(home):
         raise InvalidInput(
-            f"{home}: `noria up` runs here already", fix="first `noria down`, then ask again"
+            f"{home}: `noria up` runs here already",
+            fix=f"first `{shlex.join(('noria', 'down', *at_home(home)))}`, then ask again",
         )
     embedded().observe(home, on)

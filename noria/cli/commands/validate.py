@@ -22,15 +22,16 @@ def validate(file: FileOption) -> None:
     Each problem names the field, the value and the fix. Nothing is run and no data is read.
     """
     from noria.errors import NotInstalled
+    from noria.loop.sizing import canary_needs
     from noria.spec import format_duration, load_model
-    from noria.tasks.families import check
+    from noria.tasks.families import require
 
     model = load_model(file)
     spec = model.spec
     notes = _without_effect(spec)
     runs = True
     try:
-        check(spec)
+        require(spec)
     except NotInstalled as error:
         runs = False
         notes.insert(0, str(error))
@@ -41,12 +42,22 @@ def validate(file: FileOption) -> None:
     say(f"  model       {model.name} ({spec.task.family}, {spec.train.algorithm})")
     say(f"  data        {spec.data.source.kind}, {len(spec.data.features)} features")
     say(f"  rollout     {steps}")
+    for need in canary_needs(spec.serving.canary):
+        say(f"              {need}")
     say(f"  watched by  {detectors} detector{'' if detectors == 1 else 's'}")
-    say(f"  retrains    at most {budget.runs} per {format_duration(budget.per)}")
+    say(f"  retrains    at most {budget.runs} per {format_duration(budget.per)}{_floor(spec)}")
     for note in notes:
         say(f"note: {note}")
     if runs:
-        hint(f"noria train -f {file}", f"noria up -f {file}")
+        hint("noria", "train", "-f", file)
+        hint("noria", "up", "-f", file)
+
+
+def _floor(spec: ModelSpec) -> str:
+    policy = spec.retraining
+    if "new-data" not in policy.signals:
+        return ""
+    return f"; a try whenever the labelled rows have grown by {policy.new_data.growth:.0%}"
 
 
 def _without_effect(spec: ModelSpec) -> list[str]:

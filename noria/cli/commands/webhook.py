@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -33,6 +34,10 @@ def webhook(
     max_body_bytes: Annotated[
         int, typer.Option(min=1024, help="Larger deliveries are refused with 413.")
     ] = 4 << 20,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(help="A further name that senders may call it by; repeat for more."),
+    ] = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Receive the alerts of Alertmanager and Grafana.
@@ -44,21 +49,23 @@ def webhook(
     NORIA_WEBHOOK_TOKEN_FILE or NORIA_WEBHOOK_HMAC_FILE names the file of the secret that
     senders must know; without one it listens on loopback only.
     """
-    from monitoring.webhook import Receiver, WebhookApp, locks_from_environment
-    from noria.asgi import Listen, serve
-    from noria.embedded.clocks import WallClock
+    from monitoring.webhook import BOUNDS, Receiver, WebhookApp, locks_from_environment
+    from noria.asgi import Hosts, Listen, serve
+    from noria.clocks import WallClock
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
     locks = locks_from_environment(os.environ)
     locks.check(host)
     route = _cluster(os.environ) if os.environ.get(_POD) else _machine(home)
     clock = WallClock()
-    receiver = WebhookApp(Receiver(route, clock), locks, clock, max_body_bytes=max_body_bytes)
-    # Prometheus' senders come many at once, and what they send is synced to the disk.
-    listen = Listen(host, port, ready_file, most_at_once=256, drain_seconds=10)
+    # Who knows the secret proves by it that no page of another site sent it.
+    hosts = Hosts(host, allowed_host or (), anybody=locks.closed)
+    app = WebhookApp(Receiver(route, clock), locks, clock)
+    gate = app.gate(hosts, replace(BOUNDS, max_body=max_body_bytes))
+    listen = Listen(host, port, ready_file)
     with listen.bind() as listener:
         say(f"alerts go to {listen.url(listener)}/alerts")
-        serve(receiver, listen, listener)
+        serve(gate, listen, listener)
 
 
 def _machine(home: Path) -> Route:

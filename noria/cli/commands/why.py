@@ -6,10 +6,9 @@ from typing import Annotated
 
 import typer
 
-from noria.cli.cluster import connected
-from noria.cli.facade import embedded
 from noria.cli.options import DEFAULT_HOME, HomeOption, NameArgument, NamespaceOption
 from noria.cli.output import hint, say
+from noria.cli.places import flags, place_of
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -35,18 +34,18 @@ def why(
     """
     from noria.loop.ledger import why as sentences
 
-    where = "" if namespace is None else f" --namespace {namespace}"
-    entries = (
-        embedded().entries(home, name) if namespace is None else connected(namespace).entries(name)
-    )
-    lines = sentences(entries, kind=kind, mention=mention)
+    place, where = place_of(home, namespace), flags(home, namespace)
+    state = place.state(name)
+    lines = sentences(place.entries(name), kind=kind, mention=mention)
     if not lines:
         say(f"{name}: nothing was decided{' that fits' if kind or mention else ' yet'}")
-        hint(f"noria status{where}")
+        hint("noria", "status", *where)
         return
     shown = lines[-last:] if last else lines
     if len(shown) < len(lines):
         say(f"({len(lines) - len(shown)} earlier lines; --last 0 shows all)")
     for line in shown:
         say(line)
-    hint(f"noria ledger verify {name}{where}    (was any of this changed afterwards?)")
+    for hold in () if state is None else state.holds:
+        say(f"  now  {hold.text}")
+    hint("noria", "ledger", "verify", name, *where, note="was any of this changed afterwards?")

@@ -6,11 +6,18 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Literal, TypeAlias
 
+import msgspec
+
 from monitoring.rules import FAST, RuleSettings
-from noria.embedded.home import Home, read_json, write_json
+from noria.embedded.home import Home
+from noria.files import read_json, write_json
 
 Choice: TypeAlias = Literal["usual", "fast"]
 """``fast`` tells everything within seconds: for tests and demonstrations."""
+
+
+class _Chosen(msgspec.Struct, frozen=True):
+    pace: Choice | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +51,10 @@ PACES: Final[dict[Choice, Pace]] = {
 
 def choose(home: Home, choice: Choice | None) -> None:
     """Remember that a home is observed at a pace; None: that it is not."""
-    write_json(home.observability / "choice.json", {"pace": choice})
+    write_json(home.observability / "choice.json", _Chosen(choice))
 
 
 def chosen(home: Home) -> Choice | None:
     """Return what was chosen last; None when the home is not observed."""
-    pace = (read_json(home.observability / "choice.json") or {}).get("pace")
-    return "fast" if pace == "fast" else "usual" if pace == "usual" else None
+    found = read_json(home.observability / "choice.json", _Chosen)
+    return None if found is None else found.pace

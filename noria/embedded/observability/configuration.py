@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -36,7 +37,7 @@ def prometheus(pace: Pace, targets: Path, rules: Path, alertmanager: str) -> dic
             "scrape_timeout": _duration(pace.scrape),
             "evaluation_interval": _duration(pace.rules.interval),
         },
-        "rule_files": [str(rules)],
+        "rule_files": [_literal(rules)],
         "alerting": {
             "alertmanagers": [{"static_configs": [{"targets": [urlsplit(alertmanager).netloc]}]}]
         },
@@ -44,7 +45,7 @@ def prometheus(pace: Pace, targets: Path, rules: Path, alertmanager: str) -> dic
             {
                 "job_name": "noria",
                 "honor_labels": True,
-                "file_sd_configs": [{"files": [str(targets)], "refresh_interval": "5s"}],
+                "file_sd_configs": [{"files": [_literal(targets)], "refresh_interval": "5s"}],
             }
         ],
     }
@@ -76,6 +77,11 @@ def alertmanager(pace: Pace, webhook: str, token: Path) -> dict[str, Any]:
             }
         ],
     }
+
+
+def _literal(path: Path) -> str:
+    """Return a path that Prometheus, which takes it for a pattern, reads as it is."""
+    return re.sub(r"([\\?\[])", r"\\\1", str(path))
 
 
 def _duration(value: timedelta) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import re
 import secrets
 import shutil
 import sys
@@ -18,10 +18,14 @@ from noria.embedded.observability import configuration
 from noria.embedded.observability.choice import PACES, Choice
 from noria.embedded.observability.program import Program
 from noria.embedded.scraping import targets
-from noria.errors import NotInstalled, StoreError
+from noria.errors import InvalidInput, NotInstalled
+from noria.files import read_file, set_aside, write_file
 from noria.spec import Model
 
 _RETENTION: Final = "15d"
+_PROMETHEUS_FILE: Final = "prometheus.yml"
+_ALERTMANAGER_FILE: Final = "alertmanager.yml"
+_TOKEN: Final = re.compile(rb"[0-9a-f]{64}")
 
 
 class Observability:
@@ -34,9 +38,21 @@ class Observability:
     def __init__(self, home: Home) -> None:
         folder = home.observability
         self._home = home
-        self.prometheus = Program("prometheus", folder / "prometheus", "/-/ready")
-        self.alertmanager = Program("alertmanager", folder / "alertmanager", "/-/ready")
-        self.webhook = Program("webhook", folder / "webhook", "/healthz")
+        self.prometheus = Program(
+            "prometheus",
+            folder / "prometheus",
+            "/-/ready",
+            [f"--config.file={folder / 'prometheus' / _PROMETHEUS_FILE}"],
+        )
+        self.alertmanager = Program(
+            "alertmanager",
+            folder / "alertmanager",
+            "/-/ready",
+            [f"--config.file={folder / 'alertmanager' / _ALERTMANAGER_FILE}"],
+        )
+        self.webhook = Program(
+            "webhook", folder / "webhook", "/healthz", ["webhook", str(home.root)]
+        )
         self._token = folder / "token"
         self._targets = folder / "targets.json"
         self._rules = folder / "rules.yml"
@@ -66,14 +82,15 @@ class Observability:
         """
         pace = PACES[choice]
         found = {name: find(name) for name in ("prometheus", "prometheus-alertmanager")}
+        _refuse_patterns(self._home.root)
         self._make_token()
         known = {model.name: model.metadata.namespace for model in models}
         _write(self._targets, configuration.scrape_targets(targets(self._home), known))
         changed = _write(self._rules, rule_file(models, pace.rules))
         scraping = configuration.prometheus(pace, self._targets, self._rules, self.alertmanager.url)
-        changed |= _write_json(self.prometheus.folder / "prometheus.yml", scraping)
+        changed |= _write_json(self.prometheus.folder / _PROMETHEUS_FILE, scraping)
         routing = configuration.alertmanager(pace, self.webhook.url, self._token)
-        rerouted = _write_json(self.alertmanager.folder / "alertmanager.yml", routing)
+        rerouted = _write_json(self.alertmanager.folder / _ALERTMANAGER_FILE, routing)
         self.webhook.launch(
             lambda port: [
                 *(sys.executable, "-m", "noria.cli", "webhook"),
@@ -96,6 +113,10 @@ class Observability:
         for program in self.programs:
             program.stop()
 
+    def problems(self) -> list[str]:
+        """Return what is wrong with each that is chosen to run."""
+        return [said for program in self.programs if (said := program.problem())]
+
     def lines(self) -> tuple[str, ...]:
         """Return one line for each that runs, with its address."""
         return tuple(
@@ -111,18 +132,25 @@ class Observability:
 
     def _make_token(self) -> None:
         """Make the secret that Alertmanager shows to the receiver; nobody else can read it."""
-        if self._token.exists():
+        known = read_file(self._token)
+        if known is not None and _TOKEN.fullmatch(known.strip()):
             return
-        try:
-            self._token.parent.mkdir(parents=True, exist_ok=True)
-            partial = self._token.with_name("token.partial")
-            partial.unlink(missing_ok=True)
-            handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "w") as file:
-                file.write(secrets.token_hex(32))
-            partial.replace(self._token)
-        except OSError as error:
-            raise StoreError(f"{self._token}: {error.strerror}") from error
+        if known is not None:
+            set_aside(self._token, "it is no token of ours")
+        write_file(self._token, secrets.token_hex(32).encode())
+
+
+def _refuse_patterns(root: Path) -> None:
+    """Refuse a folder that Prometheus would take for a pattern of file names.
+
+    Raises:
+        InvalidInput: Its path has a star.
+    """
+    if "*" in str(root):
+        raise InvalidInput(
+            f"--observability: Prometheus can't read files below {root}, whose name has a *",
+            fix="choose another folder with NORIA_HOME, or go without: noria up --no-observability",
+        )
 
 
 def find(name: str) -> str:
@@ -147,7 +175,7 @@ def find(name: str) -> str:
 def _prometheus(found: Mapping[str, str], folder: Path, port: int) -> list[str]:
     return [
         found["prometheus"],
-        f"--config.file={folder / 'prometheus.yml'}",
+        f"--config.file={folder / _PROMETHEUS_FILE}",
         f"--storage.tsdb.path={folder / 'data'}",
         f"--storage.tsdb.retention.time={_RETENTION}",
         f"--web.listen-address=127.0.0.1:{port}",
@@ -157,7 +185,7 @@ def _prometheus(found: Mapping[str, str], folder: Path, port: int) -> list[str]:
 def _alertmanager(found: Mapping[str, str], folder: Path, port: int) -> list[str]:
     return [
         found["prometheus-alertmanager"],
-        f"--config.file={folder / 'alertmanager.yml'}",
+        f"--config.file={folder / _ALERTMANAGER_FILE}",
         f"--storage.path={folder / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}",
         # Without this it listens for peers on every address.
@@ -171,14 +199,9 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> bool:
 
 
 def _write(path: Path, text: str) -> bool:
-    """Replace a file at once if it differs; returns whether it did."""
-    try:
-        if path.exists() and path.read_text() == text:
-            return False
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.partial")
-        partial.write_text(text)
-        partial.replace(path)
-    except OSError as error:
-        raise StoreError(f"{path}: {error.strerror}") from error
+    """Replace a file if it differs; returns whether it did."""
+    content = text.encode()
+    if read_file(path) == content:
+        return False
+    write_file(path, content)
     return True

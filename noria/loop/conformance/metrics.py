@@ -9,7 +9,7 @@ from typing import Protocol
 
 from noria.errors import MetricsError, Unavailable
 from noria.loop.conformance import expect
-from noria.loop.ports import Metrics
+from noria.loop.ports import ROWS_PER_DAY, Metrics
 from noria.loop.values import Measurement, MetricQuery, Signal
 
 
@@ -66,6 +66,16 @@ class MetricsConformance:
         except (MetricsError, Unavailable):
             return
         expect.same(seen.value, None, "value of an unknown metric")
+
+    def test_the_traffic_has_a_rate_or_none_is_known(self, driver: MetricsDriver) -> None:
+        driver.publish("1", 200)
+        query = MetricQuery(driver.model, "1", ROWS_PER_DAY, _long_ago(driver))
+        try:
+            seen = driver.port.measure(query)
+        except (MetricsError, Unavailable):
+            return
+        known = seen.value is not None and seen.value > 0
+        expect.true(known or seen.value is None, "a rate over 0, or none")
 
     def test_signals_are_told_until_they_are_of_no_interest(self, driver: MetricsDriver) -> None:
         expect.same(driver.port.signals(driver.model), (), "signals before any")

@@ -81,6 +81,19 @@ class RegistryConformance:
         )
         expect.same(driver.port.alias(driver.model, CHAMPION), None, "alias")
 
+    def test_an_anchor_is_kept_on_its_version(self, driver: RegistryDriver) -> None:
+        first, second = driver.register(), driver.register()
+        expect.same([v.anchor for v in driver.port.versions(driver.model)], ["", ""], "before")
+        driver.port.anchor(driver.model, first, "1:aa")
+        driver.port.anchor(driver.model, second, "2:bb")
+        driver.port.anchor(driver.model, second, "3:cc:signature+/=")
+        kept = [v.anchor for v in driver.reopen().versions(driver.model)]
+        expect.same(kept, ["1:aa", "3:cc:signature+/="], "anchors")
+
+    def test_an_anchor_needs_a_version(self, driver: RegistryDriver) -> None:
+        driver.register()
+        expect.refused(RegistryError, lambda: driver.port.anchor(driver.model, "404", "1:aa"))
+
     def test_of_many_moves_at_once_one_wins(self, driver: RegistryDriver) -> None:
         versions = [driver.register() for _ in range(4)]
         won: list[str] = []

@@ -1,17 +1,30 @@
-"""Measurements and signals that a test publishes."""
+"""Measurements and signals that a test publishes, and labels that come by the clock."""
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+from typing import Final
+
 import msgspec
 
+from noria.loop.ports import LABELLED_ROWS, Clock
 from noria.loop.values import Measurement, MetricQuery, Signal
+
+_DAY: Final = timedelta(days=1)
 
 
 class FakeMetrics:
-    """A ``Metrics`` port. What is published for a version and metric is what is measured."""
+    """A ``Metrics`` port. What is published for a version and metric is what is measured.
 
-    def __init__(self) -> None:
+    ``labels_a_day`` come evenly with ``clock``'s time, besides what ``label`` adds; a published
+    number of labelled rows takes their place.
+    """
+
+    def __init__(self, clock: Clock | None = None, labels_a_day: float = 0.0) -> None:
         self.queries: list[MetricQuery] = []
+        self.labels_a_day = labels_a_day
+        self._clock = clock
+        self._labels: list[tuple[datetime, int]] = []
         self._published: dict[tuple[str, str], Measurement] = {}
         self._signals: dict[str, list[Signal]] = {}
 
@@ -19,6 +32,8 @@ class FakeMetrics:
         """Return what was published, with the champion's as its baseline."""
         self.queries.append(query)
         seen = self._published.get((query.version, query.metric))
+        if seen is None and query.metric == LABELLED_ROWS:
+            seen = self._labelled(query)
         seen = seen or Measurement(query.metric, query.version, None, 0)
         if query.champion is None:
             return seen
@@ -32,6 +47,17 @@ class FakeMetrics:
             baseline_high=base.high,
             baseline_samples=base.samples,
         )
+
+    def _labelled(self, query: MetricQuery) -> Measurement:
+        rows = sum(rows for at, rows in self._labels if at >= query.since)
+        if self._clock is not None:
+            passed = max(timedelta(0), self._clock.now() - query.since)
+            rows += int(self.labels_a_day * (passed / _DAY))
+        return Measurement(query.metric, query.version, float(rows), rows)
+
+    def label(self, at: datetime, rows: int) -> None:
+        """Driver: so many rows got their label at this time."""
+        self._labels.append((at, rows))
 
     def signals(self, model: str) -> tuple[Signal, ...]:
         """Return every signal that was published and not withdrawn."""

@@ -34,6 +34,10 @@ def sample_model(**sections: Any) -> Model:
         },
         "retraining": {
             "signals": ["drift", "performance"],
+            # Any row is enough: what limits the runs of this model is the calendar.
+            "newData": {"growth": 1e-9},
+            "thinning": 1.0,
+            "change": {"rows": 1},
             "cooldown": "7d",
             "runsPerDay": 1,
             "budget": {"runs": 6, "per": "365d"},

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 
+import msgspec
+
 from noria.errors import Conflict, RegistryError
 from noria.loop.values import VersionInfo
 
@@ -44,6 +46,14 @@ class FakeRegistry:
             else:
                 self._aliases[model, alias] = version
             self.moves.append((alias, now, version))
+
+    def anchor(self, model: str, version: str, text: str) -> None:
+        """Keep an anchor on a version."""
+        with self._lock:
+            info = self._versions.get((model, version))
+            if info is None:
+                raise RegistryError(f"{model!r} has no version {version!r}")
+            self._versions[model, version] = msgspec.structs.replace(info, anchor=text)
 
     def register(self, info: VersionInfo) -> None:
         """Driver: add a version."""

@@ -19,6 +19,7 @@ class FakeTraffic:
         self._prompt = prompt
         self._ready: dict[str, dict[str, bool]] = {}
         self._weights: dict[str, dict[str, int]] = {}
+        self._problems: dict[tuple[str, str], str] = {}
 
     def deploy(self, model: str, version: str) -> None:
         """Start a version that is not there yet."""
@@ -27,6 +28,12 @@ class FakeTraffic:
     def ready(self, model: str) -> Mapping[str, bool]:
         """Return deployed versions and their readiness."""
         return dict(self._ready.get(model, {}))
+
+    def problems(self, model: str) -> Mapping[str, str]:
+        """Return what ``break_down`` said of versions that are down."""
+        down = [version for version, up in self.ready(model).items() if not up]
+        said = {version: self._problems.get((model, version), "") for version in down}
+        return {version: why for version, why in said.items() if why}
 
     def set_weights(self, model: str, weights: Mapping[str, int]) -> None:
         """Split the traffic between ready versions."""
@@ -56,10 +63,11 @@ class FakeTraffic:
         if version in self._ready.get(model, {}):
             self._ready[model][version] = True
 
-    def break_down(self, model: str, version: str) -> None:
+    def break_down(self, model: str, version: str, why: str = "") -> None:
         """Driver: let a deployed version stop answering. Its weight stays, as in life."""
         if version in self._ready.get(model, {}):
             self._ready[model][version] = False
+            self._problems[model, version] = why
 
     def meddle(self, model: str, weights: Mapping[str, int]) -> None:
         """Driver: change the split behind the loop's back."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from noria.loop.engine import Engine
@@ -30,7 +30,10 @@ from noria.spec import Model
 
 
 class FakeWorld:
-    """One model's world. Versions get ready at once unless ``traffic`` says otherwise."""
+    """One model's world. Versions get ready at once unless ``traffic`` says otherwise.
+
+    A row gets its label each second, so that there is always something new to learn from.
+    """
 
     def __init__(
         self, model: Model, *, store: Store | None = None, traffic: FakeTraffic | None = None
@@ -41,11 +44,11 @@ class FakeWorld:
         self.pipelines = FakePipelines()
         self.registry = FakeRegistry()
         self.traffic = traffic or FakeTraffic(prompt=True)
-        self.metrics = FakeMetrics()
+        self.metrics = FakeMetrics(self.clock, labels_a_day=86_400)
         self.store: Store = store or MemoryStore()
         self.alerts = FakeAlerts()
 
-    def engine(self) -> Engine:
+    def engine(self, leads: Callable[[], bool] = lambda: True) -> Engine:
         """Return a new engine on this world, as after a restart."""
         return Engine(
             self.model,
@@ -56,13 +59,14 @@ class FakeWorld:
             store=self.store,
             clock=self.clock,
             alerts=self.alerts,
+            leads=leads,
         )
 
     def cycle(self, times: int = 1, *, every: timedelta = timedelta(seconds=10)) -> Decision:
         """Run cycles with time passing after each; return the last decision."""
         engine = self.engine()
         for _ in range(times):
-            decision = engine.cycle()
+            decision = engine.cycle().decision
             self.clock.advance(every)
         return decision
 
@@ -85,7 +89,7 @@ class FakeWorld:
             GateResult(f"{b.metric}-bound", verdict, "", 0.7, b.min, samples) for b in spec.bounds
         ]
         against = [
-            GateResult(f"{c.metric}-champion", verdict, "", 0.01, -c.max_drop, samples)
+            GateResult(f"{c.metric}-champion", verdict, "", 0.01, 0.0, samples, 0.005, 0.015)
             for c in spec.champion
         ]
         return (*bounds, *(against if compared else ()))
@@ -120,6 +124,7 @@ class FakeWorld:
         *,
         gates: Sequence[GateResult] | None = None,
         champion: str | None = None,
+        rows: int = 1000,
     ) -> None:
         """End the run in flight with a new version.
 
@@ -128,15 +133,15 @@ class FakeWorld:
         """
         (run_id,) = self.pipelines.running()
         against = champion or self.pipelines.requests[run_id].champion
-        info = self.register(version, champion=against, gates=gates)
+        info = self.register(version, champion=against, gates=gates, rows=rows)
         result = RunResult(version, info.rows, info.metrics, info.gates, against)
         self.pipelines.succeed(run_id, result)
 
     def answer(self, version: str, samples: int, **metrics: float) -> None:
-        """Publish metrics of a version: ``answer("2", 500, error_rate=0.0, auc=0.7)``."""
+        """Publish metrics of a version, known exactly: ``answer("2", 500, auc=0.7)``."""
         for metric, value in metrics.items():
             name = metric.replace("_", "-")
-            self.metrics.publish(Measurement(name, version, value, samples))
+            self.metrics.publish(Measurement(name, version, value, samples, value, value))
 
     def tell(self, verb: Verb, *, key: str = "", reason: str = "") -> bool:
         """Submit a person's command."""

@@ -13,6 +13,7 @@ MODEL_LABEL: Final = "noria.dev/model"
 NAME_LABEL: Final = "app.kubernetes.io/name"
 MONITOR_APP: Final = "noria-monitor"
 MONITOR_PORT: Final = 8080
+SERVER_PORT: Final = 8080
 
 
 def monitor_name(model: str) -> str:

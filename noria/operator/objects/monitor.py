@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -24,7 +25,8 @@ from noria.operator.settings import Settings
 _UID: Final = 65532
 _CONFIG: Final = "/etc/noria"
 _STATE: Final = "/var/lib/noria"
-_HEALTH: Final = {"httpGet": {"path": "/healthz", "port": "http"}}
+_ANSWERS: Final = {"httpGet": {"path": "/livez", "port": "http"}}
+"""It is ready once it answers: one that is blind gets its reference through the Service."""
 
 
 def monitor_objects(resource: Resource, settings: Settings) -> tuple[dict[str, Any], ...]:
@@ -107,6 +109,15 @@ def _deployment(resource: Resource, settings: Settings, written: str) -> dict[st
     }
 
 
+def _hosts(resource: Resource, settings: Settings) -> list[str]:
+    """Return the names that a monitor is called by: its Service's, and those that were set."""
+    name, namespace = monitor_name(resource.name), resource.namespace
+    service = f"{name}.{namespace}.svc"
+    url = urlsplit(settings.monitor_of(resource.name, namespace)).hostname or service
+    names = (name, f"{name}.{namespace}", service, f"{service}.cluster.local", url)
+    return list(dict.fromkeys((*names, *settings.monitor_allowed_hosts)))
+
+
 def _container(resource: Resource, settings: Settings) -> dict[str, Any]:
     return {
         "name": "monitor",
@@ -117,6 +128,7 @@ def _container(resource: Resource, settings: Settings) -> dict[str, Any]:
             *("--state", _STATE),
             *("--host", "0.0.0.0"),  # noqa: S104 - inside a pod; a NetworkPolicy says who may come
             *("--port", str(MONITOR_PORT)),
+            *(part for name in _hosts(resource, settings) for part in ("--allowed-host", name)),
         ],
         "env": [
             {"name": "NORIA_NAMESPACE", "value": resource.namespace},
@@ -126,11 +138,12 @@ def _container(resource: Resource, settings: Settings) -> dict[str, Any]:
         ],
         "ports": [{"name": "http", "containerPort": MONITOR_PORT, "protocol": "TCP"}],
         # Reading a long log again takes its time.
-        "startupProbe": {**_HEALTH, "periodSeconds": 2, "failureThreshold": 150},
-        "readinessProbe": {**_HEALTH, "periodSeconds": 5, "timeoutSeconds": 5},
-        # A full disk makes it unhealthy, and no restart mends that: only a dead one is restarted.
+        "startupProbe": {**_ANSWERS, "periodSeconds": 2, "failureThreshold": 150},
+        "readinessProbe": {**_ANSWERS, "periodSeconds": 5, "timeoutSeconds": 5},
+        # A full disk makes it unhealthy, and no restart mends that: only one whose threads are
+        # stuck is restarted.
         "livenessProbe": {
-            "tcpSocket": {"port": "http"},
+            **_ANSWERS,
             "periodSeconds": 10,
             "timeoutSeconds": 5,
             "failureThreshold": 6,

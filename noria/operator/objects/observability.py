@@ -11,6 +11,7 @@ from noria.kube.kinds import CONFIG_MAP, POD_MONITOR, PROMETHEUS_RULE
 from noria.operator.objects.common import (
     MODEL_LABEL,
     MONITOR_APP,
+    SERVER_PORT,
     monitor_labels,
     monitor_name,
     owned,
@@ -18,8 +19,6 @@ from noria.operator.objects.common import (
 from noria.operator.resource import Resource
 from noria.operator.settings import Settings
 from noria.spec import Model
-
-_SERVER_PORT = 8080
 
 
 def pod_monitors(resource: Resource, settings: Settings) -> tuple[dict[str, Any], ...]:
@@ -47,7 +46,7 @@ def pod_monitors(resource: Resource, settings: Settings) -> tuple[dict[str, Any]
                 "selector": {"matchLabels": {MODEL_LABEL: name, "component": "predictor"}},
                 "podMetricsEndpoints": [
                     # KServe names its container's port as the runtime does, or not at all.
-                    {"portNumber": _SERVER_PORT, "path": "/metrics", "interval": "15s"}
+                    {"portNumber": SERVER_PORT, "path": "/metrics", "interval": "15s"}
                 ],
             },
         ),

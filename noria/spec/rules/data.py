@@ -2,87 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from types import MappingProxyType
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
 
 from noria.errors import Problem
-from noria.spec.data import SOURCE_KINDS, Data, SourceKind
-from noria.spec.section import Section
+from noria.spec.data import Data
+from noria.spec.families import describe
 from noria.spec.units import format_duration
 from noria.spec.words import choose
 
-_ROWS: Final[tuple[SourceKind, ...]] = ("feast", "parquet", "csv")
-_TEXTS: Final[tuple[SourceKind, ...]] = ("text", "parquet", "csv")
-FAMILY_SOURCES: Final[Mapping[str, tuple[SourceKind, ...]]] = MappingProxyType(
-    {
-        "tabular-classification": _ROWS,
-        "tabular-regression": _ROWS,
-        "forecasting": _ROWS,
-        "clustering": _ROWS,
-        "anomaly-detection": _ROWS,
-        "image-classification": ("images",),
-        "text-classification": _TEXTS,
-        "token-classification": _TEXTS,
-        "llm-finetuning": _TEXTS,
-        "rag": ("documents",),
-        "agent": ("text", "documents"),
-    }
-)
-"""The sources that a family can read."""
 
-READS_COLUMNS: Final = frozenset(
-    {"tabular-classification", "tabular-regression", "clustering", "anomaly-detection"}
-)
-NEEDS_TARGET: Final = frozenset(
-    {
-        "tabular-classification",
-        "tabular-regression",
-        "forecasting",
-        "text-classification",
-        "token-classification",
-    }
-)
-
-
-def one_source_that_the_family_reads(task: Section, data: Data) -> Iterator[Problem]:
+def one_source_that_the_family_reads(task: Any, data: Data) -> Iterator[Problem]:
     """Exactly one key of source, and one that the family can read."""
-    family = _family(task)
-    kinds = data.source.kinds()
+    family, kinds = describe(task.family), data.source.kinds()
+    readable = family.source_kinds
     if not kinds:
-        yield Problem(
-            "spec.data.source", "names no source", f"give one of {', '.join(SOURCE_KINDS)}"
-        )
+        yield Problem("spec.data.source", "names no source", f"give one of {', '.join(readable)}")
     elif len(kinds) > 1:
         yield Problem(
             "spec.data.source", f"names {len(kinds)} sources: {', '.join(kinds)}", "keep one"
         )
-    elif kinds[0] not in FAMILY_SOURCES[family]:
+    elif kinds[0] not in readable:
         yield Problem(
             f"spec.data.source.{kinds[0]}",
-            f"{family} can't read {kinds[0]}",
-            choose(FAMILY_SOURCES[family]),
+            f"{family.name} can't read {kinds[0]}",
+            choose(readable),
         )
 
 
-def what_the_family_needs(task: Section, data: Data) -> Iterator[Problem]:
-    """Families that read columns need features; families that learn from labels need a target."""
-    family = _family(task)
-    if family in READS_COLUMNS and not data.features and not data.time_features:
+def csv_can_be_told_apart(data: Data) -> Iterator[Problem]:
+    """A comma is the separator or the decimal sign, not both."""
+    csv = data.source.csv
+    if csv is not None and csv.separator == csv.decimal:
         yield Problem(
-            "spec.data.features",
-            f"is empty, and {family} reads columns",
-            "list the columns, such as {name: distance, type: numeric}",
-        )
-    if family in NEEDS_TARGET and data.target is None:
-        yield Problem(
-            "spec.data.target",
-            f"is missing, and {family} learns from a target",
-            "name the column to predict",
-        )
-    if family == "forecasting" and data.event_time is None:
-        yield Problem(
-            "spec.data.eventTime", "is missing, and forecasting is about time", "name the column"
+            "spec.data.source.csv.decimal",
+            f"{csv.decimal!r} is also the separator",
+            "give the separator of the files, such as ';'",
         )
 
 
@@ -228,11 +183,11 @@ def the_split_has_its_column(data: Data) -> Iterator[Problem]:
         )
 
 
-def ranges_are_of_numbers(task: Section, data: Data) -> Iterator[Problem]:
+def ranges_are_of_numbers(task: Any, data: Data) -> Iterator[Problem]:
     """A range is not of a text, and is not empty."""
     types = {feature.name: feature.type for feature in data.features}
     if data.target is not None:
-        numeric = _family(task) in ("tabular-regression", "forecasting")
+        numeric = describe(task.family).target == "number"
         types[data.target] = "numeric" if numeric else "categorical"
     for column, limits in data.validation.ranges.items():
         path = f"spec.data.validation.ranges.{column}"
@@ -252,10 +207,6 @@ def repeats(path: str, names: Sequence[str]) -> Iterator[Problem]:
             yield Problem(f"{path}[{index}]", f"{name} is there twice", "keep one of them")
 
 
-def _family(task: Section) -> str:
-    return str(getattr(task, "family"))  # noqa: B009 - each family has its own class
-
-
 def _some(names: Sequence[str]) -> str:
     shown = ", ".join(names[:3])
     return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
@@ -263,7 +214,7 @@ def _some(names: Sequence[str]) -> str:
 
 DATA_RULES: Final = (
     one_source_that_the_family_reads,
-    what_the_family_needs,
+    csv_can_be_told_apart,
     features_are_no_answers,
     lookups_can_be_made,
     keys_are_named_once,

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from noria.errors import Problem
+from noria.measures.catalog import METRICS, SERVING_METRICS
 from noria.spec.data import Data
-from noria.spec.metrics import METRICS, SERVING_METRICS
 from noria.spec.monitoring import Monitoring
 from noria.spec.retraining import Retraining
 from noria.spec.rules.data import repeats
@@ -102,7 +102,6 @@ def signals_can_arise(monitoring: Monitoring, retraining: Retraining) -> Iterato
     senders: dict[str, tuple[object, str, str]] = {
         "drift": (monitoring.detectors, "spec.monitoring.detectors", "empty"),
         "performance": (monitoring.performance.drop, "spec.monitoring.performance.drop", "null"),
-        "new-data": (retraining.new_data, "spec.retraining.newData", "missing"),
         "schedule": (retraining.schedule, "spec.retraining.schedule", "missing"),
     }
     for index, kind in enumerate(retraining.signals):
@@ -155,10 +154,10 @@ def the_training_window_is_whole(data: Data, retraining: Retraining) -> Iterator
     path = "spec.retraining.trainOn"
     if train_on.kind == "window" and train_on.window is None:
         yield Problem(f"{path}.window", "is missing, and kind is window", "write one, such as 90d")
-    if train_on.kind == "all" and train_on.window is not None:
+    if train_on.kind != "window" and train_on.window is not None:
         yield Problem(
             f"{path}.window",
-            f"{format_duration(train_on.window)} is not used by kind all",
+            f"{format_duration(train_on.window)} is not used by kind {train_on.kind}",
             "choose kind window, or remove it",
         )
     if train_on.kind == "window" and data.event_time is None:

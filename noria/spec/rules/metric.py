@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from noria.errors import Problem
-from noria.spec.metrics import FAMILY_METRICS, METRICS, Metric
+from noria.measures.catalog import METRICS, Metric
+from noria.spec.families import describe
 from noria.spec.words import choose, did_you_mean
 
 
 def unfit(path: str, name: str, family: str, also: Sequence[str] = ()) -> Iterator[Problem]:
     """Yield a problem if a metric is neither the family's nor one of ``also``."""
-    known = (*also, *FAMILY_METRICS[family])
+    known = (*also, *describe(family).metrics)
     if name in known:
         return
     if name in METRICS:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from noria.errors import Problem
 from noria.spec.data import Data
+from noria.spec.families import describe
 from noria.spec.monitoring import BACKENDS, Detector, DetectorKind, Monitoring
 from noria.spec.rules.data import repeats
 from noria.spec.rules.metric import too_wide, unfit
@@ -42,9 +43,6 @@ ON_PREDICTION: Final[tuple[DetectorKind, ...]] = (
     "online-mmd",
     "online-cvm",
 )
-CLASSIFIERS: Final = frozenset(
-    {"tabular-classification", "image-classification", "text-classification"}
-)
 
 
 def detectors_exist(task: Any, monitoring: Monitoring) -> Iterator[Problem]:
@@ -72,7 +70,7 @@ def detectors_exist(task: Any, monitoring: Monitoring) -> Iterator[Problem]:
                 f"{detector.kind} can't watch the prediction, which is a number",
                 choose(ON_PREDICTION),
             )
-        if detector.kind == "model-uncertainty" and task.family not in CLASSIFIERS:
+        if detector.kind == "model-uncertainty" and describe(task.family).target != "class":
             yield Problem(
                 f"{path}.kind",
                 f"model-uncertainty is of a classifier, and this is {task.family}",
@@ -154,7 +152,8 @@ def performance_can_be_measured(task: Any, monitoring: Monitoring) -> Iterator[P
             f"{metric} is not among performance.metrics",
             f"add {metric} to metrics, or watch another",
         )
-    yield from too_wide(f"{path}.drop.max", metric, performance.drop.max)
+    if not performance.drop.is_relative:
+        yield from too_wide(f"{path}.drop.max", metric, performance.drop.most)
 
 
 def the_monitor_sees_what_it_watches(serving: Serving, monitoring: Monitoring) -> Iterator[Problem]:

@@ -7,19 +7,20 @@ from typing import Any, Final
 
 from noria.errors import Problem
 from noria.spec.data import Data
+from noria.spec.families import describe
 from noria.spec.gates import Gates
 from noria.spec.rules.data import repeats
 from noria.spec.rules.metric import too_wide, unfit, unreachable
-from noria.spec.train import DISTRIBUTED, FAMILY_ALGORITHMS, SearchRange, Train
+from noria.spec.spaces import SearchRange
+from noria.spec.train import Train
 from noria.spec.units import format_duration
 from noria.spec.words import choose
-
-STACKS: Final = frozenset({"tabular-classification", "tabular-regression"})
 
 
 def algorithms_fit_the_family(task: Any, train: Train) -> Iterator[Problem]:
     """The algorithm and the ensemble's members are of this family."""
-    known = FAMILY_ALGORITHMS[task.family]
+    family = describe(task.family)
+    known = family.algorithm_names
     if train.algorithm not in known:
         yield Problem(
             "spec.train.algorithm", f"{train.algorithm} can't do {task.family}", choose(known)
@@ -32,7 +33,7 @@ def algorithms_fit_the_family(task: Any, train: Train) -> Iterator[Problem]:
                 f"{path}.members", "is not used by kind none", "choose kind stacking, or remove it"
             )
         return
-    if task.family not in STACKS:
+    if not family.stack:
         yield Problem(f"{path}.kind", f"{task.family} can't stack", "write none")
         return
     if len(ensemble.members) < 2:
@@ -121,10 +122,11 @@ def folds_have_their_column(data: Data, train: Train) -> Iterator[Problem]:
         )
 
 
-def the_machine_fits_the_algorithm(train: Train) -> Iterator[Problem]:
+def the_machine_fits_the_algorithm(task: Any, train: Train) -> Iterator[Problem]:
     """Nodes only for what distributes; a GPU's name only with a count."""
     compute = train.compute
-    if compute.nodes > 1 and train.algorithm not in DISTRIBUTED:
+    algorithm = describe(task.family).algorithm(train.algorithm)
+    if compute.nodes > 1 and algorithm is not None and not algorithm.distributes:
         yield Problem(
             "spec.train.compute.nodes",
             f"{compute.nodes} nodes, and {train.algorithm} trains on one",
@@ -155,7 +157,8 @@ def gates_can_be_measured(task: Any, gates: Gates) -> Iterator[Problem]:
     for index, gate in enumerate(gates.champion):
         path = f"spec.gates.champion[{index}]"
         yield from unfit(f"{path}.metric", gate.metric, task.family)
-        yield from too_wide(f"{path}.maxDrop", gate.metric, gate.max_drop)
+        if isinstance(gate.max_drop, float):
+            yield from too_wide(f"{path}.maxDrop", gate.metric, gate.max_drop)
     for key, items in (("bounds", gates.bounds), ("champion", gates.champion)):
         yield from _metrics_once(f"spec.gates.{key}", [item.metric for item in items])
 

@@ -1,19 +1,20 @@
 """The CustomResourceDefinition: apiextensions.k8s.io/v1, with a structural schema.
 
 Structural schemas (Kubernetes, "Specifying a structural schema") know neither references
-nor unions of types; what they can't say is checked by CEL rules or, at last, by the loader.
-Unknown keys are refused by the API server's strict field validation, which kubectl asks for.
+nor unions of types. The API server refuses what the schema sees: types, choices, limits, units
+and missing keys; unknown keys by its strict field validation, which kubectl asks for. What spans
+several keys is a rule (``noria.spec.rules`` and the families' own), which `noria validate` tells
+before and the operator afterwards, in the status and an event.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from noria.spec.model import GROUP, KIND, VERSION
-from noria.spec.schema.cel import limits_of_checks, rules_at
 from noria.spec.schema.editor import json_schema
-from noria.spec.task import TASKS
+from noria.spec.schema.status import status_schema
 
 CRD_NAME: Final = f"models.{GROUP}"
 _KEPT: Final = (
@@ -27,11 +28,11 @@ _KEPT: Final = (
 )
 
 _COLUMNS: Final = (
-    ("Stage", "string", ".status.stage", "What the loop is doing."),
+    ("Stage", "string", ".status.printed.stage", "What the loop is doing."),
     ("Champion", "string", ".status.champion", "The version that serves."),
     ("Candidate", "string", ".status.candidate", "The version that is rolled out."),
-    ("Traffic", "string", ".status.traffic", "Percent of traffic for each version."),
-    ("Verdict", "string", ".status.lastVerdict", "The last verdict on a candidate."),
+    ("Traffic", "string", ".status.printed.traffic", "Percent of traffic for each version."),
+    ("Verdict", "string", ".status.printed.verdict", "The last verdict on a candidate."),
     ("Retrains left", "integer", ".status.retrainsLeft", "Runs left in the budget."),
     ("Age", "date", ".metadata.creationTimestamp", "Time since the model was made."),
 )
@@ -74,7 +75,7 @@ def crd() -> dict[str, Any]:
 def _root() -> dict[str, Any]:
     schema = json_schema()
     properties = schema["properties"]
-    spec = _Structural(schema["$defs"]).of(properties["spec"], "spec")
+    spec = _Structural(schema["$defs"]).of(properties["spec"])
     name = schema["$defs"]["Metadata"]["properties"]["name"]
     return {
         "type": "object",
@@ -94,7 +95,7 @@ def _root() -> dict[str, Any]:
                 },
             },
             "spec": spec,
-            "status": _status(),
+            "status": status_schema(),
         },
     }
 
@@ -105,26 +106,25 @@ class _Structural:
     def __init__(self, definitions: Mapping[str, Any]) -> None:
         self._definitions = definitions
 
-    def of(self, node: Mapping[str, Any], path: str) -> dict[str, Any]:
+    def of(self, node: Mapping[str, Any]) -> dict[str, Any]:
         """Return the structural schema of a node of the editors' schema."""
         if "$ref" in node:
             target = self._definitions[node["$ref"].rpartition("/")[2]]
             above = {key: value for key, value in node.items() if key != "$ref"}
-            return self.of({**target, **above}, path)
+            return self.of({**target, **above})
         if "oneOf" in node:
-            return self._task(node, path)
+            return self._task(node["oneOf"], node["description"])
         if "anyOf" in node:
-            return self._any_of(node, path)
-        return self._plain(node, path)
+            return self._any_of(node)
+        return self._plain(node)
 
-    def _any_of(self, node: Mapping[str, Any], path: str) -> dict[str, Any]:
+    def _any_of(self, node: Mapping[str, Any]) -> dict[str, Any]:
         given = [choice for choice in node["anyOf"] if choice.get("type") != "null"]
         above = {key: value for key, value in node.items() if key != "anyOf"}
         if len(given) == 1:
-            built = self.of({**given[0], **above}, path)
+            built = self.of({**given[0], **above})
         else:
-            # A number or a duration: no type is both, so CEL doesn't see it. A pattern holds
-            # for texts only.
+            # A number or a duration: no type is both. A pattern holds for texts only.
             pattern = next(choice["pattern"] for choice in given if "pattern" in choice)
             built = {**_said(above), "pattern": pattern}
             built["x-kubernetes-preserve-unknown-fields"] = True
@@ -132,7 +132,7 @@ class _Structural:
             del built["default"]
         return {**built, "nullable": True} if len(given) < len(node["anyOf"]) else built
 
-    def _plain(self, node: Mapping[str, Any], path: str) -> dict[str, Any]:
+    def _plain(self, node: Mapping[str, Any]) -> dict[str, Any]:
         built = _said(node)
         kind = node.get("type")
         if isinstance(kind, list):
@@ -147,62 +147,39 @@ class _Structural:
                 built[key] = node[key]
         built.update(_limits(node))
         if "items" in node:
-            built["items"] = self.of(node["items"], f"{path}[]")
-        if path == "spec.data.features":
-            # No name twice: as a rule, a loop in a loop would cost more than the API server gives.
-            built["x-kubernetes-list-type"] = "map"
-            built["x-kubernetes-list-map-keys"] = ["name"]
-        if path == "spec.serving.canary.analysis[]":
-            built["allOf"] = limits_of_checks()
+            built["items"] = self.of(node["items"])
         if isinstance(node.get("additionalProperties"), Mapping):
-            built["additionalProperties"] = self.of(node["additionalProperties"], f"{path}{{}}")
+            built["additionalProperties"] = self.of(node["additionalProperties"])
         if "properties" in node:
-            built["properties"] = {
-                key: self.of(child, f"{path}.{key}") for key, child in node["properties"].items()
-            }
+            built["properties"] = {key: self.of(child) for key, child in node["properties"].items()}
             if node.get("required"):
                 built["required"] = list(node["required"])
         elif kind == "object" and "additionalProperties" not in built:
             built["properties"] = {}
-        return _with_rules(built, path)
+        return built
 
-    def _task(self, node: Mapping[str, Any], path: str) -> dict[str, Any]:
-        """One object for all families: options of all of them, each allowed where it belongs."""
+    def _task(self, choices: Sequence[Mapping[str, Any]], about: str) -> dict[str, Any]:
+        """One object for all families, with the options of all of them."""
+        families: list[str] = []
         options: dict[str, dict[str, Any]] = {}
-        families: dict[str, list[str]] = {}
-        for choice in node["oneOf"]:
-            built = self.of(choice, path)
-            (family,) = built["properties"]["family"]["enum"]
-            for key, option in built["properties"]["options"]["properties"].items():
+        for choice in choices:
+            built = self.of(choice)["properties"]
+            families.extend(built["family"]["enum"])
+            for key, option in built["options"]["properties"].items():
                 option.pop("default", None)  # or the API server would give it to all families
-                families.setdefault(key, []).append(family)
                 options[key] = _common(options.get(key, option), option)
-        rules = [
-            {
-                "rule": f"!has(self.options) || !has(self.options.{key}) || "
-                f"self.family in {sorted(owners)}",
-                "message": f"options.{key} belongs to {', '.join(owners)}",
-            }
-            for key, owners in families.items()
-            if "type" in options[key]  # CEL can't see a field without a type
-        ]
         return {
             "type": "object",
-            "description": node["description"],
+            "description": about,
             "required": ["family"],
             "properties": {
-                "family": {
-                    "type": "string",
-                    "description": "The task family: what is predicted, from what.",
-                    "enum": [task.family_name() for task in TASKS],
-                },
+                "family": {**built["family"], "enum": families},
                 "options": {
                     "type": "object",
-                    "description": "Options of this family. Each has a default.",
+                    "description": built["options"]["description"],
                     "properties": options,
                 },
             },
-            "x-kubernetes-validations": rules,
         }
 
 
@@ -242,75 +219,5 @@ def _limits(node: Mapping[str, Any]) -> dict[str, Any]:
     return limits
 
 
-def _with_rules(built: dict[str, Any], path: str) -> dict[str, Any]:
-    rules = rules_at(path)
-    return {**built, "x-kubernetes-validations": rules} if rules else built
-
-
 def _common(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in one.items() if other.get(key) == value}
-
-
-def _status() -> dict[str, Any]:
-    def text(about: str) -> dict[str, Any]:
-        return {"type": "string", "description": about}
-
-    return {
-        "type": "object",
-        "description": "What the loop did and sees. Only the operator writes it.",
-        "properties": {
-            "observedGeneration": {
-                "type": "integer",
-                "format": "int64",
-                "description": "The generation of the spec that this status is of.",
-            },
-            "stage": text("What the loop is doing."),
-            "champion": text("The version that serves."),
-            "candidate": text("The version that is rolled out."),
-            "traffic": text("Percent of traffic for each version."),
-            "lastVerdict": text("The last verdict on a candidate."),
-            "retrainsLeft": {
-                "type": "integer",
-                "format": "int64",
-                "description": "Runs left in the budget.",
-            },
-            "conditions": {
-                "type": "array",
-                "description": "Conditions, as Kubernetes has them.",
-                "x-kubernetes-list-type": "map",
-                "x-kubernetes-list-map-keys": ["type"],
-                "items": {
-                    "type": "object",
-                    "required": ["type", "status"],
-                    "properties": {
-                        "type": text("Its name."),
-                        "status": {
-                            "type": "string",
-                            "enum": ["True", "False", "Unknown"],
-                            "description": "Whether it holds.",
-                        },
-                        "reason": text("One word why."),
-                        "message": text("A sentence why."),
-                        "lastTransitionTime": {
-                            "type": "string",
-                            "format": "date-time",
-                            "description": "When it last changed.",
-                        },
-                        "observedGeneration": {
-                            "type": "integer",
-                            "format": "int64",
-                            "description": "The generation of the spec that it is of.",
-                        },
-                    },
-                },
-            },
-            "url": text("Where clients send requests."),
-            "explanation": {
-                "type": "array",
-                "description": "What the loop did last and why, oldest first.",
-                "items": text("An entry of the ledger."),
-            },
-            "revision": text("The revision of the loop's stored state."),
-            "ledgerHead": text("Sequence and hash of the ledger's last entry."),
-        },
-    }

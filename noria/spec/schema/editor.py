@@ -7,6 +7,7 @@ from typing import Any, Final, get_args
 
 from pydantic.fields import FieldInfo
 
+from noria.spec.families import field_type
 from noria.spec.model import Model
 from noria.spec.section import Section
 
@@ -52,7 +53,7 @@ def all_sections(kind: Any = Model) -> Iterator[type[Section]]:
     if isinstance(kind, type) and issubclass(kind, Section):
         yield kind
         for field in kind.model_fields.values():
-            yield from all_sections(field.annotation)
+            yield from all_sections(field_type(field))
     else:
         for argument in get_args(kind):
             yield from all_sections(argument)

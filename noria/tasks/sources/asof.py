@@ -16,6 +16,8 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from noria.tasks.sources.typed import read_as
+
 EVENT: Final = "__event"
 """Column of a log: the row's event time."""
 
@@ -81,12 +83,16 @@ def as_of(
         columns: Columns of the log to return.
         ttl: Greatest age of an event, or None for no limit.
     """
-    left = pd.DataFrame({key: rows[key].astype(log[key].dtype) for key in keys}, index=rows.index)
+    # By their texts: a key is one whether the rows or the source type it as a number.
+    left = pd.DataFrame({key: read_as(rows[key], "text") for key in keys}, index=rows.index)
+    right = log[[*keys, KNOWN, EVENT, *columns]].assign(
+        **{key: read_as(log[key], "text") for key in keys}
+    )
     left[_AT] = utc(rows[at])
     left[_ROW] = np.arange(len(rows))
     joined = pd.merge_asof(
         left.sort_values(_AT),
-        log[[*keys, KNOWN, EVENT, *columns]],
+        right,
         left_on=_AT,
         right_on=KNOWN,
         by=list(keys) or None,

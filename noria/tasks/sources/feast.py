@@ -14,7 +14,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,8 @@ from noria.errors import DataError
 from noria.tasks.sources.feast_online import LookupSpec, OnlineFeatures
 from noria.tasks.sources.feast_repository import feast_errors, open_repository, require_offered
 from noria.tasks.sources.feast_sync import OnlineSync
+from noria.tasks.sources.feast_values import key_of
+from noria.tasks.sources.typed import read_frame, roles_of
 
 if TYPE_CHECKING:
     from noria.spec import ModelSpec
@@ -72,15 +74,19 @@ def historical(spec: ModelSpec, base: Path, rows: pd.DataFrame) -> pd.DataFrame:
             f"the rows have no column {absent[0]!r}, which the features are joined by",
             fix=f"the columns are {', '.join(map(str, rows.columns))}",
         )
-    instants = _instants(rows[at])
+    instants = read_frame(rows[[at]], {at: "time"})[at]
     if instants.isna().any():
         first = rows.index[instants.isna()][0]
         raise DataError(f"{at}: row {first} has no event time", fix="drop such rows")
-    asked = rows[keys].assign(event_timestamp=instants)
+    asked = read_frame(rows[keys], dict.fromkeys(keys, "text")).assign(event_timestamp=instants)
     group = asked.groupby([*keys, "event_timestamp"], sort=False, dropna=False).ngroup()
     distinct = asked[~group.duplicated()].reset_index(drop=True)
     found = _joined(source.repository, source.service, base, distinct, wanted)
     found = found.take(group.to_numpy()).set_axis(rows.index, axis=0)
+    roles = roles_of(spec)
+    found = read_frame(
+        found, {name: roles[name] for name in wanted}, f"feature service {source.service}"
+    )
     return rows.assign(**{name: found[name] for name in wanted})
 
 
@@ -90,9 +96,16 @@ def _joined(
     with tempfile.TemporaryDirectory(prefix="noria-features-") as scratch:
         opened = open_repository(repository, base, Path(scratch))
         opened.apply()
+        kinds = {key: kind for view in opened.views(service) for key, kind in view.keys.items()}
+        # An offline store joins by equal values: keys are asked for in the entity's own type.
+        typed = {
+            key: _column([key_of(text, kind) for text in rows[key]])
+            for key, kind in kinds.items()
+            if key in rows
+        }
         with feast_errors(f"the feature service {service!r} can't be joined"):
             job = opened.store.get_historical_features(
-                entity_df=rows.assign(**{_ROW: np.arange(len(rows))}),
+                entity_df=rows.assign(**typed, **{_ROW: np.arange(len(rows))}),
                 features=opened.store.get_feature_service(service),
                 filter_by_created_timestamp=True,
             )
@@ -102,13 +115,9 @@ def _joined(
     return found.set_index(_ROW).reindex(np.arange(len(rows)))[list(wanted)]
 
 
-def _instants(column: pd.Series) -> pd.Series:
-    if pd.api.types.is_integer_dtype(column.dtype):
-        return pd.to_datetime(column, unit="ms", utc=True)
-    try:
-        return pd.to_datetime(column, utc=True).astype("datetime64[us, UTC]")
-    except (ValueError, TypeError) as error:
-        raise DataError(
-            f"{column.name}: not event times: {error}",
-            fix="give instants, ISO 8601 strings in UTC, or epoch milliseconds",
-        ) from error
+def _column(values: Sequence[Any]) -> Any:
+    """Return keys as Feast joins them: whole numbers as 64-bit integers, the rest as they are."""
+    known = {type(value) for value in values} - {type(None)}
+    if known != {int}:
+        return pd.Series(values, dtype=object)
+    return pd.array(values, dtype="int64" if None not in values else "Int64")

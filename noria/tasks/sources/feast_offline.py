@@ -34,6 +34,10 @@ from feast.repo_config import FeastConfigBaseModel
 from noria.tasks.sources.asof import as_of, known_log, utc
 
 _EVENT_TIMESTAMP = "event_timestamp"
+_NULLABLE = {
+    getattr(pa, name.lower())(): getattr(pd, f"{name}Dtype")()
+    for name in ("Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64")
+}
 
 
 class AsOfOfflineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
@@ -196,8 +200,13 @@ def read_source(source: Any, folder: Path) -> pd.DataFrame:
     files, path = FileSource.create_filesystem_and_path(
         str(uri), source.file_options.s3_endpoint_override
     )
-    table: pd.DataFrame = pq.read_table(path, filesystem=files).to_pandas()
-    return table.rename(columns=source.field_mapping or {})
+    table = pq.read_table(path, filesystem=files)
+    rows: pd.DataFrame = table.to_pandas()
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if pa.types.is_integer(column.type) and column.null_count:
+            # pandas' own way, by float64, loses the digits beyond 2^53.
+            rows[name] = column.to_pandas(types_mapper=_NULLABLE.get)
+    return rows.rename(columns=source.field_mapping or {})
 
 
 def local_source(source: Any, folder: Path) -> Path | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -19,6 +19,7 @@ from noria.tasks.sources.feast_repository import (
     open_repository,
     require_offered,
 )
+from noria.tasks.sources.feast_values import NUMBERS, key_of, text_of
 
 _MOST_KEYS: Final = 50_000
 """Keys of a view that a lookup remembers; then it starts again, so that it can't grow for ever."""
@@ -58,13 +59,20 @@ class OnlineFeatures:
         lookup: What the model package says about its looked-up features.
         event_time: Input with the rows' event times (epoch ms), or None: then nothing is
             hidden for being too old or too new.
+        categorical: The looked-up features that are categories, whatever their Feast type is.
 
     Raises:
         DataError: The service is unknown or lacks a feature.
         Unavailable: The repository has not been applied.
     """
 
-    def __init__(self, base: Path, lookup: LookupSpec, event_time: str | None = None) -> None:
+    def __init__(
+        self,
+        base: Path,
+        lookup: LookupSpec,
+        event_time: str | None = None,
+        categorical: Collection[str] = (),
+    ) -> None:
         self._lock = threading.Lock()
         self._event_time = event_time
         repository = open_repository(lookup.repository, base)
@@ -72,7 +80,12 @@ class OnlineFeatures:
         offered = [name for view in views for name in view.features]
         require_offered(lookup.features, offered, lookup.service)
         self._tables = [
-            _Table(repository, view, [name for name in view.features if name in lookup.features])
+            _Table(
+                repository,
+                view,
+                [name for name in view.features if name in lookup.features],
+                categorical,
+            )
             for view in views
             if any(name in lookup.features for name in view.features)
         ]
@@ -81,8 +94,8 @@ class OnlineFeatures:
     def lookup(self, columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return one array of n rows per looked-up feature, for n rows of join keys.
 
-        Numbers are float64 with NaN for missing, others object with None. A key that the store
-        does not know is missing.
+        Numbers are float64 with NaN for missing, categories object (str) with None. A key that
+        the store does not know is missing.
 
         Raises:
             DataError: A join key or the event time is not among ``columns``.
@@ -135,11 +148,20 @@ class _Table:
     Row 0 is all missing: it stands for keys that are missing themselves.
     """
 
-    def __init__(self, repository: Repository, view: View, features: Sequence[str]) -> None:
+    def __init__(
+        self,
+        repository: Repository,
+        view: View,
+        features: Sequence[str],
+        categorical: Collection[str],
+    ) -> None:
         self._store = repository.store
         self._view = view
-        self._numbers = [name for name in features if name not in view.text]
-        self._texts = [name for name in features if name in view.text]
+        kinds = {name: view.fields[name] for name in features}
+        self._texts = {
+            name: kind for name, kind in kinds.items() if kind not in NUMBERS or name in categorical
+        }
+        self._numbers = [name for name in features if name not in self._texts]
         # Feast returns a value's event time but not when it was created, unless it is a field.
         self._created = view.created if view.created in view.fields else None
         asked = dict.fromkeys([*features, *([self._created] if self._created else [])])
@@ -179,12 +201,12 @@ class _Table:
     def _ask(self, keys: Sequence[Hashable]) -> None:
         if len(self._index) > _MOST_KEYS:
             self.forget()
-        new = [key for key in dict.fromkeys(keys) if key not in self._index]
-        self._index.update({key: 0 for key in new if _is_missing(key)})
-        new = [key for key in new if key not in self._index]
+        asked = {key: self._typed(key) for key in dict.fromkeys(keys) if key not in self._index}
+        self._index.update({key: 0 for key, parts in asked.items() if None in parts})
+        new = [key for key in asked if key not in self._index]
         if not new:
             return
-        tuples: list[Any] = [key if isinstance(key, tuple) else (key,) for key in new]
+        tuples = [asked[key] for key in new]
         found = self._store.get_online_features(
             features=self._references,
             entity_rows={
@@ -194,8 +216,8 @@ class _Table:
         first = len(self._since)
         number = [[np.nan if v is None else float(v) for v in found[n]] for n in self._numbers]
         text = np.full((len(new), len(self._texts)), None, dtype=object)
-        for i, name in enumerate(self._texts):
-            text[:, i] = found[name]
+        for i, (name, kind) in enumerate(self._texts.items()):
+            text[:, i] = [text_of(value, kind) for value in found[name]]
         happened = np.array(found[self._stamp], dtype=np.int64) * 1000
         since = happened if self._created is None else _latest(happened, found[self._created])
         self._number = np.vstack([self._number, np.array(number).T.reshape(len(new), -1)])
@@ -204,16 +226,16 @@ class _Table:
         self._since = np.concatenate([self._since, since])
         self._index.update({key: first + i for i, key in enumerate(new)})
 
+    def _typed(self, key: Hashable) -> tuple[Any, ...]:
+        parts = key if isinstance(key, tuple) else (key,)
+        kinds = self._view.keys.values()
+        return tuple(key_of(part, kind) for part, kind in zip(parts, kinds, strict=True))
+
 
 def _latest(happened: np.ndarray, created: Sequence[datetime | None]) -> np.ndarray:
     stamps = [_NEVER if at is None else round(at.timestamp() * 1000) for at in created]
     latest: np.ndarray = np.maximum(happened, np.array(stamps, dtype=np.int64))
     return latest
-
-
-def _is_missing(key: Hashable) -> bool:
-    parts = key if isinstance(key, tuple) else (key,)
-    return any(part is None or part != part for part in parts)
 
 
 def _column(columns: Mapping[str, np.ndarray], name: str) -> np.ndarray:

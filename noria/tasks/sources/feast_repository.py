@@ -19,7 +19,7 @@ import pkgutil
 import sqlite3
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -38,16 +38,15 @@ _YAML = "feature_store.yaml"
 class View:
     """A feature view as one feature service uses it.
 
-    ``features`` are those that the service offers, ``text`` those of them that are not
-    numbers, ``fields`` everything that the view stores. ``created`` is the column of creation
-    times; it can be read online when it is one of ``fields``.
+    ``keys`` are its join keys, ``fields`` everything that it stores, each with its Feast type
+    (INT64, STRING), ``features`` those of the fields that the service offers. ``created`` is
+    the column of creation times; it can be read online when it is one of ``fields``.
     """
 
     name: str
-    keys: tuple[str, ...]
+    keys: Mapping[str, str]
     features: tuple[str, ...]
-    text: frozenset[str]
-    fields: tuple[str, ...]
+    fields: Mapping[str, str]
     ttl: timedelta | None
     event: str
     created: str | None
@@ -114,15 +113,12 @@ class Repository:
             )
         definition = self.store.get_feature_view(projection.name)
         source = definition.batch_source
-        numbers = {"INT32", "INT64", "FLOAT", "DOUBLE", "BOOL"}
-        kinds = {field.name: field.dtype.to_value_type().name for field in projection.features}
         ttl = definition.ttl
         return View(
             name=projection.name,
-            keys=tuple(column.name for column in definition.entity_columns),
-            features=tuple(kinds),
-            text=frozenset(name for name, kind in kinds.items() if kind not in numbers),
-            fields=tuple(field.name for field in definition.features),
+            keys=_kinds(definition.entity_columns),
+            features=tuple(field.name for field in projection.features),
+            fields=_kinds(definition.features),
             ttl=ttl if ttl and ttl.total_seconds() > 0 else None,
             event=source.timestamp_field,
             created=source.created_timestamp_column or None,
@@ -169,6 +165,10 @@ class Repository:
                 yield loaded
         finally:
             sys.path.remove(str(self.folder))
+
+
+def _kinds(fields: Iterable[Any]) -> Mapping[str, str]:
+    return {field.name: field.dtype.to_value_type().name for field in fields}
 
 
 def open_repository(repository: str, base: Path, scratch: Path | None = None) -> Repository:

@@ -12,7 +12,9 @@ import pandas as pd
 from noria.errors import DataError
 from noria.tasks.sources.asof import KNOWN, known_log
 from noria.tasks.sources.feast_repository import Repository, View, feast_errors, open_repository
+from noria.tasks.sources.feast_values import as_declared
 
+_EXACT: Final = 1 << 53
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -58,9 +60,9 @@ class OnlineSync:
         return sum(self._write(view, log.changes(since, until)) for view, log in self._views)
 
     def _write(self, view: View, rows: pd.DataFrame) -> int:
-        if len(rows):
-            with feast_errors(f"the feature view {view.name!r} can't be written online"):
-                self._repository.store.provider.ingest_df(view.definition, rows)
+        with feast_errors(f"the feature view {view.name!r} can't be written online"):
+            for part in _exact(rows, list(view.keys)):
+                self._repository.store.provider.ingest_df(view.definition, part)
         return len(rows)
 
 
@@ -77,7 +79,8 @@ class _Log:
             # Before the reading: rows that are added meanwhile are a change.
             self._stamp = _stamp(self._path)
             source = read_source(view.definition.batch_source, repository.root)
-            log = known_log(source, view.keys, view.event, view.created)
+            source = as_declared(source, {**view.keys, **view.fields})
+            log = known_log(source, list(view.keys), view.event, view.created)
         self._keys = list(view.keys)
         self._known = _microseconds(log[KNOWN])
         instants = [view.event, *([view.created] if view.created else [])]
@@ -111,6 +114,29 @@ class _Log:
         state = self._every_key.merge(known, on=self._keys, how="left")
         at = pd.Timestamp(_epoch(until), unit="us")
         return state.assign(**{name: state[name].fillna(at) for name in self._instants})
+
+
+def _exact(rows: pd.DataFrame, keys: list[str]) -> list[pd.DataFrame]:
+    """Cut rows so that no column has whole numbers beyond 2^53 beside missing ones.
+
+    Feast takes integers with a gap through float64, which would make others of them.
+    """
+    if rows.empty:
+        return []
+    large = [
+        name
+        for name, kind in rows.dtypes.items()
+        if isinstance(kind, pd.api.extensions.ExtensionDtype)
+        and kind.kind in "iu"
+        and rows[name].hasnans
+        and (rows[name].abs() > _EXACT).any()
+    ]
+    if not large:
+        return [rows]
+    # Each part is written by itself, so that of a key only the last row may be left.
+    last = rows.drop_duplicates(keys, keep="last")
+    gaps = last[large].isna().apply(tuple, axis=1)
+    return [part for _, part in last.groupby(gaps, sort=False)]
 
 
 def _stamp(path: Path | None) -> tuple[tuple[str, int, int, int], ...]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from noria.errors import DataError, NoriaError
+from noria.errors import DataError, NoriaError, Problem, shorten
 from noria.spec import Data
 
 _MAGIC = frozenset("*?[")
@@ -93,18 +93,30 @@ def load_module(path: Path) -> ModuleType:
     return module
 
 
-def missing_columns(path: Path, wanted: Sequence[str], present: Sequence[str]) -> None:
-    """Refuse a file that lacks a column.
-
-    Raises:
-        DataError: It names the missing columns and those that are there.
-    """
+def column_problems(path: Path, wanted: Sequence[str], present: Sequence[str]) -> list[Problem]:
+    """Return a problem for the columns that a file lacks, and for each name that it has twice."""
+    problems = []
+    for name in dict.fromkeys(present):
+        places = [place for place, other in enumerate(present, 1) if other == name]
+        if len(places) > 1:
+            problems.append(
+                Problem(
+                    str(path),
+                    f"has the column {shorten(name)} {len(places)} times, at "
+                    f"{', '.join(map(str, places[:10]))}",
+                    "rename or remove all but one",
+                )
+            )
     missing = [name for name in wanted if name not in present]
     if missing:
-        raise DataError(
-            f"{path}: has no column {', '.join(missing)}",
-            fix=f"correct spec.data, or the file; its columns are {', '.join(map(str, present))}",
+        problems.append(
+            Problem(
+                str(path),
+                f"has no column {', '.join(missing)}",
+                f"correct spec.data, or the file; its columns are {shorten(list(present), 1000)}",
+            )
         )
+    return problems
 
 
 def _patterns(data: Data) -> tuple[str, ...]:

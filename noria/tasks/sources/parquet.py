@@ -5,31 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from noria.errors import DataError
-from noria.tasks.sources.files import missing_columns
+from noria.tasks.sources.files import column_problems
+from noria.tasks.sources.typed import Part
 
 
-def read(paths: Sequence[Path], columns: Sequence[str]) -> pd.DataFrame:
-    """Return the columns of all files, one below the other, in the order of ``paths``.
+def read(paths: Sequence[Path], columns: Sequence[str]) -> list[Part]:
+    """Return the columns of each file, with a problem for each that is absent or there twice.
 
     Raises:
-        DataError: A file can't be read or lacks a column.
+        DataError: A file can't be read.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    frames: list[pd.DataFrame] = []
+    parts = []
     for path in paths:
         try:
             present = pq.read_schema(path).names
-            missing_columns(path, columns, present)
-            table = pq.read_table(path, columns=list(columns))
-        except (pa.ArrowException, OSError) as error:
+            problems = column_problems(path, columns, present)
+            wanted = [name for name in columns if present.count(name) == 1]
+            table = pq.ParquetFile(path).read(columns=wanted)
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise DataError(
                 f"{path}: can't be read as Parquet: {error}",
                 fix="write the file again, or name it under its own kind of source",
             ) from error
-        frames.append(table.to_pandas())
-    return pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
+        parts.append(Part(str(path), {name: table[name] for name in wanted}, problems))
+    return parts

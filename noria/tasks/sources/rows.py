@@ -4,21 +4,29 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pandas as pd
 
-from noria.errors import DataError, LeakageError, shorten
+from noria.errors import DataError, LeakageError
 from noria.spec import Data, ModelSpec
 from noria.tasks.sources import csv, parquet
 from noria.tasks.sources.files import source_files
+from noria.tasks.sources.typed import frame_of, roles_of
+from noria.values.columns import read_column
+from noria.values.notation import Notation
+
+_WHOLE: Final = "^-?[0-9]{1,18}$"
 
 
 def labelled_rows(spec: ModelSpec, base: Path, as_of: datetime | None) -> pd.DataFrame:
     """Return the rows whose label was known at ``as_of``, ordered by event time and entity key.
 
-    Without ``as_of`` every labelled row counts. Event and label times become
-    datetime64[us, UTC]. ``spec.retraining.trainOn`` limits how old a row may be.
+    Values are read by the one rule (``noria.values``): numbers are float64, booleans nullable,
+    categories and keys texts, times datetime64[us, UTC], classes texts, integers or booleans.
+    Without ``as_of`` every labelled row counts. ``spec.retraining.trainOn`` limits how old a
+    row may be.
 
     Args:
         spec: The model.
@@ -26,16 +34,18 @@ def labelled_rows(spec: ModelSpec, base: Path, as_of: datetime | None) -> pd.Dat
         as_of: A moment with a time zone.
 
     Raises:
-        DataError: A file, column or time is missing or can't be read, or no row is left.
+        DataError: A file, column, value or time is missing or can't be read (``problems`` has
+            all of them), or no row is left.
         LeakageError: A label was known before its event, or by ``as_of`` for a later event.
     """
     data = spec.data
     if as_of is not None and as_of.tzinfo is None:
         raise DataError(f"as_of {as_of.isoformat()} has no time zone", fix="give it in UTC")
-    rows = _read(data, base)
+    rows = _read(spec, base)
     read = len(rows)
     if data.target is not None:
         rows = rows[rows[data.target].notna()]
+        rows = rows.assign(**{data.target: rows[data.target].infer_objects()})
     rows = _with_times(data, rows)
     if as_of is not None and data.event_time is not None:
         rows = _known_at(data, rows, as_of)
@@ -48,8 +58,24 @@ def labelled_rows(spec: ModelSpec, base: Path, as_of: datetime | None) -> pd.Dat
         )
     order = [name for name in (data.event_time, *data.entity_key) if name is not None]
     if order:
-        rows = rows.sort_values(order, kind="stable")
+        rows = rows.sort_values(order, kind="stable", key=_order)
     return rows.reset_index(drop=True)
+
+
+def _order(column: pd.Series) -> pd.Series:
+    """Return what a column is sorted by: keys that are whole numbers as such, the rest as texts."""
+    if not pd.api.types.is_string_dtype(column.dtype):
+        return column
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    texts = pa.array(column, pa.large_string(), from_pandas=True)
+    if pc.all(pc.match_substring_regex(texts, _WHOLE)).as_py() is False:
+        return column
+    whole: pd.Series = texts.cast(pa.int64()).to_pandas(
+        types_mapper={pa.int64(): pd.Int64Dtype()}.get
+    )
+    return whole.set_axis(column.index)
 
 
 def row_columns(data: Data) -> list[str]:
@@ -70,19 +96,22 @@ def moments(rows: pd.DataFrame, column: str) -> np.ndarray:
     return rows[column].to_numpy(dtype="datetime64[ms]").astype(np.int64)
 
 
-def _read(data: Data, base: Path) -> pd.DataFrame:
+def _read(spec: ModelSpec, base: Path) -> pd.DataFrame:
+    data = spec.data
     files = source_files(data, base)
     columns = row_columns(data)
-    if data.source.csv is not None:
-        texts = {feature.name for feature in data.features if feature.type == "categorical"}
-        return csv.read(files, columns, texts | set(data.entity_key) | set(data.join_keys))
-    return parquet.read(files, columns)
+    known = roles_of(spec)
+    roles = {name: known[name] for name in columns}
+    source = data.source.csv
+    if source is None:
+        return frame_of(parquet.read(files, columns), roles, read_column)
+    notation = Notation(frozenset(source.missing_values), source.decimal, source.date_format)
+    return frame_of(csv.read(files, columns, source), roles, notation.read_column)
 
 
 def _with_times(data: Data, rows: pd.DataFrame) -> pd.DataFrame:
     if data.event_time is None:
         return rows
-    rows = rows.assign(**{data.event_time: _utc(rows, data.event_time)})
     missing = int(rows[data.event_time].isna().sum())
     if missing:
         raise DataError(
@@ -91,7 +120,6 @@ def _with_times(data: Data, rows: pd.DataFrame) -> pd.DataFrame:
         )
     if data.label_time is None:
         return rows
-    rows = rows.assign(**{data.label_time: _utc(rows, data.label_time)})
     # Without the time of its label, a row may not be called labelled at any moment.
     rows = rows[rows[data.label_time].notna()]
     early = rows[data.label_time] < rows[data.event_time]
@@ -104,24 +132,6 @@ def _with_times(data: Data, rows: pd.DataFrame) -> pd.DataFrame:
             fix="correct the times, or drop those rows in the data module",
         )
     return rows
-
-
-def _utc(rows: pd.DataFrame, name: str) -> pd.Series:
-    """Read datetimes (naive ones are UTC), ISO-8601 texts or integer milliseconds."""
-    column = rows[name]
-    try:
-        if pd.api.types.is_numeric_dtype(column.dtype):
-            parsed = pd.to_datetime(column, unit="ms", utc=True)
-        elif isinstance(column.dtype, pd.DatetimeTZDtype) or column.dtype.kind == "M":
-            parsed = pd.to_datetime(column, utc=True)
-        else:
-            parsed = pd.to_datetime(column, utc=True, format="ISO8601")
-    except (ValueError, TypeError, OverflowError) as error:
-        raise DataError(
-            f"column {name}: {shorten(str(error))}",
-            fix="give ISO-8601 texts, datetimes or integer milliseconds since 1970, in UTC",
-        ) from error
-    return parsed.dt.as_unit("us")
 
 
 def _known_at(data: Data, rows: pd.DataFrame, as_of: datetime) -> pd.DataFrame:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from noria.errors import InvalidInput
 from noria.tasks.package import Feature
+from noria.values import number, text
 
 Matrix = NDArray[np.float64]
 Columns = Mapping[str, np.ndarray]
@@ -74,30 +75,6 @@ def epoch_ms(name: str, column: np.ndarray) -> NDArray[np.int64]:
     )
 
 
-def category(value: object) -> str | None:
-    """Return the text of a categorical value, or None when it is missing.
-
-    Numbers that are names read the same however a file or a request types
-    them: 7, 7.0 and "7" are one category.
-    """
-    if isinstance(value, str):
-        return str(value)
-    if value is None:
-        return None
-    if isinstance(value, bool | np.bool_):
-        return "true" if value else "false"
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    if isinstance(value, float | np.floating):
-        number = float(value)
-        if not math.isfinite(number):
-            return None
-        return str(int(number)) if number.is_integer() else repr(number)
-    if isinstance(value, int | np.integer):
-        return str(int(value))
-    return None
-
-
 class Encoder:
     """Turns columns into the matrix, by the features of a manifest."""
 
@@ -127,7 +104,7 @@ class Encoder:
                 continue
             column = columns[feature.name]
             if feature.kind == "categorical":
-                matrix[:, place] = _codes(column, self._tables[place])
+                matrix[:, place] = _codes(feature, column, self._tables[place])
             elif column.dtype.kind in "fiub":
                 matrix[:, place] = column
             else:
@@ -177,24 +154,28 @@ class Encoder:
         return epoch_ms(name, column)
 
 
-def _codes(column: np.ndarray, table: Mapping[Any, float]) -> list[float] | Matrix:
-    nan = math.nan
-    if column.dtype.kind == "U":
-        return [table.get(value, nan) for value in column.tolist()]
-    return [
-        table.get(value if type(value) is str else category(value), nan)
-        for value in column.tolist()
-    ]
+def _codes(feature: Feature, column: np.ndarray, table: Mapping[Any, float]) -> Matrix:
+    try:
+        return np.array(
+            [
+                table.get(value if type(value) is str else text(value), math.nan)
+                for value in (column if column.dtype.kind == "f" else column.tolist())
+            ],
+            dtype=np.float64,
+        )
+    except InvalidInput as error:
+        raise _unreadable(feature, error) from error
 
 
 def _numbers(feature: Feature, column: np.ndarray) -> Matrix:
     """Read an object column of numbers, booleans and None."""
     try:
-        return np.array(
-            [math.nan if value is None else float(value) for value in column.tolist()],
-            dtype=np.float64,
-        )
-    except (TypeError, ValueError) as error:
-        raise InvalidInput(
-            f"column {feature.name!r}: {error}", fix=f"send {feature.kind} values or null"
-        ) from error
+        return np.array([number(value) for value in column.tolist()], dtype=np.float64)
+    except InvalidInput as error:
+        raise _unreadable(feature, error) from error
+
+
+def _unreadable(feature: Feature, error: InvalidInput) -> InvalidInput:
+    return InvalidInput(
+        f"column {feature.name!r}: {error.message}", fix=f"send {feature.kind} values or null"
+    )

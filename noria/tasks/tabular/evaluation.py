@@ -1,8 +1,8 @@
-"""Evaluating a model on held-out rows: metrics, baseline, champion, gates, plots."""
+"""Evaluating predictions of held-out rows: metrics, baseline, champion, gates, plots."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,49 +10,56 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from noria.errors import DataError, LeakageError, NoriaError
-from noria.spec import ModelSpec
+from noria.measures.measurement import Measurement
+from noria.measures.measuring import measure
+from noria.spec import ChampionGate, ModelSpec
+from noria.tasks.held_out import BLOCK, HeldOut
+from noria.tasks.judging import CONFIDENCE
 from noria.tasks.package import read_package
 from noria.tasks.protocol import Comparison, Evaluation
 from noria.tasks.sources.rows import moments
 from noria.tasks.tabular.gates import judge
-from noria.tasks.tabular.measure import Truth, compare, metric_values
-from noria.tasks.tabular.metrics import names_of
-from noria.tasks.tabular.predictor import TabularPredictor, load, load_baseline
+from noria.tasks.tabular.measure import Truth, compare
+from noria.tasks.tabular.predictor import TabularPredictor, load
 from noria.tasks.tabular.schema import columns_of, target_of
 from noria.tasks.tabular.threads import limited_to
+from noria.values import Class
 
 Array = NDArray[np.float64]
+_ONE = "prediction"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Asked:
-    """A model, the baseline beside it, and what both say about the held-out rows."""
+    """What was said of n held-out rows, the baseline beside it, and the model of the last block.
+
+    ``matrix`` (m, d) are the encoded rows of the last block, ``places`` (m,) which they are.
+    """
 
     model: TabularPredictor
     matrix: Array
+    places: NDArray[np.int64]
     prediction: Array
     baseline: Array | None
 
 
-def open_package(package: Path) -> tuple[TabularPredictor, TabularPredictor | None]:
-    """Return the model of a package and its baseline.
+def open_package(package: Path) -> TabularPredictor:
+    """Return the model of a package.
 
     Raises:
         IntegrityError: The package is damaged.
     """
-    manifest, files = read_package(package)
-    return load(manifest, files), load_baseline(manifest, files)
+    return load(*read_package(package))
 
 
-def ask(model: TabularPredictor, baseline: TabularPredictor | None, test: pd.DataFrame) -> Asked:
-    """Predict held-out rows."""
-    matrix = model.encode(columns_of(model.manifest.features, model.manifest.event_time, test))
-    return Asked(
-        model,
-        matrix,
-        scores(model, matrix),
-        None if baseline is None else scores(baseline, matrix),
-    )
+def encode(model: TabularPredictor, rows: pd.DataFrame) -> Array:
+    """Return rows as the model reads them."""
+    return model.encode(columns_of(model.manifest.features, model.manifest.event_time, rows))
+
+
+def ask(model: TabularPredictor, rows: pd.DataFrame) -> Array:
+    """Return probabilities or values of rows."""
+    return scores(model, encode(model, rows))
 
 
 def scores(model: TabularPredictor, matrix: Array) -> Array:
@@ -61,97 +68,147 @@ def scores(model: TabularPredictor, matrix: Array) -> Array:
     return outputs["probability" if model.manifest.classes else "prediction"]
 
 
-def truth_of(spec: ModelSpec, model: TabularPredictor, test: pd.DataFrame) -> Truth:
-    """Return what happened in the held-out rows, in the model's class codes."""
-    target = target_of(spec, test, known=model.manifest.classes)
-    return Truth(target.values, len(model.manifest.classes), spec.train.seed)
+def to_frame(said: Array) -> pd.DataFrame:
+    """Return (n,) predictions as the column ``prediction``, (n, k) as ``prediction.0`` and on."""
+    if said.ndim == 1:
+        return pd.DataFrame({_ONE: said})
+    return pd.DataFrame({f"{_ONE}.{place}": said[:, place] for place in range(said.shape[1])})
 
 
-def refuse_seen(spec: ModelSpec, model: TabularPredictor, test: pd.DataFrame) -> None:
-    """Refuse to measure a model on rows that it was fitted on.
+def said_of(frame: pd.DataFrame) -> Array:
+    """Return the predictions that ``to_frame`` wrote."""
+    if _ONE in frame:
+        return frame[_ONE].to_numpy(np.float64)
+    names = [f"{_ONE}.{place}" for place in range(len(frame.columns))]
+    return np.ascontiguousarray(frame[names].to_numpy(np.float64))
 
-    Raises:
-        LeakageError: It has seen events as late as the first held-out one.
-    """
-    until, event_time = model.manifest.trained_until, spec.data.event_time
-    if spec.data.split.kind != "temporal" or until is None or event_time is None or test.empty:
-        return
-    if until >= int(moments(test, event_time).min()):
-        raise LeakageError(
-            "the model was fitted on rows as late as the held-out ones",
-            fix="evaluate it before it is fitted again on all rows (spec.train.refit)",
-        )
+
+def truth_of(spec: ModelSpec, classes: tuple[Class, ...], test: pd.DataFrame) -> Truth:
+    """Return what happened in held-out rows, in codes of the model's classes."""
+    target = target_of(spec, test, known=classes)
+    return Truth(target.values, len(classes), spec.train.seed)
+
+
+def measured(spec: ModelSpec, truth: Truth, prediction: Array) -> dict[str, Measurement]:
+    """Return every metric of the family, with 95 % intervals; (n,) or (n, k) predictions."""
+    names = [metric.name for metric in spec.metrics]
+    with limited_to(1):
+        return {name: measure(name, truth.values, prediction) for name in names}
+
+
+def compare_recipes(
+    spec: ModelSpec, truth: Truth, ours: pd.DataFrame, theirs: pd.DataFrame
+) -> Comparison:
+    """Compare two predictions of the same rows; see ``TaskFamily.compare``."""
+    gate = ChampionGate(metric=spec.family.default_metric, confidence=CONFIDENCE)
+    (found,) = compare([gate], truth, said_of(ours), said_of(theirs))
+    return found
 
 
 def evaluate(
     spec: ModelSpec,
-    model: TabularPredictor,
-    baseline: TabularPredictor | None,
+    candidate: TabularPredictor,
     test: pd.DataFrame,
+    held_out: HeldOut,
     champion: Path | None,
     plots_dir: Path | None,
 ) -> Evaluation:
-    """Measure a model; see ``TaskFamily.evaluate``."""
+    """Measure predictions; see ``TaskFamily.evaluate``."""
     if test.empty:
         raise DataError("there are no held-out rows", fix="raise spec.data.split.testFraction")
-    refuse_seen(spec, model, test)
-    asked = ask(model, baseline, test)
-    truth = truth_of(spec, model, test)
-    predictions = {"model": asked.prediction}
-    if asked.baseline is not None:
-        predictions["baseline"] = asked.baseline
-    with limited_to(1):
-        values = metric_values(names_of(spec.task.family), truth, predictions)
+    block = held_out.rows[BLOCK].to_numpy(np.int64)
+    last = np.nonzero(block == block.max())[0]
+    _refuse_seen(spec, candidate, test.iloc[last])
+    truth = replace(truth_of(spec, candidate.manifest.classes, test), block=block)
+    prediction = said_of(held_out.model)
+    beside = None if held_out.baseline is None else said_of(held_out.baseline)
+    values = measured(spec, truth, prediction)
     comparisons: tuple[Comparison, ...] = ()
     broken = ""
     if champion is not None:
         try:
-            comparisons = _against(spec, asked, truth, test, champion)
+            comparisons = _against(
+                spec, candidate.manifest.classes, prediction, truth, test, champion
+            )
         except NoriaError as error:
             broken = f"the champion can't be asked: {error}"
-    gates = judge(spec.gates, values["model"], comparisons, broken)
     plots: tuple[str, ...] = ()
     if plots_dir is not None:
         from noria.tasks.tabular.plots import draw
 
-        plots = draw(plots_dir, asked, truth)
+        matrix = encode(candidate, test.iloc[last])
+        plots = draw(plots_dir, Asked(candidate, matrix, last, prediction, beside), truth)
     return Evaluation(
         rows=truth.rows,
-        metrics=values["model"],
-        baseline=values.get("baseline", {}),
+        metrics=values,
+        baseline={} if beside is None else measured(spec, truth, beside),
         comparisons=comparisons,
-        gates=gates,
+        gates=judge(spec.gates, values, comparisons, broken, held_out.choice),
         plots=plots,
+        choice=held_out.choice,
     )
 
 
+def _refuse_seen(spec: ModelSpec, model: TabularPredictor, block: pd.DataFrame) -> None:
+    """Refuse to measure a model on rows that it was fitted on.
+
+    Raises:
+        LeakageError: It has seen events as late as the first of the block.
+    """
+    until, event_time = model.manifest.trained_until, spec.data.event_time
+    if spec.data.split.kind != "temporal" or until is None or event_time is None:
+        return
+    if until >= int(moments(block, event_time).min()):
+        raise LeakageError(
+            "the model was fitted on rows as late as the held-out ones",
+            fix="evaluate the package that predicted them, before the refit (spec.train.refit)",
+        )
+
+
 def _against(
-    spec: ModelSpec, asked: Asked, truth: Truth, test: pd.DataFrame, champion: Path
+    spec: ModelSpec,
+    classes: tuple[Class, ...],
+    prediction: Array,
+    truth: Truth,
+    test: pd.DataFrame,
+    champion: Path,
 ) -> tuple[Comparison, ...]:
     """Compare with the champion on the rows that it has not been fitted on."""
-    other, _ = open_package(champion)
-    if other.manifest.family != asked.model.manifest.family:
+    other = open_package(champion)
+    if other.manifest.family != spec.task.family:
         raise DataError(f"it is of the family {other.manifest.family}")
-    if set(other.manifest.classes) != set(asked.model.manifest.classes):
-        raise DataError(
-            f"it knows the classes {list(other.manifest.classes)}, the candidate "
-            f"{list(asked.model.manifest.classes)}"
-        )
     fresh = np.arange(truth.rows)
     if other.manifest.trained_until is not None and spec.data.event_time is not None:
         event = moments(test, spec.data.event_time)
         fresh = np.nonzero(event > other.manifest.trained_until)[0]
-    rows = test.iloc[fresh]
-    matrix = other.encode(columns_of(other.manifest.features, other.manifest.event_time, rows))
-    theirs = _in_order_of(asked.model, other, scores(other, matrix))
-    return compare(spec.gates.champion, truth.take(fresh), asked.prediction[fresh], theirs)
+    if not fresh.size:
+        return tuple(
+            Comparison(
+                gate.metric,
+                0,
+                gate.confidence,
+                problem="no labelled row is newer than the champion",
+            )
+            for gate in spec.gates.champion
+        )
+    theirs = _in_order_of(classes, other, ask(other, test.iloc[fresh]))
+    return compare(spec.gates.champion, truth.take(fresh), prediction[fresh], theirs)
 
 
-def _in_order_of(ours: TabularPredictor, other: TabularPredictor, values: Array) -> Array:
-    """Put the champion's probabilities into the candidate's order of classes."""
-    mine, theirs = ours.manifest.classes, other.manifest.classes
-    if mine == theirs:
+def _in_order_of(ours: tuple[Class, ...], other: TabularPredictor, values: Array) -> Array:
+    """Put the champion's probabilities into the candidate's order of classes.
+
+    A class that the champion does not know is impossible to it: it is new.
+    """
+    theirs = other.manifest.classes
+    if ours == theirs:
         return values
+    if not set(theirs) <= set(ours):
+        raise DataError(f"it knows the classes {list(theirs)}, the candidate {list(ours)}")
     if values.ndim == 1:
-        return 1.0 - values
-    return values[:, [theirs.index(label) for label in mine]]
+        if len(ours) == 2:
+            return 1.0 - values
+        values = np.column_stack([1.0 - values, values])
+    ordered = np.zeros((values.shape[0], len(ours)))
+    ordered[:, [ours.index(label) for label in theirs]] = values
+    return ordered

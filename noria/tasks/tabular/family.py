@@ -11,34 +11,33 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from noria.errors import DataError, LeakageError, Problem
+from noria.errors import DataError
 from noria.spec import ModelSpec
-from noria.tasks.package import Manifest, write_package
-from noria.tasks.protocol import Evaluation, Split, TuneResult, ValidationReport
-from noria.tasks.tabular.hyperparameters import (
-    ALGORITHMS,
-    problems_of,
-    refuse_unknown,
-    space_problems,
-)
+from noria.tasks.package import Feature, Manifest, read_manifest, write_package
+from noria.tasks.protocol import Comparison, Evaluation, Split, TuneResult, ValidationReport
+from noria.tasks.tabular.hyperparameters import refuse_unknown, with_rounds
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
+    from noria.tasks.held_out import HeldOut
     from noria.tasks.tabular.calibration import Calibrator
+    from noria.tasks.tabular.fit import Design
+    from noria.tasks.tabular.folds import RowFacts
     from noria.tasks.tabular.predictor import TabularPredictor
+    from noria.tasks.tabular.schema import Target
     from noria.tasks.tabular.scorers import Scorer
-    from noria.tasks.tabular.scorers.linear import LinearScorer
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FittedTabular:
-    """A model between ``train`` and ``save``; its manifest has no files and no name yet."""
+    """A model between ``fit`` and ``save``; its manifest has no files and no name yet."""
 
     manifest: Manifest
     scorer: Scorer
     calibrator: Calibrator | None
-    linear_baseline: LinearScorer
 
     @property
     def rows(self) -> int:
@@ -52,22 +51,23 @@ class FittedTabular:
 
         return TabularPredictor(self.manifest, self.scorer, self.calibrator)
 
-    @property
-    def baseline(self) -> TabularPredictor:
-        """The linear model that was fitted first."""
-        from noria.tasks.tabular.predictor import TabularPredictor
-
-        return TabularPredictor(self.manifest, self.linear_baseline)
-
     def files(self) -> dict[str, bytes]:
         """Return the files of the package."""
-        from noria.tasks.tabular.predictor import BASELINE_FILE
-
         files = dict(self.scorer.files())
         if self.calibrator is not None:
             files.update(self.calibrator.files())
-        (files[BASELINE_FILE],) = self.linear_baseline.files().values()
         return files
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PreparedTabular:
+    """A frame as it is fitted on: encoded once, then sliced."""
+
+    frame: pd.DataFrame
+    target: Target
+    features: tuple[Feature, ...]
+    design: Design
+    facts: RowFacts
 
 
 class Tabular:
@@ -76,49 +76,6 @@ class Tabular:
     Each step imports only what it needs: ingesting, validating and splitting
     load no machine-learning library.
     """
-
-    def check(self, spec: ModelSpec) -> list[Problem]:
-        """See ``TaskFamily.check``."""
-        data, train, family = spec.data, spec.train, spec.task.family
-        problems = [
-            Problem(
-                f"spec.data.features[{place}].type",
-                f"{feature.name} is text, which {family} does not read",
-                "use categorical for a few different values, or remove it",
-            )
-            for place, feature in enumerate(data.features)
-            if feature.type == "text"
-        ]
-        names = {feature.name for feature in data.features}
-        problems.extend(
-            Problem(
-                f"spec.data.timeFeatures[{place}]",
-                f"{name} is also a feature's name",
-                "rename the column, or remove one of the two",
-            )
-            for place, name in enumerate(data.time_features)
-            if name in names
-        )
-        for path, algorithm in (
-            ("spec.train.algorithm", train.algorithm),
-            *(
-                (f"spec.train.ensemble.members[{place}]", member)
-                for place, member in enumerate(train.ensemble.members)
-            ),
-        ):
-            if algorithm not in ALGORITHMS:
-                problems.append(
-                    Problem(path, f"{algorithm} is not tabular", f"choose {', '.join(ALGORITHMS)}")
-                )
-        problems.extend(
-            problems_of(
-                train.algorithm, family, train.hyperparameters, "spec.train.hyperparameters"
-            )
-        )
-        problems.extend(space_problems(train.search))
-        searched = {name: "" for name in train.search.space if name != "objective"}
-        problems.extend(problems_of(train.algorithm, family, searched, "spec.train.search.space"))
-        return problems
 
     def distributes(self, spec: ModelSpec) -> bool:  # noqa: ARG002 - none of its algorithms does
         """Whether the algorithm trains on several nodes: none for tables does."""
@@ -171,23 +128,27 @@ class Tabular:
             frame = frame.assign(**derived)
         return frame
 
-    def split(self, spec: ModelSpec, frame: pd.DataFrame) -> Split:
+    def split(self, spec: ModelSpec, frame: pd.DataFrame, champion: Path | None) -> Split:
         """See ``TaskFamily.split``."""
-        from noria.tasks.tabular.folds import hold_out
+        from noria.tasks.judging import judged_rows
+        from noria.tasks.tabular.folds import hold_out, newest
         from noria.tasks.tabular.leakage import refuse_shared_entities
         from noria.tasks.tabular.learn import facts_of
         from noria.tasks.tabular.schema import target_of
 
         settings = spec.data.split
-        fold = hold_out(
-            settings.kind,
-            facts_of(spec, frame, target_of(spec, frame)),
-            settings.test_fraction,
-            int(settings.gap.total_seconds() * 1000),
-            spec.train.seed,
-        )
-        train = frame.iloc[fold.train].reset_index(drop=True)
-        test = frame.iloc[fold.test].reset_index(drop=True)
+        frame = frame.reset_index(drop=True)
+        facts = facts_of(spec, frame, target_of(spec, frame))
+        gap_ms = int(settings.gap.total_seconds() * 1000)
+        until = None if champion is None else read_manifest(champion).trained_until
+        fresh = 0
+        if settings.kind == "temporal" and until is not None and facts.event is not None:
+            fresh = int((facts.event > until).sum())
+        if fresh:
+            fold = newest(facts, judged_rows(fresh, len(frame)), gap_ms)
+        else:
+            fold = hold_out(settings.kind, facts, settings.test_fraction, gap_ms, spec.train.seed)
+        train, test = frame.iloc[fold.train], frame.iloc[fold.test]
         refuse_shared_entities(spec.data, train, test)
         return Split(train, test, fold.purged)
 
@@ -197,15 +158,27 @@ class Tabular:
         defaults = dict(spec.train.hyperparameters)
         if settings.kind == "none":
             return TuneResult(defaults)
+        import numpy as np
+
+        from noria.measures.measuring import value_of
         from noria.tasks.tabular.fit import fit
-        from noria.tasks.tabular.learn import cross_validation, design_of, facts_of
-        from noria.tasks.tabular.metrics import value_of
+        from noria.tasks.tabular.learn import (
+            cross_validation,
+            design_of,
+            facts_of,
+            slice_of,
+        )
         from noria.tasks.tabular.predictor import probabilities
         from noria.tasks.tabular.schema import features_of, target_of
         from noria.tasks.tabular.search import search
 
         target = target_of(spec, train)
-        design = design_of(spec, train, features_of(spec.data, train), target)
+        design = slice_of(
+            spec,
+            design_of(spec, train, features_of(spec.data, train), target),
+            np.arange(len(train)),
+            None,
+        )
         folds = cross_validation(spec, facts_of(spec, train, target))
 
         def score(params: Mapping[str, Any], place: int) -> float:
@@ -215,7 +188,7 @@ class Tabular:
                 design.matrix[fold.test]
             )
             prediction = probabilities(raw) if design.classes else raw[:, 0]
-            return value_of(settings.metric, design.target[fold.test], prediction, design.classes)
+            return value_of(settings.metric, design.target[fold.test], prediction)
 
         # More trials or more time carry on with the same study; anything else is another one.
         said = spec.train.model_dump(
@@ -228,119 +201,172 @@ class Tabular:
             settings, defaults, score, len(folds), spec.train.seed, workdir, digest.hexdigest()
         )
 
-    def train(self, spec: ModelSpec, train: pd.DataFrame, params: dict[str, Any]) -> FittedTabular:
-        """See ``TaskFamily.train``."""
-        from noria.tasks.sources.rows import moments
-        from noria.tasks.tabular.fit_linear import fit_linear
-        from noria.tasks.tabular.hand_made import outputs_of
-        from noria.tasks.tabular.learn import design_of, facts_of, learn
-        from noria.tasks.tabular.schema import features_of, inputs_of, lookup_of, target_of
-        from noria.tasks.tabular.threads import limited_to
+    def prepare(self, spec: ModelSpec, frame: pd.DataFrame) -> PreparedTabular:
+        """See ``TaskFamily.prepare``."""
+        from noria.tasks.tabular.learn import design_of, facts_of
+        from noria.tasks.tabular.schema import features_of, target_of
+
+        target = target_of(spec, frame)
+        features = features_of(spec.data, frame)
+        design = design_of(spec, frame, features, target)
+        return PreparedTabular(frame, target, features, design, facts_of(spec, frame, target))
+
+    def fit(
+        self,
+        spec: ModelSpec,
+        prepared: PreparedTabular,
+        places: NDArray[np.int64],
+        params: Mapping[str, Any],
+        weight: NDArray[np.float64] | None,
+    ) -> FittedTabular:
+        """See ``TaskFamily.fit``."""
+        from noria.tasks.tabular.learn import learn, slice_of
 
         refuse_unknown(spec.train.algorithm, spec.task.family, params)
-        data = spec.data
-        target = target_of(spec, train)
-        features = features_of(data, train)
-        design = design_of(spec, train, features, target)
-        with limited_to(design.threads):
-            baseline = fit_linear(
-                design.matrix, design.target, design.weight, design.classes, design.categories
-            )
-        learned = learn(spec, params, design, facts_of(spec, train, target))
-        manifest = Manifest(
-            model="",
-            family=spec.task.family,
-            algorithm=learned.algorithm,
-            inputs=inputs_of(data),
-            outputs=outputs_of(spec.task.family, target.classes),
-            features=features,
-            options={
-                **spec.task.options.model_dump(mode="json", by_alias=True),
-                # What training rows may miss, requests may miss too.
-                "allowMissing": data.validation.max_missing > 0,
-            },
-            lookup=lookup_of(data),
-            event_time=data.event_time,
-            entity_key=tuple(data.entity_key),
-            target=data.target or "",
-            classes=target.classes,
-            rows=len(train),
-            trained_until=(
-                None if data.event_time is None else int(moments(train, data.event_time).max())
-            ),
-            seed=spec.train.seed,
-            parameters=dict(params),
-        )
-        return FittedTabular(manifest, learned.scorer, learned.calibrator, baseline)
+        design = slice_of(spec, prepared.design, places, weight)
+        learned = learn(spec, params, design, prepared.facts.take(places))
+        manifest = _manifest(spec, prepared, places, learned.algorithm, params)
+        return FittedTabular(manifest, learned.scorer, learned.calibrator)
+
+    def with_rounds(
+        self, spec: ModelSpec, params: Mapping[str, Any], times: float
+    ) -> dict[str, Any] | None:
+        """See ``TaskFamily.with_rounds``."""
+        if spec.train.ensemble.kind != "none":
+            return None
+        return with_rounds(spec.train.algorithm, params, times)
+
+    def fit_baseline(
+        self, spec: ModelSpec, prepared: PreparedTabular, places: NDArray[np.int64]
+    ) -> FittedTabular:
+        """See ``TaskFamily.fit_baseline``: the linear model."""
+        from noria.tasks.tabular.fit import fit
+        from noria.tasks.tabular.learn import slice_of
+
+        scorer = fit("linear", {}, slice_of(spec, prepared.design, places, None))
+        return FittedTabular(_manifest(spec, prepared, places, "linear", {}), scorer, None)
+
+    def predict(
+        self,
+        spec: ModelSpec,  # noqa: ARG002 - everything is in the manifest
+        model: FittedTabular | Path,
+        prepared: PreparedTabular,
+        places: NDArray[np.int64],
+    ) -> pd.DataFrame:
+        """See ``TaskFamily.predict``."""
+        from noria.tasks.tabular.evaluation import ask, open_package, scores, to_frame
+
+        if isinstance(model, Path):
+            return to_frame(ask(open_package(model), prepared.frame.iloc[places]))
+        return to_frame(scores(model.predictor, prepared.design.matrix[places]))
+
+    def compare(
+        self,
+        spec: ModelSpec,
+        prepared: PreparedTabular,
+        places: NDArray[np.int64],
+        ours: pd.DataFrame,
+        theirs: pd.DataFrame,
+        block: NDArray[np.int64] | None = None,
+    ) -> Comparison:
+        """See ``TaskFamily.compare``."""
+        from noria.tasks.tabular.evaluation import compare_recipes
+        from noria.tasks.tabular.measure import Truth
+
+        target = prepared.target
+        truth = Truth(target.values[places], len(target.classes), spec.train.seed, block)
+        return compare_recipes(spec, truth, ours, theirs)
 
     def evaluate(
         self,
         spec: ModelSpec,
-        model: FittedTabular | Path,
+        candidate: Path,
         test: pd.DataFrame,
+        held_out: HeldOut,
         champion: Path | None,
         plots_dir: Path | None,
     ) -> Evaluation:
         """See ``TaskFamily.evaluate``."""
         from noria.tasks.tabular.evaluation import evaluate, open_package
 
-        if isinstance(model, Path):
-            predictor, baseline = open_package(model)
-        else:
-            predictor, baseline = model.predictor, model.baseline
-        return evaluate(spec, predictor, baseline, test, champion, plots_dir)
+        return evaluate(spec, open_package(candidate), test, held_out, champion, plots_dir)
 
     def save(
-        self, spec: ModelSpec, fitted: FittedTabular, package: Path, *, model: str = ""
+        self,
+        spec: ModelSpec,
+        fitted: FittedTabular,
+        package: Path,
+        *,
+        model: str = "",
+        recipe: str = "",
     ) -> Manifest:
         """See ``TaskFamily.save``."""
         del spec  # everything is in the manifest already
-        manifest = msgspec.structs.replace(fitted.manifest, model=model)
+        manifest = msgspec.structs.replace(fitted.manifest, model=model, recipe=recipe)
         return write_package(package, manifest, fitted.files())
 
     def reference(
         self,
         spec: ModelSpec,
         package: Path,
-        train: pd.DataFrame,
+        frame: pd.DataFrame,
         test: pd.DataFrame,
+        held_out: HeldOut,
         out_dir: Path,
     ) -> None:
-        """See ``TaskFamily.reference``.
-
-        Raises:
-            LeakageError: The package was fitted on more rows than ``train`` holds.
-        """
-        from noria.tasks.tabular.evaluation import ask, open_package, refuse_seen, truth_of
-        from noria.tasks.tabular.measure import metric_values
-        from noria.tasks.tabular.metrics import names_of
+        """See ``TaskFamily.reference``."""
+        from noria.tasks.sources.rows import moments
+        from noria.tasks.tabular.evaluation import measured, said_of, truth_of
         from noria.tasks.tabular.reference import write_reference
 
-        model, _ = open_package(package)
-        refuse_seen(spec, model, test)
-        if model.manifest.rows > len(train):
-            raise LeakageError(
-                f"the package was fitted on {model.manifest.rows} rows, of which train holds "
-                f"{len(train)}",
-                fix="build the reference from the package as it was evaluated, before the refit",
-            )
-        asked = ask(model, None, test)
-        values = metric_values(
-            names_of(spec.task.family),
-            truth_of(spec, model, test),
-            {"model": asked.prediction},
-        )
+        manifest = read_manifest(package)
+        event_time, until = spec.data.event_time, manifest.trained_until
+        if event_time is not None and until is not None and manifest.rows < len(frame):
+            frame = frame[moments(frame, event_time) <= until]  # without a refit
+        said = said_of(held_out.model)
         write_reference(
             out_dir,
-            model.manifest,
-            train,
-            asked.prediction,
-            values["model"],
+            manifest,
+            frame,
+            said,
+            measured(spec, truth_of(spec, manifest.classes, test), said),
             spec.monitoring.reference_rows,
         )
 
 
-FAMILIES: Final[Mapping[str, Tabular]] = {
-    "tabular-classification": Tabular(),
-    "tabular-regression": Tabular(),
-}
+def _manifest(
+    spec: ModelSpec,
+    prepared: PreparedTabular,
+    places: NDArray[np.int64],
+    algorithm: str,
+    params: Mapping[str, Any],
+) -> Manifest:
+    from noria.tasks.tabular.hand_made import outputs_of
+    from noria.tasks.tabular.schema import inputs_of, lookup_of
+
+    data, event = spec.data, prepared.facts.event
+    return Manifest(
+        model="",
+        family=spec.task.family,
+        algorithm=algorithm,
+        inputs=inputs_of(data),
+        outputs=outputs_of(spec.task.family, prepared.target.classes),
+        features=prepared.features,
+        options={
+            **spec.task.options.model_dump(mode="json", by_alias=True),
+            # What training rows may miss, requests may miss too.
+            "allowMissing": data.validation.max_missing > 0,
+        },
+        lookup=lookup_of(data),
+        event_time=data.event_time,
+        entity_key=tuple(data.entity_key),
+        target=data.target or "",
+        classes=prepared.target.classes,
+        rows=places.size,
+        trained_until=None if event is None else int(event[places].max()),
+        seed=spec.train.seed,
+        parameters=dict(params),
+    )
+
+
+TABULAR: Final = Tabular()

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from noria.errors import InvalidInput, TrainingError, shorten
 from noria.tasks.tabular.fit_linear import fit_linear
+from noria.tasks.tabular.hyperparameters import DEFAULT_ROUNDS, ROUNDS
 from noria.tasks.tabular.scorers import Scorer
 from noria.tasks.tabular.threads import limited_to
 
@@ -118,12 +119,9 @@ def _hist(params: dict[str, Any], design: Design) -> Scorer:
     return of_sklearn(model, design.matrix.shape[1])
 
 
-_ROUNDS: Final = ("n_estimators", "num_iterations", "num_boost_round", "num_trees")
-
-
-def _rounds(params: dict[str, Any], default: int) -> int:
-    given = [params.pop(name) for name in _ROUNDS if name in params]
-    return int(given[0]) if given else default
+def _rounds(params: dict[str, Any]) -> int:
+    given = [params.pop(name) for name in ROUNDS if name in params]
+    return int(given[0]) if given else DEFAULT_ROUNDS
 
 
 def _lightgbm(params: dict[str, Any], design: Design) -> Scorer:
@@ -131,7 +129,7 @@ def _lightgbm(params: dict[str, Any], design: Design) -> Scorer:
 
     from noria.tasks.tabular.scorers.lightgbm_native import LightgbmScorer
 
-    rounds = _rounds(params, 100)
+    rounds = _rounds(params)
     objective = {0: "regression", 2: "binary"}.get(design.classes, "multiclass")
     settings: dict[str, Any] = {
         "objective": objective,
@@ -161,7 +159,7 @@ def _xgboost(params: dict[str, Any], design: Design) -> Scorer:
 
     from noria.tasks.tabular.scorers.xgboost_native import XgboostScorer
 
-    rounds = _rounds(params, 100)
+    rounds = _rounds(params)
     objective = {0: "reg:squarederror", 2: "binary:logistic"}.get(design.classes, "multi:softprob")
     settings: dict[str, Any] = {
         "objective": objective,

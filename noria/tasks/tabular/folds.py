@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noria.errors import DataError
+from noria.tasks.judging import known_before
 
 Kind = Literal["temporal", "stratified", "group"]
 Places = NDArray[np.int64]
@@ -80,6 +81,19 @@ def hold_out(kind: Kind, facts: RowFacts, fraction: float, gap_ms: int, seed: in
     return fold
 
 
+def newest(facts: RowFacts, count: int, gap_ms: int) -> Fold:
+    """Hold out the newest ``count`` rows by event time, and those of the same moment as the first.
+
+    Raises:
+        DataError: Nothing is left to fit on, or there are no times.
+    """
+    event, known = _times(facts)
+    start = int(np.sort(event)[-count])
+    fold = _between(event, known, start, None, gap_ms)
+    _refuse_empty(fold, "spec.data.split")
+    return fold
+
+
 def folds(kind: Kind, facts: RowFacts, count: int, gap_ms: int, seed: int) -> Iterator[Fold]:
     """Yield ``count`` folds; temporal ones grow: each is fitted on all that came before it.
 
@@ -112,9 +126,9 @@ def deciles(values: NDArray[np.float64]) -> Places:
 
 def _between(event: Places, known: Places, start: int, end: int | None, gap_ms: int) -> Fold:
     test = event >= start if end is None else (event >= start) & (event < end)
-    before = event < start
-    train = before & (event < start - gap_ms) & (known <= start)
-    return Fold(np.nonzero(train)[0], np.nonzero(test)[0], int((before & ~train).sum()))
+    train = known_before(event, known, start, gap_ms)
+    purged = int(((event < start) & ~train).sum())
+    return Fold(np.nonzero(train)[0], np.nonzero(test)[0], purged)
 
 
 def _scores(kind: Kind, unit: Places, seed: int) -> NDArray[np.float64]:

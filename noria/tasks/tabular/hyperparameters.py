@@ -12,9 +12,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from noria.errors import InvalidInput, Problem
-from noria.spec import Search
 
 ALGORITHMS: Final = ("linear", "hist-gradient-boosting", "lightgbm", "xgboost")
+ROUNDS: Final = ("n_estimators", "num_iterations", "num_boost_round", "num_trees")
+"""Names of the rounds of boosting."""
+DEFAULT_ROUNDS: Final = 100
+
+_BOOSTED: Final = frozenset(ALGORITHMS) - {"linear"}
 
 _LINEAR: Final = {"C", "alpha", "max_iter", "tol"}
 _HIST: Final = {
@@ -109,22 +113,8 @@ def refuse_unknown(algorithm: str, family: str, params: Mapping[str, Any]) -> No
         raise InvalidInput("\n".join(map(str, problems)), problems=problems)
 
 
-def space_problems(settings: Search) -> list[Problem]:
-    """Return what is wrong with a search space for its kind of search."""
-    path = "spec.train.search.space"
-    found = []
-    if settings.kind != "none" and not settings.space:
-        found.append(
-            Problem(path, "is empty, and there is nothing to search", "name hyperparameters")
-        )
-    for name, values in settings.space.items():
-        here = f"{path}.{name}"
-        if values.choices is not None and not values.choices:
-            found.append(Problem(f"{here}.choices", "is empty", "list values"))
-        if values.choices is None and (values.low is None or values.high is None):
-            found.append(
-                Problem(here, "has neither choices nor low and high", "give one of the two")
-            )
-        elif settings.kind == "grid" and values.choices is None:
-            found.append(Problem(here, "is a range, and a grid tries each value", "list choices"))
-    return found
+def with_rounds(algorithm: str, params: Mapping[str, Any], times: float) -> dict[str, Any] | None:
+    """Return hyperparameters with so many times the default rounds; see ``TaskFamily``."""
+    if algorithm not in _BOOSTED or any(name in params for name in (*ROUNDS, "max_iter")):
+        return None
+    return {**params, "n_estimators": max(1, round(DEFAULT_ROUNDS * times))}

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from noria.errors import DataError, LeakageError, shorten
+from noria.errors import LeakageError, shorten
+from noria.measures.measuring import value_of
 from noria.spec import Data
 from noria.tasks.package import Feature
-from noria.tasks.tabular.metrics import value_of
 from noria.tasks.tabular.schema import Target, numbers
 
 Array = NDArray[np.float64]
@@ -56,11 +56,14 @@ def refuse_answers(features: tuple[Feature, ...], frame: pd.DataFrame, target: T
 def refuse_shared_entities(data: Data, train: pd.DataFrame, test: pd.DataFrame) -> None:
     """Refuse a split that has the same entity (or group) on both sides.
 
+    Whoever comes back later is no leak in a temporal split: the rows to come have them too.
+
     Raises:
         LeakageError: It names the columns and an entity.
     """
     group = () if data.split.group_key is None else (data.split.group_key,)
-    for path, keys in (("spec.data.entityKey", data.entity_key), ("spec.data.split", group)):
+    entity = () if data.split.kind == "temporal" else data.entity_key
+    for path, keys in (("spec.data.entityKey", entity), ("spec.data.split", group)):
         if not keys:
             continue
         left = pd.MultiIndex.from_frame(train[list(keys)])
@@ -89,11 +92,11 @@ def _score(bins: NDArray[np.int64], truth: Array, classes: int) -> float:
         return np.where(count > 0, total / np.maximum(count, 1), values[learn].mean())[bins[tried]]
 
     if not classes:
-        return value_of("r2", truth[tried], means(truth), 0)
+        return value_of("r2", truth[tried], means(truth))
     scores = []
     for code in range(1 if classes == 2 else 0, classes):
         hit = (truth == code).astype(np.float64)
-        scores.append(value_of("auc", hit[tried], means(hit), 2))
+        scores.append(value_of("auc", hit[tried], means(hit)))
     return float(np.nanmean(scores)) if np.isfinite(scores).any() else 0.0
 
 
@@ -102,10 +105,7 @@ def _bins(feature: Feature, column: pd.Series) -> NDArray[np.int64]:
     if feature.kind == "categorical":
         codes = pd.factorize(column)[0].astype(np.int64)
     else:
-        try:
-            values = numbers(column)
-        except DataError:
-            return np.zeros(len(column), dtype=np.int64)
+        values = numbers(column)
         known = np.isfinite(values)
         if not known.any():
             return np.zeros(len(column), dtype=np.int64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from noria.errors import DataError
-from noria.spec import ModelSpec, TabularClassificationOptions, cpu_count
+from noria.spec import ModelSpec, cpu_count
 from noria.tasks.package import Feature
 from noria.tasks.sources.rows import moments
 from noria.tasks.tabular import calibration
+from noria.tasks.tabular.describe import TabularClassificationOptions
 from noria.tasks.tabular.encoding import Encoder
 from noria.tasks.tabular.fit import Design, balanced, fit
 from noria.tasks.tabular.folds import Fold, RowFacts, deciles, folds
@@ -56,13 +57,9 @@ def facts_of(spec: ModelSpec, frame: pd.DataFrame, target: Target) -> RowFacts:
 def design_of(
     spec: ModelSpec, frame: pd.DataFrame, features: Sequence[Feature], target: Target
 ) -> Design:
-    """Return the encoded rows of a frame."""
+    """Return the encoded rows of a frame, of equal weight."""
     event_time = spec.data.event_time
     matrix = Encoder(features, event_time).encode(columns_of(features, event_time, frame))
-    options = spec.task.options
-    weigh = (
-        isinstance(options, TabularClassificationOptions) and options.class_weights == "balanced"
-    )
     return Design(
         matrix=matrix,
         target=target.values,
@@ -72,10 +69,42 @@ def design_of(
             max(1, len(feature.categories)) if feature.kind == "categorical" else 0
             for feature in features
         ),
-        weight=balanced(target.codes, len(target.classes)) if weigh else None,
+        weight=None,
         seed=spec.train.seed,
         threads=threads_for(matrix.size, int(cpu_count(spec.train.compute.cpu))),
     )
+
+
+def slice_of(
+    spec: ModelSpec, design: Design, places: NDArray[np.int64], weight: Array | None
+) -> Design:
+    """Return some rows of a design as they are fitted on.
+
+    Args:
+        spec: Says whether classes are balanced.
+        design: All rows.
+        places: Of n rows.
+        weight: (n,) how much each counts; None: the same.
+
+    Raises:
+        DataError: Of two classes only one is there.
+    """
+    rows = design.take(places)
+    if design.classes:
+        codes = rows.target.astype(np.int64)
+        if design.classes == 2 and np.unique(codes).size < 2:
+            raise DataError(
+                f"spec.data.target: the {places.size} rows to fit on are all of one class",
+                fix="train on rows of both classes",
+            )
+        options = spec.task.options
+        if (
+            isinstance(options, TabularClassificationOptions)
+            and options.class_weights == "balanced"
+        ):
+            even = balanced(codes, design.classes)
+            weight = even if weight is None else even * weight / float(np.mean(even * weight))
+    return replace(rows, weight=weight)
 
 
 def cross_validation(spec: ModelSpec, facts: RowFacts) -> list[Fold]:

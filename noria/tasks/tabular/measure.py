@@ -1,36 +1,37 @@
-"""Measuring predictions: metrics with intervals, and candidate against champion."""
+"""Measuring predictions on held-out rows, and candidate against champion."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from noria.measures import measuring
+from noria.measures.catalog import METRICS
 from noria.spec import ChampionGate
-from noria.tasks.protocol import Comparison, MetricValue
-from noria.tasks.tabular.intervals import (
-    auc_difference,
-    auc_interval,
-    delong,
-    one_sided,
-    percentile,
-    resample,
-)
-from noria.tasks.tabular.metrics import Weighted, orientation, weighted_metrics
+from noria.tasks.protocol import Comparison
 
 Array = NDArray[np.float64]
-_CONFIDENCE = 0.95
+
+RANKED: Final = frozenset({"auc", "average-precision"})
+"""Metrics of how scores rank the rows: they need the scores of one fit."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Truth:
-    """What really happened in n held-out rows: class codes or values; ``classes`` 0: values."""
+    """What really happened in n held-out rows: class codes or values; ``classes`` 0: values.
+
+    ``block`` (n,) numbers the rows that one fit predicted; None: one fit predicted them all.
+    """
 
     values: Array
     classes: int
     seed: int
+    block: NDArray[np.int64] | None = None
 
     @property
     def rows(self) -> int:
@@ -39,7 +40,8 @@ class Truth:
 
     def take(self, places: NDArray[np.int64]) -> Truth:
         """Return the truth of some of the rows."""
-        return Truth(self.values[places], self.classes, self.seed)
+        block = None if self.block is None else self.block[places]
+        return Truth(self.values[places], self.classes, self.seed, block)
 
     @property
     def positive(self) -> NDArray[np.bool_]:
@@ -47,101 +49,81 @@ class Truth:
         return np.asarray(self.values == 1)
 
 
-def metric_values(
-    names: Sequence[str], truth: Truth, predictions: Mapping[str, Array]
-) -> dict[str, dict[str, MetricValue]]:
-    """Return every metric of every model's predictions, with 95 % intervals.
-
-    Args:
-        names: Metrics.
-        truth: Of the n rows.
-        predictions: Model name to (n,) or (n, k); see ``weighted_metrics``.
-    """
-    functions: dict[tuple[str, str], Weighted] = {}
-    for model, prediction in predictions.items():
-        of_model = weighted_metrics(names, truth.values, prediction, truth.classes)
-        functions.update({(model, name): of_model[name] for name in names})
-    once = np.ones((1, truth.rows))
-    points = {key: float(function(once)[0]) for key, function in functions.items()}
-    by_bootstrap = {
-        f"{model}\n{name}": function
-        for (model, name), function in functions.items()
-        if np.isfinite(points[model, name]) and not _has_delong(name, truth)
-    }
-    resampled = resample(by_bootstrap, truth.rows, truth.seed)
-    result: dict[str, dict[str, MetricValue]] = {model: {} for model in predictions}
-    for (model, name), point in points.items():
-        if not np.isfinite(point):
-            value = MetricValue(name, None, samples=truth.rows, problem=_why_undefined(name, truth))
-        elif _has_delong(name, truth):
-            auc, covariance = delong(truth.positive, predictions[model][None, :])
-            low, high = auc_interval(float(auc[0]), float(covariance[0, 0]), _CONFIDENCE)
-            value = MetricValue(name, point, low, high, truth.rows, _CONFIDENCE, "delong")
-        else:
-            bounds = percentile(resampled[f"{model}\n{name}"], _CONFIDENCE)
-            below, above = bounds or (None, None)
-            value = MetricValue(name, point, below, above, truth.rows, _CONFIDENCE, "bootstrap")
-        result[model][name] = value
-    return result
-
-
 def compare(
     gates: Sequence[ChampionGate], truth: Truth, candidate: Array, champion: Array
 ) -> tuple[Comparison, ...]:
     """Return a paired comparison per gate on the same n rows."""
-    compared = []
-    names = list(dict.fromkeys(gate.metric for gate in gates))
-    ours = weighted_metrics(names, truth.values, candidate, truth.classes)
-    theirs = weighted_metrics(names, truth.values, champion, truth.classes)
-    once = np.ones((1, truth.rows))
-    sampled = [name for name in names if truth.rows and not _has_delong(name, truth)]
-    ours_again = resample({name: ours[name] for name in sampled}, truth.rows, truth.seed)
-    theirs_again = resample({name: theirs[name] for name in sampled}, truth.rows, truth.seed)
-    for gate in gates:
-        name = gate.metric
-        own, other = float(ours[name](once)[0]), float(theirs[name](once)[0])
-        if not np.isfinite(own) or not np.isfinite(other):
-            why = _why_undefined(name, truth)
-            compared.append(
-                Comparison(metric=name, samples=truth.rows, confidence=gate.confidence, problem=why)
-            )
-            continue
-        sign = orientation(name)
-        if _has_delong(name, truth):
-            auc, covariance = delong(truth.positive, np.vstack([candidate, champion]))
-            difference, low, high = auc_difference(auc, covariance, gate.confidence)
-            bounds: tuple[float, float] | None = (low, high)
-            method = "paired delong"
-        else:
-            difference = sign * (own - other)
-            bounds = one_sided(sign * (ours_again[name] - theirs_again[name]), gate.confidence)
-            method = "paired bootstrap"
-        lower, upper = bounds or (None, None)
-        compared.append(
-            Comparison(
-                metric=name,
-                candidate=own,
-                champion=other,
-                difference=difference,
-                low=lower,
-                high=upper,
-                confidence=gate.confidence,
-                samples=truth.rows,
-                method=method,
+    return tuple(
+        _in_blocks(gate, truth, candidate, champion)
+        or _compared(gate, truth.values, candidate, champion)
+        for gate in gates
+    )
+
+
+def _in_blocks(
+    gate: ChampionGate, truth: Truth, candidate: Array, champion: Array
+) -> Comparison | None:
+    """Compare by the mean of the blocks, weighted by their rows; None where pooling will do.
+
+    Scores of different fits have no common scale, so a metric of ranks over several fits'
+    rows is worse than that of each fit (Forman and Scholz, SIGKDD Explorations 12, 2010).
+    Blocks are different rows, so their errors are independent.
+    """
+    if gate.metric not in RANKED or truth.block is None:
+        return None
+    blocks = [np.nonzero(truth.block == number)[0] for number in np.unique(truth.block)]
+    parts = [
+        _compared(gate, truth.values[rows], candidate[rows], champion[rows]) for rows in blocks
+    ]
+    if len(parts) == 1 or any(part.low is None for part in parts):
+        return None
+    share = np.array([rows.size for rows in blocks]) / truth.rows
+
+    def mean(name: str) -> float:
+        return float(sum(w * getattr(part, name) for w, part in zip(share, parts, strict=True)))
+
+    gain = mean("difference")
+    below, above = (
+        math.sqrt(
+            sum(
+                (w * (getattr(part, end) - (part.difference or 0.0))) ** 2
+                for w, part in zip(share, parts, strict=True)
             )
         )
-    return tuple(compared)
+        for end in ("low", "high")
+    )
+    return Comparison(
+        metric=gate.metric,
+        samples=truth.rows,
+        confidence=gate.confidence,
+        candidate=mean("candidate"),
+        champion=mean("champion"),
+        difference=gain,
+        low=gain - below,
+        high=gain + above,
+        method=f"{parts[0].method}, mean of {len(parts)} blocks",
+    )
 
 
-def _has_delong(name: str, truth: Truth) -> bool:
-    return name == "auc" and truth.classes == 2 and 0 < int(truth.positive.sum()) < truth.rows
-
-
-def _why_undefined(name: str, truth: Truth) -> str:
-    if not truth.rows:
-        return "there are no held-out rows"
-    if truth.classes and np.unique(truth.values).size < truth.classes:
-        return f"{name} is not defined: the held-out rows do not hold every class"
-    if not truth.classes and np.ptp(truth.values) == 0:
-        return f"{name} is not defined: the held-out rows all have the same value"
-    return f"{name} is not a finite number"
+def _compared(gate: ChampionGate, truth: Array, candidate: Array, champion: Array) -> Comparison:
+    # Each end of the two-sided interval is a one-sided bound of the gate's confidence.
+    found = measuring.compare(gate.metric, truth, candidate, champion, 2.0 * gate.confidence - 1.0)
+    if found.value is None:
+        return Comparison(gate.metric, found.samples, gate.confidence, problem=found.problem)
+    low, high = found.low, found.high
+    sign = 1.0
+    if not METRICS[gate.metric].greater_is_better:
+        sign = -1.0
+        low, high = (None, None) if low is None or high is None else (-high, -low)
+    return Comparison(
+        metric=gate.metric,
+        samples=found.samples,
+        confidence=gate.confidence,
+        candidate=measuring.value_of(gate.metric, truth, candidate),
+        champion=measuring.value_of(gate.metric, truth, champion),
+        difference=sign * found.value,
+        low=low,
+        high=high,
+        method=found.method,
+        problem=found.problem,
+    )

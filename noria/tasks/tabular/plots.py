@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noria.errors import TrainingError
+from noria.measures.measuring import value_of
 from noria.tasks.tabular.evaluation import scores
 from noria.tasks.tabular.measure import Truth
-from noria.tasks.tabular.metrics import value_of, weighted_metrics
 
 if TYPE_CHECKING:
     from noria.tasks.tabular.evaluation import Asked
@@ -129,7 +129,7 @@ def _roc(axes: Any, asked: Asked, truth: Truth) -> None:
             np.concatenate([[0.0], wrong / (truth.rows - total)]),
             np.concatenate([[0.0], right / total]),
         )
-        area = value_of("auc", truth.values, score, 2)
+        area = value_of("auc", truth.values, score)
         axes.plot(x, y, color=colour, linewidth=1.8, label=f"{name}: AUC {area:.3f}")
     axes.legend(fontsize=8.5, frameon=False, loc="lower right")
     _title(axes, "ROC", "false positive rate", "true positive rate")
@@ -142,7 +142,7 @@ def _precision_recall(axes: Any, asked: Asked, truth: Truth) -> None:
     for name, score, colour in _series(asked):
         _, right, called = _steps(positive, score)
         x, y = _thin(right / total, right / called)
-        area = value_of("average-precision", truth.values, score, 2)
+        area = value_of("average-precision", truth.values, score)
         axes.plot(x, y, color=colour, linewidth=1.8, label=f"{name}: AP {area:.3f}")
     axes.set_ylim(0, 1.02)
     axes.legend(fontsize=8.5, frameon=False, loc="upper right")
@@ -197,13 +197,11 @@ def _importance(axes: Any, asked: Asked, truth: Truth) -> None:
     """Permutation importance (Breiman, 2001): what shuffling a feature costs."""
     name = "log-loss" if truth.classes else "rmse"
     rng = np.random.default_rng(truth.seed)
-    kept = np.sort(rng.permutation(truth.rows)[:_IMPORTANCE_ROWS])
-    matrix, values = asked.matrix[kept], truth.values[kept]
-    once = np.ones((1, kept.size))
+    kept = np.sort(rng.permutation(asked.places.size)[:_IMPORTANCE_ROWS])
+    matrix, values = asked.matrix[kept], truth.values[asked.places[kept]]
 
     def loss(at: Array) -> float:
-        said = scores(asked.model, at)
-        return float(weighted_metrics([name], values, said, truth.classes)[name](once)[0])
+        return value_of(name, values, scores(asked.model, at))
 
     whole = loss(matrix)
     order = rng.permutation(kept.size)

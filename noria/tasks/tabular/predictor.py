@@ -12,10 +12,9 @@ from noria.tasks.package import Manifest
 from noria.tasks.tabular import calibration
 from noria.tasks.tabular.encoding import Columns, Encoder
 from noria.tasks.tabular.links import sigmoid, softmax
-from noria.tasks.tabular.scorers import Scorer, linear, load_scorer
+from noria.tasks.tabular.scorers import Scorer, load_scorer
 
 Array = NDArray[np.float64]
-BASELINE_FILE = "baseline.npz"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,10 +74,3 @@ def load(manifest: Manifest, files: Mapping[str, bytes]) -> TabularPredictor:
     return TabularPredictor(
         manifest, load_scorer(manifest.algorithm, files), calibration.load(files)
     )
-
-
-def load_baseline(manifest: Manifest, files: Mapping[str, bytes]) -> TabularPredictor | None:
-    """Build the linear baseline that was fitted beside the model, or None if there is none."""
-    if BASELINE_FILE not in files:
-        return None
-    return TabularPredictor(manifest, linear.load(files, name=BASELINE_FILE))

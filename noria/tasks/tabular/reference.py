@@ -3,8 +3,10 @@
 ``reference.json`` names the features, their categories and ranges, and the
 held-out performance; ``rows.npz`` holds, for feature i, ``f{i}``: float64
 numbers (booleans are 0 and 1), or int32 places in the categories, -1 for a
-missing value or a rare category that the model does not know. ``prediction``
-holds predictions on held-out rows: the probability of the positive class, of
+missing value or a rare category that the model does not know. ``missing`` is the
+share of training rows that lack the value, ``others`` how many rare categories
+there were, and ``s{i}`` their hashes (int64, sorted, a bounded number of them).
+``prediction`` holds predictions on held-out rows: the probability of the positive class, of
 the likeliest one when there are more than two, or the value.
 """
 
@@ -20,8 +22,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from noria.errors import TrainingError
+from noria.measures.measurement import Measurement
+from noria.seen import hashes_of
 from noria.tasks.package import Manifest
-from noria.tasks.protocol import MetricValue
 from noria.tasks.tabular.arrays import pack
 from noria.tasks.tabular.encoding import Encoder
 from noria.tasks.tabular.schema import columns_of
@@ -32,7 +35,7 @@ def write_reference(
     manifest: Manifest,
     train: pd.DataFrame,
     prediction: NDArray[np.float64],
-    performance: Mapping[str, MetricValue],
+    performance: Mapping[str, Measurement],
     most_rows: int,
 ) -> None:
     """Write the reference.
@@ -50,7 +53,8 @@ def write_reference(
     """
     # Time features change by themselves, and are no part of a request.
     features = tuple(feature for feature in manifest.features if feature.origin != "time")
-    matrix = Encoder(features, None).encode(columns_of(features, None, train))
+    columns = columns_of(features, None, train)
+    matrix = Encoder(features, None).encode(columns)
     rows = matrix.shape[0]
     kept = np.arange(rows)
     if rows > most_rows:
@@ -63,8 +67,17 @@ def write_reference(
         known = column[~np.isnan(column)]
         if feature.kind == "categorical":
             arrays[f"f{place}"] = np.nan_to_num(column[kept], nan=-1.0).astype(np.int32)
+            texts = [text for text in columns[feature.name].tolist() if text is not None]
+            others = set(texts).difference(feature.categories)
+            arrays[f"s{place}"] = np.array(hashes_of(others), np.int64)
             described.append(
-                {"name": feature.name, "kind": "categorical", "categories": feature.categories}
+                {
+                    "name": feature.name,
+                    "kind": "categorical",
+                    "categories": feature.categories,
+                    "missing": 1.0 - len(texts) / rows if rows else 0.0,
+                    "others": len(others),
+                }
             )
         else:
             arrays[f"f{place}"] = column[kept]
@@ -75,6 +88,7 @@ def write_reference(
                     "categories": [],
                     "min": float(known.min()) if known.size else None,
                     "max": float(known.max()) if known.size else None,
+                    "missing": 1.0 - known.size / rows if rows else 0.0,
                 }
             )
     arrays["prediction"] = prediction if prediction.ndim == 1 else prediction.max(axis=1)

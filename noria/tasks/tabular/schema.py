@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from noria.errors import DataError, shorten
-from noria.spec import Data, ModelSpec, TabularClassificationOptions
+from noria.spec import Data, ModelSpec
 from noria.tasks.package import Feature, Input, Lookup
 from noria.tasks.sources.rows import moments
-from noria.tasks.tabular.encoding import category
-
-Class = str | int | bool
+from noria.tasks.sources.typed import read_as
+from noria.tasks.tabular.describe import TabularClassificationOptions
+from noria.values import Class, place_of
 
 # HistGradientBoosting takes 255 codes at most; one limit for all algorithms makes them agree.
 MAX_CATEGORIES: Final = 250
@@ -114,22 +114,18 @@ def numbers(column: pd.Series) -> NDArray[np.float64]:
     """Return a column of numbers or booleans as float64, NaN where missing.
 
     Raises:
-        DataError: It holds something else.
+        DataError: It holds something else; the message names column, row and value.
     """
-    try:
-        return column.to_numpy(dtype=np.float64, na_value=np.nan)
-    except (TypeError, ValueError) as error:
-        raise DataError(
-            f"column {column.name}: {shorten(str(error))}",
-            fix="give numbers, or declare the feature as categorical",
-        ) from error
+    return read_as(column, "number")
 
 
 def texts(column: pd.Series) -> np.ndarray:
-    """Return a column of categorical values as an object array of str and None."""
-    codes, uniques = pd.factorize(column)
-    table = np.array([*(category(value) for value in uniques.tolist()), None], dtype=object)
-    return table[codes]
+    """Return a column of categorical values as an object array of str and None.
+
+    Raises:
+        DataError: A value has no text; the message names column, row and value.
+    """
+    return read_as(column, "text")
 
 
 def target_of(spec: ModelSpec, frame: pd.DataFrame, known: tuple[Class, ...] = ()) -> Target:
@@ -154,8 +150,13 @@ def target_of(spec: ModelSpec, frame: pd.DataFrame, known: tuple[Class, ...] = (
                 fix="drop those rows in the data module",
             )
         return Target(values, none, ())
-    codes, uniques = pd.factorize(column)
-    labels = [as_class(value) for value in uniques.tolist()]
+    codes, uniques = pd.factorize(read_as(column, "label"))
+    labels: list[Class] = list(uniques)
+    if (codes < 0).any():
+        raise DataError(
+            f"spec.data.target: {spec.data.target} is missing in {int((codes < 0).sum())} rows",
+            fix="drop those rows",
+        )
     classes = known or _classes(spec, labels)
     place = {(type(label), label): code for code, label in enumerate(classes)}
     table = [place.get((type(label), label), -1) for label in labels]
@@ -167,17 +168,6 @@ def target_of(spec: ModelSpec, frame: pd.DataFrame, known: tuple[Class, ...] = (
         )
     mapped = np.array(table, dtype=np.int64)[codes]
     return Target(mapped.astype(np.float64), mapped, classes)
-
-
-def as_class(value: Any) -> Class:
-    """Return a label as one of the plain types: 1.0 is 1, numpy's types are Python's."""
-    if isinstance(value, bool | np.bool_):
-        return bool(value)
-    if isinstance(value, int | np.integer):
-        return int(value)
-    if isinstance(value, float | np.floating) and float(value).is_integer():
-        return int(value)
-    return str(value)
 
 
 def _classes(spec: ModelSpec, labels: list[Class]) -> tuple[Class, ...]:
@@ -202,23 +192,24 @@ def _classes(spec: ModelSpec, labels: list[Class]) -> tuple[Class, ...]:
     wanted = options.positive_class if isinstance(options, TabularClassificationOptions) else None
     if wanted is None:
         return tuple(classes)
-    positive = as_class(wanted)
-    if len(classes) != 2 or positive not in classes or type(positive) is not type(classes[0]):
+    place = place_of(wanted, classes)
+    if len(classes) != 2 or place is None:
         raise DataError(
             f"spec.task.options.positiveClass: {shorten(wanted)} is not one of two classes "
             f"{shorten(classes)}",
             fix="name one of them, or remove positiveClass",
         )
-    return (*(label for label in classes if label != positive), positive)
+    return (classes[1 - place], classes[place])
+
+
+def counts_of(column: pd.Series) -> dict[str, int]:
+    """Return how often each category is there, in alphabetical order."""
+    codes, uniques = pd.factorize(texts(column), sort=True)
+    counts = np.bincount(codes[codes >= 0], minlength=len(uniques))
+    return dict(zip(uniques.tolist(), counts.tolist(), strict=True))
 
 
 def _categories(column: pd.Series) -> tuple[str, ...]:
-    codes, uniques = pd.factorize(column)
-    counts = np.bincount(codes[codes >= 0], minlength=len(uniques))
-    total: dict[str, int] = {}
-    for value, count in zip(uniques.tolist(), counts.tolist(), strict=True):
-        text = category(value)
-        if text is not None:
-            total[text] = total.get(text, 0) + count
+    total = counts_of(column)
     frequent = sorted(total, key=lambda text: (-total[text], text))[:MAX_CATEGORIES]
     return tuple(sorted(frequent))

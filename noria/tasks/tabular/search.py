@@ -17,7 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from noria.deadline import OutOfTime, time_limit
 from noria.errors import InvalidInput, TrainingError
+from noria.files import sqlite_uri
 from noria.spec import METRICS, Search, SearchRange
 from noria.tasks.protocol import Trial, TuneResult
 
@@ -45,7 +47,9 @@ def search(
         seed: Of the sampler.
         workdir: Where the study is kept.
         fingerprint: Of the rows and of everything that ``score`` depends on.
-        clock: Seconds, for the timeout.
+        clock: Seconds, for the timeout, which also ends a trial under way.
+
+    Returns the defaults, without a metric, when no trial ends in time.
 
     Raises:
         TrainingError: No trial completed, or the study can't be kept.
@@ -60,7 +64,6 @@ def search(
         else optuna.pruners.NopPruner()
     )
     finished = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
-    deadline = clock() + settings.timeout.total_seconds()
     grid = list(_grid(settings)) if settings.kind == "grid" else []
     wanted = min(len(grid), settings.trials) if grid else settings.trials
     with _storage(workdir) as storage:
@@ -74,9 +77,10 @@ def search(
         for stale in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
             # Its process is gone; what it had drawn is drawn again.
             study.tell(stale.number, state=optuna.trial.TrialState.FAIL)
+        deadline = clock() + settings.timeout.total_seconds()
         while True:
             done = len(study.get_trials(deepcopy=False, states=finished))
-            if done >= wanted or (done and clock() >= deadline):
+            if done >= wanted or clock() >= deadline:
                 break
             study.sampler = _sampler(optuna, settings, seed + done)
             trial = study.ask()
@@ -87,8 +91,13 @@ def search(
             else:
                 drawn = _draw(trial, settings.space)
             trial.set_user_attr("params", {**defaults, **drawn})
-            _run(optuna, study, trial, {**defaults, **drawn}, score, folds)
-        return _result(optuna, study, settings.metric)
+            try:
+                with time_limit(deadline - clock()):
+                    _run(optuna, study, trial, {**defaults, **drawn}, score, folds)
+            except OutOfTime:
+                study.tell(trial, state=optuna.trial.TrialState.FAIL)
+                break
+        return _result(optuna, study, settings, defaults)
 
 
 def _run(
@@ -157,7 +166,7 @@ def _storage(workdir: Path) -> Iterator[Any]:
     storage = None
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        storage = optuna.storages.RDBStorage(f"sqlite:///{workdir / 'study.sqlite'}")
+        storage = optuna.storages.RDBStorage(sqlite_uri(workdir / "study.sqlite"))
         yield storage
     except (SQLAlchemyError, OSError, optuna.exceptions.StorageInternalError) as error:
         raise TrainingError(
@@ -169,7 +178,8 @@ def _storage(workdir: Path) -> Iterator[Any]:
             storage.engine.dispose()
 
 
-def _result(optuna: Any, study: Any, metric: str) -> TuneResult:
+def _result(optuna: Any, study: Any, settings: Search, defaults: Mapping[str, Any]) -> TuneResult:
+    metric = settings.metric
     complete = optuna.trial.TrialState.COMPLETE
     trials = [trial for trial in study.get_trials(deepcopy=False) if "params" in trial.user_attrs]
     kept = [trial for trial in trials if trial.state.is_finished() and trial.state.name != "FAIL"]
@@ -183,6 +193,9 @@ def _result(optuna: Any, study: Any, metric: str) -> TuneResult:
         for number, trial in enumerate(kept)
     )
     completed = [record for record in records if record.value is not None]
+    if not records:
+        # Not one trial ended in time: what is known to be sound is trained with.
+        return TuneResult(dict(defaults), metric=metric)
     if not completed:
         raise TrainingError(
             f"spec.train.search: no trial completed; {metric} is not defined on the folds",

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 import pandas as pd
 
-from noria.errors import DataError, Problem
+from noria.errors import DataError, Problem, shorten
 from noria.spec import Data, ModelSpec
 from noria.tasks.package import Feature
 from noria.tasks.protocol import Check, ValidationReport
+from noria.tasks.sources.typed import read_frame, roles_of
 from noria.tasks.tabular.leakage import refuse_answers
-from noria.tasks.tabular.schema import features_of, numbers, target_of
+from noria.tasks.tabular.schema import counts_of, features_of, numbers, target_of
 
 
 def validate(spec: ModelSpec, rows: pd.DataFrame) -> ValidationReport:
@@ -37,12 +41,14 @@ def validate(spec: ModelSpec, rows: pd.DataFrame) -> ValidationReport:
     present = data.model_copy(
         update={"features": tuple(f for f in data.features if f.name in rows), "time_features": ()}
     )
-    for feature in present.features:
-        if feature.type in ("numeric", "boolean"):
-            try:
-                numbers(rows[feature.name])
-            except DataError as error:
-                problems.append(Problem("spec.data.features", error.message, error.fix))
+    try:
+        rows = read_frame(rows, {n: r for n, r in roles_of(spec).items() if n in rows})
+    except DataError as error:
+        # What can't be read can't be measured either.
+        raise DataError(
+            "\n".join(map(str, [*problems, *error.problems])),
+            problems=[*problems, *error.problems],
+        ) from error
     missing = missing_problems(present, rows, tuple(f.name for f in present.features))
     problems.extend(missing)
     if not missing:
@@ -70,6 +76,7 @@ def validate(spec: ModelSpec, rows: pd.DataFrame) -> ValidationReport:
             )
         checks.append(Check("target", f"mean {target.values.mean():g}, finite in every row"))
     features: tuple[Feature, ...] = features_of(present, rows)
+    checks.extend(_category_checks(features, rows))
     refuse_answers(features, rows, target)
     checks.append(Check("leakage", "no feature alone determines the target"))
     return ValidationReport(len(rows), tuple(checks))
@@ -78,18 +85,54 @@ def validate(spec: ModelSpec, rows: pd.DataFrame) -> ValidationReport:
 def missing_problems(data: Data, rows: pd.DataFrame, names: tuple[str, ...]) -> list[Problem]:
     """Return a problem for each of the features that is missing more often than allowed."""
     most = data.validation.max_missing
-    problems = []
-    for name in names:
-        share = float(rows[name].isna().mean()) if len(rows) else 0.0
-        if share > most:
-            problems.append(
-                Problem(
-                    "spec.data.validation.maxMissing",
-                    f"{name} is missing in {share:.1%} of the rows, and at most {most:.1%} may be",
-                    "fill it, remove the feature, or raise maxMissing",
-                )
+    shares = {name: float(rows[name].isna().mean()) if len(rows) else 0.0 for name in names}
+    # One value that admits every column which is honestly missing that often.
+    enough = math.ceil(max(shares.values(), default=0.0) * 100) / 100
+    return [
+        Problem(
+            "spec.data.validation.maxMissing",
+            f"{name} is missing in {share:.1%} of the rows, and at most {most:.1%} may be",
+            f"fill it or remove the feature; where missing means none, set maxMissing: {enough:g}",
+        )
+        for name, share in shares.items()
+        if share > most
+    ]
+
+
+def _category_checks(features: tuple[Feature, ...], rows: pd.DataFrame) -> Iterator[Check]:
+    """Say which categories the model does not learn, and which texts are one number twice."""
+    for feature in features:
+        if feature.kind != "categorical":
+            continue
+        counts = counts_of(rows[feature.name])
+        left_out = sum(counts.values()) - sum(counts[name] for name in feature.categories)
+        if left_out:
+            yield Check(
+                f"categories.{feature.name}",
+                f"{len(counts)} different values: the {len(feature.categories)} most frequent are "
+                f"learnt, the others ({left_out / len(rows):.1%} of the rows) count as missing",
             )
-    return problems
+        twice = _written_twice(list(counts))
+        if twice:
+            yield Check(
+                f"categories.{feature.name}",
+                f"{shorten(twice[0])} and {shorten(twice[1])} are two categories: as texts they "
+                "differ",
+            )
+
+
+def _written_twice(names: Sequence[str]) -> tuple[str, str] | None:
+    """Return two texts that are the same number, if there are any."""
+    seen: dict[float, str] = {}
+    for name in names:
+        try:
+            value = float(name)
+        except ValueError:
+            continue
+        if value in seen:
+            return seen[value], name
+        seen[value] = name
+    return None
 
 
 def _range_problems(data: Data, rows: pd.DataFrame, name: str) -> list[Problem]:

@@ -9,8 +9,8 @@ from typing import Final
 
 from markupsafe import Markup
 
+from noria.places.watched import DetectorResult, DriftWindow
 from noria.ui.plots.canvas import WIDTH, Canvas, day_or_time, moment
-from noria.ui.watched import DetectorResult, DriftWindow
 
 BANDS: Final = (0.05, 0.1, 0.2, 0.3)
 """Where one shade of the effect ends and the next begins."""

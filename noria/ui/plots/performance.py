@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from noria.places.watched import PerformanceWindow
 from noria.ui.plots.canvas import (
     Canvas,
     Scale,
@@ -17,7 +18,6 @@ from noria.ui.plots.canvas import (
     ticks,
 )
 from noria.ui.plots.traffic import role
-from noria.ui.watched import PerformanceWindow
 
 _WIDTH, _HEIGHT = 560.0, 160.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48.0, 98.0, 22.0, 40.0

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from markupsafe import Markup
 
 from noria.ui.plots.canvas import Canvas
+from noria.view import ordered
 
 _FULL = 100.0
 _HEIGHT = 10.0
@@ -25,15 +26,6 @@ def traffic_bar(
         )
         at += share
     return canvas.markup()
-
-
-def ordered(
-    weights: Mapping[str, int], champion: str | None, candidate: str | None
-) -> list[tuple[str, int]]:
-    """Return the shares above nothing: the champion's, the candidate's, then the others'."""
-    rank = {champion: 0, candidate: 1}
-    found = [(version, share) for version, share in weights.items() if share > 0]
-    return sorted(found, key=lambda one: (rank.get(one[0], 2), one[0]))
 
 
 def role(version: str, champion: str | None, candidate: str | None) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from noria.view import BREAKER_OPEN, NO_DRIFT, PAUSED, PHASES, STEP, STOPPED, UNATTENDED, WANTED
+
 ENGLISH: Final[dict[str, str]] = {
     # Around the page.
     "skip": "Skip to content",
@@ -38,26 +40,19 @@ ENGLISH: Final[dict[str, str]] = {
     "empty-cluster": "There is no Model in this namespace. Write one and apply it:",
     "unknown": "unknown",
     "none": "none",
-    "no-drift": "no drift",
+    "no-drift": NO_DRIFT,
     "drifted": "drift",
     "no-traffic": "no traffic",
-    "wanted": "asked for",
+    "wanted": WANTED,
     "champion": "champion",
     "candidate": "candidate",
-    "breaker-open": "Loop-breaker open",
-    "paused": "paused",
+    "breaker-open": BREAKER_OPEN,
+    "paused": PAUSED,
     # Stages.
-    "stage.not-started": "not started",
-    "stage.no-version": "no version",
-    "stage.training": "training",
-    "stage.serving": "serving",
-    "stage.deploying": "deploying v{candidate}",
-    "stage.canary": "canary of v{candidate}",
-    "stage.promoting": "promoting v{candidate}",
-    "stage.aborting": "aborting v{candidate}",
-    "step": "step {number} of {count}, {percent} %",
-    "attendance.unattended": "its loop does not run",
-    "attendance.stopped": "stopped",
+    **{f"stage.{phase.value}": said for phase, said in PHASES.items()},
+    "step": STEP,
+    "attendance.unattended": UNATTENDED,
+    "attendance.stopped": STOPPED,
     # Verdicts and results.
     "verdict.pass": "pass",
     "verdict.fail": "fail",
@@ -129,8 +124,9 @@ ENGLISH: Final[dict[str, str]] = {
     "cooldown": "Cooldown",
     "cooldown-until": "until {at} UTC",
     "cooldown-over": "over",
-    "losses": "Candidates in a row that did not win",
+    "losses": "Candidates in a row that were shown worse",
     "losses-said": "{n} of {limit}",
+    "held-by": "What holds it",
     "blocked": "Signals start no run now",
     "run-now": "Run in flight",
     "run-said": "{id}, since {at} UTC: {reason}",
@@ -197,8 +193,8 @@ ENGLISH: Final[dict[str, str]] = {
     "will.promote.3": "A check that has failed by then still aborts the rollout.",
     "will.abort.1": "v{champion} gets 100 % of the traffic back.",
     "will.abort.2": "v{candidate} ends as aborted, with the evidence so far.",
-    "will.abort.3": "It counts as a candidate that did not win: {losses} of {limit} in a row. "
-    "At {limit} the loop-breaker opens.",
+    "will.abort.3": "It is not promoted, so the next tries may need more rows. The loop-breaker "
+    "does not count it: nothing was shown.",
     "will.abort-run.1": "Run {run} is stopped and makes no candidate.",
     "will.abort-run.2": "The budget counts it all the same.",
     "will.pause.1": "The traffic stays as it is: {split}.",
@@ -209,7 +205,7 @@ ENGLISH: Final[dict[str, str]] = {
     "will.train.2": "The budget counts it: {left} left before it.",
     "will.train.3": "The present rollout ends first.",
     "will.reset-breaker.1": "Signals may start runs again.",
-    "will.reset-breaker.2": "The count of candidates that did not win starts at 0.",
+    "will.reset-breaker.2": "The count of candidates that were shown worse starts at 0.",
     "will.unattended": "No loop runs for this model now. The command waits in the inbox until "
     "one does.",
     "your-name": "Your name",
@@ -234,7 +230,7 @@ ENGLISH: Final[dict[str, str]] = {
     "not-now": "Not possible now: {why}.",
     "stale-form": "This form is not valid any more. Go back, load the page anew and try again.",
     "foreign-origin": "This request did not come from this page, so nothing was done.",
-    "foreign-host": "This page does not answer to this name. Use 127.0.0.1 or localhost.",
+    "unforeseen": "Something went wrong here; the log of the page has the details.",
     "too-large": "The form is too large.",
     "name-missing": "Say who you are: 1 to {most} characters.",
     "reason-missing": "Give a reason: 1 to {most} characters.",

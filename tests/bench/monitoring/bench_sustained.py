@@ -188,7 +188,7 @@ def _digits(value: int) -> str:
 
 def _post(body: bytes, headers: dict[str, str]) -> bytes:
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    head = f"POST / HTTP/1.1\r\nhost: m\r\n{lines}content-length: {len(body)}\r\n\r\n"
+    head = f"POST / HTTP/1.1\r\nhost: localhost\r\n{lines}content-length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
 

@@ -1,4 +1,7 @@
-"""CPU of the model server per request, against FastAPI + orjson and the stock kserve server.
+"""CPU of the model server per request, against others that predict the same.
+
+FastAPI + orjson; the stock kserve server; and our own service behind plain ASGI on
+uvicorn and on granian, which shows what the HTTP server of our own is worth.
 
 All servers run at once and are loaded in turns, round after round, by the same
 clients over kept connections; what is compared is the CPU time that each server's
@@ -60,7 +63,7 @@ def run() -> list[Row]:
 
 
 def requests() -> list[Row]:
-    """CPU per request of the three servers."""
+    """CPU per request of the servers."""
     with tempfile.TemporaryDirectory() as home:
         return _requests(Path(home))
 
@@ -77,20 +80,20 @@ def _requests(home: Path) -> list[Row]:
     rows: list[Row] = []
     with _servers(home, package) as servers:
         ours, fastapi, stock = servers["noria"], servers["fastapi"], servers["kserve"]
+        rest = tuple(servers.values())
         for name, count, decimals in (
             ("serve.json.1", 1, 3),
             ("serve.json.1000x4", 1000, 3),
             ("serve.json.1000x4.digits17", 1000, None),
         ):
             request = _json_request(count, decimals)
-            rows += _compare(name, {s: _rest(s, request) for s in (ours, fastapi, stock)})
+            rows += _compare(name, {s: _rest(s, request) for s in rest})
         # FastAPI has neither protocol: its JSON of the same rows stands beside them.
         as_json = _json_request(1000, 3)
         binary = _binary_request(1000)
         rows += _compare(
             "serve.binary.1000x4",
-            {ours: _rest(ours, binary), fastapi: _rest(fastapi, as_json),
-             stock: _rest(stock, binary)},
+            {s: _rest(s, as_json if s is fastapi else binary) for s in rest},
         )  # fmt: skip
         message = _grpc_request(1000)
         rows += _compare(
@@ -102,7 +105,10 @@ def _requests(home: Path) -> list[Row]:
 
 
 def _compare(name: str, loads: Mapping[Server, Load]) -> list[Row]:
-    """Load the servers in turns; the first is ours, the second the baseline."""
+    """Load the servers in turns; the first is ours, the second the baseline.
+
+    Every other one is a figure of its own: what ours costs, against it.
+    """
     costs: dict[Server, list[float]] = {server: [] for server in loads}
     for _ in range(ROUNDS):
         for server, load in loads.items():
@@ -110,10 +116,12 @@ def _compare(name: str, loads: Mapping[Server, Load]) -> list[Row]:
             before = server.cpu
             answered = asyncio.run(load(SECONDS))
             costs[server].append((server.cpu - before) / answered * 1e6)
-    ours, fastapi, stock = (statistics.median(cost) for cost in costs.values())
+    (_, ours), (_, fastapi), *others = (
+        (server.name, statistics.median(cost)) for server, cost in costs.items()
+    )
     return [
         row(name, ours, "us", fastapi),
-        row(f"{name}.kserve", ours, "us", stock),
+        *(row(f"{name}.{other}", ours, "us", theirs) for other, theirs in others),
     ]
 
 
@@ -172,6 +180,11 @@ def _servers(home: Path, package: Path) -> Iterator[dict[str, Server]]:
             arguments = [sys.executable, str(here / f"{name}_server.py"), str(package)]
             process = _spawn(home, [*arguments, *map(str, ports)])
             started.append(Server(name, process, ports[0], ports[1]))
+        for name in ("uvicorn", "granian"):
+            port = _free_port()
+            script = str(here / "asgi_server.py")
+            process = _spawn(home, [sys.executable, script, name, str(package), str(port)])
+            started.append(Server(name, process, port))
         for server in started:
             _wait_for_port(server)
         yield {server.name: server for server in started}

@@ -20,7 +20,6 @@ from monitoring.config import MonitorConfig
 from monitoring.damage import is_sound
 from monitoring.records import RequestRecord, ResponseRecord, decode
 from monitoring.service import Monitor, Setting
-from noria.errors import MonitoringError
 from noria.spec import load_model
 
 ROUNDS = 12
@@ -157,22 +156,6 @@ def test_what_is_lost_is_counted_and_the_rest_is_right(
         damaged.process.end()
     with capsys.disabled():
         print(f"\n{file} {damage.__name__}: {lost} records lost, all counted; seed {seed}")
-
-
-def test_a_damaged_state_stops_the_start_and_says_what_to_do(
-    bench: Callable[..., Any], world: Any
-) -> None:
-    monitored = bench()
-    monitored.predict("r", 300)
-    monitored.monitor.flush()
-    monitored.monitor.close()
-    file = monitored.home / "state.db"
-    garbage_in_the_last_page(file, random.Random(1))
-    cut(file, random.Random(2))
-    with pytest.raises(MonitoringError, match=r"state\.db is damaged: .*start with an empty one"):
-        monitored.open()
-    file.unlink()
-    monitored.monitor = monitored.open()
 
 
 def test_a_log_of_an_earlier_version_is_read(

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from monitoring.rules import fleet_groups, rule_file, rule_groups
-from noria.spec import Model, load_model
+from noria.spec import Model, parse_model
 
 EXAMPLE: Final = Path(__file__).parents[3] / "examples" / "flights" / "model.yaml"
 PODS: Final = ("a", "b")
@@ -75,8 +75,8 @@ AGE = "noria_monitor_last_window_age_seconds"
 ROWS = 'noria_monitor_rows_total{version="3"}'
 ERRORS = 'noria_request_errors_total{version="3",protocol="rest"}'
 REQUESTS = 'noria_requests_total{version="3",protocol="rest",code="200"}'
+UP_TO_100_MS = 'noria_request_seconds_bucket{version="3",protocol="rest",le="0.1"}'
 UP_TO_250_MS = 'noria_request_seconds_bucket{version="3",protocol="rest",le="0.25"}'
-UP_TO_500_MS = 'noria_request_seconds_bucket{version="3",protocol="rest",le="0.5"}'
 ALL = 'noria_request_seconds_bucket{version="3",protocol="rest",le="+Inf"}'
 STEP_AGE = "noria_loop_rollout_step_age_seconds"
 CHAMPION = 'noria_loop_champion_info{version="3"}'
@@ -184,16 +184,20 @@ CASES: Final = (
             'noria_monitor_dropped_total{reason="unlabelled"}': Counter(((5, 100),)),
             'noria_monitor_dropped_total{reason="other-reference"}': Counter(((5, 100),)),
             'noria_monitor_dropped_total{reason="backlog"}': Counter(((0, 100),)),
-            'noria_payload_events_dropped_total{version="3"}': Counter(((0, 100),)),
+            'noria_payload_events_dropped_total{version="3",reason="full"}': Counter(((0, 100),)),
         },
         {"reason": "backlog"},
         over=90,
     ),
     Case(
         "NoriaDroppedEvents",
-        {'noria_payload_events_dropped_total{version="3"}': Counter(((0, 10), (5, 5), (0, 85)))},
-        {'noria_payload_events_dropped_total{version="3"}': Counter(((0, 100),))},
-        {"reason": "not-sent"},
+        {
+            'noria_payload_events_dropped_total{version="3",reason="full"}': Counter(
+                ((0, 10), (5, 5), (0, 85))
+            )
+        },
+        {'noria_payload_events_dropped_total{version="3",reason="full"}': Counter(((0, 100),))},
+        {"reason": "not-sent-full"},
         over=90,
     ),
     Case(
@@ -225,6 +229,32 @@ CASES: Final = (
             "noria_monitor_log_failing": ((0, 20), (1, 3), (0, 77)),
             "noria_monitor_processing_held_up": steady(1),
         },
+    ),
+    Case(
+        "NoriaReferenceDamaged",
+        {"noria_monitor_blind": trouble(1, 0)},
+        {"noria_monitor_blind": ((0, 20), (1, 3), (0, 77))},
+    ),
+    Case(
+        "NoriaMonitorFileDamaged",
+        {"noria_monitor_damaged_files": trouble(1, 0)},
+        {"noria_monitor_damaged_files": steady(0)},
+    ),
+    Case(
+        "NoriaWorkerStuck",
+        {
+            'noria_worker_age_seconds{worker="log"}': steady(1),
+            'noria_worker_age_seconds{worker="processor"}': trouble(400, 1),
+        },
+        {'noria_worker_age_seconds{worker="processor"}': steady(60)},
+        {"worker": "processor"},
+    ),
+    Case(
+        "NoriaWorkerFailing",
+        {'noria_worker_failures_total{worker="log"}': Counter(((0, 10), (1, 1), (0, 89)))},
+        {'noria_worker_failures_total{worker="log"}': Counter(((0, 100),))},
+        {"worker": "log"},
+        over=90,
     ),
     Case(
         "NoriaClockSetBack",
@@ -283,17 +313,17 @@ CASES: Final = (
     Case(
         "NoriaLatency",
         {
-            UP_TO_250_MS: Counter(((90, BREAK), (100, 60))),
-            UP_TO_500_MS: Counter(((100, 100),)),
-            ALL: Counter(((100, 100),)),
-            REQUESTS: Counter(((100, 100),)),
-        },
-        {
+            UP_TO_100_MS: Counter(((40, BREAK), (100, 60))),
             UP_TO_250_MS: Counter(((100, 100),)),
             ALL: Counter(((100, 100),)),
             REQUESTS: Counter(((100, 100),)),
         },
-        {"version": "3", "quantile": "0.99"},
+        {
+            UP_TO_100_MS: Counter(((100, 100),)),
+            ALL: Counter(((100, 100),)),
+            REQUESTS: Counter(((100, 100),)),
+        },
+        {"version": "3", "quantile": "0.5"},
     ),
     Case(
         "NoriaModelDown",
@@ -306,7 +336,7 @@ CASES: Final = (
     Case(
         "NoriaRolloutStuck",
         {STEP_AGE: trouble(950_000, None)},
-        {STEP_AGE: steady(900_000), 'noria_loop_stage{stage="stepping"}': steady(1)},
+        {STEP_AGE: steady(900_000), 'noria_loop_stage{stage="canary"}': steady(1)},
     ),
     Case(
         "NoriaRolloutStuck",
@@ -314,7 +344,7 @@ CASES: Final = (
         {
             STEP_AGE: steady(1000),
             'noria_loop_stage{stage="promoting"}': steady(0),
-            'noria_loop_stage{stage="stepping"}': steady(1),
+            'noria_loop_stage{stage="canary"}': steady(1),
         },
     ),
     Case(
@@ -368,12 +398,16 @@ FLEET: Final = (
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    """The flights example in a namespace, with every signal that alerts can be."""
-    found = load_model(EXAMPLE)
-    document = found.model_dump(mode="json", by_alias=True)
+    """The example in a namespace, with limits of its own and every signal of an alert."""
+    document = yaml.safe_load(EXAMPLE.read_text())
     document["metadata"]["namespace"] = "shop"
-    document["spec"]["retraining"]["signals"] = ["drift", "performance", "quality"]
-    return Model.model_validate(document)
+    spec = document["spec"]
+    spec["retraining"] = {"signals": ["drift", "performance", "quality"]}
+    drop = {"metric": "calibration-gap", "max": 0.05, "confidence": 0.9}
+    spec["monitoring"]["performance"]["drop"] = drop
+    checks = [{"metric": "error-rate", "max": 0.01}, {"metric": "latency-p50", "max": "100ms"}]
+    spec["serving"] = {"canary": {"stepTimeout": "14d", "analysis": checks}}
+    return parse_model(document)
 
 
 def run(promtool: str, folder: Path, groups: Mapping[str, Any], cases: Sequence[Case]) -> None:

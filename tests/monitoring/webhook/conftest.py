@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
-from monitoring.webhook import Locks, Receiver, WebhookApp
+from monitoring.webhook import BOUNDS, Locks, Receiver, WebhookApp
+from noria.asgi import Hosts
 from noria.loop.fakes import FakeClock
 from noria.loop.ports import Store
 from noria.loop.sqlite_store import SqliteStore
@@ -85,9 +87,8 @@ class Post:
 
     def __init__(self, store: Store, clock: FakeClock, locks: Locks | None = None) -> None:
         self.store, self.clock = store, clock
-        self.app = WebhookApp(
-            Receiver(lambda _: store, clock), locks or Locks(), clock, max_body_bytes=100_000
-        )
+        app = WebhookApp(Receiver(lambda _: store, clock), locks or Locks(), clock)
+        self.app = app.gate(Hosts("127.0.0.1", ["webhook"]), replace(BOUNDS, max_body=100_000))
         self.client = httpx.AsyncClient(
             transport=httpx.ASGITransport(self.app), base_url="http://webhook"
         )

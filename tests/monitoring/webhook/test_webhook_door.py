@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import hmac
 import json
+import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -135,6 +137,8 @@ def damaged(body: bytes, **changes: Any) -> dict[str, Any]:
         ({"startsAt": "yesterday"}, "alerts[1].startsAt: "),
         ({"startsAt": "2026-01-01T12:00:00"}, "alerts[1].startsAt: "),
         ({"startsAt": None}, "alerts[1].startsAt: "),
+        ({"startsAt": "0001-01-01T00:00:00+14:00"}, "alerts[1]"),
+        ({"startsAt": "9999-12-31T23:59:59-14:00"}, "alerts[1]"),
         ({"status": "pending"}, "alerts[1].status: "),
         ({"labels": {"model": 3}}, "alerts[1].labels"),
         ({"labels": []}, "alerts[1].labels: "),
@@ -185,6 +189,96 @@ async def test_what_is_too_large_or_of_another_kind_is_refused(post: Post, body:
     assert (await post(body, path="/")).status_code == 404
     assert (await post.client.get("/alerts")).status_code == 405
     assert (await post(body, {"content-type": "application/json; charset=utf-8"})).is_success
+
+
+async def test_a_page_of_another_site_sends_nothing_and_a_strange_name_is_refused(
+    post: Post, body: bytes, store: SqliteStore
+) -> None:
+    for headers, status in (
+        ({"host": "evil.example"}, 421),
+        ({"host": "10.0.0.1"}, 421),
+        ({"origin": "http://evil.example"}, 403),
+        ({"sec-fetch-site": "cross-site"}, 403),
+        ({"content-type": "text/plain", "origin": "http://webhook"}, 415),
+        ({"content-type": ""}, 415),
+    ):
+        assert (await post(body, headers)).status_code == status
+    assert store.inbox("flights") == ()
+    assert (await post.metrics())['noria_webhook_deliveries_total{code="421"}'] == 2
+    assert (await post.metrics())['noria_webhook_deliveries_total{code="415"}'] == 2
+
+
+async def test_a_coded_delivery_is_decoded_within_the_limit(
+    post: Post, body: bytes, store: SqliteStore
+) -> None:
+    packed = gzip.compress(body)
+    assert (await post(packed, {"content-encoding": "gzip"})).status_code == 200
+    assert len(store.inbox("flights")) == 1
+    bomb = gzip.compress(b" " * 10_000_000)
+    assert (await post(bomb, {"content-encoding": "gzip"})).status_code == 413
+    refused = await post(body, {"content-encoding": "br"})
+    assert (refused.status_code, refused.headers["accept-encoding"]) == (415, "gzip, deflate")
+
+
+async def test_a_signature_is_of_the_body_without_its_coding(
+    locked: Post, body: bytes, clock: FakeClock
+) -> None:
+    headers = {**signed(body, clock.now().timestamp()), "content-encoding": "gzip"}
+    assert (await locked(gzip.compress(body), headers)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        b"[" * 50_000,
+        b'{"alerts":' * 1000 + b"1" + b"}" * 1000,
+        b'{"alerts":[],"version":"4","truncatedAlerts":1' + b"0" * 5000 + b"}",
+        b'{"alerts":[],"version":"4","truncatedAlerts":1' + b"0" * 400 + b"}",
+        b'{"alerts":[],"orgId":1' + b"0" * 400 + b"}",
+        b'{"alerts":[],"version":"\\ud800"}',
+        b'{"alerts":[],"groupKey":"\\ud800","version":"5"}',
+        b"NaN",
+        b"\x00" * 1000,
+    ],
+    ids=range(9),
+)
+async def test_nonsense_is_the_senders_fault(post: Post, nonsense: bytes) -> None:
+    answer = await post(nonsense)
+    assert answer.status_code == 400
+    assert len(answer.content) < 2000
+
+
+@pytest.mark.parametrize("name", ["model", "namespace", "alertname", "noria_signal", "version"])
+@pytest.mark.parametrize("value", ["\ud800", "\x00", "a" * 5000, "../..", "a\r\nb", "💥"])
+async def test_no_label_is_our_fault(
+    post: Post, senders: type[Senders], name: str, value: str
+) -> None:
+    alert = senders.alert({**LABELS, name: value}, STARTS, annotations={"summary": value})
+    answer = await post(senders.alertmanager([alert | {"fingerprint": value}]))
+    assert answer.status_code in (200, 400), answer.text
+    answer = await post(senders.alertmanager([alert | {"fingerprint": ""}]))
+    assert answer.status_code in (200, 400), answer.text
+    assert len(answer.content) < 2000
+
+
+async def test_a_store_that_hangs_is_told_and_keeps_the_rest_answered(
+    tmp_path: Path, clock: FakeClock, post: Post
+) -> None:
+    go = threading.Event()
+
+    class Hangs(SqliteStore):
+        def inbox(self, model: str) -> tuple[Message, ...]:
+            go.wait(20)
+            return super().inbox(model)
+
+    hung = type(post)(Hangs(tmp_path / "store.db"), clock)
+    try:
+        answer = await hung.client.get("/healthz")
+        assert answer.status_code == 503
+        assert "the store does not answer within 3 s" in answer.text
+        assert (await hung.client.get("/livez")).status_code == 200
+    finally:
+        go.set()
 
 
 async def test_an_empty_group_is_well(post: Post, senders: type[Senders]) -> None:

@@ -30,7 +30,7 @@ from monitoring.webhook.payload import read_delivery
 from noria.errors import StoreError
 from noria.loop import ledger
 from noria.loop.engine import Engine
-from noria.loop.fakes import FakeClock, FakeWorld, MemoryStore, sample_model
+from noria.loop.fakes import FakeClock, FakeMetrics, FakeWorld, MemoryStore, sample_model
 from noria.loop.ports import Store
 from noria.loop.sqlite_store import SqliteStore
 from noria.loop.state import State
@@ -116,6 +116,7 @@ class World(FakeWorld):
         self.fate = Fate(random.Random(0))
         super().__init__(a_model(name), store=store)
         self.clock = clock
+        self.metrics = FakeMetrics(clock, labels_a_day=86_400)
         self.install("1")
         self.made = 1
         self.fate = fate

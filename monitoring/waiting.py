@@ -1,0 +1,38 @@
+"""Why something that is watched says nothing yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from monitoring.config import MonitorConfig
+from monitoring.core import Core
+
+
+def waiting(
+    config: MonitorConfig, core: Core, rows: Callable[[str], int]
+) -> Iterator[tuple[str, str]]:
+    """Yield what waits (a stream, or ``performance``) and why, as a sentence's rest.
+
+    Args:
+        config: what is watched.
+        core: as of the last commit.
+        rows: of a stream's open window.
+    """
+    for stream, wanted in core.learning.items():
+        yield stream, f"learns its reference: {rows(stream):,} of {wanted:,} rows"
+    if core.champion and (why := _performance(config, core, rows)):
+        yield "performance", why
+
+
+def _performance(config: MonitorConfig, core: Core, rows: Callable[[str], int]) -> str:
+    drop = config.drop
+    if drop is None:
+        return ""
+    if drop.metric not in core.expected:
+        return f"{drop.metric} has no value at training to be held to"
+    report = core.performance.get(core.champion)
+    if report is None:
+        labelled = rows(f"performance/{core.champion}")
+        return f"no window yet: {labelled:,} of {config.performance_rows:,} labelled rows"
+    problem = report.metrics[drop.metric].problem if drop.metric in report.metrics else ""
+    return f"{drop.metric} {problem}" if problem else ""

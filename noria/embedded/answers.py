@@ -1,0 +1,208 @@
+"""What the served versions said about replayed rows: columns, a Parquet file, metrics.
+
+Nothing here knows a family: an output is a column, and one of several classes a column a class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from noria.errors import NoriaError
+from noria.replay import Answer, History
+from noria.spec import ModelSpec
+from noria.tasks.package import Manifest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_BINARY: Final = 2
+Manifests = Callable[[str], Manifest]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How good the answers were. ``rows`` were answered, ``measured`` counts in ``metrics``.
+
+    ``seen`` rows were answered by a version that had been fitted on them, ``unknown`` rows have a
+    label that is no class of the version that answered: neither is measured. ``versions`` says how
+    many rows each answered. A metric that is not defined on the rows is None.
+    """
+
+    rows: int
+    measured: int
+    seen: int
+    unknown: int
+    versions: Mapping[str, int]
+    metrics: Mapping[str, float | None]
+
+
+class Answers:
+    """Collects what was answered about a history's n rows, whichever version did."""
+
+    def __init__(self, history: History, manifests: Manifests) -> None:
+        """Start with no row answered; ``manifests`` returns that of a version's package."""
+        self._history = history
+        self._manifests = manifests
+        self._known: dict[str, Manifest] = {}
+        self._columns: dict[str, npt.NDArray[Any]] = {}
+        self._version = np.full(len(history), None, dtype=object)
+        self._answered = np.zeros(len(history), dtype=bool)
+        self._seen = np.zeros(len(history), dtype=bool)
+
+    @property
+    def version(self) -> npt.NDArray[Any]:
+        """Which version answered each row, (n,); None where none did."""
+        return self._version
+
+    @property
+    def seen(self) -> npt.NDArray[np.bool_]:
+        """Whether the version that answered a row had been fitted on it, (n,)."""
+        return self._seen
+
+    @property
+    def columns(self) -> Mapping[str, npt.NDArray[Any]]:
+        """The outputs by name, (n,) each; of an output with k classes ``NAME.CLASS`` each."""
+        return self._columns
+
+    def take(self, rows: slice, answer: Answer) -> None:
+        """Keep the answer about some rows."""
+        manifest = self.manifest(answer.version)
+        self._version[rows] = answer.version
+        self._answered[rows] = True
+        until = manifest.trained_until
+        if until is not None:
+            self._seen[rows] = self._history.event_ms[rows] <= until
+        for name, values in _flat(answer.outputs, manifest):
+            if name not in self._columns:
+                empty = np.nan if values.dtype.kind == "f" else None
+                kind = np.float64 if values.dtype.kind == "f" else object
+                self._columns[name] = np.full(len(self._history), empty, dtype=kind)
+            self._columns[name][rows] = values
+
+    def manifest(self, version: str) -> Manifest:
+        """Return the manifest of a version's package, read once."""
+        if version not in self._known:
+            self._known[version] = self._manifests(version)
+        return self._known[version]
+
+    def summary(self, spec: ModelSpec) -> Summary:
+        """Measure the answers by the family's metrics, on the rows that were not seen."""
+        from noria.measures.measuring import measure
+
+        answered = self._answered
+        versions, counts = np.unique(self._version[answered].astype(str), return_counts=True)
+        truth, score = self.scored()
+        known = np.isfinite(truth) & answered
+        fresh = known & ~self._seen
+        metrics = {
+            metric.name: measure(metric.name, truth[fresh], score[fresh]).value
+            for metric in spec.metrics
+        }
+        return Summary(
+            rows=int(answered.sum()),
+            measured=int(fresh.sum()),
+            seen=int((self._seen & answered).sum()),
+            unknown=int((answered & ~known).sum()),
+            versions=dict(zip(versions.tolist(), counts.tolist(), strict=True)),
+            metrics=metrics,
+        )
+
+    def scored(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Return labels and scores as ``noria.measures`` takes them: (n,), and (n,) or (n, k).
+
+        Of classes the labels are codes, the k classes those that any version knew. NaN is the
+        label of a class that the version that answered did not know, or of a row without answer.
+        """
+        classes = list(dict.fromkeys(c for m in self._known.values() for c in m.classes))
+        if not classes:
+            score = self._columns.get("prediction", np.full(len(self._history), np.nan))
+            truth = self._history.label.astype(np.float64)
+            return np.where(np.isnan(score), np.nan, truth), score
+        place = {(type(name), name): code for code, name in enumerate(classes)}
+        codes = np.array(
+            [place.get((type(name), name), -1) for name in self._history.label.tolist()]
+        )
+        truth = np.full(len(codes), np.nan)
+        for version, manifest in self._known.items():
+            rows = self._version == version
+            mine = [place[type(name), name] for name in manifest.classes]
+            rows &= np.isin(codes, mine)
+            truth[rows] = codes[rows]
+        if len(classes) <= _BINARY:
+            return truth, self._columns["probability"]
+        return truth, np.column_stack([self._probability(name) for name in classes])
+
+    def write(self, path: Path) -> None:
+        """Write the answered rows to a Parquet file, in order of event time.
+
+        Columns: ``event_time``, ``label_time``, ``label``, ``version``, each output, ``seen``.
+
+        Raises:
+            NoriaError: The file can't be written.
+        """
+        import pyarrow.parquet as pq
+
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pq.write_table(self._table(), path)
+        except OSError as error:
+            raise NoriaError(
+                f"the predictions can't be written to {path}: {error.strerror or error}",
+                fix="give another file with --predictions",
+            ) from error
+
+    def _table(self) -> pa.Table:
+        import pyarrow as pa
+
+        rows = np.flatnonzero(self._answered)
+        moment = pa.timestamp("ms", tz="UTC")
+        columns = {
+            "event_time": pa.array(self._history.event_ms[rows], pa.int64()).cast(moment),
+            "label_time": pa.array(self._history.label_ms[rows], pa.int64()).cast(moment),
+            "label": pa.array(self._history.label[rows].tolist()),
+            "version": pa.array(self._version[rows].tolist(), pa.string()),
+        }
+        for name, values in self._columns.items():
+            # A model's own output may have one of these names.
+            columns[f"model.{name}" if name in _ours(columns) else name] = pa.array(
+                values[rows].tolist()
+            )
+        columns["seen"] = pa.array(self._seen[rows])
+        return pa.table(columns)
+
+    def _probability(self, name: object) -> npt.NDArray[np.float64]:
+        """Return what each version gave a class; 0 where it did not know it."""
+        none = np.zeros(len(self._history))
+        found: npt.NDArray[np.float64] = np.nan_to_num(
+            self._columns.get(f"probability.{name}", none)
+        )
+        of_two = self._columns.get("probability", none)
+        for version, manifest in self._known.items():
+            if name in manifest.classes and len(manifest.classes) <= _BINARY:
+                rows = self._version == version
+                second = manifest.classes.index(name) == 1
+                found[rows] = of_two[rows] if second else 1 - of_two[rows]
+        return found
+
+
+def _ours(columns: Mapping[str, object]) -> tuple[str, ...]:
+    return (*columns, "seen")
+
+
+def _flat(
+    outputs: Mapping[str, npt.NDArray[Any]], manifest: Manifest
+) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+    for name, values in outputs.items():
+        if values.ndim == 1:
+            yield name, values
+            continue
+        wide = values.reshape(len(values), -1)
+        names = manifest.classes if len(manifest.classes) == wide.shape[1] else range(wide.shape[1])
+        for part, column in zip(names, wide.T, strict=True):
+            yield f"{name}.{part}", column

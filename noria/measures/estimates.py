@@ -1,0 +1,347 @@
+"""Each metric's value, and what every row contributes to it.
+
+The influence of a row is how much the metric would move if that row weighed more
+(Hampel, JASA 69, 1974): for a mean it is the row's distance from it, for the AUC
+DeLong, DeLong and Clarke-Pearson's structural components (Biometrics 44, 1988). The
+variance of a metric is the mean square of the influences over the rows, that of a
+difference the one of their difference row by row. From this one quantity comes every
+interval (``intervals``), of one model and of two on the same rows.
+
+Binary F1 is that of the positive class, with more classes the mean over classes; AUC
+and average precision are then one class against the rest, the mean. The Brier score
+of k classes is halved, so that it lies in 0 to 1 for every k. The calibration gap is
+calibration-in-the-large (Van Calster et al., BMC Medicine 17, 2019) without its sign;
+with more than two classes, half the sum over classes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array: TypeAlias = NDArray[np.float64]
+Flags: TypeAlias = NDArray[np.bool_]
+
+_CLIP: Final = 1e-15
+_HALF: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Estimate:
+    """A metric on n rows.
+
+    Attributes:
+        value: NaN where it is not defined.
+        influence: (n,) of each row, scaled so that the sum of squares over n squared
+            is the variance.
+        down: By how much one more row, as bad as can be (for an unbounded loss: as low as
+            the lowest seen), would lower the number; at most 0.
+        up: The same, upwards; at least 0.
+        most: The change that one more row makes on which the model is plainly wrong.
+        freedom: The least degrees of freedom that the variance is known with.
+        parts: Signed sums of which the value is the sum of magnitudes, as (mean, influence)
+            each; only of a calibration gap, which is not smooth at 0.
+        hits: (hits, trials) where the value is a function of one proportion.
+    """
+
+    value: float
+    influence: Array
+    down: float = 0.0
+    up: float = 0.0
+    most: float = 0.0
+    freedom: float = 1.0
+    parts: Sequence[tuple[float, Array]] = ()
+    hits: tuple[float, float] | None = None
+
+
+def estimate(metric: str, truth: Array, prediction: Array) -> Estimate:
+    """Return a metric of n rows; n > 0.
+
+    Args:
+        metric: One of ``ESTIMATED``.
+        truth: (n,) values, or class codes as floats.
+        prediction: (n,) values, or (n,) probabilities of class 1, or (n, k).
+    """
+    if metric in _REGRESSION:
+        return _REGRESSION[metric](truth, prediction)
+    return _CLASSIFICATION[metric](truth.astype(np.int64), prediction)
+
+
+def _sum(values: Array) -> float:
+    # A product with ones: the same bits whatever else is measured beside it.
+    return float((np.ones((1, values.shape[0])) @ values)[0])
+
+
+def _mean(rows: Array, wrong: float) -> Estimate:
+    """Return the mean of rows; ``wrong`` is what a row gives on which the model is plainly wrong.
+
+    One more row is as good as the best that was seen, and as bad as the worst or ``wrong``.
+    """
+    n = rows.shape[0]
+    value = _sum(rows) / n
+    return Estimate(
+        value,
+        (rows - value) * _unbiased(n),
+        down=(float(rows.min()) - value) / (n + 1),
+        up=(max(float(rows.max()), wrong) - value) / (n + 1),
+        most=wrong / (n + 1),
+    )
+
+
+def _unbiased(rows: int) -> float:
+    """Return the factor of deviations from their own mean: n - 1 in a variance."""
+    return math.sqrt(rows / max(rows - 1, 1))
+
+
+def _average(parts: Sequence[Estimate]) -> Estimate:
+    """Return the mean over classes of a metric; one more row comes in each class, independently."""
+    if len(parts) == 1:
+        return parts[0]
+    k = len(parts)
+    return Estimate(
+        float(np.mean([part.value for part in parts], axis=0)),
+        np.asarray(np.mean([part.influence for part in parts], axis=0)),
+        down=-math.hypot(*(part.down for part in parts)) / k,
+        up=math.hypot(*(part.up for part in parts)) / k,
+        most=math.hypot(*(part.most for part in parts)) / k,
+        freedom=min(part.freedom for part in parts),
+    )
+
+
+# --- regression -----------------------------------------------------------------------------
+
+
+def _mae(truth: Array, prediction: Array) -> Estimate:
+    # A model that knows nothing of a row errs as the mean does.
+    return _mean(np.abs(prediction - truth), float(np.abs(truth - truth.mean()).mean()))
+
+
+def _rmse(truth: Array, prediction: Array) -> Estimate:
+    square = _mean((prediction - truth) ** 2, float(truth.var()))
+    value = math.sqrt(square.value)
+    scale = _HALF / value if value else 0.0
+    return Estimate(
+        value,
+        square.influence * scale,
+        down=square.down * scale,
+        up=square.up * scale,
+        most=square.most * scale,
+    )
+
+
+def _r2(truth: Array, prediction: Array) -> Estimate:
+    n = truth.shape[0]
+    errors = (prediction - truth) ** 2
+    # Centred first: the variance of large values of a small spread would cancel out.
+    centred = truth - truth.mean()
+    sums = np.column_stack([errors, centred, centred**2])
+    squared, first, second = (np.ones((1, n)) @ sums)[0]
+    spread = second - first**2 / n
+    if not spread > 0:
+        return Estimate(math.nan, np.zeros(n))
+    value = float(1.0 - squared / spread)
+    error, deviation = squared / n, spread / n
+    influence = -(errors - error) / deviation + error / deviation**2 * (centred**2 - deviation)
+    return Estimate(
+        value,
+        influence * _unbiased(n),
+        # A row that errs as the mean does has the influence -R2.
+        down=min(-abs(value), float(influence.min())) / (n + 1),
+        up=max(0.0, float(influence.max())) / (n + 1),
+        most=abs(value) / (n + 1),
+    )
+
+
+# --- probabilities --------------------------------------------------------------------------
+
+
+def _log_loss(codes: NDArray[np.int64], prediction: Array) -> Estimate:
+    if prediction.ndim == 1:
+        right = np.where(codes == 1, prediction, 1.0 - prediction)
+    else:
+        right = prediction[np.arange(codes.size), codes]
+    # What the same predictions would cost if the labels were others.
+    others = 1 if prediction.ndim == 1 else prediction.shape[1] - 1
+    wrong = -np.log(np.clip((1.0 - right) / others, _CLIP, 1.0))
+    return _mean(-np.log(np.clip(right, _CLIP, 1.0)), float(wrong.mean()))
+
+
+def _brier(codes: NDArray[np.int64], prediction: Array) -> Estimate:
+    if prediction.ndim == 1:
+        rows = (prediction - codes) ** 2
+    else:
+        rows = _HALF * ((prediction - _indicators(codes, prediction)) ** 2).sum(axis=1)
+    return _mean(np.asarray(rows), 1.0)
+
+
+def _calibration_gap(codes: NDArray[np.int64], prediction: Array) -> Estimate:
+    if prediction.ndim == 1:
+        signed = [_mean(prediction - codes, 1.0)]
+        scale = 1.0
+    else:
+        differences = prediction - _indicators(codes, prediction)
+        signed = [_mean(column, 1.0) for column in differences.T]
+        scale = _HALF
+    n = codes.size
+    return Estimate(
+        float(np.sum([scale * abs(part.value) for part in signed], axis=0)),
+        np.asarray(sum(scale * np.sign(part.value) * part.influence for part in signed)),
+        most=1.0 / (n + 1),
+        parts=[(scale * part.value, scale * part.influence) for part in signed],
+    )
+
+
+def _indicators(codes: NDArray[np.int64], prediction: Array) -> Array:
+    return np.asarray(np.eye(prediction.shape[1])[codes])
+
+
+# --- decisions ------------------------------------------------------------------------------
+
+
+def _guess(prediction: Array) -> NDArray[np.int64]:
+    if prediction.ndim == 1:
+        return (prediction >= _HALF).astype(np.int64)
+    return np.asarray(prediction.argmax(axis=1))
+
+
+def _accuracy(codes: NDArray[np.int64], prediction: Array) -> Estimate:
+    right = (_guess(prediction) == codes).astype(np.float64)
+    return replace(_mean(right, 1.0), hits=(float(right.sum()), float(right.size)))
+
+
+def _f1(codes: NDArray[np.int64], prediction: Array) -> Estimate:
+    guess = _guess(prediction)
+    of = [1] if prediction.ndim == 1 else range(prediction.shape[1])
+    return _average([_f1_of(guess == k, codes == k) for k in of])
+
+
+def _f1_of(guessed: Flags, true: Flags) -> Estimate:
+    n = guessed.size
+    both = guessed & true
+    hits, relevant = float(both.sum()), float((guessed | true).sum())
+    total = float(guessed.sum()) + float(true.sum())
+    if not total:
+        # No such class and none guessed: nothing was missed, as in scikit-learn it counts 0.
+        return Estimate(0.0, np.zeros(n), hits=(0.0, 0.0))
+    value = 2.0 * hits / total
+    influence = (2.0 * both - value * (guessed.astype(np.float64) + true)) * (n / total)
+    down, up = 2.0 * hits / (total + 1.0) - value, 2.0 * (hits + 1.0) / (total + 2.0) - value
+    return Estimate(
+        value,
+        influence * _unbiased(n),
+        down=down,
+        up=up,
+        most=max(-down, up),
+        # Of the rows that are positive or called so, a share is both; F1 = 2 share / (1 + share),
+        # and how many of so many rows are both is binomial.
+        hits=(hits, relevant),
+    )
+
+
+# --- ranking --------------------------------------------------------------------------------
+
+
+def _auc(codes: NDArray[np.int64], prediction: Array) -> Estimate:
+    return _by_class(_auc_of, codes, prediction)
+
+
+def _average_precision(codes: NDArray[np.int64], prediction: Array) -> Estimate:
+    return _by_class(_average_precision_of, codes, prediction)
+
+
+def _by_class(
+    of: Callable[[Flags, Array], Estimate], codes: NDArray[np.int64], prediction: Array
+) -> Estimate:
+    if prediction.ndim == 1:
+        return of(codes == 1, prediction)
+    return _average([of(codes == k, prediction[:, k]) for k in range(prediction.shape[1])])
+
+
+def _auc_of(positive: Flags, score: Array) -> Estimate:
+    """Mann and Whitney's statistic: ties count one half."""
+    up, down = score[positive], score[~positive]
+    m, n = up.size, down.size
+    if not m or not n:
+        return Estimate(math.nan, np.zeros(score.size))
+    # Share of the other class under each score, ties half: the structural components.
+    below = _midranks(np.sort(down), up)
+    value = float(below.sum()) / (m * n)
+    of_up = below / n - value
+    of_down = 1.0 - _midranks(np.sort(up), down) / m - value
+    influence = np.empty(score.size)
+    rows, rarer = score.size, min(m, n)
+    influence[positive] = of_up * (rows / m * _unbiased(m))
+    influence[~positive] = of_down * (rows / n * _unbiased(n))
+    return Estimate(
+        value,
+        influence,
+        down=-value / (rarer + 1),
+        up=(1.0 - value) / (rarer + 1),
+        most=1.0 / (rarer + 1),
+        freedom=max(rarer - 1, 1),
+    )
+
+
+def _midranks(ordered: Array, points: Array) -> Array:
+    below = np.searchsorted(ordered, points, side="left")
+    upto = np.searchsorted(ordered, points, side="right")
+    return np.asarray((below + upto) / 2.0)
+
+
+def _average_precision_of(positive: Flags, score: Array) -> Estimate:
+    """Sum of precision times the step in recall, at each different score, falling."""
+    n, m = score.size, int(positive.sum())
+    if not m:
+        return Estimate(math.nan, np.zeros(n))
+    order = np.argsort(-score, kind="stable")
+    hits = positive[order].astype(np.float64)
+    starts = np.concatenate([[0], np.nonzero(np.diff(score[order]))[0] + 1])
+    up = np.add.reduceat(hits, starts)
+    seen = np.diff(np.append(starts, n)).cumsum().astype(np.float64)
+    found = np.cumsum(up)
+    precision = found / seen
+    value = float((precision * up).sum()) / m
+    # What a row at a score adds to the precision at each lower score: (hit - precision) / seen.
+    places = np.repeat(np.arange(starts.size), np.diff(np.append(starts, n)))
+    counts = np.cumsum((up / seen)[::-1])[::-1][places]
+    weighted = np.cumsum((up * precision / seen)[::-1])[::-1][places]
+    influence = np.empty(n)
+    influence[order] = hits * (precision[places] - value) + hits * counts - weighted
+    # One more row: a negative ranked first, or a positive last; a positive ranked first.
+    first = float((up * found / (seen + 1.0)).sum()) / m - value
+    last = ((m + 1) / (n + 1) - value) / (m + 1)
+    better = (float((up * (found + 1.0) / (seen + 1.0)).sum()) + 1.0) / (m + 1)
+    return Estimate(
+        value,
+        influence * (n / m * _unbiased(m)),
+        down=min(first, last),
+        up=max(0.0, better - value),
+        most=1.0 / (m + 1),
+        freedom=max(m - 1, 1),
+    )
+
+
+_REGRESSION: Final[Mapping[str, Callable[[Array, Array], Estimate]]] = MappingProxyType(
+    {"mae": _mae, "rmse": _rmse, "r2": _r2}
+)
+_CLASSIFICATION: Final[Mapping[str, Callable[[NDArray[np.int64], Array], Estimate]]] = (
+    MappingProxyType(
+        {
+            "auc": _auc,
+            "average-precision": _average_precision,
+            "log-loss": _log_loss,
+            "brier": _brier,
+            "calibration-gap": _calibration_gap,
+            "accuracy": _accuracy,
+            "f1": _f1,
+        }
+    )
+)
+REGRESSION: Final = tuple(_REGRESSION)
+CLASSIFICATION: Final = tuple(_CLASSIFICATION)

@@ -1,0 +1,153 @@
+"""Measuring a model on rows, and comparing two models on the same rows.
+
+Where an interval would not cover as often as it says there is none, and the measurement
+says which count is missing. ``docs/statistics.md`` has the sources of the methods and
+how often each was measured to cover.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+
+from noria.errors import InvalidInput, shorten
+from noria.measures.estimates import CLASSIFICATION, REGRESSION, Array, Estimate, estimate
+from noria.measures.intervals import difference, freedom, of_difference, of_one
+from noria.measures.measurement import Measurement
+
+METRICS: Final = (*CLASSIFICATION, *REGRESSION)
+"""The metrics that predictions and labels are measured by."""
+
+RARER: Final = 10
+"""Rows of the rarest class that an interval of a metric of classes needs."""
+
+ROWS: Final = 100
+"""Rows that an interval of a metric of values needs: what happens once in thirty is seen."""
+
+SPREAD: Final = 10
+"""Degrees of freedom that the variance of unbounded errors must be known with."""
+
+_SAME: Final = 1e-12
+
+
+def measure(metric: str, truth: Array, prediction: Array, confidence: float = 0.95) -> Measurement:
+    """Measure one metric.
+
+    Args:
+        metric: One of ``METRICS``.
+        truth: (n,) values, or class codes as floats.
+        prediction: (n,) values, or (n,) probabilities of class 1, or (n, k) of k classes.
+        confidence: Of the two-sided interval, 0 to 1.
+
+    Raises:
+        InvalidInput: The metric is unknown.
+    """
+    found = _estimated(metric, truth, prediction)
+    n = int(truth.shape[0])
+    if isinstance(found, str):
+        return Measurement(metric, None, samples=n, confidence=confidence, problem=found)
+    lacks = _lacks(metric, truth, prediction, found)
+    low, high = (None, None) if lacks else of_one(metric, found, confidence)
+    method = "" if lacks else "exact" if found.hits is not None else "influence"
+    return Measurement(metric, found.value, low, high, n, confidence, method, lacks)
+
+
+def compare(
+    metric: str, truth: Array, ours: Array, theirs: Array, confidence: float = 0.95
+) -> Measurement:
+    """Measure ours minus theirs on the same rows, in the metric's own direction and unit.
+
+    Args:
+        metric: One of ``METRICS``.
+        truth: (n,) as in ``measure``.
+        ours: (n,) or (n, k).
+        theirs: The same shape.
+        confidence: Of the two-sided interval, 0 to 1; each of its ends alone is a bound that
+            holds with (1 + confidence) / 2.
+
+    Raises:
+        InvalidInput: The metric is unknown.
+    """
+    mine, other = _estimated(metric, truth, ours), _estimated(metric, truth, theirs)
+    n = int(truth.shape[0])
+    if isinstance(mine, str) or isinstance(other, str):
+        said = mine if isinstance(mine, str) else str(other)
+        return Measurement(metric, None, samples=n, confidence=confidence, problem=said)
+    apart = difference(mine, other)
+    lacks = (
+        _lacks(metric, truth, ours, mine)
+        or _lacks(metric, truth, theirs, other)
+        or _lacks_spread(metric, apart)
+        or _lacks_difference(metric, apart)
+    )
+    low, high = (None, None) if lacks else of_difference(mine, other, confidence)
+    method = "" if lacks else "paired influence"
+    return Measurement(metric, apart.value, low, high, n, confidence, method, lacks)
+
+
+def value_of(metric: str, truth: Array, prediction: Array) -> float:
+    """Return a metric without its interval; NaN where it is not defined on the rows.
+
+    Raises:
+        InvalidInput: The metric is unknown.
+    """
+    found = _estimated(metric, truth, prediction)
+    return math.nan if isinstance(found, str) else found.value
+
+
+def _estimated(metric: str, truth: Array, prediction: Array) -> Estimate | str:
+    """Return the estimate, or why there is none."""
+    if metric not in METRICS:
+        raise InvalidInput(
+            f"metric: {shorten(metric)} is not one that predictions and labels are measured by",
+            fix=f"use one of {', '.join(METRICS)}",
+        )
+    if not truth.shape[0]:
+        return "needs labelled rows, has 0"
+    found = estimate(metric, truth, prediction)
+    if math.isfinite(found.value):
+        return found
+    if metric in REGRESSION and np.ptp(truth) == 0:
+        return f"needs labels that vary: all {truth.shape[0]} are the same"
+    if metric in CLASSIFICATION and (lacks := _lacks_classes(truth, prediction)):
+        return lacks
+    return "is not a finite number"
+
+
+def _lacks(metric: str, truth: Array, prediction: Array, found: Estimate) -> str:
+    """Say what the rows lack for an interval; empty: nothing."""
+    if metric in REGRESSION:
+        n = truth.shape[0]
+        return f"needs {ROWS} labelled rows, has {n}" if n < ROWS else _lacks_spread(metric, found)
+    if found.hits is None:
+        return _lacks_classes(truth, prediction) or _lacks_difference(metric, found)
+    return "" if found.hits[1] else "needs rows that are positive or called so, has 0"
+
+
+def _lacks_classes(truth: Array, prediction: Array) -> str:
+    classes = 2 if prediction.ndim == 1 else prediction.shape[1]
+    rarer = int(np.bincount(truth.astype(np.int64), minlength=classes).min())
+    return f"needs {RARER} labelled rows of the rarer class, has {rarer}" if rarer < RARER else ""
+
+
+def _lacks_spread(metric: str, found: Estimate) -> str:
+    if metric not in REGRESSION:
+        return ""
+    if lacks := _lacks_difference(metric, found):
+        return lacks
+    n = found.influence.size
+    degrees = freedom(found)
+    if degrees >= SPREAD:
+        return ""
+    wanted = math.ceil(n * SPREAD / degrees / 10.0) * 10
+    return f"needs about {wanted} labelled rows, has {n}: a few great errors outweigh the rest"
+
+
+def _lacks_difference(metric: str, found: Estimate) -> str:
+    """Say that nothing tells how far one more row could be; a bounded metric's range does."""
+    n = found.influence.size
+    if metric in (*REGRESSION, "log-loss") and float(np.abs(found.influence).max()) <= _SAME:
+        return f"needs rows that differ: all {n} give the same"
+    return ""

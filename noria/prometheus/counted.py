@@ -1,0 +1,133 @@
+"""The ``Metrics`` port without Prometheus: what the model servers themselves have counted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final, TypeAlias
+
+import msgspec
+
+from noria.errors import MetricsError
+from noria.loop.ports import ERROR_RATE, Metrics
+from noria.loop.values import Measurement, MetricQuery, Signal, finite
+from noria.measures.proportion import exact, quantile_ranks, samples_for_quantile
+from serving.scrape import ServingSnapshot, read_serving_metrics
+
+_QUANTILES: Final = {"latency-p50": 0.5, "latency-p99": 0.99}
+
+
+class CountedMetrics:
+    """Measures errors and latencies on the servers' counters, all else on the monitor.
+
+    Servers only count up, so "since" needs a count to subtract: that of the first
+    time somebody asked since then. After a restart of this process the counting
+    starts again, which makes a step take longer, never shorter.
+
+    The error rate is the share of requests that failed (5xx). A failed request has no
+    rows and counts as one sample beside the rows answered: a candidate that answers
+    nothing right must not look like one that nobody asked. Its interval is that of so
+    many requests, the interval of a latency that of so many answers in their order.
+
+    Args:
+        quality: Measures the model's quality, and relays the signals.
+        servers: Returns the addresses of a version's servers that can answer now.
+    """
+
+    def __init__(
+        self, quality: Callable[[], Metrics], servers: Callable[[str, str], Collection[str]]
+    ) -> None:
+        self._quality = quality
+        self._servers = servers
+        self._steps: dict[tuple[str, str], _Step] = {}
+
+    def measure(self, query: MetricQuery) -> Measurement:
+        """Measure once, now.
+
+        Raises:
+            MetricsError, Unavailable: The source doesn't answer.
+        """
+        if query.metric != ERROR_RATE and query.metric not in _QUANTILES:
+            return self._quality().measure(query)
+        seen = self._counted(query, query.version)
+        champion = None if query.champion is None else self._counted(query, query.champion)
+        value, low, high, lacking = _measured(query.metric, seen)
+        measured = Measurement(
+            query.metric,
+            query.version,
+            value,
+            _samples(query.metric, seen),
+            low,
+            high,
+            lacking=lacking,
+        )
+        if champion is None:
+            return measured
+        base, base_low, base_high, base_lacking = _measured(query.metric, champion)
+        return msgspec.structs.replace(
+            measured,
+            baseline=base,
+            baseline_low=base_low,
+            baseline_high=base_high,
+            baseline_samples=_samples(query.metric, champion),
+            baseline_lacking=base_lacking,
+        )
+
+    def signals(self, model: str) -> tuple[Signal, ...]:
+        """Return the monitor's signals.
+
+        Raises:
+            MetricsError, Unavailable: The monitor doesn't answer.
+        """
+        return self._quality().signals(model)
+
+    def _counted(self, query: MetricQuery, version: str) -> ServingSnapshot:
+        servers = self._servers(query.model, version)
+        if not servers:
+            raise MetricsError(f"{query.model} version {version}: no server of it can answer")
+        step = self._steps.get((query.model, version))
+        if step is None or step.since != query.since:
+            step = self._steps[query.model, version] = _Step(query.since)
+        return step.look({url: read_serving_metrics(url) for url in servers})
+
+
+@dataclass(slots=True)
+class _Step:
+    """What the servers of a version have counted since a moment, also those that are gone."""
+
+    since: datetime
+    last: dict[str, ServingSnapshot] = field(default_factory=dict)
+    total: ServingSnapshot = field(default_factory=ServingSnapshot)
+
+    def look(self, now: dict[str, ServingSnapshot]) -> ServingSnapshot:
+        """Add what is new. A server that appears later has counted nothing from before."""
+        for url, seen in now.items():
+            before = self.last.get(url, ServingSnapshot() if self.last else seen)
+            self.total = self.total.plus(seen.since(before))
+        self.last |= now
+        return self.total
+
+
+def _samples(metric: str, seen: ServingSnapshot) -> int:
+    """Return the rows answered, and for the error rate the failed requests too."""
+    return seen.rows + seen.errors if metric == ERROR_RATE else seen.rows
+
+
+_Measured: TypeAlias = tuple[float | None, float | None, float | None, str]
+
+
+def _measured(metric: str, seen: ServingSnapshot) -> _Measured:
+    """Return the value, its interval, and what the requests lack for one."""
+    if not seen.requests:
+        return None, None, None, ""
+    if metric == ERROR_RATE:
+        return seen.errors / seen.requests, *exact(seen.errors, seen.requests), ""
+    share = _QUANTILES[metric]
+    value = seen.quantile(share)
+    ranks = quantile_ranks(share, seen.requests)
+    if math.isnan(value) or ranks is None:
+        needed = samples_for_quantile(share)
+        return finite(value), None, None, f"needs {needed} requests, has {seen.requests}"
+    return value, seen.quantile(ranks[0]), seen.quantile(ranks[1]), ""

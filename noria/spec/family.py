@@ -1,0 +1,122 @@
+"""What a task family says about itself, in plain values: no machine-learning library is needed.
+
+A family is a package's entry point in the group ``noria.families``; its value is a ``Family``.
+``noria.spec.families`` finds them. What loads a family's packages is another entry point
+(``noria.tasks.loaders``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Final, Literal, TypeAlias
+
+from noria.errors import Problem
+from noria.spec.monitoring import Detector
+from noria.spec.section import Section
+from noria.spec.spaces import SearchRange
+
+SHARED_SOURCES: Final = ("feast", "parquet", "csv")
+"""The keys of ``spec.data.source`` that are no family's own."""
+
+Rule: TypeAlias = Callable[..., Iterator[Problem]]
+"""A rule: its parameters name the sections of ``spec`` that it reads (``task``, ``data``...)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Algorithm:
+    """One way to fit a model of a family.
+
+    ``space`` is where it is searched by default, by hyperparameter; ``aliases`` are other names
+    that a hyperparameter of the space goes by. ``library`` is the module that it needs beside
+    the family's. ``distributes``: it can train on more than one node.
+    """
+
+    name: str
+    space: Mapping[str, SearchRange] = field(default_factory=dict)
+    aliases: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    library: str = ""
+    distributes: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What training needs: modules to import, how to install them, a GPU or not."""
+
+    libraries: tuple[str, ...] = ()
+    install: str = ""
+    gpu: Literal["none", "optional", "required"] = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """A task family.
+
+    Attributes:
+        name: Value of ``spec.task.family``, a DNS label; also the entry point's name.
+        about: What it predicts from what, one line.
+        options: The class of ``spec.task.options``; every key has a default.
+        algorithms: What can be fitted; the first is the default.
+        metrics: Names in ``noria.measures.catalog``; the first is the default.
+        sources: The shared keys of ``spec.data.source`` that it reads.
+        data: Keys of its own in ``spec.data.source``, with their classes.
+        target: What the target column holds; None: it learns without one.
+        stack: Algorithms to stack with another by default, best first; empty: it can't stack.
+        detectors: What is watched by default.
+        rules: Rules of its own, beside those of every model.
+        needs: What training needs.
+        learner: ``module:attribute`` of its ``noria.tasks.protocol.TaskFamily``.
+        template: ``module:attribute`` of what ``noria init`` writes: texts by file name, where
+            ``$name`` stands for the model's name. ``model.yaml`` is one; ``data.py``, if there,
+            makes rows to try it on.
+    """
+
+    name: str
+    about: str
+    options: type[Section]
+    algorithms: tuple[Algorithm, ...]
+    metrics: tuple[str, ...]
+    learner: str
+    template: str
+    sources: tuple[str, ...] = ()
+    data: Mapping[str, type[Section]] = field(default_factory=dict)
+    target: Literal["class", "number"] | None = None
+    stack: tuple[str, ...] = ()
+    detectors: tuple[Detector, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    needs: Needs = Needs()
+
+    @property
+    def default_algorithm(self) -> str:
+        """The algorithm of a model that names none."""
+        return self.algorithms[0].name
+
+    @property
+    def default_metric(self) -> str:
+        """The metric wherever one is needed and none is named."""
+        return self.metrics[0]
+
+    @property
+    def algorithm_names(self) -> tuple[str, ...]:
+        """The names of the algorithms, the default first."""
+        return tuple(algorithm.name for algorithm in self.algorithms)
+
+    @property
+    def source_kinds(self) -> tuple[str, ...]:
+        """The keys of ``spec.data.source`` that it reads, shared ones first."""
+        return (*self.sources, *self.data)
+
+    def algorithm(self, name: str) -> Algorithm | None:
+        """Return one of its algorithms; None when it has none of that name."""
+        return next((one for one in self.algorithms if one.name == name), None)
+
+    def libraries(self, algorithms: Collection[str]) -> tuple[str, ...]:
+        """Return the modules that training needs with these algorithms, in the order of need."""
+        own = (one.library for one in self.algorithms if one.name in algorithms and one.library)
+        return tuple(dict.fromkeys((*self.needs.libraries, *own)))
+
+    def missing(self, algorithms: Collection[str]) -> tuple[str, ...]:
+        """Return the packages of ``libraries`` that are not there, without importing any."""
+        needed = (library.partition(".")[0] for library in self.libraries(algorithms))
+        return tuple(name for name in dict.fromkeys(needed) if find_spec(name) is None)

@@ -1,0 +1,1 @@
+"""A task family for Noria's tests: how a text feels."""
