@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from noria.doctor.cluster import Cluster
 from noria.doctor.finding import Finding, Level
-from noria.doctor.serving import choose
 from noria.errors import Denied, NoriaError
 from noria.kube.kinds import (
     CLUSTER_SERVING_RUNTIME,
@@ -22,6 +21,7 @@ from noria.kube.kinds import (
     STORAGE_CLASS,
     TRAIN_JOB,
 )
+from noria.kube.kserve import choose
 
 Check = Callable[[Cluster], Finding]
 _GPU: Final = "nvidia.com/gpu"

@@ -8,9 +8,9 @@ from typing import Any
 
 import httpx
 
-from noria.doctor.serving import KServe, read_kserve
 from noria.kube import KubeClient
 from noria.kube.kinds import Kind
+from noria.kube.kserve import KServe, read_kserve
 
 
 @dataclass(frozen=True, slots=True)

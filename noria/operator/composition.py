@@ -12,10 +12,10 @@ from monitoring.adapter import MonitorMetrics
 from monitoring.client import MonitorClient
 from monitoring.link import MonitorLink
 from monitoring.upload import packed
-from noria.doctor.serving import KServe, read_kserve
 from noria.errors import InvalidInput, RegistryError
 from noria.kube import KubeClient
 from noria.kube.kinds import HTTP_ROUTE, INFERENCE_SERVICE, POD, PROMETHEUS_RULE
+from noria.kube.kserve import KServe, read_kserve
 from noria.kube.store import KubeStore
 from noria.loop.ports import Clock, Metrics, Pipelines, Store
 from noria.operator.objects.common import MODEL_LABEL, SERVER_PORT

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from noria.doctor.serving import KServe, choose, read_kserve
 from noria.kube import KubeClient
+from noria.kube.kserve import KServe, choose, read_kserve
 from serving.traffic.kserve_knative import KServeKnativeTraffic
 from serving.traffic.kserve_objects import Artifact, KServeOptions
 from serving.traffic.kserve_routes import KServeRouteTraffic

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from noria.doctor.serving import NATIVE_SINCE, read_kserve
 from noria.errors import Conflict, TrafficError, Unavailable
 from noria.kube import KubeClient
 from noria.kube.kinds import DEPLOYMENT, HTTP_ROUTE, INFERENCE_SERVICE
+from noria.kube.kserve import NATIVE_SINCE, read_kserve
 from noria.loop.conformance import TrafficConformance
 from serving.traffic.kserve_objects import service_name
 from serving.traffic.kserve_standard import KServeStandardTraffic

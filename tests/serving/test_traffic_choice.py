@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from noria.doctor.serving import KServe, choose
 from noria.errors import InvalidInput, TrafficError
+from noria.kube.kserve import KServe, choose
 
 OLD = KServe(
     installed=True,

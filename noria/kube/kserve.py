@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar
 
 from noria.errors import Denied, InvalidInput, TrafficError
-from noria.kube import Kind, KubeClient
+from noria.kube.client import KubeClient
 from noria.kube.kinds import (
     CONFIG_MAP,
     CRD,
@@ -18,6 +18,7 @@ from noria.kube.kinds import (
     HTTP_ROUTE,
     INFERENCE_SERVICE,
     KNATIVE_SERVICE,
+    Kind,
 )
 
 T = TypeVar("T")
