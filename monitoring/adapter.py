@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from monitoring.client import MetricAnswer, MonitorClient
+from monitoring.client import MonitorClient
 from noria.errors import InvalidInput, MetricsError, MonitoringError, Unavailable
 from noria.loop.ports import LABELLED_ROWS, ROWS_PER_DAY
-from noria.loop.values import Measurement, MetricQuery, Signal
+from noria.loop.values import Compared, MetricQuery, Signal
+from noria.measures.measurement import Measurement
 
 
 class MonitorMetrics:
@@ -19,7 +20,7 @@ class MonitorMetrics:
         """Ask the monitor that ``client`` talks to."""
         self._client = client
 
-    def measure(self, query: MetricQuery) -> Measurement:
+    def measure(self, query: MetricQuery) -> Compared:
         """Measure the version, and the champion over the same time when it is named.
 
         Raises:
@@ -32,10 +33,10 @@ class MonitorMetrics:
             found = self._ask(query, version)
             champion = None if query.champion is None else self._ask(query, query.champion)
         except InvalidInput as error:
-            return Measurement(query.metric, query.version, None, 0, problem=str(error))
+            return Compared(query.metric, query.version, None, 0, problem=str(error))
         except (Unavailable, MonitoringError) as error:
             raise MetricsError(f"metric {query.metric}: {error}") from error
-        return Measurement(
+        return Compared(
             metric=query.metric,
             version=query.version,
             value=found.value,
@@ -61,5 +62,5 @@ class MonitorMetrics:
         except (InvalidInput, Unavailable, MonitoringError) as error:
             raise MetricsError(f"signals: {error}") from error
 
-    def _ask(self, query: MetricQuery, version: str | None) -> MetricAnswer:
+    def _ask(self, query: MetricQuery, version: str | None) -> Measurement:
         return self._client.measure(query.model, query.metric, version=version, since=query.since)

@@ -8,6 +8,8 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Final
 
+import msgspec
+
 from monitoring.exposition import Exposition
 from monitoring.limits import epoch_ms
 from monitoring.log import WRITE_PATIENCE
@@ -172,17 +174,7 @@ class App:
         version, found = await asyncio.to_thread(
             self._monitor.measure, metric, query.get("version"), start
         )
-        return answer_json(
-            {
-                "metric": metric,
-                "version": version,
-                "value": found.value,
-                "samples": found.samples,
-                "low": found.low,
-                "high": found.high,
-                "problem": found.problem,
-            }
-        )
+        return answer_json({"version": version} | msgspec.structs.asdict(found))
 
     async def _events(self, request: Request) -> Answer:
         monitor = self._monitor

@@ -14,6 +14,7 @@ import msgspec
 
 from noria.errors import InvalidInput, MonitoringError, Unavailable, shorten
 from noria.loop.values import Signal
+from noria.measures.measurement import Measurement
 
 _OK = 200
 _SERVER_ERROR = 500
@@ -25,18 +26,6 @@ class FeedbackAnswer(msgspec.Struct, frozen=True):
 
     accepted: int
     duplicates: int
-
-
-class MetricAnswer(msgspec.Struct, frozen=True):
-    """A measurement; ``value`` is None when the rows can't tell, and ``problem`` says why."""
-
-    metric: str
-    version: str
-    value: float | None
-    samples: int
-    low: float | None
-    high: float | None
-    problem: str
 
 
 class _Signals(msgspec.Struct, frozen=True):
@@ -95,16 +84,14 @@ class MonitorClient:
 
     def measure(
         self, model: str, metric: str, *, version: str | None = None, since: datetime | None = None
-    ) -> MetricAnswer:
+    ) -> Measurement:
         """Measure a version (the champion) on rows that arrived at or after ``since`` (ever)."""
         query = {"metric": metric}
         if version is not None:
             query["version"] = version
         if since is not None:
             query["since"] = since.isoformat()
-        return self._decode(
-            self._send("GET", f"{_model(model)}/measure", query=query), MetricAnswer
-        )
+        return self._decode(self._send("GET", f"{_model(model)}/measure", query=query), Measurement)
 
     def signals(self, model: str) -> tuple[Signal, ...]:
         """Return the signals about the present champion, oldest first."""

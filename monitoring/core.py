@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from monitoring.quality import QualityResult
+from noria.measures.measurement import Measurement
 
 ClassName: TypeAlias = str | int | float | bool
 """A class as the model's package has it."""
@@ -42,16 +43,6 @@ class DriftReport(msgspec.Struct, frozen=True):
     design_effect: float = 1.0
 
 
-class MetricReport(msgspec.Struct, frozen=True):
-    """One metric of one performance window."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-    samples: int
-    problem: str = ""
-
-
 class DropReport(msgspec.Struct, frozen=True):
     """How far a metric is below (for a loss: above) its value at training; positive is worse.
 
@@ -74,7 +65,7 @@ class PerformanceReport(msgspec.Struct, frozen=True):
 
     window: int
     at: float
-    metrics: dict[str, MetricReport]
+    metrics: dict[str, Measurement]
     drop: DropReport | None = None
     corrected: int = 0
 

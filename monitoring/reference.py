@@ -18,6 +18,7 @@ from monitoring.core import ClassName
 from monitoring.table import Column, ColumnArray, FloatArray, Table, text_of
 from noria.errors import IntegrityError, InvalidInput, StoreError, Unavailable, shorten
 from noria.files import DAMAGED, make_folder, write_file
+from noria.measures.measurement import Measurement
 
 FILES: Final = ("reference.json", "rows.npz")
 """What a reference folder holds."""
@@ -50,20 +51,13 @@ class _Prediction(msgspec.Struct, frozen=True):
     classes: tuple[ClassName, ...] = ()
 
 
-class _Performance(msgspec.Struct, frozen=True):
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-    samples: int | None = None
-
-
 class _Document(msgspec.Struct, frozen=True):
     format: int
     features: list[_Feature]
     model: str = ""
     rows: int = 0
     prediction: _Prediction | None = None
-    performance: dict[str, _Performance | None] = {}
+    performance: dict[str, Measurement | None] = {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,6 @@ from monitoring.core import (
     Core,
     DriftReport,
     DropReport,
-    MetricReport,
     PerformanceReport,
     StreamState,
 )
@@ -357,9 +356,7 @@ class Windows:
         watch = self._watch
         classes = 0 if watch is None else len(watch.reference.classes)
         metrics = {
-            name: MetricReport(m.value, m.low, m.high, m.samples, m.problem)
-            for name in self._config.metrics
-            for m in [of_window(name, scores, labels, classes=classes)]
+            name: of_window(name, scores, labels, classes=classes) for name in self._config.metrics
         }
         watched = version == self._core.champion
         dropped = self._drop(watch, scores, labels) if watched and watch is not None else None

@@ -16,8 +16,8 @@ from noria.errors import NoriaError
 from noria.loop.fakes import FakeRegistry
 from noria.loop.ports import ERROR_RATE, LABELLED_ROWS, ROWS_PER_DAY, Clock
 from noria.loop.values import (
+    Compared,
     GateResult,
-    Measurement,
     MetricQuery,
     RunPhase,
     RunRequest,
@@ -161,25 +161,23 @@ class WatchedMetrics:
         self._watcher = watcher
         self._answered = answered
 
-    def measure(self, query: MetricQuery) -> Measurement:
+    def measure(self, query: MetricQuery) -> Compared:
         """Measure once; the engine asks for the champion apart."""
         if query.metric == ERROR_RATE:
             asked, failed = self._answered.since(query.version, query.since)
             if not asked:
-                return Measurement(query.metric, query.version, None, 0)
+                return Compared(query.metric, query.version, None, 0)
             low, high = exact(failed, asked)
-            return Measurement(query.metric, query.version, failed / asked, asked, low, high)
+            return Compared(query.metric, query.version, failed / asked, asked, low, high)
         if query.metric == ROWS_PER_DAY:
             rate = self._answered.per_day()
-            return Measurement(
-                query.metric, query.version, rate, 0 if rate is None else round(rate)
-            )
+            return Compared(query.metric, query.version, rate, 0 if rate is None else round(rate))
         version = None if query.metric == LABELLED_ROWS else query.version
         try:
             found = self._watcher.measure(query.metric, version, query.since.timestamp())
         except NoriaError as error:
-            return Measurement(query.metric, query.version, None, 0, problem=str(error))
-        return Measurement(
+            return Compared(query.metric, query.version, None, 0, problem=str(error))
+        return Compared(
             query.metric,
             query.version,
             found.value,

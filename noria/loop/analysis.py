@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 
 from noria.loop.state import Judged
-from noria.loop.values import Measurement, Verdict
+from noria.loop.values import Compared, Verdict
 from noria.measures.catalog import METRICS
 from noria.measures.independent import drop
 from noria.spec.serving import Check
@@ -19,7 +19,7 @@ from noria.spec.serving import Check
 Said = tuple[Verdict, str]
 
 
-def judge(check: Check, measurement: Measurement | None, version: str, min_samples: int) -> Judged:
+def judge(check: Check, measurement: Compared | None, version: str, min_samples: int) -> Judged:
     """Judge one check of ``spec.serving.canary.analysis``.
 
     Args:
@@ -29,12 +29,12 @@ def judge(check: Check, measurement: Measurement | None, version: str, min_sampl
         min_samples: Samples without which there is no verdict.
     """
     if measurement is None:
-        measurement = Measurement(check.metric, version, None, 0)
+        measurement = Compared(check.metric, version, None, 0)
     verdict, detail = _judge(check, measurement, min_samples)
     return Judged(measurement, verdict, rule(check), detail)
 
 
-def smoke(check: Check, measurement: Measurement | None, version: str, rows: int) -> Judged:
+def smoke(check: Check, measurement: Compared | None, version: str, rows: int) -> Judged:
     """Judge one check on the few rows of a smoke test: what is shown fails, the rest is unknown.
 
     Args:
@@ -55,9 +55,9 @@ def smoke(check: Check, measurement: Measurement | None, version: str, rows: int
     return found
 
 
-def rows_answered(measurement: Measurement | None, version: str, min_samples: int) -> Judged:
+def rows_answered(measurement: Compared | None, version: str, min_samples: int) -> Judged:
     """Judge only that enough rows were answered: the error rate's samples without its errors."""
-    seen = measurement or Measurement("error-rate", version, None, 0)
+    seen = measurement or Compared("error-rate", version, None, 0)
     answered = seen.samples - round((seen.value or 0.0) * seen.samples)
     said = f"{answered} of {min_samples} rows answered"
     if seen.problem:
@@ -79,7 +79,7 @@ def rule(check: Check) -> str:
     return f"{check.metric} {' and '.join(limits) or 'without a limit'}"
 
 
-def _judge(check: Check, seen: Measurement, min_samples: int) -> Said:
+def _judge(check: Check, seen: Compared, min_samples: int) -> Said:
     if check.min is None and check.max is None and check.max_drop is None:
         return Verdict.ERROR, f"{check.metric} has no limit to be judged by"
     if seen.problem:
@@ -101,7 +101,7 @@ def _judge(check: Check, seen: Measurement, min_samples: int) -> Said:
     return Verdict.PASS, f"{check.metric} is {seen.value:.4g} over {seen.samples} samples"
 
 
-def _too_few(check: Check, seen: Measurement, value: float, min_samples: int) -> Said:
+def _too_few(check: Check, seen: Compared, value: float, min_samples: int) -> Said:
     # A rate that breaks its limit even if every sample still to come were good needs no more.
     if (
         check.metric == "error-rate"
@@ -117,9 +117,7 @@ def _too_few(check: Check, seen: Measurement, value: float, min_samples: int) ->
     )
 
 
-def _compare(
-    metric: str, max_drop: float, seen: Measurement, value: float, min_samples: int
-) -> Said:
+def _compare(metric: str, max_drop: float, seen: Compared, value: float, min_samples: int) -> Said:
     """Non-inferiority: the whole interval of the drop must be within ``max_drop``.
 
     The two versions answered different requests, so their errors are independent.

@@ -44,7 +44,7 @@ from noria.loop.state import (
     Stored,
     TrafficView,
 )
-from noria.loop.values import Measurement, MetricQuery, RunStatus, Signal, finite
+from noria.loop.values import Compared, MetricQuery, RunStatus, Signal, finite
 from noria.spec import Model
 
 _ATTEMPTS: Final = 5
@@ -306,7 +306,7 @@ class Engine:
             problems["metrics"] = str(error)
             return ()
 
-    def _measure(self, query: MetricQuery, problems: dict[str, str]) -> Measurement:
+    def _measure(self, query: MetricQuery, problems: dict[str, str]) -> Compared:
         """Measure a candidate; and its champion apart when the source gives no baseline."""
         try:
             seen = self._metrics.measure(query)
@@ -316,7 +316,7 @@ class Engine:
             base = self._metrics.measure(alone)
         except NoriaError as error:
             problems["metrics"] = str(error)
-            return Measurement(query.metric, query.version, None, 0, problem=str(error))
+            return Compared(query.metric, query.version, None, 0, problem=str(error))
         return msgspec.structs.replace(
             seen,
             baseline=base.value,

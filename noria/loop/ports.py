@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from noria.loop.ledger import LedgerEntry
 from noria.loop.state import Alert, State, Stored
 from noria.loop.values import (
-    Measurement,
+    Compared,
     Message,
     MetricQuery,
     RunRequest,
@@ -120,7 +120,7 @@ class Traffic(Protocol):
 class Metrics(Protocol):
     """Measures versions and relays what the monitor found."""
 
-    def measure(self, query: MetricQuery) -> Measurement:
+    def measure(self, query: MetricQuery) -> Compared:
         """Measure once, now.
 
         No data is ``value=None, samples=0``; an unknown metric is a ``problem``.

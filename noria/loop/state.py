@@ -15,8 +15,8 @@ import msgspec
 
 from noria.loop.ledger import GENESIS, Head
 from noria.loop.values import (
+    Compared,
     GateResult,
-    Measurement,
     Message,
     Moment,
     RunPhase,
@@ -127,7 +127,7 @@ class RolloutPhase(StrEnum):
 class Judged(msgspec.Struct, frozen=True):
     """A measurement and what the analysis made of it. ``rule`` is the condition in words."""
 
-    measurement: Measurement
+    measurement: Compared
     verdict: Verdict
     rule: str
     detail: str
@@ -359,7 +359,7 @@ class Observation(msgspec.Struct, frozen=True):
     registry: RegistryView | None = None
     traffic: TrafficView | None = None
     run: RunStatus | None = None
-    measurements: tuple[Measurement, ...] = ()
+    measurements: tuple[Compared, ...] = ()
     signals: tuple[Signal, ...] = ()
     inbox: tuple[Message, ...] = ()
     labelled_rows: int | None = None

@@ -65,8 +65,8 @@ class Verb(StrEnum):
     RESET_BREAKER = "reset-breaker"
 
 
-class Measurement(msgspec.Struct, frozen=True):
-    """One metric of one version over a stretch of time.
+class Compared(msgspec.Struct, frozen=True):
+    """One metric of one version over a stretch of time, beside the champion's.
 
     ``value`` is None when there is no data. ``low`` and ``high`` bound its
     confidence interval when the source knows one; where the samples can't bound

@@ -12,11 +12,12 @@ class Measurement(msgspec.Struct, frozen=True):
     ``low`` and ``high`` are None when the rows can't bound it; ``problem`` then says what
     they lack, with the count that is missing, as a predicate: "needs 10 labelled rows of the
     rarer class, has 1". Such a measurement decides nothing.
-    ``confidence`` is that of the whole interval, 0 to 1.
+    ``confidence`` is that of the whole interval, 0 to 1. ``metric`` is empty where the measurement
+    was kept under its metric's name alone.
     """
 
-    metric: str
-    value: float | None
+    metric: str = ""
+    value: float | None = None
     low: float | None = None
     high: float | None = None
     samples: int = 0

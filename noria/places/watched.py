@@ -9,6 +9,7 @@ import msgspec
 
 from monitoring.client import MonitorClient
 from noria.errors import MonitoringError
+from noria.measures.measurement import Measurement
 
 MOST_WINDOWS: Final = 60
 """The newest windows that a plot shows: more would be narrower than a finger."""
@@ -49,22 +50,12 @@ class DriftWindow(msgspec.Struct, frozen=True):
     drift: dict[str, DetectorResult] = {}
 
 
-class Measured(msgspec.Struct, frozen=True):
-    """One metric with its confidence interval."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-    samples: int
-    problem: str = ""
-
-
 class PerformanceWindow(msgspec.Struct, frozen=True):
     """One version on one window of labelled rows."""
 
     window: int
     at: float
-    metrics: dict[str, Measured] = {}
+    metrics: dict[str, Measurement] = {}
 
 
 class _Counts(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ import msgspec
 
 from noria.errors import MetricsError
 from noria.loop.ports import ERROR_RATE, Metrics
-from noria.loop.values import Measurement, MetricQuery, Signal, finite
+from noria.loop.values import Compared, MetricQuery, Signal, finite
 from noria.measures.proportion import exact, quantile_ranks, samples_for_quantile
 from serving.scrape import ServingSnapshot, read_serving_metrics
 
@@ -43,7 +43,7 @@ class CountedMetrics:
         self._servers = servers
         self._steps: dict[tuple[str, str], _Step] = {}
 
-    def measure(self, query: MetricQuery) -> Measurement:
+    def measure(self, query: MetricQuery) -> Compared:
         """Measure once, now.
 
         Raises:
@@ -54,7 +54,7 @@ class CountedMetrics:
         seen = self._counted(query, query.version)
         champion = None if query.champion is None else self._counted(query, query.champion)
         value, low, high, lacking = _measured(query.metric, seen)
-        measured = Measurement(
+        measured = Compared(
             query.metric,
             query.version,
             value,

@@ -12,7 +12,7 @@ import msgspec
 
 from noria.errors import MetricsError
 from noria.loop.ports import ERROR_RATE, Clock, Metrics
-from noria.loop.values import Measurement, MetricQuery, Signal, finite
+from noria.loop.values import Compared, MetricQuery, Signal, finite
 from noria.measures.proportion import exact, quantile_ranks, samples_for_quantile
 from noria.prometheus import counting
 from noria.prometheus.client import Access, PrometheusClient
@@ -79,7 +79,7 @@ class PrometheusMetrics:
         self._signals = signals
         self._labels: Mapping[str, str] = {"namespace": namespace} if namespace else {}
 
-    def measure(self, query: MetricQuery) -> Measurement:
+    def measure(self, query: MetricQuery) -> Compared:
         """Measure once, now.
 
         Raises:
@@ -89,7 +89,7 @@ class PrometheusMetrics:
             return self._other(query)
         now = self._clock.now()
         seen = self._seen(query, query.version, now)
-        measured = Measurement(
+        measured = Compared(
             query.metric,
             query.version,
             seen.value,
@@ -124,11 +124,11 @@ class PrometheusMetrics:
         """Close the connections to Prometheus."""
         self._client.close()
 
-    def _other(self, query: MetricQuery) -> Measurement:
+    def _other(self, query: MetricQuery) -> Compared:
         if self._quality is not None:
             return self._quality.measure(query)
         said = f"Prometheus has no {query.metric} of rows, and nobody else was named to measure it"
-        return Measurement(query.metric, query.version, None, 0, problem=said)
+        return Compared(query.metric, query.version, None, 0, problem=said)
 
     def _seen(self, query: MetricQuery, version: str, now: datetime) -> _Seen:
         over = now - query.since

@@ -10,7 +10,7 @@ import pytest
 from monitoring.adapter import MonitorMetrics
 from monitoring.client import MonitorClient
 from noria.loop.analysis import judge
-from noria.loop.values import Measurement, MetricQuery, Verdict
+from noria.loop.values import Compared, MetricQuery, Verdict
 from noria.prometheus.counted import CountedMetrics
 from noria.spec.serving import Check
 
@@ -32,7 +32,7 @@ def metrics(servers: dict[str, Counting]) -> CountedMetrics:
     return made
 
 
-def verdict(measured: Measurement) -> Verdict:
+def verdict(measured: Compared) -> Verdict:
     return judge(CHECK, measured, "2", 500).verdict
 
 

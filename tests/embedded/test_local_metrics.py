@@ -10,7 +10,7 @@ import pytest
 from monitoring.adapter import MonitorMetrics
 from monitoring.client import MonitorClient
 from noria.errors import MetricsError
-from noria.loop.values import Measurement, MetricQuery
+from noria.loop.values import Compared, MetricQuery
 from noria.measures.proportion import exact
 from noria.prometheus.counted import CountedMetrics
 
@@ -55,7 +55,7 @@ def test_candidate_and_champion_are_counted_over_the_same_time(
     measured = found.measure(query())
     low, high = exact(1, 10)
     base_low, base_high = exact(0, 40)
-    assert measured == Measurement(
+    assert measured == Compared(
         "error-rate",
         "2",
         0.1,
@@ -137,12 +137,12 @@ def test_several_servers_are_counted_together_also_one_that_comes_and_one_that_g
     servers["1"].answer(4)
     servers["2"].answer(5, code=500)
     answering.append(servers["2"].url)
-    assert found.measure(alone) == Measurement("error-rate", "2", 5 / 9, 9, *exact(5, 9))
+    assert found.measure(alone) == Compared("error-rate", "2", 5 / 9, 9, *exact(5, 9))
 
     answering.pop(0)
     servers["2"].restart()
     servers["2"].answer(1)
-    assert found.measure(alone) == Measurement("error-rate", "2", 0.5, 10, *exact(5, 10))
+    assert found.measure(alone) == Compared("error-rate", "2", 0.5, 10, *exact(5, 10))
 
 
 def test_no_server_that_can_answer_is_no_good_number() -> None:

@@ -13,7 +13,7 @@ from noria.loop import sizing
 from noria.loop.fakes import FakeWorld, sample_model
 from noria.loop.ports import ROWS_PER_DAY
 from noria.loop.state import Decision, Result, RolloutPhase
-from noria.loop.values import Measurement
+from noria.loop.values import Compared
 from noria.measures.proportion import exact
 from noria.spec.serving import Canary, Check
 
@@ -107,7 +107,7 @@ def small(rows_a_day: float | None) -> FakeWorld:
     )
     world.install("1")
     if rows_a_day is not None:
-        world.metrics.publish(Measurement(ROWS_PER_DAY, "1", rows_a_day, 0))
+        world.metrics.publish(Compared(ROWS_PER_DAY, "1", rows_a_day, 0))
     world.signal("drift-1")
     world.cycle()
     world.finish_run("2")
@@ -117,7 +117,7 @@ def small(rows_a_day: float | None) -> FakeWorld:
 
 def answered(world: FakeWorld, rows: int, failed: int = 0) -> None:
     low, high = exact(failed, rows)
-    world.metrics.publish(Measurement("error-rate", "2", failed / rows, rows, low, high))
+    world.metrics.publish(Compared("error-rate", "2", failed / rows, rows, low, high))
 
 
 def test_a_candidate_on_480_rows_a_day_takes_over_by_smoke_tests() -> None:

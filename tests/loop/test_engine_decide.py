@@ -45,8 +45,8 @@ from noria.loop.state import (
 )
 from noria.loop.values import (
     Command,
+    Compared,
     GateResult,
-    Measurement,
     MetricQuery,
     RunPhase,
     RunRequest,
@@ -119,7 +119,7 @@ SIGNAL = st.builds(
 )
 COMMAND = st.builds(Command, st.sampled_from("xyz"), st.sampled_from(Verb), TIMES, st.just("ann"))
 MEASUREMENT = st.builds(
-    Measurement,
+    Compared,
     st.sampled_from(["auc", "error-rate"]),
     VERSIONS,
     FLOATS,
@@ -503,7 +503,7 @@ def test_an_entry_is_one_line_of_json() -> None:
 class _NoBaselines(FakeMetrics):
     """A source that measures one version at a time."""
 
-    def measure(self, query: MetricQuery) -> Measurement:
+    def measure(self, query: MetricQuery) -> Compared:
         return super().measure(msgspec.structs.replace(query, champion=None))
 
 

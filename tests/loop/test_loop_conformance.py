@@ -28,7 +28,7 @@ from noria.loop.fakes import (
 from noria.loop.ports import Store
 from noria.loop.sqlite_store import SqliteStore
 from noria.loop.values import (
-    Measurement,
+    Compared,
     MetricQuery,
     RunRequest,
     RunResult,
@@ -118,7 +118,7 @@ class TestFakeTraffic(TrafficConformance):
 class _Breakable(FakeMetrics):
     down = False
 
-    def measure(self, query: MetricQuery) -> Measurement:
+    def measure(self, query: MetricQuery) -> Compared:
         if self.down:
             raise Unavailable("the monitor does not answer")
         return super().measure(query)
@@ -132,8 +132,8 @@ class FakeMetricsDriver:
     def __init__(self) -> None:
         self.port = _Breakable()
 
-    def publish(self, version: str, samples: int) -> Measurement:
-        measurement = Measurement(self.metric, version, 0.7, samples)
+    def publish(self, version: str, samples: int) -> Compared:
+        measurement = Compared(self.metric, version, 0.7, samples)
         self.port.publish(measurement)
         return measurement
 

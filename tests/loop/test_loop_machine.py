@@ -19,7 +19,7 @@ from noria.loop import ledger
 from noria.loop.fakes import FakeWorld, sample_model
 from noria.loop.ports import CHAMPION
 from noria.loop.state import Result
-from noria.loop.values import Measurement, Signal, SignalKind, Verb, Verdict
+from noria.loop.values import Compared, Signal, SignalKind, Verb, Verdict
 
 COOLDOWN, DAY, YEAR = timedelta(days=3), timedelta(days=1), timedelta(days=60)
 BUDGET = 4
@@ -134,10 +134,10 @@ class LoopMachine(RuleBasedStateMachine):
         version = rollout.version
         publish = self.world.metrics.publish
         if known and rollout.champion is not None:
-            publish(Measurement("auc", rollout.champion, 0.74, 5000, 0.74, 0.74))
+            publish(Compared("auc", rollout.champion, 0.74, 5000, 0.74, 0.74))
         problem = "" if known else "the monitor is down"
-        publish(Measurement("error-rate", version, errors, samples, errors, errors))
-        publish(Measurement("auc", version, auc, samples, auc, auc, problem=problem))
+        publish(Compared("error-rate", version, errors, samples, errors, errors))
+        publish(Compared("auc", version, auc, samples, auc, auc, problem=problem))
         good = samples >= 500 and errors <= 0.01 and auc is not None and 0.69 <= auc < 1 and known
         if good:
             self.shown.add(version)

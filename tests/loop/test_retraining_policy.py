@@ -18,8 +18,8 @@ from noria.loop.ports import CHAMPION, LABELLED_ROWS, ROWS_PER_DAY
 from noria.loop.retraining import allowance
 from noria.loop.state import Decision, Hold, RunKind
 from noria.loop.values import (
+    Compared,
     GateResult,
-    Measurement,
     RunRequest,
     Signal,
     SignalKind,
@@ -319,10 +319,10 @@ def test_a_run_that_can_not_be_started_now_is_started_later_and_once(world: Fake
 def test_enough_new_labelled_rows_start_a_run(model: Callable[..., Model]) -> None:
     world = FakeWorld(model(retraining={"signals": ["new-data"], "newData": {"growth": 0.5}}))
     world.install("1")
-    world.metrics.publish(Measurement(LABELLED_ROWS, "1", 499, 499))
+    world.metrics.publish(Compared(LABELLED_ROWS, "1", 499, 499))
     world.cycle(2)
     assert world.pipelines.requests == {}
-    world.metrics.publish(Measurement(LABELLED_ROWS, "1", 500, 500))
+    world.metrics.publish(Compared(LABELLED_ROWS, "1", 500, 500))
     world.cycle(2)
     (request,) = world.pipelines.requests.values()
     assert request.reason == "new-data: 500 labelled rows since 2026-01-01, 500 are enough"
@@ -547,7 +547,7 @@ def test_where_more_rows_help_a_refusal_thins_nothing_out(counted: FakeWorld) ->
 
 def test_where_labels_come_with_the_source_alone_answered_rows_stand_for_them() -> None:
     world = counted_world()
-    world.metrics.publish(Measurement(ROWS_PER_DAY, "1", 100.0, 0))
+    world.metrics.publish(Compared(ROWS_PER_DAY, "1", 100.0, 0))
     world.clock.advance(timedelta(days=1))
     world.cycle()
     assert not world.pipelines.requests

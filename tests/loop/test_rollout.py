@@ -14,7 +14,7 @@ from noria.loop.fakes import FakeMetrics, FakeRegistry, FakeTraffic, FakeWorld
 from noria.loop.ports import CHAMPION, Store
 from noria.loop.rollout import held
 from noria.loop.state import Decision, Result, RolloutPhase
-from noria.loop.values import Measurement, MetricQuery, Verb, Verdict
+from noria.loop.values import Compared, MetricQuery, Verb, Verdict
 from noria.spec import Model
 
 A_DAY = timedelta(days=1)
@@ -74,7 +74,7 @@ def test_no_data_holds(world: FakeWorld) -> None:
 def test_too_few_samples_hold_and_say_how_many_there_are(world: FakeWorld) -> None:
     bring(world)
     good(world, samples=600)
-    world.metrics.publish(Measurement("auc", "2", 0.75, 212, 0.75, 0.75))
+    world.metrics.publish(Compared("auc", "2", 0.75, 212, 0.75, 0.75))
     decision = world.cycle(3)
     assert "v2: step 1 of 2 (10 %) held: auc has 212 of 500 samples" in said(decision)
 
@@ -143,7 +143,7 @@ def test_inconclusive_for_longer_than_the_timeout_aborts(world: FakeWorld) -> No
 
 
 class _Down(FakeMetrics):
-    def measure(self, query: MetricQuery) -> Measurement:
+    def measure(self, query: MetricQuery) -> Compared:
         raise MetricsError("the monitor does not answer")
 
 

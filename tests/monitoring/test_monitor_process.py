@@ -24,7 +24,7 @@ from monitoring.adapter import MonitorMetrics
 from monitoring.client import MonitorClient
 from noria.errors import InvalidInput, Unavailable
 from noria.loop.conformance.metrics import MetricsConformance
-from noria.loop.values import Measurement, MetricQuery, Signal, SignalKind
+from noria.loop.values import Compared, MetricQuery, Signal, SignalKind
 from noria.predictions import ACCEPT_POST, MEDIA_TYPE
 
 MODEL = "flights"
@@ -320,7 +320,7 @@ class Driver:
             self._process.http.post("/", **event(self._wire, identity, kind, body, version))
         return identity, scores
 
-    def publish(self, version: str, samples: int) -> Measurement:
+    def publish(self, version: str, samples: int) -> Compared:
         identity, scores = self.predict(version, samples)
         truth = self._world.labels(scores)
         self._client.feedback(
@@ -328,7 +328,7 @@ class Driver:
         )
         self._client.flush()
         accuracy = float(((scores >= 0.5) == truth).mean())
-        return Measurement(self.metric, version, accuracy, samples)
+        return Compared(self.metric, version, accuracy, samples)
 
     def signal(self) -> Signal:
         self.predict("1", 200, shift=5.0)

@@ -12,7 +12,7 @@ import pytest
 from noria.clocks import WallClock
 from noria.loop.conformance import MetricsConformance
 from noria.loop.fakes import FakeMetrics
-from noria.loop.values import Measurement, Signal, SignalKind
+from noria.loop.values import Compared, Signal, SignalKind
 from noria.prometheus import PrometheusMetrics
 
 if TYPE_CHECKING:
@@ -29,15 +29,15 @@ class PrometheusDriver:
         self._url = hub.url
         self.port = self._on(hub.url)
 
-    def publish(self, version: str, samples: int) -> Measurement:
+    def publish(self, version: str, samples: int) -> Compared:
         server = self._serve(version)
         if self.metric == "error-rate":
             server.answer(samples - samples // 4)
             server.answer(samples // 4, code=500)
-            return Measurement(self.metric, version, 0.25, samples)
+            return Compared(self.metric, version, 0.25, samples)
         # In the middle of the bucket from 2.5 to 5 ms.
         server.answer(samples, seconds=0.004)
-        return Measurement(self.metric, version, 0.00375, samples)
+        return Compared(self.metric, version, 0.00375, samples)
 
     def signal(self) -> Signal:
         signal = Signal("m/1/features/3", SignalKind.DRIFT, "features", self.now(), "p 0.001", "1")

@@ -14,7 +14,7 @@ from noria.clocks import WallClock
 from noria.errors import MetricsError
 from noria.loop.fakes import FakeMetrics
 from noria.loop.ports import LABELLED_ROWS
-from noria.loop.values import Measurement, MetricQuery
+from noria.loop.values import Compared, MetricQuery
 from noria.measures.proportion import exact
 from noria.prometheus import PrometheusClient, PrometheusMetrics
 
@@ -34,7 +34,7 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def counted(seen: Measurement) -> Measurement:
+def counted(seen: Compared) -> Compared:
     """Leave the intervals out: what was counted is compared."""
     return msgspec.structs.replace(seen, low=None, high=None, baseline_low=None, baseline_high=None)
 
@@ -61,10 +61,10 @@ def test_what_was_answered_before_the_step_does_not_count(
     server.scraped()
     since = now()
     server.scraped()
-    assert counted(metrics.measure(query(server, since))) == Measurement("error-rate", "2", None, 0)
+    assert counted(metrics.measure(query(server, since))) == Compared("error-rate", "2", None, 0)
     server.answer(30)
     server.scraped()
-    assert counted(metrics.measure(query(server, since))) == Measurement("error-rate", "2", 0.0, 30)
+    assert counted(metrics.measure(query(server, since))) == Compared("error-rate", "2", 0.0, 30)
 
 
 def test_rows_are_never_more_than_were_answered(serve: Serve, metrics: PrometheusMetrics) -> None:
@@ -85,7 +85,7 @@ def test_first_requests_that_all_fail_are_seen(serve: Serve, metrics: Prometheus
     server, since = serve("2"), now()
     server.answer(40, code=500)
     server.scraped()
-    assert counted(metrics.measure(query(server, since))) == Measurement("error-rate", "2", 1.0, 40)
+    assert counted(metrics.measure(query(server, since))) == Compared("error-rate", "2", 1.0, 40)
 
 
 def test_candidate_and_champion_over_the_same_time(
@@ -97,7 +97,7 @@ def test_candidate_and_champion_over_the_same_time(
     champion.answer(10, code=503)
     candidate.answer(50)
     candidate.scraped()
-    assert counted(metrics.measure(query(candidate, since, champion="1"))) == Measurement(
+    assert counted(metrics.measure(query(candidate, since, champion="1"))) == Compared(
         "error-rate", "2", 0.0, 50, baseline=0.1, baseline_samples=100
     )
     rates = metrics.measure(query(candidate, since, champion="1"))
@@ -125,9 +125,7 @@ def test_pods_of_a_version_are_added_up_and_one_that_is_gone_still_counts(
     second.answer(40)
     second.scraped()
     first.go()
-    assert counted(metrics.measure(query(second, since))) == Measurement(
-        "error-rate", "2", 0.6, 100
-    )
+    assert counted(metrics.measure(query(second, since))) == Compared("error-rate", "2", 0.6, 100)
 
 
 def test_a_pod_that_comes_later_counts_from_its_first_scrape(
@@ -168,7 +166,7 @@ def test_a_target_that_is_scraped_twice_counts_once(
         same.answer(30)
         same.answer(10, code=500)
     two.scraped()
-    assert counted(metrics.measure(query(one, since))) == Measurement("error-rate", "2", 0.25, 40)
+    assert counted(metrics.measure(query(one, since))) == Compared("error-rate", "2", 0.25, 40)
 
 
 def test_models_of_one_name_in_two_namespaces_are_told_apart(serve: Serve, hub: Hub) -> None:
@@ -179,9 +177,7 @@ def test_models_of_one_name_in_two_namespaces_are_told_apart(serve: Serve, hub: 
     ours.scraped()
     metrics = PrometheusMetrics(hub.url, clock=WallClock(), namespace="prod")
     with contextlib.closing(metrics):
-        assert counted(metrics.measure(query(ours, since))) == Measurement(
-            "error-rate", "2", 0.0, 10
-        )
+        assert counted(metrics.measure(query(ours, since))) == Compared("error-rate", "2", 0.0, 10)
 
 
 def test_servers_that_are_out_of_sight_are_a_problem_whatever_they_answered(
@@ -251,13 +247,13 @@ def test_a_step_that_begins_in_the_future_has_no_data(
 ) -> None:
     server = serve("2")
     later = now() + timedelta(hours=1)
-    assert counted(metrics.measure(query(server, later))) == Measurement("error-rate", "2", None, 0)
+    assert counted(metrics.measure(query(server, later))) == Compared("error-rate", "2", None, 0)
 
 
 def test_quality_is_asked_of_who_measures_it(serve: Serve, hub: Hub) -> None:
     quality = FakeMetrics()
-    quality.publish(Measurement("auc", "2", 0.7, 900))
-    quality.publish(Measurement(LABELLED_ROWS, "1", 12.0, 12))
+    quality.publish(Compared("auc", "2", 0.7, 900))
+    quality.publish(Compared(LABELLED_ROWS, "1", 12.0, 12))
     since = now()
     with contextlib.closing(
         PrometheusMetrics(hub.url, clock=WallClock(), quality=quality)

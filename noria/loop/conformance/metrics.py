@@ -10,7 +10,7 @@ from typing import Protocol
 from noria.errors import MetricsError, Unavailable
 from noria.loop.conformance import expect
 from noria.loop.ports import ROWS_PER_DAY, Metrics
-from noria.loop.values import Measurement, MetricQuery, Signal
+from noria.loop.values import Compared, MetricQuery, Signal
 
 
 class MetricsDriver(Protocol):
@@ -22,7 +22,7 @@ class MetricsDriver(Protocol):
     metric: str
     """A metric that the adapter can measure."""
 
-    def publish(self, version: str, samples: int) -> Measurement:
+    def publish(self, version: str, samples: int) -> Compared:
         """Make ``metric`` of a version measurable from ``samples``; return what is right."""
 
     def signal(self) -> Signal:

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from noria.loop.ports import LABELLED_ROWS, Clock
-from noria.loop.values import Measurement, MetricQuery, Signal
+from noria.loop.values import Compared, MetricQuery, Signal
 
 _DAY: Final = timedelta(days=1)
 
@@ -25,16 +25,16 @@ class FakeMetrics:
         self.labels_a_day = labels_a_day
         self._clock = clock
         self._labels: list[tuple[datetime, int]] = []
-        self._published: dict[tuple[str, str], Measurement] = {}
+        self._published: dict[tuple[str, str], Compared] = {}
         self._signals: dict[str, list[Signal]] = {}
 
-    def measure(self, query: MetricQuery) -> Measurement:
+    def measure(self, query: MetricQuery) -> Compared:
         """Return what was published, with the champion's as its baseline."""
         self.queries.append(query)
         seen = self._published.get((query.version, query.metric))
         if seen is None and query.metric == LABELLED_ROWS:
             seen = self._labelled(query)
-        seen = seen or Measurement(query.metric, query.version, None, 0)
+        seen = seen or Compared(query.metric, query.version, None, 0)
         if query.champion is None:
             return seen
         base = self._published.get((query.champion, query.metric))
@@ -48,12 +48,12 @@ class FakeMetrics:
             baseline_samples=base.samples,
         )
 
-    def _labelled(self, query: MetricQuery) -> Measurement:
+    def _labelled(self, query: MetricQuery) -> Compared:
         rows = sum(rows for at, rows in self._labels if at >= query.since)
         if self._clock is not None:
             passed = max(timedelta(0), self._clock.now() - query.since)
             rows += int(self.labels_a_day * (passed / _DAY))
-        return Measurement(query.metric, query.version, float(rows), rows)
+        return Compared(query.metric, query.version, float(rows), rows)
 
     def label(self, at: datetime, rows: int) -> None:
         """Driver: so many rows got their label at this time."""
@@ -63,7 +63,7 @@ class FakeMetrics:
         """Return every signal that was published and not withdrawn."""
         return tuple(self._signals.get(model, ()))
 
-    def publish(self, measurement: Measurement) -> None:
+    def publish(self, measurement: Compared) -> None:
         """Driver: set what is measured from now on."""
         self._published[measurement.version, measurement.metric] = measurement
 

@@ -17,8 +17,8 @@ from noria.loop.ports import CHAMPION, Store
 from noria.loop.state import Decision, State
 from noria.loop.values import (
     Command,
+    Compared,
     GateResult,
-    Measurement,
     RunResult,
     Signal,
     SignalKind,
@@ -141,7 +141,7 @@ class FakeWorld:
         """Publish metrics of a version, known exactly: ``answer("2", 500, auc=0.7)``."""
         for metric, value in metrics.items():
             name = metric.replace("_", "-")
-            self.metrics.publish(Measurement(name, version, value, samples, value, value))
+            self.metrics.publish(Compared(name, version, value, samples, value, value))
 
     def tell(self, verb: Verb, *, key: str = "", reason: str = "") -> bool:
         """Submit a person's command."""
