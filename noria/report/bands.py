@@ -9,14 +9,14 @@ from noria.report.figures import Report
 from noria.report.markup import Html, join, tag, text
 from noria.report.plot import (
     Frame,
-    Scale,
-    mark,
+    event,
     outcome_mark,
     svg,
     time_axis,
     time_scale,
     value_axis,
 )
+from noria.report.svg import Scale
 from noria.report.words import minute
 
 _COLOURS: Final = 6
@@ -117,7 +117,7 @@ def _timeline(report: Report, frame: Frame, kind: str) -> Html:
         parts.append(tag("text", text(name), y=y + 4, **side))
     for drift in report.drifts:
         said = f"{minute(drift.at)}: {drift.detector} {', '.join(drift.features)}"
-        diamond = mark("diamond", time(drift.at), middle[drift.detector], "drift", 6.5)
+        diamond = event("diamond", time(drift.at), middle[drift.detector], "drift", 6.5)
         parts.append(tag("g", tag("title", text(said)), diamond))
     for retrain in report.retrains:
         y = middle["runs"]
@@ -128,6 +128,6 @@ def _timeline(report: Report, frame: Frame, kind: str) -> Html:
             tag("g", tag("title", text(said)),
                 tag("rect", class_=f"bar {css}", x=start, y=y - 4, width=max(end - start, 1.0),
                     height=8.0, rx=4),
-                mark("dot", start, y, css, 4.0), mark(shape, end, y, css, 6.5))
+                event("dot", start, y, css, 4.0), event(shape, end, y, css, 6.5))
         )  # fmt: skip
     return svg(frame, "What each detector noticed and the runs that followed", kind, *parts)

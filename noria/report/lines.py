@@ -9,17 +9,15 @@ from noria.report.figures import Metric, Report, Stretch
 from noria.report.markup import Html, join, tag, text
 from noria.report.plot import (
     Frame,
-    Scale,
     TimeScale,
-    mark,
+    event,
     outcome_mark,
-    path,
     svg,
-    ticks,
     time_axis,
     time_scale,
     value_axis,
 )
+from noria.report.svg import Scale, path, ticks
 from noria.report.words import day, minute, number
 
 _WIDE: Final = Frame(1080, 352, left=52, right=96, top=14, bottom=70)
@@ -111,7 +109,9 @@ def _events(report: Report, frame: Frame, time: TimeScale) -> Html:
         x = time(drift.at)
         said = f"{minute(drift.at)}: {drift.detector} drift {', '.join(drift.features)}"
         parts.append(
-            tag("g", tag("title", text(said)), mark("diamond", x, drift_y, "drift"), class_="event")
+            tag(
+                "g", tag("title", text(said)), event("diamond", x, drift_y, "drift"), class_="event"
+            )
         )
     for retrain in report.retrains:
         x = time(retrain.decided or retrain.at)
@@ -119,7 +119,7 @@ def _events(report: Report, frame: Frame, time: TimeScale) -> Html:
         said = f"{minute(retrain.decided or retrain.at)}: {retrain.reason}, {retrain.outcome}"
         line = tag("line", class_=f"when {css}", x1=x, x2=x, y1=frame.y0, y2=run_y - 7)
         parts.append(
-            tag("g", tag("title", text(said)), line, mark(shape, x, run_y, css), class_="event")
+            tag("g", tag("title", text(said)), line, event(shape, x, run_y, css), class_="event")
         )
     return join(*parts)
 

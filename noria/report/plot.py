@@ -1,17 +1,16 @@
-"""Scales, axes and marks of the page's plots, drawn as SVG strings."""
+"""The frame and the axes that the report's plots share, and what their marks mean."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from noria.report.figures import Report
 from noria.report.markup import Html, join, tag, text
+from noria.report.svg import Scale, label_of, mark, step_of
 
-_NICE: Final = (1.0, 2.0, 2.5, 5.0, 10.0)
 _WEEK: Final = timedelta(days=7)
 _LITTLE: Final = timedelta(days=4)
 _MANY_DAYS: Final = 80
@@ -51,21 +50,6 @@ class Frame:
     def y1(self) -> float:
         """Bottom edge of the inner area."""
         return self.height - self.bottom
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """A linear map from values [low, high] to pixels [start, end]; outside, it goes on."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-
-    def __call__(self, value: float) -> float:
-        """Return the pixel of ``value``."""
-        span = (self.high - self.low) or 1.0
-        return self.start + (value - self.low) / span * (self.end - self.start)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,16 +98,6 @@ def time_scale(report: Report, frame: Frame) -> TimeScale:
     return TimeScale(min(times), max(times), frame.x0, frame.x1)
 
 
-def ticks(low: float, high: float, wanted: int) -> list[float]:
-    """Return about ``wanted`` round numbers within [low, high]."""
-    rough = ((high - low) or 1.0) / max(wanted, 1)
-    magnitude = 10 ** math.floor(math.log10(rough))
-    step = next(nice * magnitude for nice in _NICE if nice * magnitude >= rough * 0.999)
-    first = math.ceil(low / step - 1e-9)
-    last = math.floor(high / step + 1e-9)
-    return [index * step for index in range(first, last + 1)]
-
-
 def svg(frame: Frame, label: str, kind: str, *children: Html) -> Html:
     """Wrap a drawing; ``kind`` is ``wide`` or ``narrow``, and the page shows the one that fits."""
     return tag(
@@ -138,16 +112,13 @@ def svg(frame: Frame, label: str, kind: str, *children: Html) -> Html:
 
 def value_axis(frame: Frame, scale: Scale, values: Sequence[float]) -> Html:
     """Draw the horizontal grid lines and their numbers."""
-    step = values[1] - values[0] if len(values) > 1 else 0.1
-    digits = max(0, -math.floor(math.log10(step) + 1e-9)) if step < 1 else 0
-    if round(step, digits) != round(step, digits + 2):
-        digits += 1
+    step = step_of(values)
     lines = []
     for value in values:
         y = scale(value)
         lines.append(tag("line", class_="grid", x1=frame.x0, x2=frame.x1, y1=y, y2=y))
         lines.append(
-            tag("text", text(f"{value:.{digits}f}"), class_="tick end", x=frame.x0 - 8, y=y + 4)
+            tag("text", text(label_of(value, step)), class_="tick end", x=frame.x0 - 8, y=y + 4)
         )
     return join(*lines)
 
@@ -167,33 +138,10 @@ def time_axis(frame: Frame, time: TimeScale, y: float) -> Html:
     return join(*lines)
 
 
-def path(points: Iterable[tuple[float, float] | None], css: str) -> Html:
-    """Draw a line through ``points``, broken where one is None."""
-    commands, pen = [], "M"
-    for point in points:
-        if point is None:
-            pen = "M"
-            continue
-        commands.append(f"{pen}{point[0]:.1f} {point[1]:.1f}")
-        pen = "L"
-    return tag("path", class_=css, d="".join(commands))
-
-
-def mark(shape: str, x: float, y: float, css: str, size: float = 5.0) -> Html:
-    """Draw one event: ``diamond``, ``up``, ``down``, ``cross`` or ``dot``; colour never alone."""
-    s = size
-    if shape == "dot":
-        return tag("circle", class_=f"mark {css}", cx=x, cy=y, r=s * 0.8)
-    if shape == "cross":
-        d = f"M{x - s:.1f} {y - s:.1f}L{x + s:.1f} {y + s:.1f}M{x - s:.1f} {y + s:.1f}"
-        return tag("path", class_=f"mark stroke {css}", d=f"{d}L{x + s:.1f} {y - s:.1f}")
-    corners = {
-        "diamond": [(0, -s), (s, 0), (0, s), (-s, 0)],
-        "up": [(0, -s), (s, s * 0.8), (-s, s * 0.8)],
-        "down": [(0, s), (s, -s * 0.8), (-s, -s * 0.8)],
-    }[shape]
-    points = " ".join(f"{x + dx:.1f},{y + dy:.1f}" for dx, dy in corners)
-    return tag("polygon", class_=f"mark {css}", points=points)
+def event(shape: str, x: float, y: float, css: str, size: float = 5.0) -> Html:
+    """Draw what happened, by a shape of ``noria.report.svg.mark``."""
+    kind = f"mark stroke {css}" if shape == "cross" else f"mark {css}"
+    return mark(shape, x, y, kind, size * 0.8 if shape == "dot" else size)
 
 
 def outcome_mark(outcome: str) -> tuple[str, str]:

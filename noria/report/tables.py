@@ -7,7 +7,8 @@ from typing import Final
 
 from noria.report.figures import Gain, Metric, Report, Retrain, Stretch
 from noria.report.markup import Html, join, tag, text
-from noria.report.plot import Frame, Scale, mark, outcome_mark, svg
+from noria.report.plot import Frame, event, outcome_mark, svg
+from noria.report.svg import Scale
 from noria.report.words import (
     aim_value,
     aim_verdict,
@@ -249,7 +250,7 @@ def legend(report: Report) -> Html:
 
 
 def _sign(shape: str, css: str) -> Html:
-    drawn = mark(shape, 6.0, 6.0, css, 4.5)
+    drawn = event(shape, 6.0, 6.0, css, 4.5)
     return tag("svg", drawn, class_="sign", viewBox="0 0 12 12", aria_hidden="true")
 
 
@@ -285,7 +286,7 @@ def _whisker(retrain: Retrain, reach: float) -> Html:
         low, high = scale(gain.low), scale(gain.high)
         parts.append(tag("line", class_="whisker", x1=low, x2=high, y1=11, y2=11))
         parts += [tag("line", class_="whisker", x1=x, x2=x, y1=7, y2=15) for x in (low, high)]
-    parts.append(mark("dot", scale(gain.value), 11.0, outcome_mark(retrain.outcome)[1], 5.0))
+    parts.append(event("dot", scale(gain.value), 11.0, outcome_mark(retrain.outcome)[1], 5.0))
     return svg(frame, f"gain {_gain_words(gain)}", "forest", *parts)
 
 

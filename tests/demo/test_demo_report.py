@@ -11,7 +11,7 @@ from noria.demo.figures import Drift, Figures, Gain, Retrain, Retrains, Scores
 from noria.demo.reporting import report_of
 from noria.errors import NoriaError
 from noria.report import page, write_report
-from noria.report.plot import ticks
+from noria.report.svg import ticks
 
 NOTHING = Scores(None, None, None, None)
 

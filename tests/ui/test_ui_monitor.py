@@ -16,8 +16,8 @@ from monitoring.client import MonitorClient
 from noria.embedded.monitor import MonitorProcess
 from noria.loop.fakes import FakeWorld
 from noria.loop.sqlite_store import SqliteStore
+from noria.report.svg import label_of, ticks
 from noria.spec import load_model
-from noria.ui.plots.canvas import label_of, ticks
 from tests.monitoring.conftest import World, event_headers, model_document, response
 from tests.ui.places import Place
 
@@ -99,7 +99,7 @@ def test_a_monitor_that_does_not_run_leaves_the_rest_of_the_page(
     [
         (0.0, 1.0, ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]),
         (0.611, 0.668, ["0.62", "0.64", "0.66"]),
-        (-3.0, 1200.0, ["0", "500", "1000"]),
+        (-3.0, 1200.0, ["0", "250", "500", "750", "1000"]),
         (2.0, 2.0, ["2.00"]),
         (float("nan"), 1.0, ["nan"]),
     ],

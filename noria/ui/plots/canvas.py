@@ -1,136 +1,70 @@
-"""The few elements that the plots are made of, and axes with round ticks."""
+"""A canvas of the page's plots over the report's SVG parts, and times as axes show them."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Final, TypeAlias
-from xml.etree.ElementTree import Element, SubElement, tostring
+from typing import Final
 
 from markupsafe import Markup
 
-Number: TypeAlias = float
+from noria.report.markup import Html, tag, text
+from noria.report.svg import mark, path, tip_of
+
 WIDTH: Final = 720.0
 _DAY: Final = 86_400.0
 
 
 class Canvas:
-    """An SVG of ``width`` by ``height`` units with a title and a description for screen readers.
+    """An SVG of ``width`` by ``height`` units, with a title for screen readers.
 
-    Text goes through an XML writer: whatever it holds, it is text.
+    Whatever a text holds, it is text: ``noria.report.markup`` escapes it.
     """
 
-    def __init__(
-        self, width: float, height: float, title: str, about: str = "", *, kind: str = "plot"
-    ) -> None:
-        self.width, self.height = width, height
-        attributes = {
-            "class": kind,
-            "viewBox": f"0 0 {_number(width)} {_number(height)}",
+    def __init__(self, width: float, height: float, title: str, *, kind: str = "plot") -> None:
+        self._attributes = {
+            "class_": kind,
+            "viewBox": f"0 0 {width:g} {height:g}",
             "role": "img",
-            "aria-label": title,
+            "aria_label": title,
+            # As wide as its place, and no higher.
+            "preserveAspectRatio": "none" if kind == "bar" else None,
         }
-        if kind == "bar":
-            attributes["preserveAspectRatio"] = "none"  # as wide as its place, and no higher
-        self._root = Element("svg", attributes)
-        if about:
-            SubElement(self._root, "desc").text = about
+        self._parts: list[Html] = []
 
     def rect(self, box: tuple[float, float, float, float], kind: str, tip: str = "") -> None:
         """Draw a box of (x, y, width, height)."""
         x, y, width, height = box
-        made = self._add("rect", kind, x=x, y=y, width=width, height=height)
-        _tip(made, tip)
+        drawn = tag("rect", tip_of(tip), class_=kind, x=x, y=y, width=width, height=height)
+        self._parts.append(drawn)
 
     def line(self, start: tuple[float, float], end: tuple[float, float], kind: str) -> None:
         """Draw a straight line."""
-        self._add("line", kind, x1=start[0], y1=start[1], x2=end[0], y2=end[1])
+        drawn = tag("line", class_=kind, x1=start[0], y1=start[1], x2=end[0], y2=end[1])
+        self._parts.append(drawn)
 
-    def path(self, points: Sequence[tuple[float, float]], kind: str) -> None:
+    def path(self, points: Iterable[tuple[float, float]], kind: str) -> None:
         """Draw a line through points."""
-        said = "M" + "L".join(f"{_number(x)} {_number(y)}" for x, y in points)
-        SubElement(self._root, "path", {"class": kind, "d": said})
+        self._parts.append(path(points, kind))
 
     def dot(self, at: tuple[float, float], radius: float, kind: str, tip: str = "") -> None:
         """Draw a circle."""
-        _tip(self._add("circle", kind, cx=at[0], cy=at[1], r=radius), tip)
+        self._parts.append(mark("dot", *at, kind, radius, tip))
 
     def diamond(self, at: tuple[float, float], radius: float, kind: str, tip: str = "") -> None:
         """Draw a square on its corner."""
-        x, y = at
-        corners = ((x, y - radius), (x + radius, y), (x, y + radius), (x - radius, y))
-        said = " ".join(f"{_number(a)},{_number(b)}" for a, b in corners)
-        _tip(SubElement(self._root, "polygon", {"class": kind, "points": said}), tip)
+        self._parts.append(mark("diamond", *at, kind, radius, tip))
 
     def text(
-        self, at: tuple[float, float], said: str, kind: str = "", anchor: str = "start"
+        self, at: tuple[float, float], said: str, kind: str | None = None, anchor: str = "start"
     ) -> None:
         """Write; ``anchor`` is ``start``, ``middle`` or ``end``."""
-        made = self._add("text", kind, x=at[0], y=at[1])
-        made.set("text-anchor", anchor)
-        made.text = said
+        drawn = tag("text", text(said), class_=kind, x=at[0], y=at[1], text_anchor=anchor)
+        self._parts.append(drawn)
 
     def markup(self) -> Markup:
         """Return the whole, ready for a page."""
-        return Markup(tostring(self._root, encoding="unicode"))  # noqa: S704 - escaped by the writer
-
-    def _add(self, tag: str, kind: str, **numbers: float) -> Element:
-        attributes = {"class": kind} if kind else {}
-        return SubElement(
-            self._root, tag, attributes | {key: _number(v) for key, v in numbers.items()}
-        )
-
-
-def _tip(element: Element, tip: str) -> None:
-    if tip:
-        SubElement(element, "title").text = tip
-
-
-def _number(value: float) -> str:
-    return f"{value:.2f}".rstrip("0").rstrip(".")
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """A straight map from values to positions."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-
-    def __call__(self, value: float) -> float:
-        """Return where a value is."""
-        span = self.high - self.low
-        share = (value - self.low) / span if span else 0.5
-        return self.start + share * (self.end - self.start)
-
-
-def padded(values: Sequence[float], share: float = 0.08) -> tuple[float, float]:
-    """Return bounds with some room on both sides."""
-    low, high = min(values), max(values)
-    room = (high - low) * share or abs(low) * share or 0.5
-    return low - room, high + room
-
-
-def ticks(low: float, high: float, most: int = 5) -> list[float]:
-    """Return about ``most`` round values between the bounds: 1, 2 or 5 times a power of ten."""
-    raw = (high - low) / max(1, most)
-    if not (math.isfinite(raw) and raw > 0):
-        return [low]
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(s for s in (1.0, 2.0, 5.0, 10.0) if s * power >= raw * 0.999) * power
-    first = math.ceil(low / step - 1e-9)
-    count = math.floor(high / step + 1e-9) - first + 1
-    return [(first + i) * step for i in range(count)]
-
-
-def label_of(value: float, step: float) -> str:
-    """Write a tick with as many digits as its neighbours need to differ."""
-    digits = max(0, -math.floor(math.log10(step) + 1e-9)) if step > 0 else 2
-    return f"{value:.{digits}f}"
+        return Markup(tag("svg", *self._parts, **self._attributes))  # noqa: S704 - escaped above
 
 
 def moment(at: float) -> str:

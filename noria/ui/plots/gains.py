@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from noria.loop.state import Outcome, Result
-from noria.ui.plots.canvas import WIDTH, Canvas, Scale, label_of, padded, ticks
+from noria.report.svg import Scale, label_of, padded, step_of, ticks
+from noria.ui.plots.canvas import WIDTH, Canvas
 
 SUFFIX = "-champion"
 """How the name of a gate ends that compares with the champion; before it is the metric."""
@@ -58,7 +59,7 @@ def gain_plot(found: Sequence[Gain], words: GainWords) -> Markup | None:
     low, high = padded(edges)
     x = Scale(low, high, _LEFT, WIDTH - _RIGHT)
     marks = ticks(low, high, 6)
-    step = marks[1] - marks[0] if len(marks) > 1 else 0.1
+    step = step_of(marks)
     for value in marks:
         canvas.line((x(value), _TOP), (x(value), bottom), "grid")
         canvas.text((x(value), bottom + 15), label_of(value, step), "label", "middle")

@@ -8,15 +8,8 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from noria.places.watched import PerformanceWindow
-from noria.ui.plots.canvas import (
-    Canvas,
-    Scale,
-    day_or_time,
-    label_of,
-    moment,
-    padded,
-    ticks,
-)
+from noria.report.svg import Scale, label_of, padded, step_of, ticks
+from noria.ui.plots.canvas import Canvas, day_or_time, moment
 from noria.ui.plots.traffic import role
 
 _WIDTH, _HEIGHT = 560.0, 160.0
@@ -102,7 +95,7 @@ def _around(at: float) -> tuple[float, float]:
 
 def _axes(canvas: Canvas, x: Scale, y: Scale, words: PerformanceWords) -> None:
     marks = ticks(y.low, y.high)
-    step = marks[1] - marks[0] if len(marks) > 1 else 0.1
+    step = step_of(marks)
     for value in marks:
         canvas.line((_LEFT, y(value)), (_WIDTH - _RIGHT, y(value)), "grid")
         canvas.text((_LEFT - 7, y(value) + 4), label_of(value, step), "label", "end")
