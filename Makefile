@@ -36,7 +36,7 @@ test: sync ## Run the tests that take less than ten minutes together
 
 .PHONY: test-slow
 test-slow: sync ## Run the slow suites: statistics, crashes, the loop end to end
-	$(RUN) pytest -m "slow and not cluster and not images" --timeout 900
+	$(RUN) pytest -n 2 --dist loadfile -m "slow and not cluster and not images" --timeout 900
 
 # Two control planes of our own side by side; somebody's cluster is used by one test at a time.
 CLUSTER_WORKERS := $(if $(KUBECONFIG),,-n 2 --dist loadfile)

@@ -159,6 +159,7 @@ def test_rows_of_another_file_are_walked_through_in_place_of_the_sources(
     assert len(history) == 700
 
 
+@pytest.mark.slow
 def test_a_fit_that_dies_is_told_and_the_next_is_done(tmp_path: Path) -> None:
     broken = Job("fit", "no json", str(tmp_path / "rows"), 0, str(tmp_path / "a"))
     with Pool(1) as pool:

@@ -131,6 +131,35 @@ def test_the_loop_runs_over_the_rows_by_their_own_time(orders: Project) -> None:
     _comes_out(orders, len(streamed))
 
 
+def test_three_classes_whose_labels_come_late_are_watched_and_judged_by_their_performance(
+    orders: Project,
+) -> None:
+    # The champion has only seen rows of before the change; what follows is what the labels show.
+    pq.write_table(rows_of(200, ROWS), orders.folder / "rows.parquet")
+    changed = document()
+    spec = changed["spec"]
+    spec["serving"]["canary"]["analysis"] = [{"metric": "log-loss", "maxDrop": 0.05}]
+    spec["monitoring"]["performance"] = {
+        "metrics": ["log-loss", "accuracy", "auc", "f1"],
+        "window": {"rows": 100},
+        "drop": {"metric": "accuracy", "max": 0.1},
+    }
+    spec["retraining"]["signals"] = ["performance"]
+    spec["retraining"]["trainOn"] = {"kind": "auto"}
+    (orders.folder / "model.yaml").write_text(yaml.safe_dump(changed))
+    orders.ok(*EVENTS, "--start", "2026-01-07T06:00:00", "--predictions", "p.parquet", timeout=800)
+
+    why = orders.ok("why", NAME, "--last", "0")
+    assert "accuracy is 0." in why
+    assert "at training" in why
+    assert "log-loss" in why
+    assert "becomes the champion in place of v1" in why
+    found = pq.read_table(orders.folder / "p.parquet").to_pandas()
+    right = found["model.label"] == found["label"]
+    by_version = right.groupby(found["version"]).mean()
+    assert by_version["2"] > by_version["1"] + 0.2
+
+
 def _is_not_told_twice(orders: Project) -> None:
     again = orders.noria(*EVENTS, "--start", START)
     assert again.code == 2

@@ -34,7 +34,7 @@ def swagger_file() -> tuple[Path | None, str]:
         return Path(given), ""
     go = shutil.which("go")
     if go is None:
-        return None, "no Go here to download the module that has the Swagger file"
+        return None, "no Go here whose module cache might have the Swagger file"
     said = subprocess.run(
         [go, "mod", "download", "-json", f"{MODULE}@{VERSION}"],
         capture_output=True,
@@ -42,6 +42,7 @@ def swagger_file() -> tuple[Path | None, str]:
         timeout=300,
         check=False,
         cwd="/",
+        env={**os.environ, "GOPROXY": "off"},
     )
     try:
         found = json.loads(said.stdout)

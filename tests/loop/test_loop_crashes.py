@@ -170,6 +170,7 @@ def test_the_undisturbed_life_is_the_one_that_is_meant(
     assert seen["alerts"] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_crash_at_any_call_changes_nothing_in_the_end(
     when: str, model: Callable[..., Model], undisturbed: tuple[dict[str, Any], int]

@@ -240,6 +240,7 @@ def test_prometheus_is_told_bounded_series(
             assert not {"p_value", "statistic", "pod", "instance"} & set(sample.labels)
 
 
+@pytest.mark.slow
 def test_kill_9_loses_nothing_acknowledged_and_counts_nothing_twice(
     start: Callable[..., Process], world: Any, wire: SimpleNamespace, tmp_path: Path
 ) -> None:

@@ -17,7 +17,6 @@ import yaml
 
 from noria.loop.values import RunRequest
 from noria.measures.measurement import Measurement
-from noria.registry import MlflowRegistry
 from noria.tasks.package import Feature, Input, Manifest, Output, write_package
 from noria.tasks.protocol import Evaluation, GateRecord
 from pipelines.kubeflow_api import KubeflowSettings
@@ -115,20 +114,12 @@ def swagger() -> list[str]:
     return [] if path is None else ["--swagger", str(path)]
 
 
-@pytest.fixture(scope="session")
-def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A registry's database with MLflow's tables, made once for all tests: it takes seconds."""
-    folder = tmp_path_factory.mktemp("registry")
-    MlflowRegistry(f"sqlite:///{folder}/mlflow.db", folder / "artifacts").initialise()
-    return folder / "mlflow.db"
-
-
 @pytest.fixture
-def kubeflow_settings(tmp_path: Path, tables: Path) -> Callable[..., KubeflowSettings]:
+def kubeflow_settings(tmp_path: Path, empty_registry: Path) -> Callable[..., KubeflowSettings]:
     """Settings for a server's URL, with a registry of the test's own."""
 
     def make(url: str, **changes: Any) -> KubeflowSettings:
-        (tmp_path / "mlflow.db").write_bytes(tables.read_bytes())
+        (tmp_path / "mlflow.db").write_bytes(empty_registry.read_bytes())
         values: dict[str, Any] = {
             "host": url,
             "tracking_uri": f"sqlite:///{tmp_path}/mlflow.db",

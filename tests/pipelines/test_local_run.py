@@ -64,17 +64,9 @@ class Home:
         )
 
 
-@pytest.fixture(scope="session")
-def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The database of an empty registry, made once: MLflow takes seconds for it."""
-    home = Home(tmp_path_factory.mktemp("registry"))
-    home.registry.initialise()
-    return home.folder / "mlflow.db"
-
-
 @pytest.fixture
-def home(tmp_path: Path, tables: Path) -> Home:
-    (tmp_path / "mlflow.db").write_bytes(tables.read_bytes())
+def home(tmp_path: Path, empty_registry: Path) -> Home:
+    (tmp_path / "mlflow.db").write_bytes(empty_registry.read_bytes())
     return Home(tmp_path)
 
 

@@ -17,17 +17,9 @@ from noria.tasks.package import Feature, Input, Manifest, Output, write_package
 from noria.tasks.protocol import Evaluation, GateRecord
 
 
-@pytest.fixture(scope="session")
-def initialised(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A registry's database with MLflow's tables, made once for all tests: it takes seconds."""
-    folder = tmp_path_factory.mktemp("registry")
-    MlflowRegistry(f"sqlite:///{folder}/mlflow.db", folder / "artifacts").initialise()
-    return folder / "mlflow.db"
-
-
 @pytest.fixture
-def home(tmp_path: Path, initialised: Path) -> Path:
-    (tmp_path / "mlflow.db").write_bytes(initialised.read_bytes())
+def home(tmp_path: Path, empty_registry: Path) -> Path:
+    (tmp_path / "mlflow.db").write_bytes(empty_registry.read_bytes())
     return tmp_path
 
 

@@ -137,14 +137,14 @@ class Asked:
 
 @pytest.fixture(scope="module")
 def register(
-    tmp_path_factory: pytest.TempPathFactory, initialised: Path
+    tmp_path_factory: pytest.TempPathFactory, empty_registry: Path
 ) -> Iterator[Callable[..., Any]]:
     import mlflow
 
     from noria.tasks.protocol import Evaluation
 
     home = tmp_path_factory.mktemp("flights")
-    (home / "mlflow.db").write_bytes(initialised.read_bytes())
+    (home / "mlflow.db").write_bytes(empty_registry.read_bytes())
     uri = f"sqlite:///{home}/mlflow.db"
     registry = MlflowRegistry(uri, home / "artifacts")
     reference = home / "reference"

@@ -57,6 +57,7 @@ def test_bayesian_search_prunes_hopeless_trials(tmp_path: Path) -> None:
     assert {trial.state for trial in found.trials} == {"complete", "pruned"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["random", "bayesian"])
 def test_a_killed_search_ends_where_the_undisturbed_one_does(kind: str, tmp_path: Path) -> None:
     whole = search(settings_of(kind, trials=14), {}, bowl, 2, 3, tmp_path / "whole", "s")

@@ -183,6 +183,7 @@ def test_the_gains_of_the_candidates_are_drawn(place: Place, pages: httpx.Client
     assert "-0.010 refused" in texts
 
 
+@pytest.mark.slow
 def test_two_hundred_models_are_shown_and_found(place: Place, pages: httpx.Client) -> None:
     for number in range(200):
         serving(place.world(f"m{number:03}"))

@@ -165,6 +165,7 @@ def found_in(window: dict[str, Any]) -> dict[str, Any]:
     return {**window, "drift": drift}
 
 
+@pytest.mark.slow
 def test_three_replicas_find_exactly_what_one_monitor_finds(
     fleet: Fleet, world: Any, wire: SimpleNamespace, tmp_path: Path
 ) -> None:
