@@ -15,7 +15,7 @@ from typing import Final
 from monitoring.app import BOUNDS, App
 from monitoring.config import MonitorConfig
 from monitoring.partials.replica import Replica
-from monitoring.processor import Part
+from monitoring.processor import Role
 from monitoring.service import Monitor, Setting
 from noria.asgi import Hosts, Listen, serve
 from noria.errors import NoriaError
@@ -33,8 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         hosts = Hosts(asked.host, asked.allowed_host)
         config = MonitorConfig.from_model(load_model(asked.model))
-        part = Part(Replica.parse(asked.replica) if asked.replica else None, asked.replicas)
-        setting = Setting(asked.state, asked.clock, part=part, aggregator=asked.aggregator)
+        role = Role(Replica.parse(asked.replica) if asked.replica else None, asked.replicas)
+        setting = Setting(asked.state, asked.clock, role=role, aggregator=asked.aggregator)
         monitor = Monitor(config, setting, time.time)
     except NoriaError as error:
         sys.stderr.write(f"{error}\n")

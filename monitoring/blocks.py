@@ -24,7 +24,7 @@ from monitoring.records import NO_TIME, BlockRecord, floats, len_of
 from monitoring.table import MISSING, FloatArray
 from noria.cloudevents import MAX_ID_CHARS
 from noria.errors import InvalidInput, shorten
-from noria.predictions import Block, Output, Texts, Values, decode
+from noria.predictions import Block, DictColumn, Output, Values, decode
 
 _COUNT_BYTES: Final = 4
 _MAX_KEYS_CHARS: Final = 32 << 20
@@ -84,7 +84,7 @@ def _counts(block: Block) -> NDArray[np.int32]:
 def _check(where: str, values: Values, rows: float) -> None:
     if len_of(values) != rows:
         raise InvalidInput(f"{where}: {len_of(values):g} values do not fit {rows:g} rows")
-    if isinstance(values, Texts):
+    if isinstance(values, DictColumn):
         codes = np.frombuffer(values.codes, np.int32)
         if max(map(len, values.values), default=0) > MAX_TEXT_CHARS:
             raise InvalidInput(f"{where}: a text of over {MAX_TEXT_CHARS} characters")
@@ -93,7 +93,7 @@ def _check(where: str, values: Values, rows: float) -> None:
 
 
 def _column(values: Values) -> Values:
-    return values if isinstance(values, Texts) else _finite(values)
+    return values if isinstance(values, DictColumn) else _finite(values)
 
 
 def _finite(values: bytes) -> bytes:
@@ -108,7 +108,7 @@ def _prediction(outputs: Mapping[str, Output], rows: int, config: MonitorConfig)
         raise InvalidInput("outputs: empty")
     name = prediction_of(outputs)
     where, output = f"outputs.{shorten(name)}", outputs[name]
-    if isinstance(output.values, Texts):
+    if isinstance(output.values, DictColumn):
         raise InvalidInput(f"{where}: not numbers")
     if output.width < 1:
         raise InvalidInput(f"{where}.width: {output.width} is not at least 1")
@@ -122,7 +122,7 @@ def _times(inputs: Mapping[str, Values], name: str | None, counts: NDArray[Any])
     if name is None or name not in inputs:
         return None
     values, where = inputs[name], f"inputs.{name[:MAX_ID_CHARS]}"
-    if isinstance(values, Texts):
+    if isinstance(values, DictColumn):
         table = [epoch_ms(text, where) for text in values.values] + [NO_TIME]
         found = np.array(table, np.int64)[np.frombuffer(values.codes, np.int32)]
     else:
@@ -146,7 +146,7 @@ def _keys(inputs: Mapping[str, Values], names: tuple[str, ...]) -> tuple[str, ..
 
 
 def _chars(values: Values) -> int:
-    if not isinstance(values, Texts):
+    if not isinstance(values, DictColumn):
         return 0
     lengths = np.array([*map(len, values.values), 0], np.int64)
     return int(lengths[np.frombuffer(values.codes, np.int32)].sum())
@@ -154,7 +154,7 @@ def _chars(values: Values) -> int:
 
 def _values(values: Values) -> list[str | float | None]:
     """Return one value a row, None where it is missing."""
-    if isinstance(values, Texts):
+    if isinstance(values, DictColumn):
         table = (*values.values, None)
         return [table[code] for code in np.frombuffer(values.codes, np.int32).tolist()]
     return [None if value != value else value for value in floats(values).tolist()]

@@ -123,7 +123,7 @@ class ReplicaState(msgspec.Struct):
     versions: dict[str, int] = {}
 
 
-class Core(msgspec.Struct):
+class MonitorState(msgspec.Struct):
     """Everything small. Times are epoch seconds; ``watermark`` is the largest event time.
 
     ``judged`` counts the windows that each detector has tested against the present reference,

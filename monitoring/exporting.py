@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from monitoring.config import MonitorConfig
-from monitoring.core import Core
+from monitoring.core import MonitorState
 from monitoring.damage import is_sound
 from monitoring.records import (
     BlockRecord,
@@ -34,7 +34,7 @@ from monitoring.state import Pair, outcome_of, translated
 from monitoring.table import FloatArray
 from monitoring.tables import CORE
 from noria.errors import InvalidInput, NoriaError
-from noria.predictions import Texts, Values
+from noria.predictions import DictColumn, Values
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -392,7 +392,7 @@ def _values(values: Values | None, pair: Pair, numeric: bool) -> Sequence[Any] |
     part = slice(pair.first, pair.first + pair.rows)
     if numeric and isinstance(values, bytes):
         return floats(values)[part]
-    if not numeric and isinstance(values, Texts):
+    if not numeric and isinstance(values, DictColumn):
         codes = np.frombuffer(values.codes, np.int32)[part]
         return [values.values[code] if code >= 0 else None for code in codes.tolist()]
     return [None] * pair.rows
@@ -408,9 +408,9 @@ def _moment() -> pa.DataType:
     return pa.timestamp("us", tz="UTC")
 
 
-def _core(state: sqlite3.Connection) -> Core:
+def _core(state: sqlite3.Connection) -> MonitorState:
     row = state.execute("SELECT body FROM core").fetchone()
-    return Core() if row is None else CORE.decode(row[0])
+    return MonitorState() if row is None else CORE.decode(row[0])
 
 
 @contextmanager

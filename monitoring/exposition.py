@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
-from monitoring.core import Core
+from monitoring.core import MonitorState
 from monitoring.health import Health
 from monitoring.service import Monitor
 from monitoring.watch import shares
@@ -46,7 +46,7 @@ class Exposition(Collector):
         yield from self._quality(core)
         yield from self._performance(core)
 
-    def _counts(self, core: Core) -> Iterator[Metric]:
+    def _counts(self, core: MonitorState) -> Iterator[Metric]:
         counts = core.counts
         yield self._counter(
             "events",
@@ -71,7 +71,7 @@ class Exposition(Collector):
         yield self._counter("signals", "Signals given", "kind", core.signals)
         yield self._counter("dropped", "Lost, by reason", "reason", self._monitor.dropped())
 
-    def _health(self, core: Core) -> Iterator[Metric]:
+    def _health(self, core: MonitorState) -> Iterator[Metric]:
         monitor = self._monitor
         yield self._gauge("backlog_records", "Logged, not yet processed", monitor.backlog)
         yield self._gauge(
@@ -102,7 +102,7 @@ class Exposition(Collector):
         yield self._gauge(
             "log_failing", "1 when the last write to the log failed", bool(monitor.log_problem)
         )
-        if monitor.part.replicas:
+        if monitor.role.replicas:
             yield self._labelled(
                 "replica_silence_seconds",
                 "Since the replica was heard",
@@ -135,7 +135,7 @@ class Exposition(Collector):
         yield age
         yield failures
 
-    def _drift(self, core: Core) -> Iterator[Metric]:
+    def _drift(self, core: MonitorState) -> Iterator[Metric]:
         reports = core.drift.items()
         names = ("version", "detector")
         for metric, help_text, value in (
@@ -170,7 +170,7 @@ class Exposition(Collector):
             self._spent(core),
         )
 
-    def _spent(self, core: Core) -> float:
+    def _spent(self, core: MonitorState) -> float:
         """Return the union bound over every window tested since the reference came."""
         try:
             parts = shares(self._monitor.config)
@@ -179,7 +179,7 @@ class Exposition(Collector):
             return 0.0
         return min(1.0, sum(parts.get(name, 0.0) * n for name, n in core.judged.items()))
 
-    def _quality(self, core: Core) -> Iterator[Metric]:
+    def _quality(self, core: MonitorState) -> Iterator[Metric]:
         rules = self._monitor.config.quality
         limits = {
             "missing": rules.max_missing,
@@ -208,7 +208,7 @@ class Exposition(Collector):
         )
         yield self._gauge("quality_breaches", "Rules broken", len(quality.breaches))
 
-    def _performance(self, core: Core) -> Iterator[Metric]:
+    def _performance(self, core: MonitorState) -> Iterator[Metric]:
         for metric, help_text, field in (
             ("performance", "Last performance window", "value"),
             ("performance_low", "Lower bound of its interval", "low"),

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 
-from monitoring.core import Core
+from monitoring.core import MonitorState
 from monitoring.pairs import IdRows, PairJoiner
 from monitoring.records import (
     Label,
@@ -54,7 +54,7 @@ class LabelJoiner:
     A row is labelled once; only a correction changes its label.
     """
 
-    def __init__(self, core: Core, state: State, pairs: PairJoiner, sink: Sink) -> None:
+    def __init__(self, core: MonitorState, state: State, pairs: PairJoiner, sink: Sink) -> None:
         """Start from what is committed; ``sink`` gets every set of new outcomes."""
         self._core = core
         self._state = state

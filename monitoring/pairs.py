@@ -7,7 +7,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
 
-from monitoring.core import Core
+from monitoring.core import MonitorState
 from monitoring.log import EventLog, Logged
 from monitoring.records import (
     BlockRecord,
@@ -44,7 +44,7 @@ class PairJoiner:
 
     def __init__(
         self,
-        core: Core,
+        core: MonitorState,
         state: State,
         log: EventLog,
         paired: Callable[[Pair, Requests, Sequence[IdRows]], None],

@@ -17,7 +17,7 @@ from monitoring.records import RequestRecord, ResponseRecord
 from monitoring.table import MISSING, FloatArray, text_of
 from noria.cloudevents import REQUEST_TYPE
 from noria.errors import InvalidInput, shorten
-from noria.predictions import Texts
+from noria.predictions import DictColumn
 
 _MATRIX: Final = 2
 _BINARY: Final = 2
@@ -76,7 +76,7 @@ def _requested(event: Event, body: _Request, config: MonitorConfig) -> RequestRe
             f"inputs: none of the model's features is there, only {shorten(list(tensors))}",
             fix=f"expected {shorten(list(config.features))}",
         )
-    columns: dict[str, bytes | Texts] = {}
+    columns: dict[str, bytes | DictColumn] = {}
     for name, kind in config.features.items():
         if name in tensors:
             where, data = tensors[name]
@@ -206,12 +206,12 @@ def _check_texts(data: list[Any], where: str) -> None:
             )
 
 
-def _texts(data: list[Any], where: str) -> Texts:
+def _texts(data: list[Any], where: str) -> DictColumn:
     _check_texts(data, where)
     if len(data) == 1 and data[0] is not None:
-        return Texts((text_of(data[0]),), _FIRST)
+        return DictColumn((text_of(data[0]),), _FIRST)
     index: dict[str, int] = {}
     found = [
         MISSING if value is None else index.setdefault(text_of(value), len(index)) for value in data
     ]
-    return Texts(tuple(index), np.array(found, np.int32).tobytes())
+    return DictColumn(tuple(index), np.array(found, np.int32).tobytes())

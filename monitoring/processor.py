@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from monitoring.config import MonitorConfig
-from monitoring.core import Core
+from monitoring.core import MonitorState
 from monitoring.labels import LabelJoiner
 from monitoring.log import EventLog, Logged
 from monitoring.pairs import IdRows, Moment, PairJoiner
@@ -58,14 +58,14 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Role:
     """What a monitor is among several: a replica, or the aggregator of so many ``replicas``."""
 
     replica: Replica | None = None
     replicas: int = 0
 
 
-ALONE: Final = Part()
+SINGLE: Final = Role()
 
 
 class Processor:
@@ -79,7 +79,7 @@ class Processor:
         home: Path,
         clock: ArrivalClock = "wall",
         limits: Limits = Limits(),
-        part: Part = ALONE,
+        role: Role = SINGLE,
     ) -> None:
         """Load what was committed last.
 
@@ -90,7 +90,7 @@ class Processor:
             home: folder of the references' copies and of fitted detectors.
             clock: what arrival time is.
             limits: bounds of what is kept.
-            part: what this monitor is among several.
+            role: what this monitor is among several.
         """
         self._config = config
         self._log = log
@@ -98,9 +98,9 @@ class Processor:
         self._home = home
         self._clock = clock
         self._limits = limits
-        self._part = part
+        self._role = role
         # A replica fits nothing: it needs the reference only.
-        self._fitting = config if part.replica is None else part.replica.config(config)
+        self._fitting = config if role.replica is None else role.replica.config(config)
         self._watches: dict[str, Watch] = {}
         self.blind = ""
         self.left_out = ""
@@ -108,7 +108,7 @@ class Processor:
         self._load()
 
     @property
-    def snapshot(self) -> Core:
+    def snapshot(self) -> MonitorState:
         """The core as of the last commit; nobody changes it any more."""
         return self._snapshot
 
@@ -177,10 +177,10 @@ class Processor:
         watch = self._watch(core.champion)
         given = (self._config, core, self._state, self._log, watch)
         self._windows: Windows
-        if self._part.replica is not None:
-            self._windows = ReplicaWindows(*given, self._part.replica)
-        elif self._part.replicas:
-            self._windows = GatheringWindows(*given, self._part.replicas)
+        if self._role.replica is not None:
+            self._windows = ReplicaWindows(*given, self._role.replica)
+        elif self._role.replicas:
+            self._windows = GatheringWindows(*given, self._role.replicas)
         else:
             self._windows = Windows(*given)
         self._pairs = PairJoiner(core, self._state, self._log, self._paired)
@@ -207,7 +207,7 @@ class Processor:
             self._pairs.flush()
             self._windows.flush()
             body = self._state.put_core(core)
-        self._snapshot = msgspec.msgpack.decode(body, type=Core)
+        self._snapshot = msgspec.msgpack.decode(body, type=MonitorState)
 
     def _arrive(self, received: float) -> None:
         """Take a record's arrival time; moments after it can't have been: the clock was set back.
@@ -297,7 +297,7 @@ class Processor:
                     self._fitting,
                     self._home / "references" / folder,
                     self._home / "fitted" / folder,
-                    streams=max(1, self._part.replicas),
+                    streams=max(1, self._role.replicas),
                 )
             except (InvalidInput, IntegrityError) as error:
                 self.blind = f"blind: the reference of version {version} is damaged: {error}"

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from monitoring.table import FloatArray
-from noria.predictions import Texts, Values
+from noria.predictions import DictColumn, Values
 from noria.seen import hash_of
 
 
@@ -161,7 +161,7 @@ def is_whole(record: RequestRecord) -> bool:
 
 def len_of(values: Values) -> float:
     """Return how many rows a column has; no whole number when it is damaged."""
-    if isinstance(values, Texts):
+    if isinstance(values, DictColumn):
         return len(values.codes) / _CODE_BYTES
     return len(values) / _FLOAT_BYTES
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from monitoring.records import Requests, floats
 from monitoring.table import MISSING, CodeArray, Column, ColumnArray, FloatArray, Table, text_of
-from noria.predictions import Texts
+from noria.predictions import DictColumn
 from noria.seen import hash_of
 
 Seen: TypeAlias = Mapping[str, frozenset[int] | None]
@@ -101,7 +101,7 @@ def _codes(column: Column, pieces: Sequence[Piece], seen: frozenset[int] | None)
     return np.concatenate([np.asarray(part, np.int32) for part in parts])
 
 
-def _parsed(found: Texts) -> FloatArray:
+def _parsed(found: DictColumn) -> FloatArray:
     """Return texts as numbers where the reference has numbers: true is 1, no number is missing."""
     table = np.array([_number(value) for value in found.values] + [np.nan])
     chosen: FloatArray = table[np.frombuffer(found.codes, np.int32)]
@@ -117,8 +117,8 @@ def _number(value: str) -> float:
         return float("nan")
 
 
-def _written(values: FloatArray) -> Texts:
+def _written(values: FloatArray) -> DictColumn:
     """Return numbers as texts where the reference has categories."""
     distinct, inverse = np.unique(values, return_inverse=True)
     kept = np.where(np.isnan(values), MISSING, inverse.reshape(values.shape)).astype(np.int32)
-    return Texts(tuple(text_of(float(value)) for value in distinct), kept.tobytes())
+    return DictColumn(tuple(text_of(float(value)) for value in distinct), kept.tobytes())

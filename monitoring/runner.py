@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from monitoring.core import Core
+from monitoring.core import MonitorState
 from monitoring.log import EventLog
 from monitoring.processor import Processor
 from noria.errors import MonitoringError, NoriaError, Unavailable
@@ -51,7 +51,7 @@ class Runner:
         self.worker = Worker("processor", self._step, every=2 * _IDLE, elapsed=elapsed)
 
     @property
-    def snapshot(self) -> Core:
+    def snapshot(self) -> MonitorState:
         """The core as of the last commit."""
         return self._processor.snapshot
 
@@ -63,7 +63,7 @@ class Runner:
         """Say that there is something in the log."""
         self._wake.set()
 
-    def drain(self, timeout: float) -> Core:
+    def drain(self, timeout: float) -> MonitorState:
         """Wait until all that is in the log now is processed.
 
         Raises:

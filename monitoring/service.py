@@ -17,7 +17,7 @@ import msgspec
 
 from monitoring.blocks import read_block
 from monitoring.config import MonitorConfig
-from monitoring.core import Core
+from monitoring.core import MonitorState
 from monitoring.events import Event, media_type, read_events
 from monitoring.feedback import read_feedback
 from monitoring.health import SET_ASIDE, Health, states, trouble
@@ -29,7 +29,7 @@ from monitoring.partials.replica import living
 from monitoring.partials.sender import Sender
 from monitoring.partials.streams import check_partial
 from monitoring.payload import read_payload
-from monitoring.processor import ALONE, ArrivalClock, Part, Processor
+from monitoring.processor import SINGLE, ArrivalClock, Processor, Role
 from monitoring.readers import Outbox, StateReader
 from monitoring.records import PartialRecord, ReferenceRecord, encode
 from monitoring.reference import keep_reference, read_folder, read_reference
@@ -79,14 +79,14 @@ class PutReference(msgspec.Struct):
 class Setting:
     """Where a monitor keeps its files, and what it takes as arrival time.
 
-    A replica (``part``) sends to the ``aggregator``'s URL; without one its partials stay.
+    A replica (``role``) sends to the ``aggregator``'s URL; without one its partials stay.
     With ``max_backlog`` records that are logged and not yet processed, events are refused.
     """
 
     home: Path
     clock: ArrivalClock = "wall"
     max_backlog: int = 2_000_000
-    part: Part = ALONE
+    role: Role = SINGLE
     aggregator: str = ""
 
 
@@ -126,7 +126,7 @@ class Monitor:
         self._silence = (0.0, 0.0, 0.0)
         self._keeping = threading.Lock()
         self._reading = threading.Lock()
-        self.part = setting.part
+        self.role = setting.role
         try:
             self._open(setting)
         except (MonitoringError, Unavailable):
@@ -139,9 +139,9 @@ class Monitor:
             self._open(setting)
         self._reader = StateReader(home / "state.db")
         self._sender: Sender | None = None
-        if self.part.replica is not None and setting.aggregator:
+        if self.role.replica is not None and setting.aggregator:
             outbox = Outbox(home / "state.db")
-            self._sender = Sender(outbox, self.part.replica, setting.aggregator)
+            self._sender = Sender(outbox, self.role.replica, setting.aggregator)
         self._dropped: dict[str, int] = {}
         self._log.on_append(self._runner.wake)
         self._runner.start()
@@ -158,13 +158,13 @@ class Monitor:
         processed = None if fresh else self._state.core().offset
         self._log = EventLog(home / "log.db", self._now, processed=processed, elapsed=self._elapsed)
         if fresh:
-            self._state.begin(Core(offset=self._log.begin))
-        self.part = setting.part
-        if self.part.replica is not None:
-            replica = living(self.part.replica, home, self._state)
-            self.part = replace(self.part, replica=replica)
+            self._state.begin(MonitorState(offset=self._log.begin))
+        self.role = setting.role
+        if self.role.replica is not None:
+            replica = living(self.role.replica, home, self._state)
+            self.role = replace(self.role, replica=replica)
         self._processor = Processor(
-            self.config, self._log, self._state, home, setting.clock, part=self.part
+            self.config, self._log, self._state, home, setting.clock, role=self.role
         )
         self._runner = Runner(self._processor, self._log, self._elapsed)
 
@@ -218,11 +218,11 @@ class Monitor:
         with foreign("no partials"):
             found = msgspec.msgpack.decode(body, type=list[PartialRecord])
         for i, record in enumerate(found):
-            if not 1 <= record.replica <= self.part.replicas:
+            if not 1 <= record.replica <= self.role.replicas:
                 # Its sender keeps it: it may be this monitor that was started wrongly.
                 raise Unavailable(
                     f"[{i}].replica: {shorten(record.replica)} is not one of "
-                    f"{self.part.replicas} replicas",
+                    f"{self.role.replicas} replicas",
                     fix="start the aggregator with --replicas N",
                 )
             check_partial(record, f"[{i}]")
@@ -233,7 +233,7 @@ class Monitor:
         replicas = self.snapshot.replicas
         return {
             number: max(0.0, self._now() - replicas[number].at) if number in replicas else math.inf
-            for number in range(1, self.part.replicas + 1)
+            for number in range(1, self.role.replicas + 1)
         }
 
     def feedback(self, body: bytes) -> tuple[Future[int], int]:
@@ -295,7 +295,7 @@ class Monitor:
     # What may be asked ------------------------------------------------------------------------
 
     @property
-    def snapshot(self) -> Core:
+    def snapshot(self) -> MonitorState:
         """What is processed and committed."""
         return self._runner.snapshot
 
@@ -486,7 +486,7 @@ class Monitor:
             "signals": self.signals(),
         }
 
-    def _rows_of(self, core: Core, stream: str) -> int:
+    def _rows_of(self, core: MonitorState, stream: str) -> int:
         """Return how many rows the open window of a stream has."""
         gathered = core.gathered.get(stream)
         opened = core.streams.get(stream)
@@ -519,7 +519,7 @@ class Monitor:
                 found[f"replica {number}"] = "its rows are missing: it is silent"
         return found
 
-    def _counts(self, core: Core) -> dict[str, Any]:
+    def _counts(self, core: MonitorState) -> dict[str, Any]:
         counts: dict[str, Any] = msgspec.to_builtins(core.counts)
         return {
             **counts,

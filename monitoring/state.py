@@ -1,6 +1,6 @@
 """What the monitor has made of its log so far, in one SQLite file and one transaction.
 
-Every row here is a function of a prefix of the log; ``Core.offset`` says which.
+Every row here is a function of a prefix of the log; ``MonitorState.offset`` says which.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from zlib import crc32
 import msgspec
 import numpy as np
 
-from monitoring.core import Core
+from monitoring.core import MonitorState
 from monitoring.damage import ailment
 from monitoring.log import connect, heals, is_damage
 from monitoring.records import Label, decode_keys, key_hashes
@@ -111,17 +111,17 @@ class State:
         """Whether nothing was ever committed."""
         return self._db.execute("SELECT 1 FROM core").fetchone() is None
 
-    def begin(self, core: Core) -> None:
+    def begin(self, core: MonitorState) -> None:
         """Write the first core."""
         with self.transaction():
             self.put_core(core)
 
-    def core(self) -> Core:
+    def core(self) -> MonitorState:
         """Return the core as of the last commit."""
         row = self._db.execute("SELECT body FROM core").fetchone()
-        return Core() if row is None else CORE.decode(row[0])
+        return MonitorState() if row is None else CORE.decode(row[0])
 
-    def put_core(self, core: Core) -> bytes:
+    def put_core(self, core: MonitorState) -> bytes:
         """Write the core and return what was written."""
         body = msgspec.msgpack.encode(core)
         self._db.execute("INSERT OR REPLACE INTO core VALUES (1, ?, ?)", (body, crc32(body)))
@@ -334,7 +334,7 @@ class State:
         ).fetchone()
         return [offset for offset in row if offset is not None]
 
-    def expire(self, before: float, first_pair: int, rows_kept: int, core: Core) -> None:
+    def expire(self, before: float, first_pair: int, rows_kept: int, core: MonitorState) -> None:
         """Forget what is older than ``before``, and the oldest beyond ``rows_kept`` rows.
 
         Pairs from ``first_pair`` on are in an open window and stay.
@@ -368,7 +368,7 @@ class State:
         counts.orphan_labels += orphans
         core.waiting_labels -= orphans
 
-    def expire_outcomes(self, rows_kept: int, first_needed: int, core: Core) -> None:
+    def expire_outcomes(self, rows_kept: int, first_needed: int, core: MonitorState) -> None:
         """Forget the oldest labelled rows beyond ``rows_kept``."""
         while core.outcome_rows > rows_kept:
             row = self._db.execute(

@@ -10,7 +10,7 @@ from zlib import crc32
 
 import msgspec
 
-from monitoring.core import Core
+from monitoring.core import MonitorState
 from noria.files import set_aside
 
 SCHEMA: Final = """
@@ -66,7 +66,7 @@ ADDED: Final = (
 )
 """Columns that files of earlier versions don't have."""
 
-CORE: Final = msgspec.msgpack.Decoder(Core)
+CORE: Final = msgspec.msgpack.Decoder(MonitorState)
 
 
 def set_aside_database(path: Path, why: str) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from monitoring.config import MonitorConfig
-from monitoring.core import Core
+from monitoring.core import MonitorState
 
 
 def waiting(
-    config: MonitorConfig, core: Core, rows: Callable[[str], int]
+    config: MonitorConfig, core: MonitorState, rows: Callable[[str], int]
 ) -> Iterator[tuple[str, str]]:
     """Yield what waits (a stream, or ``performance``) and why, as a sentence's rest.
 
@@ -24,7 +24,7 @@ def waiting(
         yield "performance", why
 
 
-def _performance(config: MonitorConfig, core: Core, rows: Callable[[str], int]) -> str:
+def _performance(config: MonitorConfig, core: MonitorState, rows: Callable[[str], int]) -> str:
     drop = config.drop
     if drop is None:
         return ""

@@ -11,9 +11,9 @@ import msgspec
 
 from monitoring.config import MonitorConfig
 from monitoring.core import (
-    Core,
     DriftReport,
     DropReport,
+    MonitorState,
     PerformanceReport,
     StreamState,
 )
@@ -59,7 +59,12 @@ class Windows:
     """The open windows of a model: features (all versions), prediction (champion), performance."""
 
     def __init__(
-        self, config: MonitorConfig, core: Core, state: State, log: EventLog, watch: Watch | None
+        self,
+        config: MonitorConfig,
+        core: MonitorState,
+        state: State,
+        log: EventLog,
+        watch: Watch | None,
     ) -> None:
         """Fill the open windows again from what is stored."""
         self._config = config

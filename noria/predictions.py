@@ -20,14 +20,14 @@ ACCEPT_POST: Final = "accept-post"
 """The header, in lower case, that says which media types may be posted."""
 
 
-class Texts(msgspec.Struct, frozen=True, array_like=True):
+class DictColumn(msgspec.Struct, frozen=True, array_like=True):
     """A column of texts: distinct values and, per row, int32 codes into them (-1 is missing)."""
 
     values: tuple[str, ...]
     codes: bytes
 
 
-Values: TypeAlias = bytes | Texts
+Values: TypeAlias = bytes | DictColumn
 """One value per row: float64 bytes with NaN for missing, or texts."""
 
 

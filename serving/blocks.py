@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from noria.predictions import Block, Output, Texts, Values, encode
+from noria.predictions import Block, DictColumn, Output, Values, encode
 from serving.predicted import Predicted, Source
 
 _EXACT: Final = 1 << 53
@@ -18,7 +18,9 @@ _MISSING: Final = -1
 Array = np.ndarray[Any, Any]
 
 
-def alike(predicted: Sequence[Predicted], max_cells: int) -> Iterator[Sequence[Predicted]]:
+def group_by_schema(
+    predicted: Sequence[Predicted], max_cells: int
+) -> Iterator[Sequence[Predicted]]:
     """Cut into runs of the same columns, of ``max_cells`` values at most (or one prediction)."""
     start = cells = 0
     for place, one in enumerate(predicted):
@@ -79,7 +81,7 @@ def _values(parts: Sequence[Array]) -> Values | None:
             return whole.astype(np.float64).tobytes()
         return _texts(list(map(str, whole.tolist())))
     if kinds == {"b"}:
-        return Texts(("false", "true"), np.concatenate(parts).astype(np.int32).tobytes())
+        return DictColumn(("false", "true"), np.concatenate(parts).astype(np.int32).tobytes())
     if kinds == {"M"}:
         return _texts(np.concatenate(parts).astype(str).tolist())
     if kinds <= {"O", "U"}:
@@ -87,7 +89,7 @@ def _values(parts: Sequence[Array]) -> Values | None:
     return None
 
 
-def _texts(values: Sequence[Any]) -> Texts | None:
+def _texts(values: Sequence[Any]) -> DictColumn | None:
     index: dict[str, int] = {}
     codes = []
     for value in values:
@@ -97,4 +99,4 @@ def _texts(values: Sequence[Any]) -> Texts | None:
             codes.append(_MISSING)
         else:
             return None
-    return Texts(tuple(index), np.array(codes, np.int32).tobytes())
+    return DictColumn(tuple(index), np.array(codes, np.int32).tobytes())

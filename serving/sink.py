@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from noria.cloudevents import BATCH_TYPE
 from noria.errors import InvalidInput, shorten
 from noria.predictions import ACCEPT_POST, MEDIA_TYPE
-from serving.blocks import alike, write_block
+from serving.blocks import group_by_schema, write_block
 from serving.cloudevents import EventWriter, write_batch, write_one
 from serving.predicted import Predicted, Source
 
@@ -79,7 +79,7 @@ class Sink:
             OSError, http.client.HTTPException: The sink did not take them; it may later.
             Exception: One of them can't be written, by what it holds.
         """
-        run = next(iter(alike(predicted, _RUN_CELLS)))
+        run = next(iter(group_by_schema(predicted, _RUN_CELLS)))
         if self._reads_blocks():
             body = write_block(run, self._source)
             if body is not None and self._took_block(body, alone=len(run) == 1):

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from monitoring.config import MonitorConfig
-from monitoring.core import Core, Gathered, ReplicaState
+from monitoring.core import Gathered, MonitorState, ReplicaState
 from monitoring.detectors import DetectorResult
 from monitoring.detectors.univariate import UnivariateDetector
 from monitoring.labels import Outcomes
@@ -40,7 +40,7 @@ class GatheringWindows(Windows):
     def __init__(
         self,
         config: MonitorConfig,
-        core: Core,
+        core: MonitorState,
         state: State,
         log: EventLog,
         watch: Watch | None,

@@ -11,7 +11,7 @@ from uuid import uuid4
 import numpy as np
 
 from monitoring.config import MonitorConfig
-from monitoring.core import Core
+from monitoring.core import MonitorState
 from monitoring.dependence import Dependence
 from monitoring.detectors.build import takes_counts
 from monitoring.labels import Outcomes
@@ -70,7 +70,7 @@ class ReplicaWindows(Windows):
     def __init__(
         self,
         config: MonitorConfig,
-        core: Core,
+        core: MonitorState,
         state: State,
         log: EventLog,
         watch: Watch | None,

@@ -15,7 +15,7 @@ from monitoring.config import MonitorConfig
 from monitoring.service import Monitor, Setting
 from noria.errors import InvalidInput
 from noria.loop.values import Signal, from_json
-from noria.predictions import MEDIA_TYPE, Block, Output, Texts, Values, encode
+from noria.predictions import MEDIA_TYPE, Block, DictColumn, Output, Values, encode
 from noria.tasks.sources.rows import moments
 from noria.tasks.sources.typed import read_as
 
@@ -150,9 +150,9 @@ def _coded(values: npt.NDArray[Any]) -> tuple[tuple[str, ...], npt.NDArray[np.in
     return tuple(map(str, table)), codes.astype(np.int32)
 
 
-def _texts(table: tuple[str, ...], codes: npt.NDArray[np.int32]) -> Texts:
+def _texts(table: tuple[str, ...], codes: npt.NDArray[np.int32]) -> DictColumn:
     """Return some rows' texts with no more of the table than they need."""
     used, places = np.unique(codes, return_inverse=True)
     kept = tuple(table[code] for code in used.tolist() if code >= 0)
     offset = int(len(used) > 0 and used[0] < 0)
-    return Texts(kept, (places - offset).astype(np.int32).tobytes())
+    return DictColumn(kept, (places - offset).astype(np.int32).tobytes())

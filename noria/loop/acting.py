@@ -45,7 +45,7 @@ class Acted:
 
 
 @dataclass(frozen=True, slots=True)
-class Hands:
+class Actuator:
     """The ports that actions go to, while ``leads`` says that this process may act."""
 
     model: str

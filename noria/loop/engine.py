@@ -18,7 +18,7 @@ import msgspec
 
 from noria.errors import Conflict, NoriaError
 from noria.loop import ledger, rollout
-from noria.loop.acting import Hands, failing
+from noria.loop.acting import Actuator, failing
 from noria.loop.anchor import Anchoring, Sign
 from noria.loop.decide import LEDGER, decide
 from noria.loop.ports import (
@@ -130,7 +130,7 @@ class Engine:
         self._store = store
         self._clock = clock
         self._leads = leads
-        self._hands = Hands(
+        self._actuator = Actuator(
             self._name, pipelines, registry, traffic, alerts or LoggedAlerts(), leads
         )
         self._anchoring = Anchoring(self._name, registry, store, sign)
@@ -236,7 +236,7 @@ class Engine:
         """Do the outbox and cross out what is done."""
         if not stored.state.outbox:
             return (), stored
-        acted = self._hands.act(stored.state.outbox, self._clock.now())
+        acted = self._actuator.act(stored.state.outbox, self._clock.now())
         for attempt in range(1, _ATTEMPTS + 1):
             outbox = acted.apply(stored.state.outbox)
             if outbox == stored.state.outbox:

@@ -19,7 +19,7 @@ import yaml
 from monitoring.config import MonitorConfig
 from monitoring.processor import ArrivalClock
 from monitoring.service import Monitor, Setting
-from noria.predictions import MEDIA_TYPE, Block, Output, Texts, Values, encode
+from noria.predictions import MEDIA_TYPE, Block, DictColumn, Output, Values, encode
 from noria.spec import load_model
 
 CARRIERS = ["AA", "B6", "DL"]
@@ -119,7 +119,7 @@ def values(data: list[Any]) -> Values:
         index = {text: code for code, text in enumerate(dict.fromkeys(data)) if text is not None}
         known = {text: code for code, text in enumerate(index)}
         codes = [-1 if text is None else known[text] for text in data]
-        return Texts(tuple(index), np.array(codes, np.int32).tobytes())
+        return DictColumn(tuple(index), np.array(codes, np.int32).tobytes())
     return np.array([np.nan if v is None else v for v in data], np.float64).tobytes()
 
 

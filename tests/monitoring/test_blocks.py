@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from monitoring.config import MonitorConfig
 from monitoring.service import Monitor, Setting
 from noria.errors import InvalidInput
-from noria.predictions import MEDIA_TYPE, Block, Output, Texts, encode
+from noria.predictions import MEDIA_TYPE, Block, DictColumn, Output, encode
 from noria.spec import load_model
 
 HEADERS = {"content-type": MEDIA_TYPE}
@@ -236,7 +236,10 @@ def block(**changes: Any) -> bytes:
         "version": "1",
         "ids": ("a", "b"),
         "rows": whole(1, 2),
-        "inputs": {"distance": numbers(1, 2, 3), "carrier": Texts(("AA", "DL"), whole(0, 1, -1))},
+        "inputs": {
+            "distance": numbers(1, 2, 3),
+            "carrier": DictColumn(("AA", "DL"), whole(0, 1, -1)),
+        },
         "outputs": {"probability": Output(numbers(0.1, 0.2, 0.3))},
     }
     return encode(Block(**(parts | changes)))
@@ -264,11 +267,11 @@ def test_a_block_that_fits_is_taken(opened: Opened) -> None:
         (block(inputs={"distance": b"1234"}), "inputs.'distance': 0.5 values do not fit 3 rows"),
         (block(inputs={"distance": b""}), "inputs.'distance': 0 values do not fit 3 rows"),
         (
-            block(inputs={"carrier": Texts(("AA",), whole(0, 1, 0))}),
+            block(inputs={"carrier": DictColumn(("AA",), whole(0, 1, 0))}),
             "inputs.'carrier': codes beyond its 1 values",
         ),
         (
-            block(inputs={"carrier": Texts(("AA",), whole(0, -2, 0))}),
+            block(inputs={"carrier": DictColumn(("AA",), whole(0, -2, 0))}),
             "inputs.'carrier': codes beyond its 1 values",
         ),
         (block(inputs={}), r"inputs: none of the model's features is there, only \[\]"),
@@ -277,12 +280,15 @@ def test_a_block_that_fits_is_taken(opened: Opened) -> None:
         (block(outputs={"p": Output(numbers(1, 2))}), "outputs.'p': 2 values do not fit 3 rows"),
         (block(outputs={"p": Output(numbers(1, 2, 3), 2)}), "outputs.'p': 3 values do not fit 6"),
         (block(outputs={"p": Output(b"", 0)}), "outputs.'p'.width: 0 is not at least 1"),
-        (block(outputs={"p": Output(Texts(("yes",), whole(0, 0, 0)))}), "outputs.'p': not numbers"),
+        (
+            block(outputs={"p": Output(DictColumn(("yes",), whole(0, 0, 0)))}),
+            "outputs.'p': not numbers",
+        ),
         (
             block(
                 inputs={
                     "distance": numbers(1, 2, 3),
-                    "scheduled": Texts(("noon",), whole(0, 0, 0)),
+                    "scheduled": DictColumn(("noon",), whole(0, 0, 0)),
                 }
             ),
             "inputs.scheduled: 'noon' is not ISO 8601",
@@ -337,10 +343,10 @@ def test_numbers_and_texts_mean_the_same_in_both_forms(
     post(plain, wire, ("r", {"inputs": tensors}, np.array(scores)), "response")
     columns = {
         "carrier": numbers(*[1.0, 2.5, np.nan, 7.0] * 25),
-        "distance": Texts(("false", "true"), whole(*[1, 0, 1, 1] * 25)),
+        "distance": DictColumn(("false", "true"), whole(*[1, 0, 1, 1] * 25)),
         "wind": numbers(*[np.nan, 3.0, 4.5, -np.inf] * 25),
         "scheduled": numbers(*[1_359_720_000_000.0, np.nan, 1_359_720_060_000.0, np.inf] * 25),
-        "flight_id": Texts(("a", "c", "d"), whole(*[0, -1, 1, 2] * 25)),
+        "flight_id": DictColumn(("a", "c", "d"), whole(*[0, -1, 1, 2] * 25)),
     }
     outputs = {"prediction": Output(numbers(*scores))}
     body = block(ids=("r",), rows=whole(100), inputs=columns, outputs=outputs)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from monitoring.partials.replica import Replica
-from monitoring.processor import Part
+from monitoring.processor import Role
 from monitoring.records import ColumnSketch, PartialRecord
 from monitoring.service import Monitor, Setting
 from noria.errors import InvalidInput
@@ -144,10 +144,10 @@ def test_labels_by_key_read_each_prediction_once(bench: Make, world: Any, wire: 
 
 
 def test_a_short_block_does_not_become_a_large_record(bench: Make, wire: Any) -> None:
-    from noria.predictions import Block, Output, Texts, encode
+    from noria.predictions import Block, DictColumn, Output, encode
 
     rows = 200_000
-    key = Texts(("k" * 500,), bytes(4 * rows))
+    key = DictColumn(("k" * 500,), bytes(4 * rows))
     body = encode(
         Block(
             wire.model,
@@ -212,7 +212,7 @@ def test_a_partial_that_no_replica_makes_is_refused(
     from noria.spec import load_model
 
     config = MonitorConfig.from_model(load_model(model_file()))
-    monitor = Monitor(config, Setting(tmp_path, part=Part(replicas=1)), lambda: 1e9)
+    monitor = Monitor(config, Setting(tmp_path, role=Role(replicas=1)), lambda: 1e9)
     try:
         sound = PartialRecord(1, "life", 1, "features", "r", 1, 1e9, {"1": 1}, {"c": SKETCH})
         wrong = msgspec.structs.replace(sound, **change)

@@ -15,8 +15,8 @@ from uuid import RFC_4122, UUID
 import numpy as np
 import pytest
 
-from noria.predictions import MEDIA_TYPE, Block, Output, Texts, decode
-from serving.blocks import alike, write_block
+from noria.predictions import MEDIA_TYPE, Block, DictColumn, Output, decode
+from serving.blocks import group_by_schema, write_block
 from serving.predicted import Predicted, Source
 from serving.runner import Outcome
 
@@ -367,7 +367,7 @@ def test_every_kind_of_column_has_its_form() -> None:
     assert np.isnan(floats(block.inputs["number"])).tolist() == [False, True, False, True]
 
     def texts(found: Any) -> list[str | None]:
-        assert isinstance(found, Texts)
+        assert isinstance(found, DictColumn)
         table = (*found.values, None)
         return [table[code] for code in np.frombuffer(found.codes, np.int32)]
 
@@ -392,10 +392,10 @@ def test_a_column_without_a_form_leaves_its_predictions_to_events(columns: dict[
 def test_predictions_are_cut_where_their_columns_differ_and_where_they_are_many() -> None:
     plain = [predicted(f"a{n}", {"x": [1.0] * 10}, {"y": [1.0] * 10}) for n in range(5)]
     other = [predicted(f"b{n}", {"x": [1.0], "z": [1.0]}, {"y": [1.0]}) for n in range(2)]
-    parts = alike([*plain, *other, *plain], 50)
+    parts = group_by_schema([*plain, *other, *plain], 50)
     assert [[one.id for one in part] for part in parts] == [
         ["a0", "a1"], ["a2", "a3"], ["a4"], ["b0", "b1"], ["a0", "a1"], ["a2", "a3"], ["a4"],
     ]  # fmt: skip
-    assert list(alike([], 50)) == []
-    (alone,) = alike(plain[:1], 1)
+    assert list(group_by_schema([], 50)) == []
+    (alone,) = group_by_schema(plain[:1], 1)
     assert [one.id for one in alone] == ["a0"]

@@ -85,7 +85,7 @@ def lists_name_things_once(serving: Serving, retraining: Retraining) -> Iterator
 
 
 def redacted_columns_exist(data: Data, serving: Serving) -> Iterator[Problem]:
-    """What is redacted is in the requests; a misspelt column would be logged in clear."""
+    """``redact`` may only name columns of the requests; a misspelt one would be logged in clear."""
     looked_up = (feature.name for feature in data.looked_up_features())
     known = (*data.request_columns(), *looked_up)
     for index, column in enumerate(serving.payload_log.redact):

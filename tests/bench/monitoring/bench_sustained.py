@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from monitoring.client import MonitorClient
-from noria.predictions import MEDIA_TYPE, Block, Output, Texts, Values, encode
+from noria.predictions import MEDIA_TYPE, Block, DictColumn, Output, Values, encode
 from tests.bench.monitoring.bench_monitoring import _batches, _bodies, _cpu, _monitor
 from tests.bench.rows import Row, resident_mib, row
 
@@ -71,10 +71,10 @@ def columns() -> Traffic:
     return Traffic("sink.sustained.columns", 1, 2 * _BLOCK, _BLOCK, 4, tuple(posts), _in_order)
 
 
-def _texts(values: list[str]) -> Texts:
+def _texts(values: list[str]) -> DictColumn:
     index = {value: code for code, value in enumerate(dict.fromkeys(values))}
     codes = np.array([index[value] for value in values], np.int32)
-    return Texts(tuple(index), codes.tobytes())
+    return DictColumn(tuple(index), codes.tobytes())
 
 
 def batched() -> Traffic:

@@ -13,7 +13,7 @@ import pytest
 
 from monitoring.exposition import Exposition
 from monitoring.partials.replica import Replica
-from monitoring.processor import Part
+from monitoring.processor import Role
 from monitoring.service import Monitor, Setting
 
 Make = Callable[..., Any]
@@ -208,8 +208,8 @@ def test_a_replica_whose_state_is_gone_begins_a_new_life(tmp_path: Path, model_f
     for damage in (None, None, empty):
         if damage is not None:
             damage(tmp_path / "state.db")
-        monitor = Monitor(config, Setting(tmp_path, part=Part(Replica(1, 1))), lambda: 1e9)
-        replica = monitor.part.replica
+        monitor = Monitor(config, Setting(tmp_path, role=Role(Replica(1, 1))), lambda: 1e9)
+        replica = monitor.role.replica
         monitor.close()
         assert replica is not None
         lives.append(replica.life)

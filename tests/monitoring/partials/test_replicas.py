@@ -23,7 +23,7 @@ from monitoring.detectors.univariate import UnivariateDetector
 from monitoring.partials.replica import Replica
 from monitoring.partials.sender import Sender
 from monitoring.partials.sketches import CellGrid, cells_of, distinct
-from monitoring.processor import Part
+from monitoring.processor import Role
 from monitoring.readers import Outbox
 from monitoring.records import PartialRecord, decode
 from monitoring.service import Monitor, Setting
@@ -54,11 +54,11 @@ class Fleet:
         self.aggregator = self._aggregator()
 
     def _replica(self, i: int) -> Monitor:
-        setting = Setting(self.home / f"replica{i}", "event", part=Part(Replica(i, 3)))
+        setting = Setting(self.home / f"replica{i}", "event", role=Role(Replica(i, 3)))
         return Monitor(self.config, setting, lambda: self.time)
 
     def _aggregator(self) -> Monitor:
-        setting = Setting(self.home / "aggregator", part=Part(replicas=3))
+        setting = Setting(self.home / "aggregator", role=Role(replicas=3))
         return Monitor(self.config, setting, lambda: self.time)
 
     def restart(self, i: int) -> None:
@@ -90,7 +90,7 @@ class Fleet:
         return len(found)
 
     def beat(self, i: int) -> None:
-        alive = PartialRecord(i, self.replicas[i].part.replica.life, 0)
+        alive = PartialRecord(i, self.replicas[i].role.replica.life, 0)
         self.aggregator.partials(msgspec.msgpack.encode([alive])).result()
 
 
