@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tests.bench.aims import Aim
-from tests.bench.parts import Role
+from tests.bench.parts import Part
 from tests.bench.rows import Row
 
 ROOT: Final = Path(__file__).parents[2]
@@ -38,7 +38,7 @@ _STOP_SECONDS: Final = 60
 class Outcome:
     """What a part gave: rows, or the end of what it said when it failed."""
 
-    part: Role
+    part: Part
     rows: tuple[Row, ...] = ()
     problem: str = ""
 
@@ -62,7 +62,7 @@ class Machine:
 
 
 def bench(
-    parts: Sequence[Role],
+    parts: Sequence[Part],
     aims: Mapping[str, Aim],
     only: str,
     file: Path,
@@ -133,7 +133,7 @@ def _verdict(aim: Aim | None, row: Row) -> Text:
     return Text("met", style="green") if aim.met(row) else Text("missed", style="bold red")
 
 
-def _measure(part: Role, console: Console) -> Outcome:
+def _measure(part: Part, console: Console) -> Outcome:
     console.print(f"  {', '.join(part.names)} (about {part.seconds} s) ...", markup=False, end=" ")
     began = time.monotonic()
     outcome = _run(part)
@@ -142,7 +142,7 @@ def _measure(part: Role, console: Console) -> Outcome:
     return outcome
 
 
-def _run(part: Role) -> Outcome:
+def _run(part: Part) -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
         file, log = Path(folder) / "rows.json", Path(folder) / "log"
         with log.open("wb") as out:

@@ -7,7 +7,7 @@ from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
-class Role:
+class Part:
     """A function that measures: ``package.module:function``, returning rows.
 
     ``names`` are the beginnings of the names of its figures; ``seconds`` about how
@@ -24,28 +24,29 @@ class Role:
 
 
 PARTS: Final = (
-    Role(
+    Part(
         "tests.bench.serving.bench_serving:requests",
         ("serve.json.", "serve.binary.", "serve.grpc."),
         100,
     ),
-    Role(
+    Part(
         "tests.bench.serving.bench_serving:resources", ("serve.ready.seconds", "serve.rss.mb"), 15
     ),
-    Role("tests.bench.monitoring.bench_monitoring:detectors", ("drift.",), 45),
-    Role("tests.bench.monitoring.bench_monitoring:passes", ("detector.pass.",), 5),
-    Role(
+    Part("tests.bench.monitoring.bench_monitoring:detectors", ("drift.",), 45),
+    Part("tests.bench.monitoring.bench_monitoring:passes", ("detector.pass.",), 5),
+    Part(
         "tests.bench.monitoring.bench_monitoring:sink",
         ("sink.rows", "sink.events", "sink.batched.", "monitor."),
         15,
     ),
-    Role("tests.bench.monitoring.bench_sustained:run", ("sink.sustained.",), 50),
-    Role("tests.bench.monitoring.bench_watching:run", ("watch.",), 30),
-    Role("tests.bench.bench_loop:run", ("loop.",), 5),
-    Role("tests.bench.bench_pipeline:run", ("pipeline.",), 30),
-    Role("tests.bench.bench_command:run", ("cli.",), 5),
-    Role("tests.bench.bench_up:delay_minutes", ("up.ready.", "up.restart.", "up.rss."), 35),
-    Role("tests.bench.bench_up:flights", ("up.flights.",), 60),
-    Role("tests.bench.bench_alerts:loop", ("alert.",), 60),
-    Role("tests.bench.bench_alerts:receiver", ("webhook.",), 15),
+    Part("tests.bench.monitoring.bench_sustained:run", ("sink.sustained.",), 50),
+    Part("tests.bench.monitoring.bench_watching:run", ("watch.",), 30),
+    Part("tests.bench.bench_loop:run", ("loop.",), 5),
+    Part("tests.bench.bench_pipeline:run", ("pipeline.",), 30),
+    Part("tests.bench.bench_backtest:run", ("backtest.",), 240),
+    Part("tests.bench.bench_command:run", ("cli.",), 5),
+    Part("tests.bench.bench_up:delay_minutes", ("up.ready.", "up.restart.", "up.rss."), 35),
+    Part("tests.bench.bench_up:flights", ("up.flights.",), 60),
+    Part("tests.bench.bench_alerts:loop", ("alert.",), 60),
+    Part("tests.bench.bench_alerts:receiver", ("webhook.",), 15),
 )

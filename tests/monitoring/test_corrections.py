@@ -139,7 +139,7 @@ def test_keys_of_several_columns_name_one_row_each(bench: Make, wire: Any, world
         b.post("r", "response", wire.response(np.full(3, 0.5)))
     b.label([{"key": ["a|b", "c"], "label": 1}])
     assert b.status()["counts"]["joined"] == 1
-    # DictColumn of parts that hold neither | nor \ are as they ever were.
+    # Texts of parts that hold neither | nor \ are as they ever were.
     b.label([{"key": r"a|b\|c", "label": 0}, {"key": "p|q", "label": 1}])
     assert b.status()["counts"]["joined"] == 3
     for ambiguous in ("a|b|c", "a", ["a"], ["a", "b", "c"]):

