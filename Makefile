@@ -27,7 +27,7 @@ help: ## Show the targets
 sync: .venv/.synced ## Install everything from the lock into .venv/
 
 .PHONY: demo
-demo: sync ## Run the whole loop on real flights (ten minutes or more)
+demo: sync ## Run the whole loop on real flights (about eleven minutes)
 	@$(RUN) noria demo --quick
 
 .PHONY: test
