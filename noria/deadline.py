@@ -37,11 +37,13 @@ def time_limit(seconds: float) -> Iterator[None]:
         yield
         return
 
-    rung = False
+    rung = is_over = False
 
     def ring(number: int, frame: FrameType | None) -> None:
         nonlocal rung
         del number, frame
+        if is_over:
+            return
         rung = True
         raise OutOfTime
 
@@ -49,7 +51,11 @@ def time_limit(seconds: float) -> Iterator[None]:
     # Again and again: compiled code may lose an exception that meets it at the wrong moment.
     signal.setitimer(signal.ITIMER_REAL, max(seconds, _SOON), _AGAIN)
     try:
-        yield
+        try:
+            yield
+        finally:
+            # An alarm that comes in here leaves a second for what is below, which must be done.
+            is_over = True
     except Exception as error:
         if rung:  # compiled code made another one of it
             raise OutOfTime from error

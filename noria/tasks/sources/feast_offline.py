@@ -2,10 +2,11 @@
 
 Feast's own file store (dask) merges every entity row with every source row of its key and
 then filters: 45,000 flights with a year of hourly weather are 390 million rows in between.
-It also loses entity rows all of whose candidates are older than the ttl. Feast's DuckDB store gives
-the same values (none of 300,000 rows differed, with corrections that came late), but not in the order of
-the rows, and takes sixteen times as long for 45,000 rows, some seventy times for 300,000. This store
-reads the same sources, gives the same answer by an as-of join, and keeps every row in its place.
+It also loses entity rows all of whose candidates are older than the ttl. Feast's DuckDB store
+gives the same values (none of 300,000 rows differed, with corrections that came late), but not
+in the order of the rows, and takes sixteen times as long for 45,000 rows, some seventy times for
+300,000. This store reads the same sources, gives the same answer by an as-of join, and keeps
+every row in its place.
 
 Use it in ``feature_store.yaml``::
 

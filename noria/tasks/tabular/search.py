@@ -78,6 +78,12 @@ def search(
             # Its process is gone; what it had drawn is drawn again.
             study.tell(stale.number, state=optuna.trial.TrialState.FAIL)
         deadline = clock() + settings.timeout.total_seconds()
+
+        def timed(params: Mapping[str, Any], fold: int) -> float:
+            # Around the fits alone: the alarm must not meet the study's database in a commit.
+            with time_limit(deadline - clock()):
+                return score(params, fold)
+
         while True:
             done = len(study.get_trials(deepcopy=False, states=finished))
             if done >= wanted or clock() >= deadline:
@@ -92,8 +98,7 @@ def search(
                 drawn = _draw(trial, settings.space)
             trial.set_user_attr("params", {**defaults, **drawn})
             try:
-                with time_limit(deadline - clock()):
-                    _run(optuna, study, trial, {**defaults, **drawn}, score, folds)
+                _run(optuna, study, trial, {**defaults, **drawn}, timed, folds)
             except OutOfTime:
                 study.tell(trial, state=optuna.trial.TrialState.FAIL)
                 break
