@@ -18,16 +18,30 @@ help: ## Show the targets
 	@$(PYTHON) -m venv .tools
 	@.tools/bin/python -m pip install --quiet --disable-pip-version-check uv
 
-.venv/.synced: pyproject.toml uv.lock | $(filter .tools/bin/uv,$(UV))
-	@echo "Installing the locked environment into .venv/ (about 6 GB, most of it torch; once) ..."
+# Each stamp says what .venv/ holds: everything, or what the demo needs. One of them is there
+# at most, and none while uv works, so that an installation that was cut short is done again.
+WHOLE := .venv/.synced
+LIGHT := .venv/.synced-demo
+
+$(WHOLE): pyproject.toml uv.lock | $(filter .tools/bin/uv,$(UV))
+	@echo "Installing the locked environment into .venv/ (about 6.6 GB, most of it torch; once) ..."
+	@rm -f $(WHOLE) $(LIGHT)
 	@$(UV) sync --locked --quiet
 	@touch $@
 
+# An environment that is whole without a stamp (`uv sync` by hand) is left as it is.
+$(LIGHT): pyproject.toml uv.lock | $(filter .tools/bin/uv,$(UV))
+	@rm -f $(LIGHT)
+	@if $(UV) sync --locked --quiet --check 2>/dev/null; then touch $(WHOLE); else \
+		echo "Installing what the demo needs into .venv/ (about 1.5 GB; once) ..."; \
+		$(UV) sync --locked --quiet --no-dev --extra demo && touch $@; \
+	fi
+
 .PHONY: sync
-sync: .venv/.synced ## Install everything from the lock into .venv/
+sync: $(WHOLE) ## Install everything from the lock into .venv/
 
 .PHONY: demo
-demo: sync ## Run the whole loop on real flights (about eleven minutes)
+demo: $(if $(wildcard $(WHOLE)),$(WHOLE),$(LIGHT)) ## Run the whole loop on real flights (about eleven minutes)
 	@$(RUN) noria demo --quick
 
 .PHONY: test

@@ -1,9 +1,10 @@
 """Adapters to Alibi Detect 0.13 (its licence, BSL 1.1, restricts production use).
 
-Importing Alibi Detect imports torch, transformers, pandas and numba: seconds
-and hundreds of MB. So nothing here imports it before a detector of this backend
-is built. Alibi draws from the global random streams of numpy and torch; every
-call here sets them from the detector's seed and puts them back.
+Importing Alibi Detect imports torch (where it is installed), transformers, pandas
+and numba: seconds and hundreds of MB. So nothing here imports it before a detector
+of this backend is built. Only the kinds in ``_OF_TORCH`` need torch. Alibi draws
+from the global random streams of numpy and torch; every call here sets them from the
+detector's seed and puts them back.
 
 What a p-value of Alibi's permutation tests lacks is corrected: it reports
 reached / drawn, which can be 0; reached + 1 / drawn + 1 is valid (Phipson and
@@ -12,6 +13,8 @@ Smyth, "Permutation p-values should never be zero", 2010).
 
 from __future__ import annotations
 
+import importlib.util
+import logging
 import random
 import tempfile
 import warnings
@@ -34,15 +37,24 @@ from noria.errors import InvalidInput, MonitoringError, NotInstalled
 _PER_COLUMN: Final = ("ks", "chi-square", "tabular")
 _OWN_FORMAT: Final = (*_PER_COLUMN, "mmd", "lsdd", "online-mmd", "online-cvm")
 """Kinds that Alibi saves without pickling anything; the others are fitted again on load."""
+_OF_TORCH: Final = ("mmd", "lsdd", "online-mmd")
+"""Kinds that Alibi computes with torch, which only the extra ``alibi`` brings."""
 _FOLDER: Final = "alibi"
 
 
-def alibi() -> Any:
-    """Import Alibi Detect's drift detectors.
+def alibi(kind: str) -> Any:
+    """Import Alibi Detect's drift detectors, for a detector of ``kind``.
 
     Raises:
-        NotInstalled: the package is not there.
+        NotInstalled: the package is not there, or torch is not and ``kind`` needs it.
     """
+    if kind in _OF_TORCH and importlib.util.find_spec("torch") is None:
+        raise NotInstalled(
+            f"kind: {kind} with backend: alibi needs torch, which is not installed",
+            fix="install noria[alibi] (mind its licence, BSL 1.1), or use backend: native",
+        )
+    # Where torch is missing, transformers says that its models are too; nothing here wants one.
+    logging.getLogger("transformers").addFilter(_says_more)
     try:
         with warnings.catch_warnings():
             # torch.jit.script is deprecated; a dependency of Alibi's decorates with it on import.
@@ -56,29 +68,45 @@ def alibi() -> Any:
     return found
 
 
+def _says_more(record: logging.LogRecord) -> bool:
+    return "Models won't be available" not in record.getMessage()
+
+
 @contextmanager
 def _reproducible(seed: int) -> Iterator[None]:
     """Seed the global streams that Alibi uses, on one torch thread, and restore them after.
 
     One thread: its LSDD solves with many reference rows fail in oneMKL on two.
     """
-    import torch
-
-    python, numpy, threads = random.getstate(), np.random.get_state(), torch.get_num_threads()
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        torch.manual_seed(seed)
+    python, numpy = random.getstate(), np.random.get_state()
+    with _torch(seed), warnings.catch_warnings():
         np.random.seed(seed)
         random.seed(seed)
-        torch.set_num_threads(1)
         # Alibi's own code under numpy 2 and torch 2.13; nothing of it concerns the result.
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         warnings.filterwarnings("ignore", category=FutureWarning)
         try:
             yield
         finally:
-            torch.set_num_threads(threads)
             np.random.set_state(numpy)
             random.setstate(python)
+
+
+@contextmanager
+def _torch(seed: int) -> Iterator[None]:
+    if importlib.util.find_spec("torch") is None:
+        yield
+        return
+    import torch
+
+    threads = torch.get_num_threads()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
 
 
 _MOST: Final = 1e15
@@ -134,14 +162,14 @@ class AlibiDetector:
 
         Raises:
             InvalidInput: the columns or the options don't suit this kind.
-            NotInstalled: Alibi Detect is not there.
+            NotInstalled: Alibi Detect is not there, or torch, which the kind needs.
         """
         self._config = config
         self._reference = prepare(config, reference)
         self._encoder = _Encoded(config, self._reference)
         self._seed = int(config.options.get("seed", 0))
         if fitted is None:
-            cd = alibi()
+            cd = alibi(config.kind)
             with _reproducible(self._seed):
                 fitted = _BUILDERS[config.kind](
                     cd, config, self._reference, self._encoder.encode(self._reference)
@@ -224,14 +252,14 @@ class AlibiOnlineDetector:
 
         Raises:
             InvalidInput: the run time that the budget asks for is out of reach.
-            NotInstalled: Alibi Detect is not there.
+            NotInstalled: Alibi Detect is not there, or torch, which the kind needs.
         """
         self._config = config
         self._reference = prepare(config, reference)
         self._encoder = _Encoded(config, self._reference)
         self._seed = int(config.options.get("seed", 0))
         if fitted is None:
-            cd = alibi()
+            cd = alibi(config.kind)
             with _reproducible(self._seed):
                 fitted = _BUILDERS[config.kind](
                     cd, config, self._reference, self._encoder.encode(self._reference)
@@ -318,11 +346,11 @@ def load_fitted(config: DetectorConfig, folder: Path) -> Any | None:
 
     Raises:
         MonitoringError: Alibi can't read what it wrote.
-        NotInstalled: Alibi Detect is not there.
+        NotInstalled: Alibi Detect is not there, or torch, which the kind needs.
     """
     if not (folder / _FOLDER).is_dir():
         return None
-    alibi()
+    alibi(config.kind)
     from alibi_detect.saving import load_detector
 
     try:

@@ -19,11 +19,6 @@ from noria.tasks.sources.feast import OnlineFeatures, OnlineSync, apply
 if TYPE_CHECKING:
     from conftest import Home, Lookup
 
-# pyarrow converts a column of zoned instants in a way that pandas 3 has deprecated.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Series.values returning an ndarray:pandas.errors.Pandas4Warning"
-)
-
 PACKAGE = Path(feature_repo.__file__).parent
 NOW = datetime(2013, 1, 6, tzinfo=UTC)
 ROW = {

@@ -18,10 +18,6 @@ from noria.tasks.families import family
 from noria.tasks.package import Lookup
 from noria.tasks.sources.feast import OnlineFeatures, OnlineSync, apply, historical
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Series.values returning an ndarray:pandas.errors.Pandas4Warning"
-)
-
 LARGE = 2**53 + 1
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 KINDS = {

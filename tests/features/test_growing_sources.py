@@ -23,11 +23,6 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "flights"
 FIRST = ("2013-01-05 08:00", "2013-01-05 09:00", 30)
 SECOND = ("2013-01-05 09:00", "2013-01-05 10:00", 40)
 
-# pyarrow converts a column of zoned instants in a way that pandas 3 has deprecated.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Series.values returning an ndarray:pandas.errors.Pandas4Warning"
-)
-
 
 def at(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)

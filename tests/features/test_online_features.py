@@ -21,11 +21,6 @@ from noria.tasks.sources.feast import OnlineFeatures, OnlineSync, apply, histori
 if TYPE_CHECKING:
     from conftest import Correct, Home, Lookup, Observations
 
-# pyarrow converts a column of zoned instants in a way that pandas 3 has deprecated.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Series.values returning an ndarray:pandas.errors.Pandas4Warning"
-)
-
 HOUR = timedelta(hours=1)
 
 

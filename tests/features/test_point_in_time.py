@@ -20,11 +20,6 @@ from noria.tasks.sources.feast import historical
 if TYPE_CHECKING:
     from conftest import Correct, Home, Observations
 
-# pyarrow converts a column of zoned instants in a way that pandas 3 has deprecated.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Series.values returning an ndarray:pandas.errors.Pandas4Warning"
-)
-
 TTL = timedelta(hours=6)
 
 

@@ -51,7 +51,8 @@ def known_log(
     """
     happened = utc(rows[event])
     published = happened if created is None else utc(rows[created])
-    log = rows.assign(**{EVENT: happened, KNOWN: np.maximum(happened, published)})
+    known = happened.where(happened >= published, published)
+    log = rows.assign(**{EVENT: happened, KNOWN: known})
     order = np.lexsort((published.astype("int64"), happened.astype("int64")))
     rank = np.empty(len(rows), dtype=np.int64)
     rank[order] = np.arange(len(rows))

@@ -143,7 +143,7 @@ _SHARED: Final[Mapping[str, Any]] = {
     "rules": (columns_and_a_target, columns_can_be_read, hyperparameters_exist),
     "needs": Needs(
         libraries=("pandas", "pyarrow.parquet", "scipy.optimize", "matplotlib.figure"),
-        install="noria[training]",
+        install="noria[training,xgboost]",
     ),
     "learner": "noria.tasks.tabular.family:TABULAR",
 }

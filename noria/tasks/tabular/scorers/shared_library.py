@@ -22,7 +22,8 @@ def open_library(package: str, stem: str) -> ctypes.CDLL:
     """
     found = importlib.util.find_spec(package)
     if found is None or not found.submodule_search_locations:
-        raise NotInstalled(f"{package} is not installed", fix="install noria[serving]")
+        extra = "noria[xgboost-cpu]" if package == "xgboost" else "noria[serving]"
+        raise NotInstalled(f"{package} is not installed", fix=f"install {extra}")
     folder = Path(next(iter(found.submodule_search_locations))) / "lib"
     for suffix in (".so", ".dylib", ".dll"):
         path = folder / f"{stem}{suffix}"
