@@ -1,0 +1,73 @@
+"""The project's own files: read beside model.yaml, they travel with the rows to every step.
+
+A step that fits may run on another machine than the project, and gets rows alone. So the files
+are attributes of the frame, which pandas writes into its Parquet file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from noria.errors import DataError, InvalidInput
+from noria.spec import ModelSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ATTRIBUTE: Final = "noria.project"
+MAX_BYTES: Final = 1 << 20
+"""Most that the project's files may hold together: code, not data."""
+
+
+def read_files(spec: ModelSpec, base: Path) -> dict[str, str]:
+    """Return the texts of the project's files that training reads, by path relative to ``base``.
+
+    Raises:
+        InvalidInput: A file is missing, is no text in UTF-8, or they are too large.
+    """
+    texts: dict[str, str] = {}
+    for name in spec.family.files_of(spec.task.options):
+        path = base / name
+        try:
+            texts[name] = path.read_text("utf-8")
+        except FileNotFoundError as error:
+            raise InvalidInput(
+                f"spec.task.options.model: there is no file {path}",
+                fix="write it, or name the file that holds your class",
+            ) from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidInput(
+                f"{path}: can't be read: {error}", fix="give a Python file in UTF-8"
+            ) from error
+    size = sum(len(text.encode()) for text in texts.values())
+    if size > MAX_BYTES:
+        raise InvalidInput(
+            f"spec.task.options.model: {', '.join(texts)} hold {size:,} bytes, more than "
+            f"{MAX_BYTES:,}",
+            fix="keep data out of the code",
+        )
+    return texts
+
+
+def with_files(frame: pd.DataFrame, texts: Mapping[str, str]) -> pd.DataFrame:
+    """Return the frame with the files as an attribute of it."""
+    found = frame.copy(deep=False)
+    found.attrs[ATTRIBUTE] = dict(texts)
+    return found
+
+
+def files_in(frame: pd.DataFrame) -> Mapping[str, str]:
+    """Return the files that came with the frame.
+
+    Raises:
+        DataError: It has none.
+    """
+    found = frame.attrs.get(ATTRIBUTE)
+    if not isinstance(found, Mapping):
+        raise DataError(
+            "the project's own code did not come with the rows",
+            fix="make the frame with the family's own step `features`",
+        )
+    return found
