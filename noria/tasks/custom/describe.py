@@ -81,10 +81,10 @@ def cautions_of(options: CustomOptions) -> tuple[str, ...]:
     """Say what whoever answers for the model should know."""
     if not options.allow_pickle:
         return ()
-    return (
-        "its package may hold a pickle (spec.task.options.allowPickle): loading one runs whatever "
-        "code is in it",
+    said = (
+        "its package may hold a pickle (spec.task.options.allowPickle); loading one runs any code"
     )
+    return (said,)
 
 
 def the_class_is_named(task: Any) -> Iterator[Problem]:

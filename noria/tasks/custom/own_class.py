@@ -138,9 +138,7 @@ def import_class(file: str, text: str, name: str) -> OwnClass:
             fix="give it fit(self, train), predict(self, features), save(self, folder) and the "
             "class method load(cls, folder)",
         )
-    if not inspect.ismethod(kind.load) and not isinstance(
-        inspect.getattr_static(kind, "load"), staticmethod
-    ):
+    if not isinstance(inspect.getattr_static(kind, "load"), classmethod | staticmethod):
         raise InvalidInput(f"{file}:{name}: load is no class method", fix="write @classmethod")
     return OwnClass(kind, file)
 

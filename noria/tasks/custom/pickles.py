@@ -7,7 +7,6 @@ array of objects). It is no wall against code that hides one: the class itself i
 from __future__ import annotations
 
 import bz2
-import gzip
 import io
 import lzma
 import pickletools
@@ -28,11 +27,11 @@ _RUNS: Final = frozenset({"GLOBAL", "STACK_GLOBAL", "INST", "OBJ", "REDUCE", "BU
 """Opcodes by which loading a pickle runs code; data alone has none of them."""
 
 _PACKED: Final[tuple[tuple[bytes, str, Callable[[bytes], bytes]], ...]] = (
-    (b"\x1f\x8b", "gzip", lambda data: gzip.GzipFile(fileobj=io.BytesIO(data)).read(_HEAD)),
-    (b"BZh", "bzip2", lambda data: bz2.BZ2File(io.BytesIO(data)).read(_HEAD)),
-    (b"\xfd7zXZ", "xz", lambda data: lzma.LZMAFile(io.BytesIO(data)).read(_HEAD)),
-    (b"\x5d\x00\x00", "lzma", lambda data: lzma.LZMAFile(io.BytesIO(data)).read(_HEAD)),
-    (b"\x78", "zlib", lambda data: zlib.decompressobj().decompress(data[: 4 * _HEAD], _HEAD)),
+    (b"\x1f\x8b", "gzip", lambda data: zlib.decompressobj(wbits=31).decompress(data, _HEAD)),
+    (b"BZh", "bzip2", lambda data: bz2.BZ2Decompressor().decompress(data, _HEAD)),
+    (b"\xfd7zXZ", "xz", lambda data: lzma.LZMADecompressor().decompress(data, _HEAD)),
+    (b"\x5d\x00\x00", "lzma", lambda data: lzma.LZMADecompressor().decompress(data, _HEAD)),
+    (b"\x78", "zlib", lambda data: zlib.decompressobj().decompress(data, _HEAD)),
 )
 
 
@@ -76,7 +75,7 @@ def pickle_in(content: bytes, depth: int = _DEPTH) -> str:
 
 
 def _is_pickle(content: bytes) -> bool:
-    """Whether it begins as a pickle of protocol 2 or later, or is a whole one of an older that runs.
+    """Whether it begins as a pickle of protocol 2 or later, or is an older one that runs code.
 
     Two bytes are no proof: the length at the head of a safetensors file may be the same ones. So
     the first opcodes are read too.

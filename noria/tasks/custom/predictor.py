@@ -91,7 +91,7 @@ def load(manifest: Manifest, files: Mapping[str, bytes]) -> CustomPredictor:
     if manifest.options.get("allowPickle") is not True:
         refuse_pickles(saved, by=manifest.model or "the package")
     try:
-        import pandas  # noqa: F401, ICN001 - what the class is asked with
+        import pandas  # noqa: F401 - what the class is asked with
     except ImportError as error:
         raise NotInstalled(
             "a model of the family custom is asked with data frames, and pandas is not installed",

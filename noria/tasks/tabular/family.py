@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from noria.tasks.held_out import HeldOut
     from noria.tasks.tabular.calibration import Calibrator
-    from noria.tasks.tabular.fit import Design
     from noria.tasks.tabular.evaluation import MatrixPredictor
+    from noria.tasks.tabular.fit import Design
     from noria.tasks.tabular.folds import Fold, RowFacts
     from noria.tasks.tabular.schema import Target
     from noria.tasks.tabular.scorers import Scorer
