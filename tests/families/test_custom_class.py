@@ -354,7 +354,7 @@ def test_a_pickle_is_refused_by_its_content_unless_the_spec_allows_it(
         "model.share = pickle.loads((folder / 'notes.txt').read_bytes())['s']; return model",
     }
     (project / "model.py").write_text(code_of(**parts))
-    said = "model.py:Model: save wrote notes.txt, which is a pickle"
+    said = "model.py:Model saved notes.txt, which is a pickle"
     with pytest.raises(IntegrityError, match=said) as raised:
         made(spec_of(), project, tmp_path / "refused")
     assert "allowPickle: true" in raised.value.fix

@@ -22,7 +22,7 @@ def checked(answer: object, rows: int, classes: tuple[Any, ...], *, by: str) -> 
         answer: What the model said of n rows.
         rows: n.
         classes: The k classes; empty: it says a number.
-        by: Who said it, such as ``model.py:Digits: predict``.
+        by: Who said it, such as ``model.py:Digits``.
 
     Raises:
         OwnCodeError: It is of another shape or type, or no probabilities, or not finite.
@@ -84,4 +84,4 @@ def _wrong(by: str, said: str, classes: tuple[Any, ...]) -> OwnCodeError:
             f"return probabilities in the order of train.classes, shape (n, {len(classes)}); "
             "scikit-learn calls it predict_proba"
         )
-    return OwnCodeError(f"{by} {said}", fix=fix)
+    return OwnCodeError(f"{by}: predict {said}", fix=fix)

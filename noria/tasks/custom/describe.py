@@ -22,6 +22,8 @@ from noria.tasks.tabular.describe import (
 )
 
 OWN_CLASS: Final = Algorithm(name="own-class")
+OWN_COMMAND: Final = Algorithm(name="own-command")
+DEFAULT_MODEL: Final = "model.py:Model"
 _METRICS: Final = {"class": CLASSIFICATION.metrics, "number": REGRESSION.metrics}
 _ENTRY: Final = re.compile(r"(?P<file>[^:]+\.py):(?P<name>[A-Za-z_][A-Za-z0-9_]*)")
 
@@ -33,12 +35,29 @@ class CustomOptions(Section):
         default="class",
         description="What the target holds. class: predict gives probabilities, number: values.",
     )
-    model: str = Field(
-        default="model.py:Model",
+    model: str | None = Field(
+        default=None,
         min_length=1,
         max_length=200,
         description="The project's class: a Python file relative to this one, a colon, and the "
-        "name of the class. It has the methods fit, predict, save and load.",
+        "name of the class. It has the methods fit, predict, save and load. null: "
+        "model.py:Model, unless there is a command.",
+        examples=["model.py:Digits"],
+    )
+    command: Items[str] = Field(
+        default=(),
+        max_length=50,
+        description="A command of the project's own that trains the model, instead of a class. It "
+        "is told by environment variables, which its words may name too, and writes a model that "
+        "loads without pickle.",
+        examples=[["python", "train.py", "--data", "$NORIA_DATA", "--out", "$NORIA_OUTPUT"]],
+    )
+    files: Items[str] = Field(
+        default=(),
+        max_length=50,
+        description="The project's files that the command needs, relative to this one. They go "
+        "with every run; it starts in a folder that has them alone.",
+        examples=[["train.py"]],
     )
     metrics: Items[str] = Field(
         default=(),
@@ -60,21 +79,27 @@ class CustomOptions(Section):
 
 
 def entry_of(options: CustomOptions) -> tuple[str, str]:
-    """Return the file and the name of the project's class; ("", "") where they can't be told."""
-    found = _ENTRY.fullmatch(options.model)
+    """Return the file and the name of the project's class; ("", "") where there is none."""
+    if options.command:
+        return ("", "")
+    found = _ENTRY.fullmatch(options.model or DEFAULT_MODEL)
     return (found["file"], found["name"]) if found else ("", "")
 
 
 def narrowed(options: CustomOptions) -> Mapping[str, Any]:
-    """Return what the options make of the family: its target and its metrics."""
+    """Return what the options make of the family: its target, metrics and algorithm."""
     of_kind = _METRICS[options.predicts]
     wanted = tuple(dict.fromkeys(name for name in options.metrics if name in of_kind))
-    return {"target": options.predicts, "metrics": wanted or of_kind}
+    return {
+        "target": options.predicts,
+        "metrics": wanted or of_kind,
+        "algorithms": (OWN_COMMAND if options.command else OWN_CLASS,),
+    }
 
 
 def files_of(options: CustomOptions) -> tuple[str, ...]:
-    """Return the files that hold the project's model."""
-    return tuple(name for name in entry_of(options)[:1] if name)
+    """Return the files that hold the project's model, or train it."""
+    return options.files if options.command else tuple(filter(None, entry_of(options)[:1]))
 
 
 def cautions_of(options: CustomOptions) -> tuple[str, ...]:
@@ -87,21 +112,34 @@ def cautions_of(options: CustomOptions) -> tuple[str, ...]:
     return (said,)
 
 
-def the_class_is_named(task: Any) -> Iterator[Problem]:
-    """A model of the project's own names a Python file below this one, and a class in it."""
-    path, options = "spec.task.options.model", task.options
-    file, _ = entry_of(options)
-    pure = PurePosixPath(file)
-    if not file:
+def the_class_or_the_command_is_named(task: Any) -> Iterator[Problem]:
+    """A model of the project's own is a class, or a command with its files."""
+    path, options = "spec.task.options", task.options
+    if options.command:
+        if options.model is not None:
+            yield Problem(f"{path}.model", "there is a command too", "keep one of them")
+        if not options.command[0].strip():
+            yield Problem(f"{path}.command[0]", "names no program", "write python, for example")
+    elif options.files:
         yield Problem(
-            path, f"{shorten(options.model)} names no file and class", "write model.py:Model"
+            f"{path}.files", "is of a command, and there is none", "keep the class in one file"
         )
-    elif pure.is_absolute() or ".." in pure.parts or "\\" in file or str(pure) != file:
-        yield Problem(
-            path,
-            f"{file} does not lie below this file",
-            "put it beside model.yaml: it travels with every version",
-        )
+    elif not entry_of(options)[0]:
+        said = f"{shorten(options.model)} names no file and class"
+        yield Problem(f"{path}.model", said, f"write {DEFAULT_MODEL}")
+
+
+def the_files_lie_below(task: Any) -> Iterator[Problem]:
+    """The files of a model of the project's own lie below model.yaml: they travel with it."""
+    for name in files_of(task.options):
+        pure = PurePosixPath(name)
+        if pure.is_absolute() or ".." in pure.parts or "\\" in name or str(pure) != name:
+            key = "files" if task.options.command else "model"
+            yield Problem(
+                f"spec.task.options.{key}",
+                f"{name} does not lie below this file",
+                "put it beside model.yaml, and write its path without detours",
+            )
 
 
 def metrics_are_of_what_is_predicted(task: Any) -> Iterator[Problem]:
@@ -128,9 +166,9 @@ def a_positive_class_is_of_classes(task: Any) -> Iterator[Problem]:
 
 CUSTOM: Final = Family(
     name="custom",
-    about="What a class of the project's own predicts, from a row of columns.",
+    about="What a class or a command of the project's own predicts, from a row of columns.",
     options=CustomOptions,
-    algorithms=(OWN_CLASS,),
+    algorithms=(OWN_CLASS, OWN_COMMAND),
     metrics=(*CLASSIFICATION.metrics, *REGRESSION.metrics),
     sources=("feast", "parquet", "csv"),
     target="class",
@@ -141,7 +179,8 @@ CUSTOM: Final = Family(
     rules=(
         columns_and_a_target,
         columns_can_be_read,
-        the_class_is_named,
+        the_class_or_the_command_is_named,
+        the_files_lie_below,
         metrics_are_of_what_is_predicted,
         a_positive_class_is_of_classes,
     ),

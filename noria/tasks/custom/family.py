@@ -6,11 +6,13 @@ Fitting is the project's class, as often as the judge asks for it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from noria.errors import OwnCodeError
 from noria.spec import ModelSpec
@@ -25,8 +27,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from noria.tasks.custom.own_class import OwnClass, OwnModel
-    from noria.tasks.custom.predictor import CustomPredictor
+    from noria.tasks.custom.dataset import Dataset
+    from noria.tasks.custom.own_class import OwnClass
+    from noria.tasks.custom.predictor import Answering, CustomPredictor
     from noria.tasks.tabular.folds import Fold
 
 _TRIED: Final = 20
@@ -39,13 +42,15 @@ _SAME: Final = 1e-4
 class FittedCustom:
     """A model of the project's own between ``fit`` and ``save``.
 
+    ``code`` is what the package needs of the project's files, ``saved`` gives the model's own,
     ``tried`` (m, d) are a few of the encoded rows that it was fitted on.
     """
 
     manifest: Manifest
-    model: OwnModel
+    model: Answering
     code: Mapping[str, str]
     tried: NDArray[np.float64]
+    saved: Callable[[], Mapping[str, bytes]]
 
     @property
     def rows(self) -> int:
@@ -69,9 +74,9 @@ class FittedCustom:
         from noria.tasks.custom.pickles import refuse_pickles
         from noria.tasks.custom.predictor import CODE, MODEL, load
 
-        saved = self.model.files()
+        saved = self.saved()
         if self.manifest.options.get("allowPickle") is not True:
-            refuse_pickles(saved, by=f"{self.model.own.name}: save")
+            refuse_pickles(saved, by=self.model.name)
         files = {CODE + name: text.encode("utf-8") for name, text in self.code.items()}
         files.update({MODEL + name: content for name, content in saved.items()})
         _refuse_another(self.predictor, load(self.manifest, files), self.tried)
@@ -79,11 +84,13 @@ class FittedCustom:
 
 
 class Custom(Tabular):
-    """A class of the project's own; see ``docs/custom.md`` for what it is given and asked."""
+    """A class or a command of the project's own; ``docs/custom.md`` says what it is given."""
 
     def ingest(self, spec: ModelSpec, base: Path, as_of: datetime | None) -> pd.DataFrame:
         """See ``TaskFamily.ingest``. A class that can't be used is refused before rows are read."""
-        _own_class(spec, read_files(spec, base))
+        code, options = read_files(spec, base), _options(spec)
+        if not options.command:
+            _own_class(options, code)
         return super().ingest(spec, base, as_of)
 
     def features(self, spec: ModelSpec, base: Path, rows: pd.DataFrame) -> pd.DataFrame:
@@ -117,7 +124,7 @@ class Custom(Tabular):
         """See ``TaskFamily.fit``.
 
         Raises:
-            OwnCodeError: The class fails.
+            OwnCodeError: The class or the command fails.
         """
         import numpy as np
 
@@ -138,9 +145,10 @@ class Custom(Tabular):
             seed=design.seed,
             threads=design.threads,
         )
-        model = _own_class(spec, code).fit(rows)
         manifest = manifest_of(spec, prepared, places, spec.train.algorithm, params)
-        return FittedCustom(manifest, model, code, design.matrix[:_TRIED])
+        options = _options(spec)
+        by = _by_command if options.command else _by_class
+        return by(options, manifest, code, rows, design.matrix[:_TRIED])
 
     def with_rounds(
         self,
@@ -152,7 +160,12 @@ class Custom(Tabular):
         return None
 
 
-def _own_class(spec: ModelSpec, code: Mapping[str, str]) -> OwnClass:
+def _options(spec: ModelSpec) -> CustomOptions:
+    assert isinstance(spec.task.options, CustomOptions)  # noqa: S101 - the family's own options
+    return spec.task.options
+
+
+def _own_class(options: CustomOptions, code: Mapping[str, str]) -> OwnClass:
     """Return the project's class.
 
     Raises:
@@ -160,10 +173,40 @@ def _own_class(spec: ModelSpec, code: Mapping[str, str]) -> OwnClass:
     """
     from noria.tasks.custom.own_class import import_class
 
-    options = spec.task.options
-    assert isinstance(options, CustomOptions)  # noqa: S101 - the family's own options
     file, name = entry_of(options)
     return import_class(file, code[file], name)
+
+
+def _by_class(
+    options: CustomOptions,
+    manifest: Manifest,
+    code: Mapping[str, str],
+    rows: Dataset,
+    tried: NDArray[np.float64],
+) -> FittedCustom:
+    model = _own_class(options, code).fit(rows)
+    entry = {**manifest.options, "model": ":".join(entry_of(options))}
+    manifest = msgspec.structs.replace(manifest, options=entry)
+    return FittedCustom(manifest, model, code, tried, model.files)
+
+
+def _by_command(
+    options: CustomOptions,
+    manifest: Manifest,
+    code: Mapping[str, str],
+    rows: Dataset,
+    tried: NDArray[np.float64],
+) -> FittedCustom:
+    from noria.tasks.custom.flavors import open_model
+    from noria.tasks.custom.own_command import OwnCommand
+    from noria.tasks.custom.pickles import refuse_pickles
+
+    command = OwnCommand(options.command, code, manifest.target)
+    saved = command.fit(rows)
+    if not options.allow_pickle:
+        refuse_pickles(saved, by=command.name)
+    # The package has no code of the project: what was saved is all that is loaded.
+    return FittedCustom(manifest, open_model(saved, manifest), {}, tried, lambda: saved)
 
 
 def _refuse_another(

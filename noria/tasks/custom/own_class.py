@@ -81,7 +81,7 @@ class OwnModel:
     @property
     def name(self) -> str:
         """What messages call it."""
-        return f"{self.own.name}: predict"
+        return self.own.name
 
     def answer(self, features: pd.DataFrame) -> Any:
         """Return what the class says of n rows, as it says it.

@@ -40,7 +40,7 @@ def refuse_pickles(files: Mapping[str, bytes], *, by: str) -> None:
 
     Args:
         files: Content by path.
-        by: Who wrote them, such as ``model.py:Digits: save``.
+        by: Who saved them, such as ``model.py:Digits``.
 
     Raises:
         IntegrityError: One does; the message names it.
@@ -49,7 +49,7 @@ def refuse_pickles(files: Mapping[str, bytes], *, by: str) -> None:
         found = pickle_in(content)
         if found:
             raise IntegrityError(
-                f"{by} wrote {name}, which is {found}: loading it runs whatever code is in it",
+                f"{by} saved {name}, which is {found}: loading it runs whatever code is in it",
                 fix="save numbers and texts instead (npz, JSON, safetensors, skops, or the "
                 "library's own format), or write spec.task.options.allowPickle: true",
             )

@@ -22,6 +22,7 @@ Array = NDArray[np.float64]
 
 CODE: Final = "code/"
 MODEL: Final = "model/"
+COMMAND: Final = "own-command"
 ENTRY: Final = "model"
 """The option that names file and class: ``model.py:Model``."""
 
@@ -79,11 +80,13 @@ class CustomPredictor:
 
 
 def load(manifest: Manifest, files: Mapping[str, bytes]) -> CustomPredictor:
-    """Build the predictor from a package's checked files: the class is imported from them.
+    """Build the predictor from a package's checked files.
+
+    A class is imported from them; what a command wrote, its library loads.
 
     Raises:
         IntegrityError: The package has no code, or a pickle that it does not admit to.
-        InvalidInput: The module fails, or has no such class.
+        InvalidInput: The module fails, or has no such class; or there is no model.
         NotInstalled: The module imports what is not installed here.
         OwnCodeError: The class can't load what it saved.
     """
@@ -97,6 +100,10 @@ def load(manifest: Manifest, files: Mapping[str, bytes]) -> CustomPredictor:
             "a model of the family custom is asked with data frames, and pandas is not installed",
             fix="install pandas, and what the class imports, beside noria[serving]",
         ) from error
+    if manifest.algorithm == COMMAND:
+        from noria.tasks.custom.flavors import open_model
+
+        return CustomPredictor(manifest, open_model(saved, manifest))
     from noria.tasks.custom.own_class import import_class
 
     file, _, name = str(manifest.options.get(ENTRY, "")).partition(":")

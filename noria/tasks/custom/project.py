@@ -34,18 +34,17 @@ def read_files(spec: ModelSpec, base: Path) -> dict[str, str]:
             texts[name] = path.read_text("utf-8")
         except FileNotFoundError as error:
             raise InvalidInput(
-                f"spec.task.options.model: there is no file {path}",
-                fix="write it, or name the file that holds your class",
+                f"spec.task.options: there is no file {path}",
+                fix="write it, or name the file that holds your class or script",
             ) from error
         except (OSError, UnicodeDecodeError) as error:
             raise InvalidInput(
-                f"{path}: can't be read: {error}", fix="give a Python file in UTF-8"
+                f"{path}: can't be read: {error}", fix="give a text in UTF-8: code, no data"
             ) from error
     size = sum(len(text.encode()) for text in texts.values())
     if size > MAX_BYTES:
         raise InvalidInput(
-            f"spec.task.options.model: {', '.join(texts)} hold {size:,} bytes, more than "
-            f"{MAX_BYTES:,}",
+            f"spec.task.options: {', '.join(texts)} hold {size:,} bytes, more than {MAX_BYTES:,}",
             fix="keep data out of the code",
         )
     return texts
