@@ -21,9 +21,9 @@ from noria.errors import IntegrityError, InvalidInput, NoriaError, NotInstalled,
 from noria.spec import ModelSpec, SpecError, parse_model
 from noria.tasks.candidate import Made, make_candidate
 from noria.tasks.custom.own_class import import_class
-from noria.tasks.custom.pickles import pickle_in
 from noria.tasks.families import family
 from noria.tasks.package import load_predictor, package_digest, read_manifest
+from noria.tasks.pickles import pickle_in
 from noria.tasks.tabular.schema import columns_of
 
 ROWS = 600

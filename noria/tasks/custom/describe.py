@@ -166,7 +166,7 @@ def a_positive_class_is_of_classes(task: Any) -> Iterator[Problem]:
 
 CUSTOM: Final = Family(
     name="custom",
-    about="What a class or a command of the project's own predicts, from a row of columns.",
+    about="What your own model predicts.",
     options=CustomOptions,
     algorithms=(OWN_CLASS, OWN_COMMAND),
     metrics=(*CLASSIFICATION.metrics, *REGRESSION.metrics),

@@ -71,8 +71,8 @@ class FittedCustom:
             IntegrityError: One is a pickle, and ``allowPickle`` is false.
             OwnCodeError: ``save`` or ``load`` fails, or the model that is loaded says otherwise.
         """
-        from noria.tasks.custom.pickles import refuse_pickles
         from noria.tasks.custom.predictor import CODE, MODEL, load
+        from noria.tasks.pickles import refuse_pickles
 
         saved = self.saved()
         if self.manifest.options.get("allowPickle") is not True:
@@ -199,7 +199,7 @@ def _by_command(
 ) -> FittedCustom:
     from noria.tasks.custom.flavors import open_model
     from noria.tasks.custom.own_command import OwnCommand
-    from noria.tasks.custom.pickles import refuse_pickles
+    from noria.tasks.pickles import refuse_pickles
 
     command = OwnCommand(options.command, code, manifest.target)
     saved = command.fit(rows)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from noria.errors import IntegrityError, NotInstalled
 from noria.tasks.custom.answers import checked
-from noria.tasks.custom.pickles import refuse_pickles
 from noria.tasks.package import Manifest
+from noria.tasks.pickles import refuse_pickles
 from noria.tasks.tabular.encoding import Columns, Encoder
 
 if TYPE_CHECKING:
