@@ -10,6 +10,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from components import BASE_IMAGE
+from components.project import project_folder
+from components.steps import code_version
 from noria.errors import IntegrityError, InvalidInput, NoriaError, NotInstalled, OwnCodeError
 from noria.spec import ModelSpec, SpecError, parse_model
 from noria.tasks.candidate import Made, make_candidate
 from noria.tasks.custom.own_class import import_class
 from noria.tasks.families import family
-from noria.tasks.package import load_predictor, package_digest, read_manifest
+from noria.tasks.package import load_predictor, package_digest, read_manifest, sha256
 from noria.tasks.pickles import pickle_in
 from noria.tasks.tabular.schema import columns_of
+from noria.view import facts, view_of
+from pipelines.submission import project_base
 
 ROWS = 600
 CLASS = """
@@ -369,6 +375,28 @@ def test_a_pickle_is_refused_by_its_content_unless_the_spec_allows_it(
     path.write_text(path.read_text().replace('"allowPickle": true', '"allowPickle": false'))
     with pytest.raises(IntegrityError, match=r"notes\.txt, which is a pickle"):
         load_predictor(package)
+
+
+def test_status_shows_that_a_pickle_is_allowed(spec_of: Spec) -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    for allowed in (True, False):
+        shown = dict(facts(view_of("own", spec_of(allowPickle=allowed), None, now)))
+        assert ("may hold a pickle" in shown.get("caution", "")) is allowed
+
+
+def test_the_class_travels_to_a_cluster_and_its_digest_is_in_the_card(
+    spec_of: Spec, project: Path
+) -> None:
+    resource = {"apiVersion": "noria.dev/v1alpha1", "kind": "Model", "metadata": {"name": "own"}}
+    spec = spec_of().model_dump(mode="json", by_alias=True)
+    spec["data"]["module"] = "data.py"
+    (project / "data.py").write_text("def prepare(base): pass\n")
+    model = parse_model(json.dumps({**resource, "spec": spec}))
+    folder = project_folder(project_base(model, project, BASE_IMAGE))
+    assert sorted(path.name for path in folder.iterdir()) == ["data.py", "model.py"]
+    said = code_version(model, folder)
+    digest = sha256((project / "model.py").read_bytes())[:16]
+    assert f"model.py sha256:{digest}" in said
 
 
 def saved_by(library: str) -> bytes:

@@ -71,7 +71,12 @@ Spec = Callable[..., ModelSpec]
 
 @pytest.fixture
 def spec_of() -> Spec:
-    def build(target: str = "y", train: dict[str, Any] | None = None, **options: Any) -> ModelSpec:
+    def build(
+        target: str = "y",
+        train: dict[str, Any] | None = None,
+        kind: str = "categorical",
+        **options: Any,
+    ) -> ModelSpec:
         own = {"command": ["python", "train.py"], "files": ["train.py"], **options}
         resource = {
             "apiVersion": "noria.dev/v1alpha1",
@@ -83,7 +88,7 @@ def spec_of() -> Spec:
                     "source": {"parquet": {"paths": ["rows.parquet"]}},
                     "features": [
                         {"name": "x", "type": "numeric"},
-                        {"name": "kind", "type": "categorical"},
+                        {"name": "kind", "type": kind},
                         {"name": "flag", "type": "boolean"},
                     ],
                     "target": target,
@@ -167,6 +172,31 @@ def test_what_a_command_wrote_is_measured_and_loads_without_its_code(
     said = predictor.predict(columns_of(manifest.features, None, rows))
     assert [item.name for item in manifest.outputs] == list(said)
     assert all(len(values) == 4 for values in said.values())
+
+
+@pytest.mark.slow
+def test_an_exported_program_of_pytorch_holds_a_pickle_and_is_taken_when_allowed(
+    spec_of: Spec, project: Path
+) -> None:
+    script = (
+        READ
+        + """
+import torch
+class Net(torch.nn.Module):
+    def forward(self, rows):
+        return torch.sigmoid(2 * rows[:, 0])
+rows_of = {0: torch.export.Dim("rows")}
+with torch.no_grad():
+    program = torch.export.export(Net(), (torch.zeros(4, 3),), dynamic_shapes=(rows_of,))
+torch.export.save(program, out / "net.pt2")
+"""
+    )
+    rows = pd.read_parquet(project / "rows.parquet").assign(kind=lambda rows: rows["x"].abs())
+    rows.to_parquet(project / "rows.parquet")
+    with pytest.raises(IntegrityError, match=r"net.pt2, which is an archive with .*, a pickle"):
+        made(spec_of(kind="numeric"), project, script)
+    result = made(spec_of(kind="numeric", allowPickle=True), project, script)
+    assert result.evaluation.metrics["accuracy"].value > 0.65
 
 
 TELL = (

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
@@ -161,8 +161,7 @@ class Custom(Tabular):
 
 
 def _options(spec: ModelSpec) -> CustomOptions:
-    assert isinstance(spec.task.options, CustomOptions)  # noqa: S101 - the family's own options
-    return spec.task.options
+    return cast("CustomOptions", spec.task.options)
 
 
 def _own_class(options: CustomOptions, code: Mapping[str, str]) -> OwnClass:
