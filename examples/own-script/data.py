@@ -29,7 +29,7 @@ def prepare(base: Path, fraction: float = 1.0, seed: int = 0) -> None:
     rows["distance_km"] = rng.lognormal(5.5, 0.7, count).round(1)
     rows["weight_kg"] = rng.lognormal(0.8, 0.9, count).round(2)
     usual = rows["service"].map(HOURS) + rows["distance_km"] / 18 + rows["weight_kg"] / 2
-    weekend = np.where(rows["ordered"].dt.dayofweek >= 4, 10.0, 0.0)
+    weekend = np.where(rows["ordered"].dt.day_of_week >= 4, 10.0, 0.0)
     rows["hours"] = (usual + weekend + rng.exponential(6.0, count)).round(2)
     rows["delivered"] = rows["ordered"] + pd.to_timedelta(rows["hours"], unit="h")
     path.parent.mkdir(parents=True, exist_ok=True)

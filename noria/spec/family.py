@@ -70,6 +70,8 @@ class Family:
             None: nothing. A family that predicts a class or a number says which by it.
         files: The project's own files that training reads, from the options to paths relative to
             model.yaml; None: none. They travel with a run, and their digests are in the card.
+        receives: Where a model that was trained elsewhere is put, from the options to a folder
+            relative to model.yaml; None, or empty: it takes none. ``noria register`` puts it there.
         cautions: What whoever answers for the model should know of its options, a sentence each;
             None: nothing. ``noria validate``, the card and ``noria status`` show them.
         learner: ``module:attribute`` of its ``noria.tasks.protocol.TaskFamily``.
@@ -94,6 +96,7 @@ class Family:
     needs: Needs = Needs()
     narrow: Callable[[Any], Mapping[str, Any]] | None = None
     files: Callable[[Any], tuple[str, ...]] | None = None
+    receives: Callable[[Any], str] | None = None
     cautions: Callable[[Any], tuple[str, ...]] | None = None
 
     def of(self, options: object) -> Family:
@@ -103,6 +106,10 @@ class Family:
     def files_of(self, options: object) -> tuple[str, ...]:
         """Return the project's own files that training with these options reads."""
         return () if self.files is None else self.files(options)
+
+    def receives_in(self, options: object) -> str:
+        """Return the folder for models that were trained elsewhere; empty: it takes none."""
+        return "" if self.receives is None else self.receives(options)
 
     def cautions_of(self, options: object) -> tuple[str, ...]:
         """Return what should be known of these options, a sentence each."""

@@ -13,11 +13,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from noria.errors import IntegrityError, InvalidInput, NoriaError, OwnCodeError
-from noria.spec import ModelSpec, SpecError, parse_model
+from noria.embedded.home import Home
+from noria.embedded.receiving import receive
+from noria.errors import DataError, IntegrityError, InvalidInput, NoriaError, OwnCodeError
+from noria.spec import ModelSpec, SpecError, load_model, parse_model
 from noria.tasks.candidate import Made, make_candidate
 from noria.tasks.families import family
 from noria.tasks.package import load_predictor, package_digest, read_manifest
+from noria.tasks.tabular.hand_made import package_linear
 from noria.tasks.tabular.schema import columns_of
 
 ROWS = 600
@@ -301,6 +304,8 @@ def test_what_a_command_does_wrong_is_said(
     [
         ({"model": "model.py:M"}, "spec.task.options.model: there is a command too; keep one"),
         ({"files": ["../train.py"]}, "options.files: ../train.py does not lie below this file"),
+        ({"trained": "t"}, "spec.task.options.command: there is trained too; keep one of them"),
+        ({"trained": "../t", "command": [], "files": []}, "options.trained: ../t does not lie"),
         ({"command": [" "]}, "spec.task.options.command[0]: names no program"),
         ({"command": []}, "spec.task.options.files: is of a command, and there is none"),
     ],
@@ -310,6 +315,78 @@ def test_options_of_a_command_that_can_not_be_are_problems(
 ) -> None:
     with pytest.raises(SpecError, match=re.escape(said)):
         spec_of(**options)
+
+
+def elsewhere(project: Path) -> ModelSpec:
+    """Return the spec of a model that was trained elsewhere, and put one into its folder."""
+    package_linear(project / "trained", "m", ["x"], [2.0], 0.5)
+    return parse_model(
+        json.dumps(
+            {
+                "apiVersion": "noria.dev/v1alpha1",
+                "kind": "Model",
+                "metadata": {"name": "own"},
+                "spec": {
+                    "task": {"family": "custom", "options": {"trained": "trained"}},
+                    "data": {
+                        "source": {"parquet": {"paths": ["rows.parquet"]}},
+                        "features": [{"name": "x", "type": "numeric"}],
+                        "target": "y",
+                        "eventTime": "at",
+                        "validation": {"minRows": 100},
+                    },
+                },
+            }
+        )
+    ).spec
+
+
+def test_a_model_that_was_trained_elsewhere_is_judged_packaged_and_never_fitted(
+    project: Path,
+) -> None:
+    spec = elsewhere(project)
+    result = made(spec, project, "raise SystemExit('it is not run')")
+    assert result.evaluation.metrics["accuracy"].value > 0.65
+    manifest = read_manifest(result.package)
+    assert manifest.algorithm == "trained-elsewhere"
+    rows = pd.read_parquet(project / "rows.parquet")
+    said = load_predictor(result.package).predict({"x": rows["x"].to_numpy()})["probability"]
+    np.testing.assert_allclose(said, 1 / (1 + np.exp(-(2 * rows["x"] + 0.5))))
+
+
+def test_a_model_that_changes_during_a_run_is_refused(project: Path) -> None:
+    spec, tasks = elsewhere(project), family("custom")
+    frame = tasks.features(spec, project, tasks.ingest(spec, project, None))
+    (project / "trained" / "more.txt").write_text("x")
+    with pytest.raises(DataError, match="has changed since the run began"):
+        make_candidate(tasks, spec, frame, None, project / "made", model="own")
+    for path in (project / "trained").iterdir():
+        path.unlink()
+    with pytest.raises(InvalidInput, match=r"there is no model in .*trained; put one there"):
+        tasks.ingest(spec, project, None)
+
+
+def test_a_model_is_received_whole_and_in_place_of_the_last(project: Path, tmp_path: Path) -> None:
+    spec = elsewhere(project).model_dump(mode="json", by_alias=True)
+    resource = {"apiVersion": "noria.dev/v1alpha1", "kind": "Model", "metadata": {"name": "own"}}
+    (project / "model.yaml").write_text(json.dumps({**resource, "spec": spec}))
+    home = Home(tmp_path / "home").create()
+    home.remember(load_model(project / "model.yaml"), project / "model.yaml")
+    new = tmp_path / "new"
+    new.mkdir()
+    with pytest.raises(InvalidInput, match="new is no folder with a model in it"):
+        receive(home, "own", str(new))
+    (new / "a.lgb").write_text("tree")
+    assert receive(home, "own", str(new)) == project / "trained"
+    assert [path.name for path in (project / "trained").iterdir()] == ["a.lgb"]
+    (new / "a.lgb").write_text("another tree")
+    receive(home, "own", (new).as_uri())
+    assert (project / "trained" / "a.lgb").read_text() == "another tree"
+    assert not [path for path in project.iterdir() if path.name.startswith(".trained")]
+    spec["task"]["options"] = {}
+    (project / "model.yaml").write_text(json.dumps({**resource, "spec": spec}))
+    with pytest.raises(InvalidInput, match="own: custom takes no model that was trained elsewhere"):
+        receive(home, "own", str(new))
 
 
 def test_a_program_that_is_not_there_is_bad_input(spec_of: Spec, project: Path) -> None:

@@ -46,7 +46,7 @@ def test_every_installed_family_validates_with_defaults_of_its_own(
     assert spec.monitoring.performance.drop is not None
     assert spec.monitoring.performance.drop.metric == own[0]
     assert ("drift" in spec.retraining.signals) == bool(spec.monitoring.detectors)
-    assert spec.is_classification == (family.endswith("classification"))
+    assert spec.is_classification == (not family.endswith("regression"))
 
 
 def test_what_the_user_wrote_is_kept_even_when_it_is_empty(

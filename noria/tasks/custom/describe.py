@@ -23,6 +23,7 @@ from noria.tasks.tabular.describe import (
 
 OWN_CLASS: Final = Algorithm(name="own-class")
 OWN_COMMAND: Final = Algorithm(name="own-command")
+ELSEWHERE: Final = Algorithm(name="trained-elsewhere")
 DEFAULT_MODEL: Final = "model.py:Model"
 _METRICS: Final = {"class": CLASSIFICATION.metrics, "number": REGRESSION.metrics}
 _ENTRY: Final = re.compile(r"(?P<file>[^:]+\.py):(?P<name>[A-Za-z_][A-Za-z0-9_]*)")
@@ -59,6 +60,15 @@ class CustomOptions(Section):
         "with every run; it starts in a folder that has them alone.",
         examples=[["train.py"]],
     )
+    trained: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=200,
+        description="A folder, relative to this one, of a model that was trained elsewhere, in "
+        "place of a class: what a command would write. It is measured, packaged and served as "
+        "it is, and never fitted; `noria register` puts another one there.",
+        examples=["trained"],
+    )
     metrics: Items[str] = Field(
         default=(),
         max_length=20,
@@ -80,7 +90,7 @@ class CustomOptions(Section):
 
 def entry_of(options: CustomOptions) -> tuple[str, str]:
     """Return the file and the name of the project's class; ("", "") where there is none."""
-    if options.command:
+    if options.command or options.trained is not None:
         return ("", "")
     found = _ENTRY.fullmatch(options.model or DEFAULT_MODEL)
     return (found["file"], found["name"]) if found else ("", "")
@@ -93,8 +103,19 @@ def narrowed(options: CustomOptions) -> Mapping[str, Any]:
     return {
         "target": options.predicts,
         "metrics": wanted or of_kind,
-        "algorithms": (OWN_COMMAND if options.command else OWN_CLASS,),
+        "algorithms": (_algorithm(options),),
     }
+
+
+def _algorithm(options: CustomOptions) -> Algorithm:
+    if options.trained is not None:
+        return ELSEWHERE
+    return OWN_COMMAND if options.command else OWN_CLASS
+
+
+def received_in(options: CustomOptions) -> str:
+    """Return the folder of a model that was trained elsewhere; empty: it is trained here."""
+    return options.trained or ""
 
 
 def files_of(options: CustomOptions) -> tuple[str, ...]:
@@ -115,7 +136,13 @@ def cautions_of(options: CustomOptions) -> tuple[str, ...]:
 def the_class_or_the_command_is_named(task: Any) -> Iterator[Problem]:
     """A model of the project's own is a class, or a command with its files."""
     path, options = "spec.task.options", task.options
-    if options.command:
+    if options.trained is not None:
+        for key, given in (("model", options.model), ("command", options.command)):
+            if given:
+                yield Problem(f"{path}.{key}", "there is trained too", "keep one of them")
+        if options.files:
+            yield Problem(f"{path}.files", "is of a command, and there is none", "remove it")
+    elif options.command:
         if options.model is not None:
             yield Problem(f"{path}.model", "there is a command too", "keep one of them")
         if not options.command[0].strip():
@@ -131,10 +158,11 @@ def the_class_or_the_command_is_named(task: Any) -> Iterator[Problem]:
 
 def the_files_lie_below(task: Any) -> Iterator[Problem]:
     """The files of a model of the project's own lie below model.yaml: they travel with it."""
-    for name in files_of(task.options):
+    folder = received_in(task.options)
+    for name in (*files_of(task.options), *filter(None, (folder,))):
         pure = PurePosixPath(name)
         if pure.is_absolute() or ".." in pure.parts or "\\" in name or str(pure) != name:
-            key = "files" if task.options.command else "model"
+            key = "trained" if folder else "files" if task.options.command else "model"
             yield Problem(
                 f"spec.task.options.{key}",
                 f"{name} does not lie below this file",
@@ -168,7 +196,7 @@ CUSTOM: Final = Family(
     name="custom",
     about="What your own model predicts.",
     options=CustomOptions,
-    algorithms=(OWN_CLASS, OWN_COMMAND),
+    algorithms=(OWN_CLASS, OWN_COMMAND, ELSEWHERE),
     metrics=(*CLASSIFICATION.metrics, *REGRESSION.metrics),
     sources=("feast", "parquet", "csv"),
     target="class",
@@ -190,6 +218,7 @@ CUSTOM: Final = Family(
     ),
     narrow=narrowed,
     files=files_of,
+    receives=received_in,
     cautions=cautions_of,
     learner="noria.tasks.custom.family:LEARNER",
     template="noria.tasks.custom.template:TEMPLATE",

@@ -17,7 +17,13 @@ import msgspec
 from noria.errors import OwnCodeError
 from noria.spec import ModelSpec
 from noria.tasks.custom.describe import CustomOptions, entry_of
-from noria.tasks.custom.project import files_in, read_files, with_files
+from noria.tasks.custom.project import (
+    files_elsewhere,
+    files_in,
+    read_files,
+    trained_elsewhere,
+    with_files,
+)
 from noria.tasks.package import Manifest
 from noria.tasks.protocol import TuneResult
 from noria.tasks.tabular.family import PreparedTabular, Tabular, manifest_of
@@ -89,13 +95,15 @@ class Custom(Tabular):
     def ingest(self, spec: ModelSpec, base: Path, as_of: datetime | None) -> pd.DataFrame:
         """See ``TaskFamily.ingest``. A class that can't be used is refused before rows are read."""
         code, options = read_files(spec, base), _options(spec)
-        if not options.command:
+        if entry_of(options)[0]:
             _own_class(options, code)
+        trained_elsewhere(spec, base)
         return super().ingest(spec, base, as_of)
 
     def features(self, spec: ModelSpec, base: Path, rows: pd.DataFrame) -> pd.DataFrame:
         """See ``TaskFamily.features``; the project's code goes with the rows."""
-        return with_files(super().features(spec, base, rows), read_files(spec, base))
+        found = super().features(spec, base, rows)
+        return with_files(found, read_files(spec, base), trained_elsewhere(spec, base))
 
     def tune(self, spec: ModelSpec, train: pd.DataFrame, workdir: Path) -> TuneResult:
         """See ``TaskFamily.tune``."""
@@ -129,6 +137,7 @@ class Custom(Tabular):
         import numpy as np
 
         from noria.tasks.custom.dataset import Dataset, frame_of
+        from noria.tasks.custom.own_command import OwnCommand
         from noria.tasks.tabular.learn import slice_of
 
         code = files_in(prepared.frame)
@@ -146,9 +155,14 @@ class Custom(Tabular):
             threads=design.threads,
         )
         manifest = manifest_of(spec, prepared, places, spec.train.algorithm, params)
-        options = _options(spec)
-        by = _by_command if options.command else _by_class
-        return by(options, manifest, code, rows, design.matrix[:_TRIED])
+        options, tried = _options(spec), design.matrix[:_TRIED]
+        if options.trained is not None:
+            saved = files_elsewhere(prepared.frame)
+            return _of_files(options, manifest, saved, options.trained, tried)
+        if options.command:
+            command = OwnCommand(options.command, code, manifest.target)
+            return _of_files(options, manifest, command.fit(rows), command.name, tried)
+        return _by_class(options, manifest, code, rows, tried)
 
     def with_rounds(
         self,
@@ -189,22 +203,22 @@ def _by_class(
     return FittedCustom(manifest, model, code, tried, model.files)
 
 
-def _by_command(
+def _of_files(
     options: CustomOptions,
     manifest: Manifest,
-    code: Mapping[str, str],
-    rows: Dataset,
+    saved: Mapping[str, bytes],
+    by: str,
     tried: NDArray[np.float64],
 ) -> FittedCustom:
+    """Return the model that a command wrote, or that came from elsewhere.
+
+    Its package has no code of the project: what was saved is all that is loaded.
+    """
     from noria.tasks.custom.flavors import open_model
-    from noria.tasks.custom.own_command import OwnCommand
     from noria.tasks.pickles import refuse_pickles
 
-    command = OwnCommand(options.command, code, manifest.target)
-    saved = command.fit(rows)
     if not options.allow_pickle:
-        refuse_pickles(saved, by=command.name)
-    # The package has no code of the project: what was saved is all that is loaded.
+        refuse_pickles(saved, by=by)
     return FittedCustom(manifest, open_model(saved, manifest), {}, tried, lambda: saved)
 
 

@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 
 CODE: Final = "code/"
 MODEL: Final = "model/"
-COMMAND: Final = "own-command"
+CLASS: Final = "own-class"
 ENTRY: Final = "model"
 """The option that names file and class: ``model.py:Model``."""
 
@@ -82,7 +82,7 @@ class CustomPredictor:
 def load(manifest: Manifest, files: Mapping[str, bytes]) -> CustomPredictor:
     """Build the predictor from a package's checked files.
 
-    A class is imported from them; what a command wrote, its library loads.
+    A class is imported from them; what a command wrote, or came from elsewhere, its library loads.
 
     Raises:
         IntegrityError: The package has no code, or a pickle that it does not admit to.
@@ -100,7 +100,7 @@ def load(manifest: Manifest, files: Mapping[str, bytes]) -> CustomPredictor:
             "a model of the family custom is asked with data frames, and pandas is not installed",
             fix="install pandas, and what the class imports, beside noria[serving]",
         ) from error
-    if manifest.algorithm == COMMAND:
+    if manifest.algorithm != CLASS:
         from noria.tasks.custom.flavors import open_model
 
         return CustomPredictor(manifest, open_model(saved, manifest))

@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Final
 
 from noria.errors import DataError, InvalidInput
 from noria.spec import ModelSpec
+from noria.tasks.custom.folders import read_folder
+from noria.tasks.package import sha256
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ATTRIBUTE: Final = "noria.project"
+ELSEWHERE: Final = "noria.trained"
 MAX_BYTES: Final = 1 << 20
 """Most that the project's files may hold together: code, not data."""
 
@@ -50,10 +53,55 @@ def read_files(spec: ModelSpec, base: Path) -> dict[str, str]:
     return texts
 
 
-def with_files(frame: pd.DataFrame, texts: Mapping[str, str]) -> pd.DataFrame:
-    """Return the frame with the files as an attribute of it."""
+def trained_elsewhere(spec: ModelSpec, base: Path) -> dict[str, str]:
+    """Return where a model that was trained elsewhere lies, and its digest; empty: there is none.
+
+    Raises:
+        InvalidInput: The folder is missing, or holds nothing.
+        OwnCodeError: It holds a link.
+    """
+    name = spec.family.receives_in(spec.task.options)
+    if not name:
+        return {}
+    folder = (base / name).absolute()
+    files = read_folder(folder) if folder.is_dir() else {}
+    if not files:
+        raise InvalidInput(
+            f"spec.task.options.trained: there is no model in {folder}",
+            fix="put one there, or let `noria register NAME --model FOLDER` do it",
+        )
+    return {"folder": str(folder), "digest": digest_of(files)}
+
+
+def files_elsewhere(frame: pd.DataFrame) -> dict[str, bytes]:
+    """Return the files of the model that was trained elsewhere, from where the frame says.
+
+    Raises:
+        DataError: They are others than when the run began, or not to be reached.
+    """
+    told = frame.attrs.get(ELSEWHERE) or {}
+    folder = Path(str(told.get("folder", "")))
+    files = read_folder(folder) if folder.is_dir() else {}
+    if not files or digest_of(files) != told.get("digest"):
+        raise DataError(
+            f"spec.task.options.trained: {folder} has changed since the run began, or is not here",
+            fix="start the run again; on a cluster the folder is in the image, or on a volume",
+        )
+    return files
+
+
+def digest_of(files: Mapping[str, bytes]) -> str:
+    """Return the SHA-256 over the sorted ``sha256  path`` lines of files."""
+    lines = "".join(f"{sha256(files[name])}  {name}\n" for name in sorted(files))
+    return sha256(lines.encode())
+
+
+def with_files(
+    frame: pd.DataFrame, texts: Mapping[str, str], elsewhere: Mapping[str, str]
+) -> pd.DataFrame:
+    """Return the frame with the files, and with where a trained model lies, as attributes of it."""
     found = frame.copy(deep=False)
-    found.attrs[ATTRIBUTE] = dict(texts)
+    found.attrs[ATTRIBUTE], found.attrs[ELSEWHERE] = dict(texts), dict(elsewhere)
     return found
 
 
