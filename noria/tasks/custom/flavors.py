@@ -102,11 +102,12 @@ def _of_mlflow(files: Mapping[str, bytes], where: str) -> tuple[str, str]:
             f"{where}: its flavors are {', '.join(map(str, flavors))}, none of which is read",
             fix=f"save it with mlflow.{', mlflow.'.join(_FILE_OF)}",
         )
-    folder = where.removesuffix(_MLMODEL)
-    inside = [name for name in sorted(files) if name.startswith(f"{folder}{path}")]
-    if not inside:
+    whole = where.removesuffix(_MLMODEL) + path
+    inside = [name for name in sorted(files) if name == whole or name.startswith(f"{whole}/")]
+    known = [name for name in inside if name.endswith(tuple(_BY_ENDING))] or inside
+    if not known:
         raise InvalidInput(f"{where}: names {path}, which is not there", fix=_FIX)
-    return names[0], inside[-1]
+    return names[0], known[0]
 
 
 def _lightgbm(files: Mapping[str, bytes], path: str, _: Manifest) -> Answer:
