@@ -384,6 +384,7 @@ def test_a_model_is_received_whole_and_in_place_of_the_last(project: Path, tmp_p
     assert (project / "trained" / "a.lgb").read_text() == "another tree"
     assert not [path for path in project.iterdir() if path.name.startswith(".trained")]
     spec["task"]["options"] = {}
+    del spec["train"]["algorithm"]
     (project / "model.yaml").write_text(json.dumps({**resource, "spec": spec}))
     with pytest.raises(InvalidInput, match="own: custom takes no model that was trained elsewhere"):
         receive(home, "own", str(new))
