@@ -320,6 +320,7 @@ def register(
             spec=resource.model_dump_json(by_alias=True),
             params=_read_json(params, TuneResult).params,
             example=_example(resource, test),
+            cautions=resource.spec.family.cautions_of(resource.spec.task.options),
         )
     )
 
@@ -338,16 +339,17 @@ def fingerprint(frame: pd.DataFrame) -> str:
 
 
 def code_version(resource: Model, base: Path) -> str:
-    """Return which code made a model: Noria's version, and the digest of the project's module."""
+    """Return which code made a model: Noria's version, and digests of the project's files."""
     import hashlib
     from importlib.metadata import version
 
-    found = f"noria {version('noria')}"
-    module = resource.spec.data.module
-    path = base / module if module else None
-    if path is None or not path.is_file():
-        return found
-    return f"{found}, {module} sha256:{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
+    spec = resource.spec
+    found = [f"noria {version('noria')}"]
+    for name in (spec.data.module, *spec.family.files_of(spec.task.options)):
+        path = base / name if name else None
+        if path is not None and path.is_file():
+            found.append(f"{name} sha256:{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}")
+    return ", ".join(found)
 
 
 def _package_of(model: str, champion: str, registry: tuple[str, Path]) -> Path | None:

@@ -160,6 +160,10 @@ class TrainingError(NoriaError):
     """Training, tuning or evaluation failed for a reason other than the user's input."""
 
 
+class OwnCodeError(TrainingError):
+    """The project's own class or command failed, or answered what it may not."""
+
+
 class RegistryError(NoriaError):
     """The model registry refused or failed."""
 

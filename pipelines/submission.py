@@ -131,8 +131,9 @@ def project_base(model: Model, folder: Path, image: str) -> str:
             fix="put the project into an image built on Noria's (folder /model) and name it in "
             "spec.train.compute.image",
         )
+    own = model.spec.family.files_of(model.spec.task.options)
     if module is not None:
-        return pack(folder, [module])
+        return pack(folder, [module, *own])
     stay = [name for name in _files(model) if not Path(name).is_absolute() and "://" not in name]
     if stay:
         raise InvalidInput(
@@ -140,7 +141,7 @@ def project_base(model: Model, folder: Path, image: str) -> str:
             fix="put the project into an image built on Noria's (folder /model) and name it in "
             "spec.train.compute.image, or give spec.data.module, which makes the files there",
         )
-    return PROJECT
+    return pack(folder, own) if own else PROJECT
 
 
 def _files(model: Model) -> Iterator[str]:

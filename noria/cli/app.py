@@ -47,6 +47,9 @@ COMMANDS: Final = {
     "export": Entry("export", "Write what a model's monitor keeps as Parquet files.", _LOOP),
     "backtest": Entry("backtest", "Run a model's history through the loop.", _LOOP),
     "rollout": Entry("rollout", "Promote, abort, pause or resume by hand.", _LOOP),
+    "register": Entry(
+        "register", "Let a model that was trained elsewhere become a version.", _LOOP
+    ),
     "why": Entry("why", "Tell why a model is as it is: its ledger in sentences.", _LOOP),
     "ui": Entry("ui", "Show every model on a web page, with buttons.", _LOOP),
     "webhook": Entry("webhook", "Receive the alerts of Alertmanager and Grafana.", _LOOP),

@@ -41,6 +41,9 @@ class Facade(Protocol):
     def train(self, home: Path, model_path: Path, on_step: Callable[[str], None]) -> RunStatus:
         """Run the training pipeline once; ``on_step`` hears one line for each step."""
 
+    def receive(self, home: Path, model: str, source: str) -> Path:
+        """Copy a model that was trained elsewhere to where its project takes it; return where."""
+
     def text_columns(self, home: Path, model: str) -> Collection[str]:
         """Return the columns that a client sends as text: categories and keys."""
 

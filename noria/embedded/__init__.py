@@ -111,6 +111,16 @@ def train(home: Path, model_path: Path, on_step: Callable[[str], None]) -> RunSt
     return run_local(model_path, request, folder, where.tracking_uri, where.artifacts, on_step)
 
 
+def receive(home: Path, model: str, source: str) -> Path:
+    """Copy a model that was trained elsewhere to where its project takes it; return where.
+
+    ``source`` is a folder, or a URI that MLflow resolves.
+    """
+    from noria.embedded import receiving
+
+    return receiving.receive(Home(home.absolute()), model, source)
+
+
 def text_columns(home: Path, model: str) -> frozenset[str]:
     """Return the columns that a client sends as text: categories and keys."""
     from noria.replay import sent_datatypes

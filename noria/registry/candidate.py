@@ -25,7 +25,8 @@ class Candidate:
     version it already has. ``champion`` is the version that the gates were
     measured against, ``rows`` the number of rows that the packaged model was
     fitted on, ``fingerprint`` a sha256 of the data, ``spec`` the model resource
-    as JSON, ``example`` one row as a client would send it.
+    as JSON, ``example`` one row as a client would send it, ``cautions`` what should be
+    known of the family's options.
     """
 
     model: str
@@ -43,6 +44,7 @@ class Candidate:
     spec: str = ""
     params: Mapping[str, Any] = field(default_factory=_empty)
     example: Mapping[str, Any] = field(default_factory=_empty)
+    cautions: tuple[str, ...] = ()
 
     @property
     def gates(self) -> tuple[GateResult, ...]:

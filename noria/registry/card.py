@@ -161,6 +161,7 @@ def _limits(candidate: Candidate) -> str:
         ),
         "- Inputs outside the ranges seen in training are answered, but were not measured.",
     ]
+    lines += [f"- Caution: {caution}." for caution in candidate.cautions]
     weak = [gate.name for gate in candidate.gates if gate.verdict is not Verdict.PASS]
     if weak:
         lines.append(f"- These gates did not pass: {', '.join(weak)}.")

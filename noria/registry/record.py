@@ -19,7 +19,8 @@ from noria.registry.card import model_card
 from noria.registry.catalog import PREFIX
 from noria.registry.client import client, ensure_registered, load, translated
 from noria.registry.signature import input_example, model_signature
-from noria.tasks.package import Manifest, package_digest, read_manifest
+from noria.tasks.package import MANIFEST_NAME, Manifest, package_digest, read_manifest
+from noria.tasks.pickles import pickle_in
 
 _CODE: Final = Path(__file__).with_name("pyfunc_model.py")
 _MAX_PARAM_CHARS: Final = 6000
@@ -208,22 +209,26 @@ def _finite(value: float | None) -> float | None:
 
 
 def _refuse_pickles(package: Path) -> None:
-    """Refuse a package that holds a pickle, whatever its name says.
+    """Refuse a package that holds a pickle, whatever its name says, unless its options allow it.
 
     Raises:
         RegistryError: The package is no folder, or a file in it is a pickle.
     """
     if not package.is_dir():
         raise RegistryError(f"the model package {package} is no folder")
+    allowed = False
+    if (package / MANIFEST_NAME).is_file():
+        allowed = read_manifest(package).options.get("allowPickle") is True
     for path in package.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as handle:
-                start = handle.read(2)
-            if path.suffix in {".pkl", ".pickle", ".joblib"} or start in _PICKLE_STARTS:
-                raise RegistryError(
-                    f"{path} is a pickle, which runs code when it is read",
-                    fix="save the model in its native format",
-                )
+        if allowed or not path.is_file():
+            continue
+        named = "a pickle" if path.suffix in _PICKLE_NAMES else ""
+        found = named or pickle_in(path.read_bytes())
+        if found:
+            raise RegistryError(
+                f"{path} is {found}, which runs code when it is read",
+                fix="save the model in its native format",
+            )
 
 
-_PICKLE_STARTS: Final = {bytes([0x80, protocol]) for protocol in range(2, 6)}
+_PICKLE_NAMES: Final = frozenset({".pkl", ".pickle", ".joblib"})

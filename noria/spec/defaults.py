@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from noria.spec.data import Data
-from noria.spec.families import describe
+from noria.spec.families import described
 from noria.spec.family import Family
 from noria.spec.gates import ChampionGate
 from noria.spec.monitoring import Monitoring, PerformanceDrop
@@ -30,7 +30,7 @@ def completed(sections: Mapping[str, Any]) -> dict[str, Any]:
     if "data" in filled:
         filled["data"] = _data(filled["data"])
     if "task" in filled:
-        family = describe(filled["task"].family)
+        family = described(filled["task"])
         if "train" in filled:
             filled["train"] = _train(filled["train"], family, filled.get("data"))
         if "gates" in filled:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import GetCoreSchemaHandler
 from pydantic.fields import FieldInfo
@@ -21,6 +21,9 @@ from noria.errors import InvalidInput, NotInstalled, shorten
 from noria.measures.catalog import METRICS
 from noria.spec.family import SHARED_SOURCES, Family
 from noria.spec.words import did_you_mean
+
+if TYPE_CHECKING:
+    from noria.spec.task import TaskSection
 
 GROUP: Final = "noria.families"
 OURS: Final = "noria"
@@ -118,6 +121,15 @@ def describe(name: str) -> Family:
         NotInstalled: There is none of that name here.
     """
     return installed().find(name)
+
+
+def described(task: TaskSection) -> Family:
+    """Return the description of a task's family, as the task's options make it.
+
+    Raises:
+        NotInstalled: As ``describe``.
+    """
+    return describe(task.family).of(task.options)
 
 
 def discover(points: Iterable[EntryPoint]) -> Catalogue:

@@ -8,9 +8,9 @@ A family is a package's entry point in the group ``noria.families``; its value i
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from noria.errors import Problem
 from noria.spec.monitoring import Detector
@@ -66,6 +66,14 @@ class Family:
         detectors: What is watched by default.
         rules: Rules of its own, beside those of every model.
         needs: What training needs.
+        narrow: What its options say otherwise, from the options to changes of these attributes;
+            None: nothing. A family that predicts a class or a number says which by it.
+        files: The project's own files that training reads, from the options to paths relative to
+            model.yaml; None: none. They travel with a run, and their digests are in the card.
+        receives: Where a model that was trained elsewhere is put, from the options to a folder
+            relative to model.yaml; None, or empty: it takes none. ``noria register`` puts it there.
+        cautions: What whoever answers for the model should know of its options, a sentence each;
+            None: nothing. ``noria validate``, the card and ``noria status`` show them.
         learner: ``module:attribute`` of its ``noria.tasks.protocol.TaskFamily``.
         template: ``module:attribute`` of what ``noria init`` writes: texts by file name, where
             ``$name`` stands for the model's name. ``model.yaml`` is one; ``data.py``, if there,
@@ -86,6 +94,26 @@ class Family:
     detectors: tuple[Detector, ...] = ()
     rules: tuple[Rule, ...] = ()
     needs: Needs = Needs()
+    narrow: Callable[[Any], Mapping[str, Any]] | None = None
+    files: Callable[[Any], tuple[str, ...]] | None = None
+    receives: Callable[[Any], str] | None = None
+    cautions: Callable[[Any], tuple[str, ...]] | None = None
+
+    def of(self, options: object) -> Family:
+        """Return the family as options of ``spec.task.options`` make it."""
+        return self if self.narrow is None else replace(self, **self.narrow(options))
+
+    def files_of(self, options: object) -> tuple[str, ...]:
+        """Return the project's own files that training with these options reads."""
+        return () if self.files is None else self.files(options)
+
+    def receives_in(self, options: object) -> str:
+        """Return the folder for models that were trained elsewhere; empty: it takes none."""
+        return "" if self.receives is None else self.receives(options)
+
+    def cautions_of(self, options: object) -> tuple[str, ...]:
+        """Return what should be known of these options, a sentence each."""
+        return () if self.cautions is None else self.cautions(options)
 
     @property
     def default_algorithm(self) -> str:

@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from noria.measures.catalog import METRICS, Metric
 from noria.spec.data import Data
 from noria.spec.defaults import completed
-from noria.spec.families import describe
+from noria.spec.families import described
 from noria.spec.family import Family
 from noria.spec.gates import Gates
 from noria.spec.monitoring import Monitoring
@@ -69,8 +69,8 @@ class ModelSpec(Section):
 
     @property
     def family(self) -> Family:
-        """The description of the task family."""
-        return describe(self.task.family)
+        """The description of the task family, as its options make it."""
+        return described(self.task)
 
     @property
     def is_classification(self) -> bool:

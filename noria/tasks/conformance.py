@@ -90,6 +90,13 @@ class _Subject:
         found: dict[str, Any] = yaml.safe_load(text.safe_substitute(name=_NAME))
         return found
 
+    @property
+    def searched(self) -> Mapping[str, Any]:
+        """What the template searches: of hyperparameters that only the project knows."""
+        if "model.yaml" not in load(self.family, self.family.template):
+            return {}
+        return self.model.spec.train.search.space
+
     @cached_property
     def model(self) -> Model:
         return parse_model(self.resource)
@@ -238,9 +245,10 @@ def _metrics(subject: _Subject) -> None:
 
 
 def _spaces(subject: _Subject) -> None:
-    """The default algorithm has a search space, and every range has two ends or choices."""
+    """The default algorithm or the template has a search space; ranges have two ends or choices."""
     family = subject.family
-    _expect(family.algorithms[0].space, f"{family.default_algorithm} has no space")
+    space = family.algorithms[0].space or subject.searched
+    _expect(space, f"{family.default_algorithm} has no space")
     for algorithm in family.algorithms:
         for name, values in algorithm.space.items():
             where = f"{algorithm.name}.{name}"

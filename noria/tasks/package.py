@@ -252,6 +252,15 @@ def _combine(digests: Mapping[str, str]) -> str:
     return sha256(lines.encode())
 
 
+def parse_manifest(raw: bytes) -> Manifest:
+    """Return the manifest of the text of a ``noria.json``.
+
+    Raises:
+        IntegrityError: It is malformed or of another format.
+    """
+    return _parse(Path(), raw)
+
+
 def _parse(package: Path, raw: bytes) -> Manifest:
     where = package / MANIFEST_NAME
     try:

@@ -58,6 +58,7 @@ def facts(view: ModelView) -> list[tuple[str, str]]:
         ("candidate", view.candidate and name(view.candidate)),
         ("traffic", traffic_text(view)),
         *(("problem", problem) for problem in problems),
+        *(("caution", caution) for caution in view.cautions),
         ("verdict", last),
         ("run", view.run),
         ("waits", lacks),

@@ -50,6 +50,7 @@ class ModelView:
         drift_note: Why that is unknown, or known in part only.
         performance: Metric to value of the champion's newest window.
         unmeasured: Why there is no performance yet.
+        cautions: What whoever answers for the model should know of its options.
         processes: What runs for it on this machine: ``server v3 (pid 4711)``.
     """
 
@@ -73,6 +74,7 @@ class ModelView:
     drift_note: str = ""
     performance: Mapping[str, float | None] = field(default_factory=dict)
     unmeasured: str = ""
+    cautions: tuple[str, ...] = ()
     processes: tuple[str, ...] = ()
 
     @property
@@ -106,8 +108,9 @@ def view_of(
         weights: The split that was seen in force.
     """
     stage = stage_of(spec, state, serving)
+    cautions = () if spec is None else spec.family.cautions_of(spec.task.options)
     if state is None:
-        return ModelView(name, stage)
+        return ModelView(name, stage, cautions=cautions)
     return ModelView(
         name,
         stage,
@@ -121,6 +124,7 @@ def view_of(
         retrains_left=None if spec is None else allowance(spec, state, now).left_in_budget,
         breaker_open=state.breaker is not None,
         alerts=tuple(f"{alert.name}: {alert.text}" for alert in state.alerts),
+        cautions=cautions,
     )
 
 

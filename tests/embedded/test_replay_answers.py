@@ -52,7 +52,7 @@ def manifest(family: str, classes: tuple[Any, ...], until_hour: float | None) ->
         family=family,
         algorithm="linear",
         inputs=(),
-        outputs=outputs_of(family, classes) if classes or "regression" in family else (),
+        outputs=outputs_of(classes) if classes or "regression" in family else (),
         features=(),
         classes=classes,
         trained_until=None if until_hour is None else int(until_hour * HOUR),

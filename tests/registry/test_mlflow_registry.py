@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from noria.errors import Conflict, RegistryError, Unavailable
@@ -19,7 +20,7 @@ from noria.loop.conformance import RegistryConformance
 from noria.loop.values import Verdict
 from noria.registry import Candidate, MlflowRegistry
 from noria.registry.server_catalog import ServerCatalog
-from noria.tasks.package import package_digest
+from noria.tasks.package import package_digest, read_manifest, write_package
 from noria.tasks.tabular.hand_made import package_linear
 
 # MLflow, and what it imports, warn about their own internals; nothing of ours is meant.
@@ -101,6 +102,24 @@ def test_a_package_with_a_pickle_in_it_is_refused(
     with pytest.raises(RegistryError, match="is a pickle"):
         registry.register(candidate)
     assert registry.versions("flights") == ()
+
+
+def test_a_pickle_that_the_package_admits_to_is_registered_and_the_card_says_so(
+    home: Path, registry: MlflowRegistry, make_candidate: MakeCandidate
+) -> None:
+    import pickle
+
+    candidate = make_candidate()
+    manifest = read_manifest(candidate.package)
+    package = candidate.package.with_name("with-a-pickle")
+    admits = msgspec.structs.replace(manifest, options={"allowPickle": True})
+    write_package(package, admits, {"weights.bin": pickle.dumps({"a": 1})})
+
+    said = ("its package may hold a pickle",)
+    registry.register(replace(candidate, package=package, cautions=said))
+
+    card = next((home / "artifacts").rglob("model_card.md")).read_text()
+    assert "- Caution: its package may hold a pickle." in card
 
 
 def test_registering_a_run_again_returns_the_version_it_has(

@@ -38,7 +38,7 @@ def promote(
     namespace: NamespaceOption = None,
 ) -> None:
     """Give the candidate all of the traffic now, without the remaining steps."""
-    _submit(name, "promote", reason, by, home, namespace)
+    submit(name, "promote", reason, by, home, namespace)
 
 
 @app.command()
@@ -50,7 +50,7 @@ def abort(
     namespace: NamespaceOption = None,
 ) -> None:
     """Put all of the traffic back on the champion, or cancel the training run."""
-    _submit(name, "abort", reason, by, home, namespace)
+    submit(name, "abort", reason, by, home, namespace)
 
 
 @app.command()
@@ -62,7 +62,7 @@ def pause(
     namespace: NamespaceOption = None,
 ) -> None:
     """Hold the candidate at its share of the traffic."""
-    _submit(name, "pause", reason, by, home, namespace)
+    submit(name, "pause", reason, by, home, namespace)
 
 
 @app.command()
@@ -74,7 +74,7 @@ def resume(
     namespace: NamespaceOption = None,
 ) -> None:
     """Go on after a pause."""
-    _submit(name, "resume", reason, by, home, namespace)
+    submit(name, "resume", reason, by, home, namespace)
 
 
 @app.command()
@@ -86,7 +86,7 @@ def retrain(
     namespace: NamespaceOption = None,
 ) -> None:
     """Ask for a training run now."""
-    _submit(name, "train", reason, by, home, namespace)
+    submit(name, "train", reason, by, home, namespace)
 
 
 @app.command(name="reset-breaker")
@@ -98,10 +98,11 @@ def reset_breaker(
     namespace: NamespaceOption = None,
 ) -> None:
     """Let signals start runs again after the loop-breaker has opened."""
-    _submit(name, "reset-breaker", reason, by, home, namespace)
+    submit(name, "reset-breaker", reason, by, home, namespace)
 
 
-def _submit(name: str, verb: str, reason: str, by: str, home: Path, namespace: str | None) -> None:
+def submit(name: str, verb: str, reason: str, by: str, home: Path, namespace: str | None) -> None:
+    """Put a command into the loop's inbox, and say who acts on it."""
     from noria.loop.values import Command, Verb
 
     place, where = place_of(home, namespace), flags(home, namespace)

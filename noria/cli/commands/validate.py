@@ -28,7 +28,7 @@ def validate(file: FileOption) -> None:
 
     model = load_model(file)
     spec = model.spec
-    notes = _without_effect(spec)
+    notes = [*spec.family.cautions_of(spec.task.options), *_without_effect(spec)]
     runs = True
     try:
         require(spec)

@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any, Final
 
 from noria.errors import Problem
-from noria.spec.families import describe
+from noria.spec.families import described
 from noria.spec.family import Rule
 from noria.spec.rules.data import DATA_RULES
 from noria.spec.rules.loop import LOOP_RULES
@@ -31,7 +31,7 @@ def broken_rules(sections: Mapping[str, Any]) -> list[Problem]:
     """
     found = [problem for rule in RULES for problem in _broken(rule, sections)]
     if "task" in sections:
-        family = describe(sections["task"].family)
+        family = described(sections["task"])
         for rule in family.rules:
             try:
                 found.extend(_broken(rule, sections))

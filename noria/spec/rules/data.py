@@ -7,14 +7,14 @@ from typing import Any, Final
 
 from noria.errors import Problem
 from noria.spec.data import Data
-from noria.spec.families import describe
+from noria.spec.families import described
 from noria.spec.units import format_duration
 from noria.spec.words import choose
 
 
 def one_source_that_the_family_reads(task: Any, data: Data) -> Iterator[Problem]:
     """Exactly one key of source, and one that the family can read."""
-    family, kinds = describe(task.family), data.source.kinds()
+    family, kinds = described(task), data.source.kinds()
     readable = family.source_kinds
     if not kinds:
         yield Problem("spec.data.source", "names no source", f"give one of {', '.join(readable)}")
@@ -187,7 +187,7 @@ def ranges_are_of_numbers(task: Any, data: Data) -> Iterator[Problem]:
     """A range is not of a text, and is not empty."""
     types = {feature.name: feature.type for feature in data.features}
     if data.target is not None:
-        numeric = describe(task.family).target == "number"
+        numeric = described(task).target == "number"
         types[data.target] = "numeric" if numeric else "categorical"
     for column, limits in data.validation.ranges.items():
         path = f"spec.data.validation.ranges.{column}"

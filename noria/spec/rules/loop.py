@@ -8,6 +8,7 @@ from typing import Any, Final
 from noria.errors import Problem
 from noria.measures.catalog import METRICS, SERVING_METRICS
 from noria.spec.data import Data
+from noria.spec.families import described
 from noria.spec.monitoring import Monitoring
 from noria.spec.retraining import Retraining
 from noria.spec.rules.data import repeats
@@ -40,7 +41,7 @@ def analysis_can_be_measured(task: Any, serving: Serving) -> Iterator[Problem]:
                 f"{path}.metric", f"{check.metric} is there twice", "put its limits in one check"
             )
         seen.add(check.metric)
-        yield from unfit(f"{path}.metric", check.metric, task.family, SERVING_METRICS)
+        yield from unfit(f"{path}.metric", check.metric, described(task), SERVING_METRICS)
         yield from _limits(path, check)
         delay = serving.batching.max_delay
         latency = check.metric in METRICS and METRICS[check.metric].unit == "seconds"

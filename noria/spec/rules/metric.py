@@ -6,17 +6,17 @@ from collections.abc import Iterator, Sequence
 
 from noria.errors import Problem
 from noria.measures.catalog import METRICS, Metric
-from noria.spec.families import describe
+from noria.spec.family import Family
 from noria.spec.words import choose, did_you_mean
 
 
-def unfit(path: str, name: str, family: str, also: Sequence[str] = ()) -> Iterator[Problem]:
+def unfit(path: str, name: str, family: Family, also: Sequence[str] = ()) -> Iterator[Problem]:
     """Yield a problem if a metric is neither the family's nor one of ``also``."""
-    known = (*also, *describe(family).metrics)
+    known = (*also, *family.metrics)
     if name in known:
         return
     if name in METRICS:
-        yield Problem(path, f"{name} is not a metric of {family}", choose(known))
+        yield Problem(path, f"{name} is not a metric of {family.name}", choose(known))
     else:
         fix = did_you_mean(name, known) or choose(known)
         yield Problem(path, f"{name!r} is not a metric", fix)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from noria.errors import Problem
 from noria.spec.data import Data
-from noria.spec.families import describe
+from noria.spec.families import described
 from noria.spec.monitoring import BACKENDS, Detector, DetectorKind, Monitoring
 from noria.spec.rules.data import repeats
 from noria.spec.rules.metric import too_wide, unfit
@@ -70,7 +70,7 @@ def detectors_exist(task: Any, monitoring: Monitoring) -> Iterator[Problem]:
                 f"{detector.kind} can't watch the prediction, which is a number",
                 choose(ON_PREDICTION),
             )
-        if detector.kind == "model-uncertainty" and describe(task.family).target != "class":
+        if detector.kind == "model-uncertainty" and described(task).target != "class":
             yield Problem(
                 f"{path}.kind",
                 f"model-uncertainty is of a classifier, and this is {task.family}",
@@ -139,12 +139,12 @@ def performance_can_be_measured(task: Any, monitoring: Monitoring) -> Iterator[P
     performance = monitoring.performance
     path = "spec.monitoring.performance"
     for index, metric in enumerate(performance.metrics):
-        yield from unfit(f"{path}.metrics[{index}]", metric, task.family)
+        yield from unfit(f"{path}.metrics[{index}]", metric, described(task))
     yield from repeats(f"{path}.metrics", performance.metrics)
     if performance.drop is None:
         return
     metric = performance.drop.metric
-    misfits = list(unfit(f"{path}.drop.metric", metric, task.family))
+    misfits = list(unfit(f"{path}.drop.metric", metric, described(task)))
     yield from misfits
     if not misfits and metric not in performance.metrics:
         yield Problem(

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from noria.errors import Problem
 from noria.spec.data import Data
-from noria.spec.families import describe
+from noria.spec.families import described
 from noria.spec.gates import Gates
 from noria.spec.rules.data import repeats
 from noria.spec.rules.metric import too_wide, unfit, unreachable
@@ -19,7 +19,7 @@ from noria.spec.words import choose
 
 def algorithms_fit_the_family(task: Any, train: Train) -> Iterator[Problem]:
     """The algorithm and the ensemble's members are of this family."""
-    family = describe(task.family)
+    family = described(task)
     known = family.algorithm_names
     if train.algorithm not in known:
         yield Problem(
@@ -53,7 +53,7 @@ def algorithms_fit_the_family(task: Any, train: Train) -> Iterator[Problem]:
 def the_search_has_a_space(task: Any, train: Train) -> Iterator[Problem]:
     """A search needs a space of sound ranges, none of which is also a fixed value."""
     search = train.search
-    yield from unfit("spec.train.search.metric", search.metric, task.family)
+    yield from unfit("spec.train.search.metric", search.metric, described(task))
     for name, values in search.space.items():
         yield from _unsound(f"spec.train.search.space.{name}", values)
     if search.kind == "none":
@@ -125,7 +125,7 @@ def folds_have_their_column(data: Data, train: Train) -> Iterator[Problem]:
 def the_machine_fits_the_algorithm(task: Any, train: Train) -> Iterator[Problem]:
     """Nodes only for what distributes; a GPU's name only with a count."""
     compute = train.compute
-    algorithm = describe(task.family).algorithm(train.algorithm)
+    algorithm = described(task).algorithm(train.algorithm)
     if compute.nodes > 1 and algorithm is not None and not algorithm.distributes:
         yield Problem(
             "spec.train.compute.nodes",
@@ -150,13 +150,13 @@ def gates_can_be_measured(task: Any, gates: Gates) -> Iterator[Problem]:
         )
     for index, bound in enumerate(gates.bounds):
         path = f"spec.gates.bounds[{index}]"
-        yield from unfit(f"{path}.metric", bound.metric, task.family)
+        yield from unfit(f"{path}.metric", bound.metric, described(task))
         yield from unreachable(path, bound.metric, low=bound.min, high=bound.max)
         if bound.min is None and bound.max is None:
             yield Problem(path, f"{bound.metric} has no limit", "give min, max or both")
     for index, gate in enumerate(gates.champion):
         path = f"spec.gates.champion[{index}]"
-        yield from unfit(f"{path}.metric", gate.metric, task.family)
+        yield from unfit(f"{path}.metric", gate.metric, described(task))
         if isinstance(gate.max_drop, float):
             yield from too_wide(f"{path}.maxDrop", gate.metric, gate.max_drop)
     for key, items in (("bounds", gates.bounds), ("champion", gates.champion)):

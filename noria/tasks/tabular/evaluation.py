@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol, cast
 
 import numpy as np
 import pandas as pd
@@ -15,18 +16,35 @@ from noria.measures.measuring import measure
 from noria.spec import ChampionGate, ModelSpec
 from noria.tasks.held_out import BLOCK, HeldOut
 from noria.tasks.judging import CONFIDENCE
-from noria.tasks.package import read_package
+from noria.tasks.package import Manifest, load_predictor
 from noria.tasks.protocol import Comparison, Evaluation
 from noria.tasks.sources.rows import moments
+from noria.tasks.tabular.encoding import Columns
 from noria.tasks.tabular.gates import judge
 from noria.tasks.tabular.measure import Truth, compare
-from noria.tasks.tabular.predictor import TabularPredictor, load
 from noria.tasks.tabular.schema import columns_of, target_of
 from noria.tasks.tabular.threads import limited_to
 from noria.values import Class
 
 Array = NDArray[np.float64]
 _ONE = "prediction"
+
+
+class MatrixPredictor(Protocol):
+    """A predictor that reads the columns of its manifest as one matrix."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the package says about itself."""
+        ...
+
+    def encode(self, columns: Columns) -> Array:
+        """Return the (n, d) matrix of n rows; see ``Encoder.encode``."""
+        ...
+
+    def predict_matrix(self, matrix: Array) -> dict[str, np.ndarray]:
+        """Return the outputs for an encoded (n, d) matrix."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,33 +54,37 @@ class Asked:
     ``matrix`` (m, d) are the encoded rows of the last block, ``places`` (m,) which they are.
     """
 
-    model: TabularPredictor
+    model: MatrixPredictor
     matrix: Array
     places: NDArray[np.int64]
     prediction: Array
     baseline: Array | None
 
 
-def open_package(package: Path) -> TabularPredictor:
+def open_package(package: Path) -> MatrixPredictor:
     """Return the model of a package.
 
     Raises:
+        DataError: It does not read rows of columns.
         IntegrityError: The package is damaged.
     """
-    return load(*read_package(package))
+    found = load_predictor(package)
+    if not hasattr(found, "predict_matrix"):
+        raise DataError(f"{package}: is of the family {found.manifest.family}")
+    return cast("MatrixPredictor", found)
 
 
-def encode(model: TabularPredictor, rows: pd.DataFrame) -> Array:
+def encode(model: MatrixPredictor, rows: pd.DataFrame) -> Array:
     """Return rows as the model reads them."""
     return model.encode(columns_of(model.manifest.features, model.manifest.event_time, rows))
 
 
-def ask(model: TabularPredictor, rows: pd.DataFrame) -> Array:
+def ask(model: MatrixPredictor, rows: pd.DataFrame) -> Array:
     """Return probabilities or values of rows."""
     return scores(model, encode(model, rows))
 
 
-def scores(model: TabularPredictor, matrix: Array) -> Array:
+def scores(model: MatrixPredictor, matrix: Array) -> Array:
     """Return probabilities or values of encoded rows."""
     outputs = model.predict_matrix(matrix)
     return outputs["probability" if model.manifest.classes else "prediction"]
@@ -107,7 +129,7 @@ def compare_recipes(
 
 def evaluate(
     spec: ModelSpec,
-    candidate: TabularPredictor,
+    candidate: MatrixPredictor,
     test: pd.DataFrame,
     held_out: HeldOut,
     champion: Path | None,
@@ -149,7 +171,7 @@ def evaluate(
     )
 
 
-def _refuse_seen(spec: ModelSpec, model: TabularPredictor, block: pd.DataFrame) -> None:
+def _refuse_seen(spec: ModelSpec, model: MatrixPredictor, block: pd.DataFrame) -> None:
     """Refuse to measure a model on rows that it was fitted on.
 
     Raises:
@@ -195,7 +217,7 @@ def _against(
     return compare(spec.gates.champion, truth.take(fresh), prediction[fresh], theirs)
 
 
-def _in_order_of(ours: tuple[Class, ...], other: TabularPredictor, values: Array) -> Array:
+def _in_order_of(ours: tuple[Class, ...], other: MatrixPredictor, values: Array) -> Array:
     """Put the champion's probabilities into the candidate's order of classes.
 
     A class that the champion does not know is impossible to it: it is new.

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
@@ -24,11 +23,34 @@ if TYPE_CHECKING:
 
     from noria.tasks.held_out import HeldOut
     from noria.tasks.tabular.calibration import Calibrator
+    from noria.tasks.tabular.evaluation import MatrixPredictor
     from noria.tasks.tabular.fit import Design
-    from noria.tasks.tabular.folds import RowFacts
-    from noria.tasks.tabular.predictor import TabularPredictor
+    from noria.tasks.tabular.folds import Fold, RowFacts
     from noria.tasks.tabular.schema import Target
     from noria.tasks.tabular.scorers import Scorer
+
+
+class FittedMatrix(Protocol):
+    """A model of a matrix, between ``fit`` and ``save``; its manifest has no files and no name."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the package will say about itself."""
+        ...
+
+    @property
+    def rows(self) -> int:
+        """How many rows it was fitted on."""
+        ...
+
+    @property
+    def predictor(self) -> MatrixPredictor:
+        """The model as it will be served."""
+        ...
+
+    def files(self) -> Mapping[str, bytes]:
+        """Return the files of the package."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,7 +67,7 @@ class FittedTabular:
         return self.manifest.rows
 
     @property
-    def predictor(self) -> TabularPredictor:
+    def predictor(self) -> MatrixPredictor:
         """The model as it will be served."""
         from noria.tasks.tabular.predictor import TabularPredictor
 
@@ -154,23 +176,19 @@ class Tabular:
 
     def tune(self, spec: ModelSpec, train: pd.DataFrame, workdir: Path) -> TuneResult:
         """See ``TaskFamily.tune``."""
-        settings = spec.train.search
-        defaults = dict(spec.train.hyperparameters)
-        if settings.kind == "none":
-            return TuneResult(defaults)
+        if spec.train.search.kind == "none":
+            return TuneResult(dict(spec.train.hyperparameters))
         import numpy as np
 
-        from noria.measures.measuring import value_of
         from noria.tasks.tabular.fit import fit
         from noria.tasks.tabular.learn import (
-            cross_validation,
             design_of,
             facts_of,
             slice_of,
         )
         from noria.tasks.tabular.predictor import probabilities
         from noria.tasks.tabular.schema import features_of, target_of
-        from noria.tasks.tabular.search import search
+        from noria.tasks.tabular.tuning import tuned
 
         target = target_of(spec, train)
         design = slice_of(
@@ -179,27 +197,15 @@ class Tabular:
             np.arange(len(train)),
             None,
         )
-        folds = cross_validation(spec, facts_of(spec, train, target))
 
-        def score(params: Mapping[str, Any], place: int) -> float:
+        def ask(params: Mapping[str, Any], fold: Fold) -> NDArray[np.float64]:
             refuse_unknown(spec.train.algorithm, spec.task.family, params)
-            fold = folds[place]
             raw = fit(spec.train.algorithm, params, design.take(fold.train)).raw(
                 design.matrix[fold.test]
             )
-            prediction = probabilities(raw) if design.classes else raw[:, 0]
-            return value_of(settings.metric, design.target[fold.test], prediction)
+            return probabilities(raw) if design.classes else raw[:, 0]
 
-        # More trials or more time carry on with the same study; anything else is another one.
-        said = spec.train.model_dump(
-            mode="json", exclude={"compute": True, "search": {"trials", "timeout"}}
-        )
-        digest = hashlib.sha256(msgspec.json.encode([said, spec.task.model_dump(mode="json")]))
-        digest.update(design.matrix.tobytes())
-        digest.update(design.target.tobytes())
-        return search(
-            settings, defaults, score, len(folds), spec.train.seed, workdir, digest.hexdigest()
-        )
+        return tuned(spec, design, facts_of(spec, train, target), ask, workdir)
 
     def prepare(self, spec: ModelSpec, frame: pd.DataFrame) -> PreparedTabular:
         """See ``TaskFamily.prepare``."""
@@ -218,14 +224,14 @@ class Tabular:
         places: NDArray[np.int64],
         params: Mapping[str, Any],
         weight: NDArray[np.float64] | None,
-    ) -> FittedTabular:
+    ) -> FittedMatrix:
         """See ``TaskFamily.fit``."""
         from noria.tasks.tabular.learn import learn, slice_of
 
         refuse_unknown(spec.train.algorithm, spec.task.family, params)
         design = slice_of(spec, prepared.design, places, weight)
         learned = learn(spec, params, design, prepared.facts.take(places))
-        manifest = _manifest(spec, prepared, places, learned.algorithm, params)
+        manifest = manifest_of(spec, prepared, places, learned.algorithm, params)
         return FittedTabular(manifest, learned.scorer, learned.calibrator)
 
     def with_rounds(
@@ -244,12 +250,12 @@ class Tabular:
         from noria.tasks.tabular.learn import slice_of
 
         scorer = fit("linear", {}, slice_of(spec, prepared.design, places, None))
-        return FittedTabular(_manifest(spec, prepared, places, "linear", {}), scorer, None)
+        return FittedTabular(manifest_of(spec, prepared, places, "linear", {}), scorer, None)
 
     def predict(
         self,
         spec: ModelSpec,  # noqa: ARG002 - everything is in the manifest
-        model: FittedTabular | Path,
+        model: FittedMatrix | Path,
         prepared: PreparedTabular,
         places: NDArray[np.int64],
     ) -> pd.DataFrame:
@@ -294,7 +300,7 @@ class Tabular:
     def save(
         self,
         spec: ModelSpec,
-        fitted: FittedTabular,
+        fitted: FittedMatrix,
         package: Path,
         *,
         model: str = "",
@@ -334,13 +340,14 @@ class Tabular:
         )
 
 
-def _manifest(
+def manifest_of(
     spec: ModelSpec,
     prepared: PreparedTabular,
     places: NDArray[np.int64],
     algorithm: str,
     params: Mapping[str, Any],
 ) -> Manifest:
+    """Return the manifest of a model of prepared rows, without a name and without files."""
     from noria.tasks.tabular.hand_made import outputs_of
     from noria.tasks.tabular.schema import inputs_of, lookup_of
 
@@ -350,7 +357,7 @@ def _manifest(
         family=spec.task.family,
         algorithm=algorithm,
         inputs=inputs_of(data),
-        outputs=outputs_of(spec.task.family, prepared.target.classes),
+        outputs=outputs_of(prepared.target.classes),
         features=prepared.features,
         options={
             **spec.task.options.model_dump(mode="json", by_alias=True),

@@ -53,16 +53,16 @@ def package_linear(
         family=family,
         algorithm="linear",
         inputs=tuple(Input(name, "FP64", "numeric") for name in feature_names),
-        outputs=outputs_of(family, classes),
+        outputs=outputs_of(classes),
         features=tuple(Feature(name, "numeric") for name in feature_names),
         classes=classes,
     )
     return write_package(package, manifest, of_coefficients(weights, offsets).files())
 
 
-def outputs_of(family: str, classes: Sequence[str | int | bool]) -> tuple[Output, ...]:
+def outputs_of(classes: Sequence[str | int | bool]) -> tuple[Output, ...]:
     """Return what a tabular model answers with; the label's datatype is that of its classes."""
-    if family == "tabular-regression":
+    if not classes:
         return (Output("prediction", "FP64"),)
     first = classes[0]
     datatype = "BOOL" if isinstance(first, bool) else "INT64" if isinstance(first, int) else "BYTES"

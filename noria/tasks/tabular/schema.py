@@ -15,7 +15,6 @@ from noria.spec import Data, ModelSpec
 from noria.tasks.package import Feature, Input, Lookup
 from noria.tasks.sources.rows import moments
 from noria.tasks.sources.typed import read_as
-from noria.tasks.tabular.describe import TabularClassificationOptions
 from noria.values import Class, place_of
 
 # HistGradientBoosting takes 255 codes at most; one limit for all algorithms makes them agree.
@@ -141,7 +140,7 @@ def target_of(spec: ModelSpec, frame: pd.DataFrame, known: tuple[Class, ...] = (
     """
     column = frame[spec.data.target]
     none = np.zeros(0, dtype=np.int64)
-    if spec.task.family == "tabular-regression":
+    if not spec.is_classification:
         values = numbers(column)
         if not np.isfinite(values).all():
             raise DataError(
@@ -186,10 +185,9 @@ def _classes(spec: ModelSpec, labels: list[Class]) -> tuple[Class, ...]:
     if len(classes) > _MAX_CLASSES:
         raise DataError(
             f"spec.data.target: {name} has {len(classes)} different values",
-            fix="use the family tabular-regression for a number",
+            fix="predict it as a number: a regression",
         )
-    options = spec.task.options
-    wanted = options.positive_class if isinstance(options, TabularClassificationOptions) else None
+    wanted: Class | None = getattr(spec.task.options, "positive_class", None)
     if wanted is None:
         return tuple(classes)
     place = place_of(wanted, classes)

@@ -1,0 +1,58 @@
+"""What a model of the project's own gets to learn from, and the frame that it is asked with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from noria.tasks.package import Feature
+from noria.values import Class
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dataset:
+    """Rows to fit on.
+
+    Attributes:
+        features: n rows, the columns in the order of ``spec.data.features`` and then
+            ``timeFeatures``. Numbers and booleans (0 and 1) are float64, NaN where missing;
+            categories are pandas categoricals of a fixed table, the same at every call.
+        target: (n,) labels as the rows have them, or float64 values.
+        classes: The k labels in the order of the probabilities; empty for a number.
+        codes: (n,) int64, the place of each label in ``classes``; empty for a number.
+        weights: (n,) how much each row counts, of mean 1; None: all the same.
+        parameters: ``spec.train.hyperparameters``, with what a search found.
+        seed: ``spec.train.seed``: the same rows, parameters and seed should give the same model.
+        threads: How many to use.
+    """
+
+    features: pd.DataFrame
+    target: NDArray[Any]
+    classes: tuple[Class, ...]
+    codes: NDArray[np.int64]
+    weights: NDArray[np.float64] | None
+    parameters: Mapping[str, Any]
+    seed: int
+    threads: int
+
+
+def frame_of(features: Sequence[Feature], matrix: NDArray[np.float64]) -> pd.DataFrame:
+    """Return the encoded (n, d) rows of d features as the frame that a class reads."""
+    if not any(feature.kind == "categorical" for feature in features):
+        return pd.DataFrame(matrix, columns=[feature.name for feature in features])
+    columns: dict[str, Any] = {}
+    for place, feature in enumerate(features):
+        values = matrix[:, place]
+        if feature.kind == "categorical":
+            codes = np.where(np.isnan(values), -1.0, values).astype(np.int64)
+            columns[feature.name] = pd.Categorical.from_codes(
+                codes, categories=pd.Index(list(feature.categories), dtype=object)
+            )
+        else:
+            columns[feature.name] = values
+    return pd.DataFrame(columns)

@@ -1,0 +1,57 @@
+"""The search of a family that reads a matrix: folds, the metric, and which study it is."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from noria.measures.measuring import value_of
+from noria.spec import ModelSpec
+from noria.tasks.protocol import TuneResult
+from noria.tasks.tabular.fit import Design
+from noria.tasks.tabular.folds import Fold, RowFacts
+from noria.tasks.tabular.learn import cross_validation
+from noria.tasks.tabular.search import search
+
+Ask: TypeAlias = Callable[[Mapping[str, Any], Fold], NDArray[np.float64]]
+"""Fits on one side of a fold and returns what it predicts of the other."""
+
+
+def tuned(
+    spec: ModelSpec, design: Design, facts: RowFacts, ask: Ask, workdir: Path, code: str = ""
+) -> TuneResult:
+    """Search hyperparameters as ``spec.train.search`` says; see ``TaskFamily.tune``.
+
+    Args:
+        spec: The model.
+        design: The rows to tune on.
+        facts: About them.
+        ask: Fits and predicts.
+        workdir: Where the study is kept.
+        code: What else the study depends on: the project's own code.
+    """
+    settings = spec.train.search
+    folds = cross_validation(spec, facts)
+
+    def score(params: Mapping[str, Any], place: int) -> float:
+        fold = folds[place]
+        return value_of(settings.metric, design.target[fold.test], ask(params, fold))
+
+    # More trials or more time carry on with the same study; anything else is another one.
+    said = spec.train.model_dump(
+        mode="json", exclude={"compute": True, "search": {"trials", "timeout"}}
+    )
+    digest = hashlib.sha256(msgspec.json.encode([said, spec.task.model_dump(mode="json")]))
+    digest.update(design.matrix.tobytes())
+    digest.update(design.target.tobytes())
+    digest.update(code.encode())
+    defaults = dict(spec.train.hyperparameters)
+    return search(
+        settings, defaults, score, len(folds), spec.train.seed, workdir, digest.hexdigest()
+    )
