@@ -17,7 +17,7 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 def demo(
     full: Annotated[
         bool,
-        typer.Option("--full/--quick", help="Every flight, or a seeded sample (about eleven minutes)."),
+        typer.Option("--full/--quick", help="Every flight, or a seeded sample (11 minutes or so)."),
     ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Chooses the sample and seeds training.")] = 0,
     json_file: Annotated[

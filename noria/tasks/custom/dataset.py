@@ -51,7 +51,7 @@ def frame_of(features: Sequence[Feature], matrix: NDArray[np.float64]) -> pd.Dat
         if feature.kind == "categorical":
             codes = np.where(np.isnan(values), -1.0, values).astype(np.int64)
             columns[feature.name] = pd.Categorical.from_codes(
-                codes, categories=pd.Index(list(feature.categories), dtype=object)
+                codes.tolist(), categories=pd.Index(list(feature.categories), dtype=object)
             )
         else:
             columns[feature.name] = values

@@ -203,7 +203,7 @@ def _noria(files: Mapping[str, bytes], path: str, manifest: Manifest) -> Answer:
 
     def ask(features: pd.DataFrame) -> Any:
         columns = {
-            str(name): features[name].astype(object).where(features[name].notna(), None).to_numpy()
+            str(name): np.where(features[name].notna(), features[name].astype(object), None)
             if str(features[name].dtype) == "category"
             else features[name].to_numpy()
             for name in features
