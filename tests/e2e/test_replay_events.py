@@ -145,7 +145,7 @@ def test_three_classes_whose_labels_come_late_are_watched_and_judged_by_their_pe
         "drop": {"metric": "accuracy", "max": 0.1},
     }
     spec["retraining"]["signals"] = ["performance"]
-    spec["retraining"]["trainOn"] = {"kind": "auto"}
+    spec["retraining"]["trainOn"] = {"kind": "weighted", "halfLife": 0.05}
     (orders.folder / "model.yaml").write_text(yaml.safe_dump(changed))
     orders.ok(*EVENTS, "--start", "2026-01-07T06:00:00", "--predictions", "p.parquet", timeout=800)
 

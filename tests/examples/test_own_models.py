@@ -72,7 +72,7 @@ def test_the_script_of_the_example_trains_what_is_served(project: Project) -> No
     for service in ("express", "freight"):
         words = [f"--row={name}={value}" for name, value in {**row, "service": service}.items()]
         said = json.loads(project.noria("predict", "own-script", *words))
-        hours[service] = said["predictions"][0]["prediction"]
+        hours[service] = said["predictions"][0]
     # 8 or 40 hours, and 300 km at 18 km/h, 2 kg, and 6 hours by chance, on a Monday.
     assert hours["express"] == pytest.approx(31.7, abs=6)
     assert hours["freight"] == pytest.approx(63.7, abs=6)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from noria.errors import InvalidInput, NoriaError, NotInstalled, OwnCodeError, shorten
 from noria.tasks.package import MANIFEST_NAME, Manifest, parse_manifest, sha256
@@ -203,7 +204,7 @@ def _noria(files: Mapping[str, bytes], path: str, manifest: Manifest) -> Answer:
 
     def ask(features: pd.DataFrame) -> Any:
         columns = {
-            str(name): np.where(features[name].notna(), features[name].astype(object), None)
+            str(name): _texts(features[name])
             if str(features[name].dtype) == "category"
             else features[name].to_numpy()
             for name in features
@@ -216,6 +217,13 @@ def _noria(files: Mapping[str, bytes], path: str, manifest: Manifest) -> Answer:
         return both[:, place]
 
     return ask
+
+
+def _texts(categories: pd.Series[Any]) -> NDArray[Any]:
+    """Return a categorical column as its texts, None where it is missing."""
+    found = categories.to_numpy(dtype=object)
+    found[categories.isna().to_numpy()] = None
+    return found
 
 
 def _columns(features: pd.DataFrame, wanted: list[str]) -> pd.DataFrame:
