@@ -45,8 +45,9 @@ demo: $(if $(wildcard $(WHOLE)),$(WHOLE),$(LIGHT)) ## Run the whole loop on real
 	@$(RUN) noria demo --quick
 
 .PHONY: test
+# Three on two cores: the tests wait for servers a third of their time.
 test: sync ## Run the tests that take less than ten minutes together
-	$(RUN) pytest -n 2 --dist loadfile -m "not slow and not cluster and not images"
+	$(RUN) pytest -n 3 --dist loadfile -m "not slow and not cluster and not images"
 
 .PHONY: test-slow
 test-slow: sync ## Run the slow suites: statistics, crashes, the loop end to end

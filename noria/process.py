@@ -12,8 +12,9 @@ import re
 import signal
 import socket
 import subprocess
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Annotated, Final
@@ -178,3 +179,19 @@ def last_words(log: Path) -> str:
     lines = [line for line in log_tail(log).splitlines() if line.strip()]
     said = [line for line in lines if _FATAL.match(line)] or lines
     return _LOGGED.sub("", said[-1]).strip()[:_MOST_WORDS] if said else ""
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Ignore Ctrl-C in the block: pressed twice, it must not cut short what ends our processes.
+
+    Python hands signals to the main thread only: in any other nothing has to be done.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -28,6 +28,7 @@ from noria.loop.ports import CHAMPION, Clock, Metrics
 from noria.loop.sqlite_store import SqliteStore
 from noria.loop.state import Alert, Note, RolloutPhase, State
 from noria.loop.values import Command, RunPhase, Verb
+from noria.process import uninterrupted
 from noria.prometheus import PrometheusMetrics
 from noria.prometheus.counted import CountedMetrics
 from noria.registry import MlflowRegistry
@@ -302,8 +303,9 @@ class System:
 
     def stop(self) -> None:
         """Stop every process of this home; what they knew is on disk."""
-        self.close()
-        stop_processes(self._home)
+        with uninterrupted():
+            self.close()
+            stop_processes(self._home)
 
     def close(self) -> None:
         """Close our connections; the processes go on."""

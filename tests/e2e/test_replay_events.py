@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from noria.process import start_time
 from tests.e2e.conftest import Project
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -158,6 +164,29 @@ def test_three_classes_whose_labels_come_late_are_watched_and_judged_by_their_pe
     right = found["model.label"] == found["label"]
     by_version = right.groupby(found["version"]).mean()
     assert by_version["2"] > by_version["1"] + 0.2
+
+
+def test_stopping_twice_at_once_leaves_no_process(orders: Project) -> None:
+    # Whoever started the tests in the background had interrupts ignored: a child would, too.
+    ignored = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    replay = subprocess.Popen(
+        [sys.executable, "-m", "noria.cli", *EVENTS, "--start", START],
+        cwd=orders.folder,
+        env={**os.environ, "NORIA_HOME": str(orders.home)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    signal.signal(signal.SIGINT, ignored)
+    orders.until(lambda model: any("server" in one for one in model["processes"]), NAME, 300)
+    running = orders.pids(NAME).values()
+    assert running
+    for _ in range(3):
+        replay.send_signal(signal.SIGINT)
+        time.sleep(0.05)
+    assert replay.wait(60) != 0
+    assert orders.model(NAME)["processes"] == ()
+    assert not [pid for pid in running if start_time(pid) is not None]
 
 
 def _is_not_told_twice(orders: Project) -> None:

@@ -239,6 +239,7 @@ def test_a_command_finds_rows_parameters_and_seed_and_is_run_for_every_fit(
     assert first["weights"] is None
 
 
+@pytest.mark.slow
 def test_a_pickle_that_a_command_wrote_is_refused_by_its_name_and_taken_when_allowed(
     spec_of: Spec, project: Path
 ) -> None:
