@@ -216,7 +216,7 @@ def tells_the_story(world: Released) -> None:
     )
     table = kubectl(world, "get", "nm")
     row = re.split(r"\s{2,}", table.splitlines()[1])
-    assert row[:2] + row[3:5] == ["flights", "serving", "v2 100", row[4]]
+    assert row[:2] + row[3:5] == ["flights", "serving", "v2 100 %", row[4]]
     assert row[4].startswith("v3 aborted: step 1 of 2 (10 %) failed: error-rate is 0.5")
     told = kubectl(world, "describe", "nm", "flights")
     print(table, told[told.index("Status:") :])
@@ -230,20 +230,19 @@ def tells_the_story(world: Released) -> None:
         "traffic is v1 50 %, v2 50 %; asked for v2 100 %",
     ):
         assert sentence in told[told.index("Events:") :], sentence
-    conditions = {
-        kind: (
-            world.condition("flights", kind)["status"],
-            world.condition("flights", kind)["reason"],
-        )
-        for kind in ("Ready", "Training", "Progressing", "Monitored", "Degraded")
-    }
-    assert conditions == {
+    wanted = {
         "Ready": ("True", "Serving"),
         "Training": ("False", "Idle"),
         "Progressing": ("False", "NoRollout"),
         "Monitored": ("True", "Watching"),
         "Degraded": ("False", "AsExpected"),
     }
+
+    def conditions() -> dict[str, tuple[str, str]]:
+        found = {kind: world.condition("flights", kind) for kind in wanted}
+        return {kind: (said["status"], said["reason"]) for kind, said in found.items()}
+
+    world.until(lambda: conditions() == wanted, "the conditions tell it")
 
 
 def is_champion(world: World, version: str) -> None:

@@ -14,6 +14,7 @@ from typing import IO
 
 import httpx
 import images
+import numpy as np
 import pytest
 import yaml
 
@@ -160,7 +161,8 @@ def test_the_server_needs_no_training_library(
     model = parse_model((project / "model.yaml").read_text().replace("linear", algorithm))
     tabular = family(model.spec.task.family)
     rows = tabular.ingest(model.spec, project, None)
-    fitted = tabular.train(model.spec, tabular.features(model.spec, project, rows), {})
+    prepared = tabular.prepare(model.spec, tabular.features(model.spec, project, rows))
+    fitted = tabular.fit(model.spec, prepared, np.arange(len(rows)), {}, None)
     package = project / algorithm
     tabular.save(model.spec, fitted, package)
     for path in (package, *package.rglob("*")):
