@@ -160,7 +160,8 @@ def _won(rollout: Rollout) -> str:
         return "a person promoted it"
     if rollout.champion is None:
         return "it is the first version"
-    return f"it passed all of {len(rollout.evidence)} steps"
+    steps = len(rollout.evidence)
+    return "it passed its one step" if steps == 1 else f"it passed all of {steps} steps"
 
 
 def _is_ready(turn: Turn, rollout: Rollout, traffic: TrafficView) -> bool:
