@@ -49,9 +49,10 @@ demo: $(if $(wildcard $(WHOLE)),$(WHOLE),$(LIGHT)) ## Run the whole loop on real
 test: sync ## Run the tests that take less than ten minutes together
 	$(RUN) pytest -n 3 --dist loadfile -m "not slow and not cluster and not images"
 
+# In the order of the files: the longest, a whole demo, is among the first.
 .PHONY: test-slow
 test-slow: sync ## Run the slow suites: statistics, crashes, the loop end to end
-	$(RUN) pytest -n 2 --dist loadfile -m "slow and not cluster and not images" --timeout 900
+	$(RUN) pytest -n 2 --dist loadfile --no-loadscope-reorder -m "slow and not cluster and not images" --timeout 900
 
 # Two control planes of our own side by side; somebody's cluster is used by one test at a time.
 CLUSTER_WORKERS := $(if $(KUBECONFIG),,-n 2 --dist loadfile)
