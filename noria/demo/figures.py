@@ -8,9 +8,11 @@ it is what the live display, the table at the end, the HTML report and
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
+
+import msgspec
 
 from noria.errors import InvalidInput
 from noria.report.figures import Aim, Drift, Gain, Retrain, Traffic
@@ -117,22 +119,25 @@ class Figures:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain lists, dicts, strings and numbers; times are ISO-8601 in UTC."""
-        return {
-            "mode": self.mode,
-            "seed": self.seed,
-            "rows": self.rows,
-            "auc": _plain(self.auc),
-            "log_loss": _plain(self.log_loss),
-            "accuracy": _plain(self.accuracy),
-            "retrains": _plain(self.retrains),
-            "months": [_period_to_json(period, "month") for period in self.months],
-            "weeks": [_period_to_json(period, "week") for period in self.weeks],
-            "drifts": [_plain(drift) for drift in self.drifts],
-            "retrain_log": [_plain(retrain) for retrain in self.retrain_log],
-            "traffic": [_plain(change) for change in self.traffic],
-            "aims": [_plain(aim) for aim in self.aims],
-            "seconds": self.seconds,
-        }
+        plain: dict[str, Any] = msgspec.to_builtins(
+            {
+                "mode": self.mode,
+                "seed": self.seed,
+                "rows": self.rows,
+                "auc": self.auc,
+                "log_loss": self.log_loss,
+                "accuracy": self.accuracy,
+                "retrains": self.retrains,
+                "months": [_period_to_json(period, "month") for period in self.months],
+                "weeks": [_period_to_json(period, "week") for period in self.weeks],
+                "drifts": self.drifts,
+                "retrain_log": self.retrain_log,
+                "traffic": self.traffic,
+                "aims": self.aims,
+                "seconds": self.seconds,
+            }
+        )
+        return plain
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Figures:
@@ -190,20 +195,8 @@ def _worst_month(months: Sequence[Period]) -> Aim:
     return Aim(name, target, worst, worst >= WORST_MONTH_AIM)
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    if hasattr(value, "__dataclass_fields__"):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-    return value
-
-
 def _period_to_json(period: Period, key: str) -> dict[str, Any]:
-    plain: dict[str, Any] = _plain(period)
+    plain: dict[str, Any] = msgspec.to_builtins(period)
     return {key: plain.pop("name"), **plain}
 
 
