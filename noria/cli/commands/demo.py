@@ -19,6 +19,9 @@ def demo(
         bool,
         typer.Option("--full/--quick", help="Every flight, or a seeded sample (11 minutes or so)."),
     ] = False,
+    until: Annotated[
+        int, typer.Option(min=3, max=12, help="The last month of 2013 to replay.")
+    ] = 12,
     seed: Annotated[int, typer.Option(min=0, help="Chooses the sample and seeds training.")] = 0,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the figures as JSON too.")
@@ -34,7 +37,7 @@ def demo(
 ) -> None:
     """Run a year of real flights through the whole loop.
 
-    Trains on January 2013, then replays February to December in time order: the loop detects,
+    Trains on January 2013, then replays the months after it in time order: the loop detects,
     retrains, gates, canaries, promotes or refuses, by itself. Ends with a table and one HTML
     report, beside a model that is never touched and one that is retrained every month.
     """
@@ -48,6 +51,7 @@ def demo(
             home=state,
             report=report or state / "report.html",
             json=json_file,
+            last_month=until,
         ),
         console(),
     )

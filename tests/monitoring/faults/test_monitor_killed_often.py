@@ -31,7 +31,8 @@ pytestmark = pytest.mark.slow
 KILLS = 200
 SENDERS = 3
 WINDOW = 100
-LONGEST_LIFE = 0.35
+MOST_POSTS = 20
+"""That one life acknowledges before it is killed."""
 ROWS = random.Random(0).choices((1, 1, 2, 5), k=10_000)
 """Of each prediction."""
 
@@ -48,6 +49,7 @@ class Sender(threading.Thread):
         self._random = random.Random(seed)
         self._over = over
         self.acknowledged: set[Any] = set()
+        self.answers = 0
         self.again = 0
 
     def run(self) -> None:
@@ -80,6 +82,7 @@ class Sender(threading.Thread):
                 continue
             assert answer.status == 200, said
             todo.pop()
+            self.answers += 1
             if what not in self.acknowledged:
                 self.acknowledged.add(what)
                 if self._random.random() < 0.5:
@@ -131,10 +134,21 @@ def test_200_kills_leave_what_an_undisturbed_run_of_the_same_events_leaves(
     for sender in senders:
         sender.start()
     began = time.monotonic()
-    not_ready = 0
-    for _ in range(KILLS):
-        # From the first instant on: a life may end while it opens what the last one left.
-        time.sleep(chance.uniform(0.0, LONGEST_LIFE))
+    not_ready, opening = 0, 0.0
+    for kill in range(KILLS):
+        # Every second life may end while it opens what the last one left. The others end amid the
+        # load, counted in posts, so that a slow machine is killed as deep in it as a fast one.
+        if kill % 2:
+            time.sleep(chance.uniform(0.0, 1.5 * opening))
+        else:
+            spawned = time.monotonic()
+            process.wait_ready()
+            opening = time.monotonic() - spawned
+            last = _answers(senders) + chance.randrange(MOST_POSTS)
+            while _answers(senders) < last:
+                assert all(sender.is_alive() for sender in senders), "a sender has stopped"
+                time.sleep(0.002)
+            time.sleep(chance.uniform(0.0, 0.02))
         not_ready += process.ready() is None
         assert process.end(signal.SIGKILL) == -signal.SIGKILL
         process.spawn("--clock", "event")
@@ -177,6 +191,10 @@ def test_200_kills_leave_what_an_undisturbed_run_of_the_same_events_leaves(
     fresh.flush()
     fresh.close()
     assert _findings(tmp_path / "fresh") == _findings(process.home)
+
+
+def _answers(senders: list[Sender]) -> int:
+    return sum(sender.answers for sender in senders)
 
 
 def _posts(world: Any, wire: SimpleNamespace, chance: random.Random) -> list[Any]:
