@@ -25,6 +25,7 @@ from monitoring.damage import is_sound
 from monitoring.records import (
     BlockRecord,
     RequestRecord,
+    as_rows,
     decode,
     decode_keys,
     floats,
@@ -147,6 +148,7 @@ class _Exchanges:
                 "prediction": pa.float64(),
                 "scores": pa.list_(pa.float64()),
                 "label": pa.float64(),
+                "labels": pa.list_(pa.float64()),
                 "labelled_at": _moment(),
                 **{f"feature.{name}": typed[kind] for name, kind in self._features.items()},
             }
@@ -172,7 +174,7 @@ class _Exchanges:
             "row": requests[1],
             "key": keys,
             **_predicted(scores_of(pair.prediction, pair.rows)),
-            "label": label,
+            **_labelled(label),
             "labelled_at": _micros(labelled_at),
             **{
                 f"feature.{name}": _values(found.get(name), pair, kind == "numeric")
@@ -181,22 +183,25 @@ class _Exchanges:
         }
 
     def _labels(self, pair: Pair) -> tuple[FloatArray, FloatArray]:
-        label, at = np.full(pair.rows, np.nan), np.full(pair.rows, np.nan)
+        label, at = np.full((pair.rows, 1), np.nan), np.full(pair.rows, np.nan)
         for outcome, first, rows in self._state.execute(
             "SELECT outcome, first, rows FROM joins WHERE pair = ?", (pair.seq,)
         ):
             found = self._outcome(outcome)
             if found is not None:
                 places = np.frombuffer(rows, np.int32)
-                label[places] = found[1][first : first + places.size]
+                taken = found[1][first : first + places.size].reshape(places.size, -1)
+                if taken.shape[1] > label.shape[1]:
+                    label = np.full((pair.rows, taken.shape[1]), np.nan)
+                label[places] = taken
                 at[places] = found[0]
-        return label, at
+        return as_rows(label.ravel(), pair.rows), at
 
     def _outcome_of(self, seq: int) -> tuple[float, FloatArray] | None:
         row = self._state.execute(
-            "SELECT at, body, rows FROM outcomes WHERE seq = ?", (seq,)
+            "SELECT at, body, rows, targets FROM outcomes WHERE seq = ?", (seq,)
         ).fetchone()
-        return None if row is None else (row[0], outcome_of(row[1], row[2])[1])
+        return None if row is None else (row[0], outcome_of(*row[1:])[1])
 
     def _columns_of(self, pair: Pair) -> Mapping[str, Values]:
         record = self._record(pair.request)
@@ -246,6 +251,14 @@ def _predicted(scores: FloatArray) -> _Columns:
     return {"prediction": nothing, "scores": scores.tolist()}
 
 
+def _labelled(labels: FloatArray) -> _Columns:
+    """Return labels of one target as that, of several as lists."""
+    nothing = [None] * labels.shape[0]
+    if labels.ndim == 1:
+        return {"label": labels, "labels": nothing}
+    return {"label": nothing, "labels": labels.tolist()}
+
+
 def _labels(state: sqlite3.Connection, span: Span) -> Iterator[pa.RecordBatch]:
     """Labels in the order in which they found their rows, then those that wait for one."""
     import pyarrow as pa
@@ -258,24 +271,26 @@ def _labels(state: sqlite3.Connection, span: Span) -> Iterator[pa.RecordBatch]:
             "prediction": pa.float64(),
             "scores": pa.list_(pa.float64()),
             "label": pa.float64(),
+            "labels": pa.list_(pa.float64()),
             "waiting_for": pa.string(),
         }
     )
     within = (span.since, span.until)
 
     def parts() -> Iterator[_Columns]:
-        for version, at, body, rows in state.execute(
-            "SELECT version, at, body, rows FROM outcomes WHERE at >= ? AND at < ? ORDER BY seq",
+        for version, at, *outcome in state.execute(
+            "SELECT version, at, body, rows, targets FROM outcomes WHERE at >= ? AND at < ? "
+            "ORDER BY seq",
             within,
         ):
-            scores, labels, arrivals = outcome_of(body, rows)
+            scores, labels, arrivals = outcome_of(*outcome)
             yield {
-                "labelled_at": _micros(np.full(labels.size, at)),
+                "labelled_at": _micros(np.full(arrivals.size, at)),
                 "predicted_at": _micros(arrivals),
-                "version": [version] * labels.size,
+                "version": [version] * arrivals.size,
                 **_predicted(scores),
-                "label": labels,
-                "waiting_for": [None] * labels.size,
+                **_labelled(labels),
+                "waiting_for": [None] * arrivals.size,
             }
         for key, value, at in state.execute(
             "SELECT key, value, at FROM labels WHERE at >= ? AND at < ? ORDER BY key", within
@@ -286,7 +301,7 @@ def _labels(state: sqlite3.Connection, span: Span) -> Iterator[pa.RecordBatch]:
                 "version": [None],
                 "prediction": [None],
                 "scores": [None],
-                "label": [value],
+                **_labelled(np.array([value])),
                 "waiting_for": [key],
             }
 

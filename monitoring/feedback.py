@@ -13,7 +13,7 @@ from monitoring.core import ClassName
 from monitoring.keys import read_key
 from monitoring.labels import BY_ID, BY_KEY
 from monitoring.limits import MAX_LABELS, MAX_TEXT_CHARS, bounded_text, epoch_ms
-from monitoring.records import Label
+from monitoring.records import Label, of_target
 from monitoring.table import text_of
 from noria.cloudevents import MAX_ID_CHARS
 from noria.errors import InvalidInput, shorten
@@ -21,21 +21,25 @@ from noria.errors import InvalidInput, shorten
 _BINARY: Final = 2
 _ROW_DIGITS: Final = 9
 _NAMED: Final[Mapping[str, float]] = {"true": 1.0, "false": 0.0}
+_MAX_TARGETS: Final = 20_000
 LabelValue: TypeAlias = float | int | bool | str
 
 
 class FeedbackLabel(msgspec.Struct, forbid_unknown_fields=True):
     """One label as a client sends it: ``id`` is ``<request id>:<row>``, or give ``key``.
 
+    Where a prediction is several numbers, ``label`` is the list of their true values, null for
+    those that aren't known yet, or the true value of the one that ``target`` counts, from 0.
     With ``correct`` it takes the place of an earlier one, unless that was corrected at a later
     ``time``.
     """
 
-    label: LabelValue
+    label: LabelValue | list[LabelValue | None]
     id: str | None = None
     key: str | list[str | int | float | bool] | None = None
     time: str | int | None = None
     correct: bool = False
+    target: int | None = None
 
 
 class Feedback(msgspec.Struct):
@@ -46,14 +50,15 @@ class Feedback(msgspec.Struct):
 
 
 def read_feedback(
-    body: bytes, config: MonitorConfig, classes: Sequence[ClassName] = ()
+    body: bytes, config: MonitorConfig, classes: Sequence[ClassName] = (), targets: int = 0
 ) -> list[Label]:
-    """Return the labels that a client sent.
+    """Return the labels that a client sent, one for each target.
 
     Args:
         body: JSON, a ``Feedback``.
         config: what is watched.
         classes: of the champion, the positive one of two last; empty when they are not known.
+        targets: how many labels a row of the champion has; 0 when that is not known.
 
     Raises:
         InvalidInput: a label is malformed; the message names it.
@@ -67,7 +72,12 @@ def read_feedback(
     if len(found.labels) > MAX_LABELS:
         raise InvalidInput(f"labels: {len(found.labels)}, over {MAX_LABELS}", fix="send fewer")
     known = _Classes(config, classes)
-    return [_label(label, config, known, f"labels[{i}]") for i, label in enumerate(found.labels)]
+    targets = 1 if config.classification else targets
+    return [
+        label
+        for i, one in enumerate(found.labels)
+        for label in _labels(one, config, known, targets, f"labels[{i}]")
+    ]
 
 
 class _Classes:
@@ -121,8 +131,13 @@ class _Classes:
         return "set spec.task.options.positiveClass to send class names"
 
 
-def _label(label: FeedbackLabel, config: MonitorConfig, classes: _Classes, where: str) -> Label:
-    value = classes.value_of(label.label, f"{where}.label")
+def _labels(
+    label: FeedbackLabel, config: MonitorConfig, classes: _Classes, targets: int, where: str
+) -> list[Label]:
+    values = {
+        target: classes.value_of(value, path)
+        for target, value, path in _by_target(label, targets, where)
+    }
     time = None if label.time is None else epoch_ms(label.time, f"{where}.time")
     if label.correct and time is None:
         raise InvalidInput(
@@ -132,14 +147,55 @@ def _label(label: FeedbackLabel, config: MonitorConfig, classes: _Classes, where
         raise InvalidInput(f"{where}: give either id or key")
     if label.key is not None:
         key = BY_KEY + read_key(label.key, config.entity_key, f"{where}.key")
-        return Label(key, value, time, label.correct)
-    identity, _, row = (label.id or "").rpartition(":")
+    else:
+        key = _named(label.id or "", where)
+    return [Label(of_target(key, t), value, time, label.correct) for t, value in values.items()]
+
+
+def _by_target(label: FeedbackLabel, targets: int, where: str) -> list[tuple[int, LabelValue, str]]:
+    """Return (target, value, where it was) of each value that a label has."""
+    path = f"{where}.label"
+    if isinstance(label.label, list):
+        count = len(label.label)
+        if label.target is not None or not count or count != (targets or count):
+            raise InvalidInput(
+                f"{path}: {count} values for {_counted(targets)}"
+                + ("" if label.target is None else f", and target {label.target} beside them"),
+                fix="send one value for each, null for one that is not known yet",
+            )
+        if count > _MAX_TARGETS:
+            raise InvalidInput(f"{path}: {count} values, over {_MAX_TARGETS}")
+        found = ((i, value, f"{path}[{i}]") for i, value in enumerate(label.label))
+        return [(i, value, at) for i, value, at in found if value is not None]
+    if label.target is None and targets > 1:
+        raise InvalidInput(
+            f"{path}: one value for {_counted(targets)}",
+            fix="send a list of them, or say which one target counts, from 0",
+        )
+    target = label.target or 0
+    if not 0 <= target < (targets or _MAX_TARGETS):
+        raise InvalidInput(
+            f"{where}.target: {shorten(label.target)} is not one of {_counted(targets)}",
+            fix="count them from 0",
+        )
+    return [(target, label.label, path)]
+
+
+def _counted(targets: int) -> str:
+    return (
+        f"{targets} target{'s' if targets > 1 else ''} of a row" if targets else "a row's targets"
+    )
+
+
+def _named(given: str, where: str) -> str:
+    """Return the key of a label by prediction id."""
+    identity, _, row = given.rpartition(":")
     if not identity or not row.isascii() or not row.isdigit() or len(row) > _ROW_DIGITS:
         raise InvalidInput(
-            f"{where}.id: {shorten(label.id)} is not <request id>:<row>", fix='such as "r1:0"'
+            f"{where}.id: {shorten(given)} is not <request id>:<row>", fix='such as "r1:0"'
         )
     bounded_text(identity, f"{where}.id", MAX_ID_CHARS)
-    return Label(f"{BY_ID}{identity}:{int(row)}", value, time, label.correct)
+    return f"{BY_ID}{identity}:{int(row)}"
 
 
 def _number(label: LabelValue, where: str, fix: str = "") -> float:

@@ -6,6 +6,7 @@ import logging
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from monitoring.table import FloatArray
 from noria.errors import InvalidInput, traceback_tail
@@ -32,8 +33,8 @@ def measure(
     Args:
         metric: One of ``noria.measures.measuring.METRICS``.
         scores: (n,) probabilities of the positive class, or predicted values; of k > 2 classes
-            (n, k), each one's probability in their order.
-        labels: (n,) the place of the class, or true values; NaN where there is none.
+            (n, k), each one's probability in their order; of t targets (n, t).
+        labels: (n,) the place of the class, or true values, or (n, t); NaN where there is none.
         classes: How many there are, as far as it is known; 0: it is not, or there are none.
         confidence: Of the two-sided interval, 0 to 1.
 
@@ -46,9 +47,13 @@ def measure(
         each = f"{wanted} numbers a row, one for each class" if wanted > 1 else "one number a row"
         said = f"needs {each}, has {width}"
         return Measurement(metric, None, samples=labels.size, confidence=confidence, problem=said)
-    known = np.isfinite(scores) if scores.ndim == 1 else np.isfinite(scores).all(axis=1)
-    usable = known & np.isfinite(labels)
+    usable = _known(scores) & _known(labels)
     return measuring.measure(metric, labels[usable], scores[usable], confidence)
+
+
+def _known(values: FloatArray) -> NDArray[np.bool_]:
+    """Return which rows have all of their numbers, (n,)."""
+    return np.asarray(np.isfinite(values if values.ndim > 1 else values[:, None]).all(axis=1))
 
 
 def of_window(

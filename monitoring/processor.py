@@ -184,7 +184,13 @@ class Processor:
         else:
             self._windows = Windows(*given)
         self._pairs = PairJoiner(core, self._state, self._log, self._paired)
-        self._labels = LabelJoiner(core, self._state, self._pairs, self._windows)
+        self._labels = LabelJoiner(
+            core,
+            self._state,
+            self._pairs,
+            self._windows,
+            classification=self._config.classification,
+        )
         # What is so now, whatever was so when it was committed.
         self._snapshot.problems = dict(core.problems)
         self._snapshot.classes = core.classes

@@ -46,16 +46,17 @@ class StateReader:
     def outcomes(self, version: str, since: float) -> tuple[FloatArray, FloatArray]:
         """Return scores and labels of a version's rows that arrived at or after ``since``.
 
-        Scores are (n,), or (n, k) where a row has several numbers.
+        Scores are (n,), or (n, k) where a row has several numbers; so are labels, of targets.
         """
         with translated():
             rows = self._db.execute(
-                "SELECT body, rows FROM outcomes WHERE version = ? AND last >= ? ORDER BY seq",
+                "SELECT body, rows, targets FROM outcomes WHERE version = ? AND last >= ? "
+                "ORDER BY seq",
                 (version, since),
             ).fetchall()
         if not rows:
             return np.empty(0), np.empty(0)
-        scores, labels, arrivals = end_to_end([outcome_of(body, size) for body, size in rows])
+        scores, labels, arrivals = end_to_end([outcome_of(*row) for row in rows])
         wanted = arrivals >= since
         return scores[wanted], labels[wanted]
 

@@ -58,6 +58,7 @@ class BlockRecord(msgspec.Struct, frozen=True, array_like=True, tag="b"):
 class Label(msgspec.Struct, frozen=True, array_like=True):
     """A label. ``key`` is ``id:<request>:<row>`` or ``key:<entity key>``; ``time`` is epoch ms.
 
+    Of a target other than a row's first its number comes before that: ``2@id:<request>:<row>``.
     ``correct`` says that it takes the place of an earlier one.
     """
 
@@ -65,6 +66,17 @@ class Label(msgspec.Struct, frozen=True, array_like=True):
     value: float
     time: int | None = None
     correct: bool = False
+
+
+def of_target(key: str, target: int) -> str:
+    """Return the key of a label of one of a row's targets, counted from 0."""
+    return f"{target}@{key}" if target else key
+
+
+def target_of(key: str) -> tuple[int, str]:
+    """Return which target a label's key is of, and the key without it."""
+    number, found, rest = key.partition("@")
+    return (int(number), rest) if found and number.isdigit() else (0, key)
 
 
 class LabelsRecord(msgspec.Struct, frozen=True, array_like=True, tag="l"):
@@ -184,18 +196,22 @@ def width_of(prediction: bytes, rows: int) -> int | None:
 
 def scores_of(prediction: bytes, rows: int) -> FloatArray:
     """Return predictions as (rows,), or (rows, width) where a row has several numbers."""
-    found = floats(prediction)
-    return found if found.size == rows else found.reshape(rows, -1)
+    return as_rows(floats(prediction), rows)
+
+
+def as_rows(values: FloatArray, rows: int) -> FloatArray:
+    """Return numbers, row by row, as (rows,), or (rows, width) where a row has several."""
+    return values if values.size == rows else values.reshape(rows, -1)
 
 
 def end_to_end(parts: Sequence[Sequence[FloatArray]]) -> tuple[FloatArray, ...]:
-    """Return rows one after another, column by column; each part's first column is predictions.
+    """Return rows one after another, column by column.
 
-    Parts whose predictions have another width than the last ones are left out: files of an
+    Parts of which a column has another width than in the last one are left out: files of an
     earlier version kept one number a row of every model.
     """
-    wide = parts[-1][0].shape[1:]
-    alike = (part for part in parts if part[0].shape[1:] == wide)
+    wide = [column.shape[1:] for column in parts[-1]]
+    alike = (part for part in parts if [column.shape[1:] for column in part] == wide)
     return tuple(np.concatenate(column) for column in zip(*alike, strict=True))
 
 

@@ -250,7 +250,9 @@ class Monitor:
                 "the model's classes are not known yet", fix="send labels once a version serves"
             )
         with foreign():
-            labels = read_feedback(body, self.config, core.classes)
+            labels = read_feedback(
+                body, self.config, core.classes, core.widths.get(core.champion, 0)
+            )
         return self._log.append_labels(labels), len(labels)
 
     def put_reference(self, version: str, body: bytes) -> Future[int]:

@@ -18,7 +18,7 @@ import numpy as np
 from monitoring.core import MonitorState
 from monitoring.damage import ailment
 from monitoring.log import connect, heals, is_damage
-from monitoring.records import Label, decode_keys, key_hashes
+from monitoring.records import Label, as_rows, decode_keys, key_hashes, of_target
 from monitoring.table import FloatArray
 from monitoring.tables import ADDED, CORE, SCHEMA, set_aside_database, unreadable
 from noria.errors import MonitoringError, Unavailable
@@ -30,7 +30,8 @@ class Pair(NamedTuple):
     """Requests with their responses that follow each other: ``rows`` of the record ``request``.
 
     ``request`` is the log's offset of a request or a block, ``first`` the row there; ``id`` is
-    empty when it is a block.
+    empty when it is a block. ``truth`` has the labels of rows of which some targets have theirs
+    (float64, row by row, NaN for none yet).
     """
 
     seq: int
@@ -43,6 +44,7 @@ class Pair(NamedTuple):
     keys: bytes | None
     labelled: bytes | None
     first: int = 0
+    truth: bytes | None = None
 
 
 class Seen(NamedTuple):
@@ -160,7 +162,7 @@ class State:
         if not self._new_pairs:
             return
         self._db.executemany(
-            "INSERT INTO pairs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", self._new_pairs
+            "INSERT INTO pairs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", self._new_pairs
         )
         # In the order of the index: neighbours share its pages.
         self._db.executemany("INSERT INTO keys VALUES (?, ?, ?)", sorted(self._new_keys))
@@ -183,6 +185,11 @@ class State:
         """Write which rows of a pair have their label, one byte each."""
         self._settle()
         self._db.execute("UPDATE pairs SET labelled = ? WHERE seq = ?", (labelled, seq))
+
+    def put_truth(self, seq: int, truth: bytes) -> None:
+        """Write the labels of a pair whose rows have several targets."""
+        self._settle()
+        self._db.execute("UPDATE pairs SET truth = ? WHERE seq = ?", (truth, seq))
 
     def rows_with_key(self, value: int) -> list[tuple[int, int]]:
         """Return (pair, row) of rows whose entity key has this hash, the newest ones first kept.
@@ -210,9 +217,9 @@ class State:
         row = self._db.execute("SELECT value FROM labels WHERE key = ?", (key,)).fetchone()
         return None if row is None else row[0]
 
-    def labels_of_request(self, identity: str) -> dict[int, float]:
-        """Return the waiting labels that name rows of a request: row to value."""
-        prefix = f"id:{identity}:"
+    def labels_of_request(self, identity: str, target: int = 0) -> dict[int, float]:
+        """Return the waiting labels of a target that name rows of a request: row to value."""
+        prefix = of_target(f"id:{identity}:", target)
         rows = self._db.execute(
             "SELECT key, value FROM labels WHERE key >= ? AND key < ?", (prefix, prefix[:-1] + ";")
         )
@@ -234,10 +241,11 @@ class State:
         arrivals: FloatArray,
     ) -> None:
         """Write labelled rows of one version; ``at`` is when they got their labels."""
-        body = np.concatenate([scores.ravel(), labels, arrivals]).tobytes()
+        rows = arrivals.size
+        body = np.concatenate([scores.ravel(), labels.ravel(), arrivals]).tobytes()
         self._db.execute(
-            "INSERT INTO outcomes VALUES (?, ?, ?, ?, ?, ?)",
-            (seq, version, float(arrivals.max()), at, labels.size, body),
+            "INSERT INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (seq, version, float(arrivals.max()), at, rows, body, labels.size // rows),
         )
 
     def put_joins(self, joins: Sequence[Join]) -> None:
@@ -257,22 +265,25 @@ class State:
                 found[row] = (outcome, place)
         return found
 
-    def correct_outcome(self, seq: int, places: Mapping[int, float]) -> str | None:
-        """Change labels of an outcome: place to value; its version, None when it is gone."""
+    def correct_outcome(self, seq: int, places: Mapping[int, float]) -> tuple[str, int] | None:
+        """Change labels of an outcome, counted row by row: place to value.
+
+        Returns:
+            Its version and how many targets a row has; None when it is gone.
+        """
         row = self._db.execute(
-            "SELECT version, rows, body FROM outcomes WHERE seq = ?", (seq,)
+            "SELECT version, rows, body, targets FROM outcomes WHERE seq = ?", (seq,)
         ).fetchone()
         if row is None:
             return None
-        scores, labels, arrivals = outcome_of(row[2], row[1])
-        changed = labels.copy()
+        scores, labels, arrivals = outcome_of(row[2], row[1], row[3])
+        changed = labels.flatten()
         for place, value in places.items():
             if 0 <= place < changed.size:
                 changed[place] = value
         body = np.concatenate([scores.ravel(), changed, arrivals]).tobytes()
         self._db.execute("UPDATE outcomes SET body = ? WHERE seq = ?", (body, seq))
-        version: str = row[0]
-        return version
+        return row[0], row[3]
 
     def put_origin(self, replica: int, life: str, partial: int, outcome: int) -> None:
         """Write which outcome came as which partial."""
@@ -384,22 +395,24 @@ class State:
         self, version: str, first: int
     ) -> Iterator[tuple[int, FloatArray, FloatArray, FloatArray]]:
         """Yield (sequence, scores, labels, arrivals) of a version's labelled rows, in order."""
-        for seq, rows, body in self._db.execute(
-            "SELECT seq, rows, body FROM outcomes WHERE version = ? AND seq >= ? ORDER BY seq",
+        for seq, rows, body, targets in self._db.execute(
+            "SELECT seq, rows, body, targets FROM outcomes WHERE version = ? AND seq >= ? "
+            "ORDER BY seq",
             (version, first),
         ):
-            yield (seq, *outcome_of(body, rows))
+            yield (seq, *outcome_of(body, rows, targets))
 
     def close(self) -> None:
         """Close the file."""
         self._db.close()
 
 
-def outcome_of(body: bytes, rows: int) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return scores, (rows,) or (rows, k), labels and arrivals, (rows,) each."""
+def outcome_of(body: bytes, rows: int, targets: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return scores, (rows,) or (rows, k), labels, alike with targets, and arrivals, (rows,)."""
     found = np.frombuffer(body, np.float64)
-    scores, labels, arrivals = np.split(found, [found.size - 2 * rows, found.size - rows])
-    return scores if scores.size == rows else scores.reshape(rows, -1), labels, arrivals
+    labelled = found.size - rows
+    scores, labels, arrivals = np.split(found, [labelled - targets * rows, labelled])
+    return as_rows(scores, rows), as_rows(labels, rows), arrivals
 
 
 @contextmanager

@@ -26,7 +26,7 @@ CREATE INDEX IF NOT EXISTS events_open ON events (request, response) WHERE pair 
 CREATE TABLE IF NOT EXISTS pairs (
     seq INTEGER PRIMARY KEY, id TEXT NOT NULL, request INTEGER NOT NULL, version TEXT NOT NULL,
     at REAL NOT NULL, rows INTEGER NOT NULL, prediction BLOB NOT NULL, keys BLOB, labelled BLOB,
-    first INTEGER NOT NULL DEFAULT 0
+    first INTEGER NOT NULL DEFAULT 0, truth BLOB
 );
 CREATE INDEX IF NOT EXISTS pairs_at ON pairs (at);
 CREATE TABLE IF NOT EXISTS keys (
@@ -37,7 +37,7 @@ CREATE TABLE IF NOT EXISTS labels (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS outcomes (
     seq INTEGER PRIMARY KEY, version TEXT NOT NULL, last REAL NOT NULL, at REAL NOT NULL,
-    rows INTEGER NOT NULL, body BLOB NOT NULL
+    rows INTEGER NOT NULL, body BLOB NOT NULL, targets INTEGER NOT NULL DEFAULT 1
 );
 CREATE INDEX IF NOT EXISTS outcomes_version ON outcomes (version, seq);
 CREATE TABLE IF NOT EXISTS joins (
@@ -62,6 +62,8 @@ ADDED: Final = (
     ("events", "first", "INTEGER NOT NULL DEFAULT 0"),
     ("events", "rows", "INTEGER"),
     ("pairs", "first", "INTEGER NOT NULL DEFAULT 0"),
+    ("pairs", "truth", "BLOB"),
+    ("outcomes", "targets", "INTEGER NOT NULL DEFAULT 1"),
     ("core", "sum", "INTEGER"),
 )
 """Columns that files of earlier versions don't have."""

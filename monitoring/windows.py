@@ -44,7 +44,8 @@ _ON: Final[tuple[On, ...]] = ("features", "prediction")
 class Scores(NamedTuple):
     """Predictions (and, for performance, labels and arrivals) of consecutive rows.
 
-    ``scores`` is (n,), or (n, k) where a row has several numbers; the others are (n,).
+    ``scores`` is (n,), or (n, k) where a row has several numbers, ``labels`` (n,), or (n, k) of
+    several targets; ``arrivals`` is (n,).
     """
 
     seq: int
@@ -118,19 +119,20 @@ class Windows:
         core = self._core
         seq = core.next_outcome
         core.next_outcome += 1
-        core.counts.joined += found.labels.size
-        core.outcome_rows += found.labels.size
+        rows = found.arrivals.size
+        core.counts.joined += rows
+        core.outcome_rows += rows
         core.last_labelled_at = max(core.last_labelled_at, min(at, float(found.arrivals.max())))
         core.label_delay = max(0.0, at - float(found.arrivals.mean()))
         self._state.put_outcome(seq, found.version, at, found.scores, found.labels, found.arrivals)
         stream = self._performance_of(found.version)
-        stream.push(Scores(seq, found.scores, found.labels, found.arrivals, 0, found.labels.size))
+        stream.push(Scores(seq, found.scores, found.labels, found.arrivals, 0, rows))
         while (pieces := stream.take(self._config.performance_rows)) is not None:
             self._performance_window(found.version, stream.number - 1, pieces, at)
         return seq
 
     def correct(self, found: Mapping[int, Mapping[int, float]], at: float) -> None:
-        """Change labels of rows that have one already: outcome to place there to value.
+        """Change labels of rows that have one already: outcome to place of the label to value.
 
         Open windows and whatever is measured from now on see the new ones. Of closed windows
         the report says how many of its version's labels were corrected since.
@@ -139,13 +141,15 @@ class Windows:
         core = self._core
         moved: dict[str, int] = {}
         for seq, places in found.items():
-            version = self._state.correct_outcome(seq, places)
-            if version is None:
+            outcome = self._state.correct_outcome(seq, places)
+            if outcome is None:
                 core.counts.uncorrected += len(places)
                 continue
+            version, targets = outcome
             core.counts.corrected += len(places)
             opens = self._stream_state(_PERFORMANCE + version)
-            closed = [p for p in places if not opens.rows or (seq, p) < (opens.first, opens.row)]
+            start = (opens.first, opens.row)
+            closed = [p for p in places if not opens.rows or (seq, p // targets) < start]
             moved[version] = moved.get(version, 0) + len(closed)
         for version, rows in moved.items():
             # Its open window is filled again, with what is so now.
@@ -215,7 +219,7 @@ class Windows:
             stream = Stream(self._stream_state(_PERFORMANCE + version))
             first = stream.first(self._core.next_outcome)
             for seq, scores, labels, arrivals in self._state.outcomes_from(version, first):
-                stream.refill(Scores(seq, scores, labels, arrivals, 0, labels.size))
+                stream.refill(Scores(seq, scores, labels, arrivals, 0, arrivals.size))
             self._performance[version] = stream
         return stream
 

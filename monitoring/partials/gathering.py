@@ -104,10 +104,16 @@ class GatheringWindows(Windows):
         if version not in known and len(known) >= MAX_VERSIONS:
             version = "other"
         scores, labels, arrivals = (record.table[name] for name in OF_OUTCOMES)
-        if not self._core.fits(version, width_of(scores, record.rows) or 0):
+        width, targets = (width_of(column, record.rows) or 0 for column in (scores, labels))
+        if not self._core.fits(version, width) or targets not in (1, width):
             self._core.counts.unreadable += 1
             return
-        found = Outcomes(version, scores_of(scores, record.rows), floats(labels), floats(arrivals))
+        found = Outcomes(
+            version,
+            scores_of(scores, record.rows),
+            scores_of(labels, record.rows),
+            floats(arrivals),
+        )
         outcome = self.outcomes(found, record.at)
         self._state.put_origin(record.replica, record.life, record.seq, outcome)
 

@@ -87,7 +87,7 @@ class ReplicaWindows(Windows):
         """Send labelled rows as they are: scores, label and moment; returns the partial."""
         core = self._core
         number = core.next_partial
-        core.counts.joined += found.labels.size
+        core.counts.joined += found.arrivals.size
         core.last_labelled_at = max(core.last_labelled_at, min(at, float(found.arrivals.max())))
         core.label_delay = max(0.0, at - float(found.arrivals.mean()))
         columns = zip(
@@ -102,7 +102,7 @@ class ReplicaWindows(Windows):
                 core.next_partial,
                 OUTCOMES,
                 found.version,
-                found.labels.size,
+                found.arrivals.size,
                 at,
                 table={name: np.asarray(column, np.float64).tobytes() for name, column in columns},
             )
@@ -110,7 +110,7 @@ class ReplicaWindows(Windows):
         return number
 
     def correct(self, found: Mapping[int, Mapping[int, float]], at: float) -> None:
-        """Send labels that take the place of those sent: partial, place there, and value."""
+        """Send labels that take the place of those sent: partial, the label's place, and value."""
         core = self._core
         rows = [(n, place, v) for n, places in found.items() for place, v in places.items()]
         if not rows:

@@ -16,7 +16,7 @@ OUTCOMES: Final = "outcomes"
 CORRECTIONS: Final = "corrections"
 OF_OUTCOMES: Final = ("scores", "labels", "arrivals")
 OF_CORRECTIONS: Final = ("partials", "places", "labels")
-"""The columns of their tables, all float64; of scores a row has one number or several."""
+"""The columns of their tables, all float64; a row has one score or several, and so of labels."""
 
 _MAX_ROWS: Final = 1 << 31
 _MAX_COUNT: Final = 1 << 53
@@ -84,7 +84,8 @@ def _check_columns(record: PartialRecord, names: tuple[str, ...], where: str) ->
     for name in names:
         body = record.table[name]
         width = width_of(body, record.rows) or 0
-        if not 1 <= width <= (_MAX_WIDTH if name == "scores" else 1):
+        wide = name == "scores" or (record.stream == OUTCOMES and name == "labels")
+        if not 1 <= width <= (_MAX_WIDTH if wide else 1):
             raise InvalidInput(f"{where}.table.{name}: {len(body)} bytes, {record.rows} rows")
         values = np.frombuffer(body, np.float64)
         if name != "scores" and not (np.abs(values) < _LARGEST[name]).all():

@@ -11,7 +11,8 @@ Binary F1 is that of the positive class, with more classes the mean over classes
 and average precision are then one class against the rest, the mean. The Brier score
 of k classes is halved, so that it lies in 0 to 1 for every k. The calibration gap is
 calibration-in-the-large (Van Calster et al., BMC Medicine 17, 2019) without its sign;
-with more than two classes, half the sum over classes.
+with more than two classes, half the sum over classes. Of several targets a row a metric is
+the mean over targets of each one's own.
 """
 
 from __future__ import annotations
@@ -65,11 +66,14 @@ def estimate(metric: str, truth: Array, prediction: Array) -> Estimate:
 
     Args:
         metric: One of ``ESTIMATED``.
-        truth: (n,) values, or class codes as floats.
-        prediction: (n,) values, or (n,) probabilities of class 1, or (n, k).
+        truth: (n,) values, or (n, t) of t targets, or (n,) class codes as floats.
+        prediction: (n,) or (n, t) values, or (n,) probabilities of class 1, or (n, k).
     """
     if metric in _REGRESSION:
-        return _REGRESSION[metric](truth, prediction)
+        of = _REGRESSION[metric]
+        if truth.ndim == 1:
+            return of(truth, prediction)
+        return _over_targets([of(*pair) for pair in zip(truth.T, prediction.T, strict=True)])
     return _CLASSIFICATION[metric](truth.astype(np.int64), prediction)
 
 
@@ -111,6 +115,17 @@ def _average(parts: Sequence[Estimate]) -> Estimate:
         up=math.hypot(*(part.up for part in parts)) / k,
         most=math.hypot(*(part.most for part in parts)) / k,
         freedom=min(part.freedom for part in parts),
+    )
+
+
+def _over_targets(parts: Sequence[Estimate]) -> Estimate:
+    """Return the mean over targets of a metric; one more row may be bad in each of them at once."""
+    return Estimate(
+        float(np.mean([part.value for part in parts], axis=0)),
+        np.asarray(np.mean([part.influence for part in parts], axis=0)),
+        down=float(np.mean([part.down for part in parts], axis=0)),
+        up=float(np.mean([part.up for part in parts], axis=0)),
+        most=float(np.mean([part.most for part in parts], axis=0)),
     )
 
 

@@ -37,8 +37,8 @@ def measure(metric: str, truth: Array, prediction: Array, confidence: float = 0.
 
     Args:
         metric: One of ``METRICS``.
-        truth: (n,) values, or class codes as floats.
-        prediction: (n,) values, or (n,) probabilities of class 1, or (n, k) of k classes.
+        truth: (n,) values, or (n, t) of t targets a row, or (n,) class codes as floats.
+        prediction: (n,) or (n, t) values, or (n,) probabilities of class 1, or (n, k) of k classes.
         confidence: Of the two-sided interval, 0 to 1.
 
     Raises:
@@ -61,8 +61,8 @@ def compare(
 
     Args:
         metric: One of ``METRICS``.
-        truth: (n,) as in ``measure``.
-        ours: (n,) or (n, k).
+        truth: (n,) or (n, t) as in ``measure``.
+        ours: (n,), (n, t) or (n, k).
         theirs: The same shape.
         confidence: Of the two-sided interval, 0 to 1; each of its ends alone is a bound that
             holds with (1 + confidence) / 2.
@@ -109,7 +109,7 @@ def _estimated(metric: str, truth: Array, prediction: Array) -> Estimate | str:
     found = estimate(metric, truth, prediction)
     if math.isfinite(found.value):
         return found
-    if metric in REGRESSION and np.ptp(truth) == 0:
+    if metric in REGRESSION and (np.ptp(truth, axis=0) == 0).any():
         return f"needs labels that vary: all {truth.shape[0]} are the same"
     if metric in CLASSIFICATION and (lacks := _lacks_classes(truth, prediction)):
         return lacks

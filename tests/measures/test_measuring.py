@@ -257,3 +257,23 @@ def test_every_metric_that_is_measured_has_its_direction_and_its_families_have_i
     assert set(METRICS) <= set(CATALOG)
     for family in ("tabular-classification", "tabular-regression"):
         assert set(describe(family).metrics) <= set(METRICS)
+
+
+@pytest.mark.parametrize("metric", REGRESSION)
+def test_targets_that_say_the_same_are_worth_one(metric: str) -> None:
+    """Rows are the sample, not their targets: more of these that move alike make nothing surer."""
+    y, ours, theirs = rows_for(metric, 300)
+    one, wide = (
+        measure(metric, y, ours),
+        measure(metric, *(np.column_stack([a] * 4) for a in (y, ours))),
+    )
+    assert (wide.value, wide.low, wide.high) == pytest.approx((one.value, one.low, one.high))
+    assert wide.samples == 300
+    apart = compare(metric, y, ours, theirs)
+    both = compare(metric, *(np.column_stack([a] * 4) for a in (y, ours, theirs)))
+    assert (both.value, both.low, both.high) == pytest.approx((apart.value, apart.low, apart.high))
+
+
+def test_a_target_that_never_varies_has_no_r2() -> None:
+    y = np.column_stack([np.arange(200.0), np.ones(200)])
+    assert measure("r2", y, y + 0.5).problem == "needs labels that vary: all 200 are the same"

@@ -386,7 +386,8 @@ def test_state_of_an_earlier_version_is_read_on(
     monitor.flush()
     opened.close(home)
     with sqlite3.connect(home / "state.db") as state:
-        for table, column in (("events", "first"), ("events", "rows"), ("pairs", "first")):
+        added = ("events first", "events rows", "pairs first", "pairs truth", "outcomes targets")
+        for table, column in map(str.split, added):
             state.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
     monitor = opened(home)
     monitor.accept(*wire.block([("new", world.request(2), scores)])).result()

@@ -1,0 +1,154 @@
+"""Predictions of several numbers a row: each is a target with a label of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
+
+from monitoring.exporting import export
+from noria.errors import InvalidInput
+
+METRICS = ("mae", "rmse", "r2")
+LATER = "2026-03-05T09:00:00Z"
+
+
+@pytest.fixture
+def model_file(tmp_path: Path, wire: Any) -> Callable[..., Path]:
+    """A model of values."""
+
+    def write(**monitoring: Any) -> Path:
+        document = wire.document(**monitoring)
+        document["spec"]["task"]["family"] = "tabular-regression"
+        path = tmp_path / "model.yaml"
+        path.write_text(yaml.safe_dump(document))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def three(bench: Callable[..., Any], world: Any, tmp_path: Path) -> Any:
+    """A monitor of predictions of three steps, of which a window has 200 rows."""
+    b = bench(
+        detectors=[{"name": "features", "kind": "tabular", "watch": "features"}],
+        performance={"metrics": list(METRICS), "window": {"rows": 200}},
+    )
+    b.champion("1", world.reference(tmp_path / "reference"))
+    b.monitor.flush()
+    return b
+
+
+def steps(world: Any, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Predictions of three steps, each harder than the one before, and what came."""
+    predicted = world.random.normal(10, 3, (rows, 3))
+    return predicted, predicted + world.random.normal(0, [0.5, 1.0, 2.0], (rows, 3))
+
+
+def measured(b: Any) -> dict[str, Any]:
+    found: dict[str, Any] = b.status()["performance"]["1"]["metrics"]
+    return found
+
+
+def test_performance_is_the_mean_over_targets_as_scikit_learn_has_it(
+    three: Any, world: Any
+) -> None:
+    predicted, truth = steps(world, 200)
+    three.predict("r", 200, scores=predicted)
+    three.label([{"id": f"r:{i}", "label": list(row)} for i, row in enumerate(truth)])
+    found = measured(three)
+    expected = {
+        "mae": mean_absolute_error(truth, predicted),
+        "rmse": root_mean_squared_error(truth, predicted),
+        "r2": r2_score(truth, predicted),
+    }
+    for metric, value in expected.items():
+        assert found[metric]["value"] == pytest.approx(value, abs=1e-9), metric
+        assert found[metric]["low"] < value < found[metric]["high"]
+        assert found[metric]["samples"] == 200
+
+
+def test_a_row_counts_when_the_last_of_its_targets_is_known(three: Any, world: Any) -> None:
+    predicted, truth = steps(world, 200)
+    # The first step is known before the prediction is logged, the others come one by one.
+    three.label([{"id": f"r:{i}", "label": row[0], "target": 0} for i, row in enumerate(truth)])
+    three.predict("r", 200, scores=predicted)
+    three.label([{"id": f"r:{i}", "label": [None, row[1], None]} for i, row in enumerate(truth)])
+    assert three.status()["counts"]["joined"] == 0
+    three.restart()
+    last = [{"id": f"r:{i}", "label": row[2], "target": 2} for i, row in enumerate(truth)]
+    three.label(last[:150])
+    assert three.status()["counts"]["joined"] == 150
+    three.label(last)
+    # Delivered again, and another value for a target that has one: nothing changes.
+    three.label([{**one, "label": 99.0} for one in last])
+    assert three.status()["counts"]["joined"] == 200
+    assert measured(three)["mae"]["value"] == pytest.approx(mean_absolute_error(truth, predicted))
+
+
+def test_labels_by_entity_key_find_their_targets(three: Any, world: Any) -> None:
+    predicted, truth = steps(world, 200)
+    by_key = [{"key": str(i), "label": list(row)} for i, row in enumerate(truth)]
+    three.label(by_key[:100])
+    three.predict("r", 200, scores=predicted)
+    three.label(by_key[100:])
+    assert measured(three)["mae"]["value"] == pytest.approx(mean_absolute_error(truth, predicted))
+
+
+def test_one_target_is_corrected_before_and_after_its_row_is_complete(
+    three: Any, world: Any
+) -> None:
+    predicted, truth = steps(world, 200)
+    three.predict("r", 200, scores=predicted)
+    three.label([{"id": f"r:{i}", "label": [row[0], 0.0, None]} for i, row in enumerate(truth)])
+    correction = [
+        {"id": f"r:{i}", "label": row[1], "target": 1, "time": LATER, "correct": True}
+        for i, row in enumerate(truth)
+    ]
+    three.label(correction[:120])
+    three.label([{"id": f"r:{i}", "label": row[2], "target": 2} for i, row in enumerate(truth)])
+    three.label(correction[120:])
+    three.monitor.flush()
+    _, found = three.monitor.measure("mae", "1", 0.0)
+    assert found.value == pytest.approx(mean_absolute_error(truth, predicted))
+    assert three.status()["performance"]["1"]["corrected"] == 80
+
+
+@pytest.mark.parametrize(
+    ("label", "said"),
+    [
+        ({"label": 1.0}, r"labels\[0\].label: one value for 3 targets of a row"),
+        ({"label": [1.0, 2.0]}, r"labels\[0\].label: 2 values for 3 targets of a row"),
+        ({"label": []}, r"labels\[0\].label: 0 values"),
+        ({"label": [1.0, "x", 2.0]}, r"labels\[0\].label\[1\]: .*not a finite number"),
+        ({"label": [1.0, 2.0, 3.0], "target": 1}, "and target 1 beside them"),
+        ({"label": 1.0, "target": 3}, r"labels\[0\].target: 3 is not one of 3 targets"),
+        ({"label": 1.0, "target": -1}, r"labels\[0\].target: -1 is not one of"),
+    ],
+)
+def test_a_label_that_names_no_target_is_refused_by_its_field(
+    three: Any, world: Any, label: dict[str, Any], said: str
+) -> None:
+    three.predict("r", 1, scores=steps(world, 1)[0])
+    three.monitor.flush()
+    with pytest.raises(InvalidInput, match=said):
+        three.label([{"id": "r:0", **label}])
+
+
+def test_the_export_has_the_labels_of_all_targets(three: Any, world: Any, tmp_path: Path) -> None:
+    predicted, truth = steps(world, 3)
+    three.predict("r", 3, scores=predicted)
+    three.label([{"id": f"r:{i}", "label": list(row)} for i, row in enumerate(truth[:2])])
+    three.monitor.flush()
+    export(three.home, three.config, tmp_path / "out")
+    rows = pq.read_table(tmp_path / "out" / "exchanges.parquet").to_pylist()
+    assert [row["labels"] for row in rows[:2]] == [list(row) for row in truth[:2]]
+    assert rows[2]["labels"] == [None] * 3
+    labels = pq.read_table(tmp_path / "out" / "labels.parquet").to_pylist()
+    assert [row["labels"] for row in labels] == [list(row) for row in truth[:2]]
