@@ -60,7 +60,8 @@ class DropReport(msgspec.Struct, frozen=True):
 class PerformanceReport(msgspec.Struct, frozen=True):
     """The last performance window of a version. ``drop``: of the champion, when it is watched.
 
-    ``corrected`` is how many labels of closed windows were corrected since it was measured.
+    ``corrected`` is how many labels of closed windows were corrected since it was measured. Where
+    a row has several targets, ``targets`` has each metric's value for each of them.
     """
 
     window: int
@@ -68,6 +69,7 @@ class PerformanceReport(msgspec.Struct, frozen=True):
     metrics: dict[str, Measurement]
     drop: DropReport | None = None
     corrected: int = 0
+    targets: dict[str, tuple[float | None, ...]] = {}
 
 
 class Counts(msgspec.Struct):

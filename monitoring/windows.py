@@ -369,8 +369,14 @@ class Windows:
         }
         watched = version == self._core.champion
         dropped = self._drop(watch, scores, labels) if watched and watch is not None else None
-        self._core.performance[version] = PerformanceReport(number, at, metrics, dropped)
-        self._keep(_PERFORMANCE + version, number, at, {"metrics": metrics})
+        targets = {
+            name: tuple(of_window(name, *one).value for one in zip(scores.T, labels.T, strict=True))
+            for name in (self._config.metrics if labels.ndim > 1 else ())
+        }
+        report = PerformanceReport(number, at, metrics, dropped, targets=targets)
+        self._core.performance[version] = report
+        found = {"metrics": metrics} | ({"targets": targets} if targets else {})
+        self._keep(_PERFORMANCE + version, number, at, found)
         limit = self._config.drop
         if (
             dropped is not None

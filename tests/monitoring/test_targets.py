@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,12 @@ def test_performance_is_the_mean_over_targets_as_scikit_learn_has_it(
         assert found[metric]["value"] == pytest.approx(value, abs=1e-9), metric
         assert found[metric]["low"] < value < found[metric]["high"]
         assert found[metric]["samples"] == 200
+    by_target = three.status()["performance"]["1"]["targets"]
+    assert by_target["mae"] == pytest.approx(
+        mean_absolute_error(truth, predicted, multioutput="raw_values")
+    )
+    (window,) = three.monitor.windows("performance/1", 1)
+    assert json.loads(bytes(window))["targets"]["mae"] == by_target["mae"]
 
 
 def test_a_row_counts_when_the_last_of_its_targets_is_known(three: Any, world: Any) -> None:
