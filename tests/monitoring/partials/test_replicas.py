@@ -446,3 +446,38 @@ def test_probabilities_of_several_classes_come_whole_from_replicas(
     assert (found.value, found.samples) == (pytest.approx(np.mean(right)), 12_000)
     (learnt, *_) = reports(fleet.aggregator, "prediction")
     assert learnt["learnt"] >= 9600
+
+
+def test_labels_of_several_targets_come_whole_from_replicas(
+    world: Any, wire: SimpleNamespace, tmp_path: Path
+) -> None:
+    document = wire.document(
+        detectors=DETECTORS[:1], performance={"metrics": ["mae"], "window": {"rows": 300}}
+    )
+    document["spec"]["task"]["family"] = "tabular-regression"
+    model = tmp_path / "values.yaml"
+    model.write_text(json.dumps(document))
+    fleet = Fleet(model, tmp_path)
+    reference = world.reference(tmp_path / "reference", 2000)
+    for monitor in fleet.monitors():
+        champion(monitor, reference)
+        monitor.flush()
+    errors = world.random.normal(0, [1.0, 2.0], (60, 10, 2))
+    for i, error in enumerate(errors):
+        replica, scores = fleet.replicas[1 + i % 3], world.random.normal(0, 1, (10, 2))
+        send(replica, [wire.block([(f"r{i}", world.request(10, when=WHEN), scores)])])
+        replica.flush()
+        truth = scores + error
+        # One target of each row is corrected later, when the aggregator has the first one.
+        labels = [{"id": f"r{i}:{n}", "label": [row[0], 99.0]} for n, row in enumerate(truth)]
+        replica.feedback(json.dumps({"labels": labels}).encode())[0].result()
+        fleet.ship(1 + i % 3)
+        more = {"target": 1, "time": "2026-01-02T00:00:00Z", "correct": True}
+        labels = [{"id": f"r{i}:{n}", "label": row[1], **more} for n, row in enumerate(truth)]
+        replica.feedback(json.dumps({"labels": labels}).encode())[0].result()
+        fleet.ship(1 + i % 3)
+    counts = fleet.aggregator.flush()
+    assert (counts["joined"], counts["corrected"]) == (600, 600)
+    _, found = fleet.aggregator.measure("mae", None, 0.0)
+    assert (found.value, found.samples) == (pytest.approx(np.abs(errors).mean()), 600)
+    fleet.close()
