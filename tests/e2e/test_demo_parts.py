@@ -35,7 +35,7 @@ def year(stage: Stage) -> History:
 
 @pytest.fixture(scope="module")
 def rivals(stage: Stage) -> Rivals:
-    return Rivals.join(stage)
+    return Rivals.join(stage, month_start(13))
 
 
 def test_a_sample_has_the_settings_of_the_example_and_those_are_the_defaults(stage: Stage) -> None:
