@@ -60,8 +60,9 @@ class DropReport(msgspec.Struct, frozen=True):
 class PerformanceReport(msgspec.Struct, frozen=True):
     """The last performance window of a version. ``drop``: of the champion, when it is watched.
 
-    ``corrected`` is how many labels of closed windows were corrected since it was measured. Where
-    a row has several targets, ``targets`` has each metric's value for each of them.
+    ``corrected`` is how many labels of closed windows were corrected since it was measured. Of
+    several targets or classes ``parts`` has what a metric is the mean of: metric to the place of
+    a target, or the name of a class, to value.
     """
 
     window: int
@@ -69,7 +70,7 @@ class PerformanceReport(msgspec.Struct, frozen=True):
     metrics: dict[str, Measurement]
     drop: DropReport | None = None
     corrected: int = 0
-    targets: dict[str, tuple[float | None, ...]] = {}
+    parts: dict[str, dict[str, float | None]] = {}
 
 
 class Counts(msgspec.Struct):

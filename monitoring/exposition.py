@@ -225,6 +225,17 @@ class Exposition(Collector):
                 ],
             )
         yield self._labelled(
+            "performance_part",
+            "Last performance window: a target's or a class's value of a metric that is their mean",
+            ("version", "metric", "part"),
+            [
+                ((version, metric, part), value)
+                for version, report in core.performance.items()
+                for metric, values in report.parts.items()
+                for part, value in values.items()
+            ],
+        )
+        yield self._labelled(
             "performance_expected",
             "The champion's performance on held-out rows",
             ("version", "metric"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -10,12 +11,16 @@ from numpy.typing import NDArray
 
 from monitoring.table import FloatArray
 from noria.errors import InvalidInput, traceback_tail
+from noria.loop.values import finite
 from noria.measures import measuring
 from noria.measures.measurement import Measurement
 
 _SHOWN: Final = 300
 _MANY: Final = 2
 """Of more classes than that one probability a row does not tell enough."""
+
+MOST_PARTS: Final = 100
+"""Of more targets or classes nobody reads each one's value."""
 
 _log = logging.getLogger(__name__)
 
@@ -47,8 +52,40 @@ def measure(
         each = f"{wanted} numbers a row, one for each class" if wanted > 1 else "one number a row"
         said = f"needs {each}, has {width}"
         return Measurement(metric, None, samples=labels.size, confidence=confidence, problem=said)
+    return measuring.measure(metric, *_usable(scores, labels), confidence)
+
+
+def by_part(
+    metrics: Mapping[str, Measurement], scores: FloatArray, labels: FloatArray, names: Sequence[str]
+) -> dict[str, dict[str, float | None]]:
+    """Return what the metrics that were measured are the means of: metric to name to value.
+
+    Args:
+        metrics: By name; one without a value has no parts.
+        scores: As ``measure`` takes them.
+        labels: As ``measure`` takes them.
+        names: Of the classes; targets are counted from 0.
+    """
+    if scores.ndim == 1 or scores.shape[1] > MOST_PARTS:
+        return {}
+    truth, said = _usable(scores, labels)
+    parts = {
+        name: measuring.parts_of(name, truth, said)
+        for name, found in metrics.items()
+        if found.value is not None
+    }
+    named = names if len(names) == scores.shape[1] else tuple(map(str, range(scores.shape[1])))
+    return {
+        metric: dict(zip(named, map(finite, values), strict=True))
+        for metric, values in parts.items()
+        if values
+    }
+
+
+def _usable(scores: FloatArray, labels: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return labels and scores of the rows that have all of them."""
     usable = _known(scores) & _known(labels)
-    return measuring.measure(metric, labels[usable], scores[usable], confidence)
+    return labels[usable], scores[usable]
 
 
 def _known(values: FloatArray) -> NDArray[np.bool_]:

@@ -20,13 +20,13 @@ from monitoring.core import (
 from monitoring.detectors import DetectorResult, Stateful
 from monitoring.labels import Outcomes
 from monitoring.log import EventLog
-from monitoring.measures import of_window
+from monitoring.measures import by_part, of_window
 from monitoring.quality import QualityResult, check_quality, told
 from monitoring.records import BlockRecord, RequestRecord, Requests, end_to_end, scores_of
 from monitoring.rows import Piece, encode
 from monitoring.state import Pair, State
 from monitoring.streams import Stream
-from monitoring.table import FloatArray, Table
+from monitoring.table import FloatArray, Table, text_of
 from monitoring.watch import FEATURES_DEPENDENCE, On, Watch, Watched, judge
 from noria.errors import traceback_tail
 from noria.loop.values import Signal, SignalKind, finite, to_json
@@ -369,13 +369,11 @@ class Windows:
         }
         watched = version == self._core.champion
         dropped = self._drop(watch, scores, labels) if watched and watch is not None else None
-        targets = {
-            name: tuple(of_window(name, *one).value for one in zip(scores.T, labels.T, strict=True))
-            for name in (self._config.metrics if labels.ndim > 1 else ())
-        }
-        report = PerformanceReport(number, at, metrics, dropped, targets=targets)
+        names = () if watch is None else tuple(map(text_of, watch.reference.classes))
+        parts = by_part(metrics, scores, labels, names)
+        report = PerformanceReport(number, at, metrics, dropped, parts=parts)
         self._core.performance[version] = report
-        found = {"metrics": metrics} | ({"targets": targets} if targets else {})
+        found = {"metrics": metrics} | ({"parts": parts} if parts else {})
         self._keep(_PERFORMANCE + version, number, at, found)
         limit = self._config.drop
         if (

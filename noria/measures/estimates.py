@@ -70,11 +70,29 @@ def estimate(metric: str, truth: Array, prediction: Array) -> Estimate:
         prediction: (n,) or (n, t) values, or (n,) probabilities of class 1, or (n, k).
     """
     if metric in _REGRESSION:
-        of = _REGRESSION[metric]
         if truth.ndim == 1:
-            return of(truth, prediction)
-        return _over_targets([of(*pair) for pair in zip(truth.T, prediction.T, strict=True)])
+            return _REGRESSION[metric](truth, prediction)
+        return _over_targets(parts_of(metric, truth, prediction))
+    if metric in _OF_A_CLASS:
+        return _average(parts_of(metric, truth, prediction))
     return _CLASSIFICATION[metric](truth.astype(np.int64), prediction)
+
+
+def parts_of(metric: str, truth: Array, prediction: Array) -> list[Estimate]:
+    """Return the estimates that a metric is the mean of: of each target, or of each class.
+
+    Of two classes it is the positive one's alone. A metric that is no such mean has none.
+    """
+    if metric in _REGRESSION and truth.ndim > 1:
+        pairs = zip(truth.T, prediction.T, strict=True)
+        return [_REGRESSION[metric](*pair) for pair in pairs]
+    if metric not in _OF_A_CLASS:
+        return []
+    codes, of = truth.astype(np.int64), _OF_A_CLASS[metric]
+    if prediction.ndim == 1:
+        return [of(codes == 1, prediction >= _HALF, prediction)]
+    guess = prediction.argmax(axis=1)
+    return [of(codes == k, guess == k, prediction[:, k]) for k in range(prediction.shape[1])]
 
 
 def _sum(values: Array) -> float:
@@ -230,13 +248,8 @@ def _accuracy(codes: NDArray[np.int64], prediction: Array) -> Estimate:
     return replace(_mean(right, 1.0), hits=(float(right.sum()), float(right.size)))
 
 
-def _f1(codes: NDArray[np.int64], prediction: Array) -> Estimate:
-    guess = _guess(prediction)
-    of = [1] if prediction.ndim == 1 else range(prediction.shape[1])
-    return _average([_f1_of(guess == k, codes == k) for k in of])
-
-
-def _f1_of(guessed: Flags, true: Flags) -> Estimate:
+def _f1(true: Flags, guessed: Flags, score: Array) -> Estimate:
+    del score
     n = guessed.size
     both = guessed & true
     hits, relevant = float(both.sum()), float((guessed | true).sum())
@@ -262,24 +275,9 @@ def _f1_of(guessed: Flags, true: Flags) -> Estimate:
 # --- ranking --------------------------------------------------------------------------------
 
 
-def _auc(codes: NDArray[np.int64], prediction: Array) -> Estimate:
-    return _by_class(_auc_of, codes, prediction)
-
-
-def _average_precision(codes: NDArray[np.int64], prediction: Array) -> Estimate:
-    return _by_class(_average_precision_of, codes, prediction)
-
-
-def _by_class(
-    of: Callable[[Flags, Array], Estimate], codes: NDArray[np.int64], prediction: Array
-) -> Estimate:
-    if prediction.ndim == 1:
-        return of(codes == 1, prediction)
-    return _average([of(codes == k, prediction[:, k]) for k in range(prediction.shape[1])])
-
-
-def _auc_of(positive: Flags, score: Array) -> Estimate:
+def _auc(positive: Flags, guessed: Flags, score: Array) -> Estimate:
     """Mann and Whitney's statistic: ties count one half."""
+    del guessed
     up, down = score[positive], score[~positive]
     m, n = up.size, down.size
     if not m or not n:
@@ -309,8 +307,9 @@ def _midranks(ordered: Array, points: Array) -> Array:
     return np.asarray((below + upto) / 2.0)
 
 
-def _average_precision_of(positive: Flags, score: Array) -> Estimate:
+def _average_precision(positive: Flags, guessed: Flags, score: Array) -> Estimate:
     """Sum of precision times the step in recall, at each different score, falling."""
+    del guessed
     n, m = score.size, int(positive.sum())
     if not m:
         return Estimate(math.nan, np.zeros(n))
@@ -348,15 +347,18 @@ _REGRESSION: Final[Mapping[str, Callable[[Array, Array], Estimate]]] = MappingPr
 _CLASSIFICATION: Final[Mapping[str, Callable[[NDArray[np.int64], Array], Estimate]]] = (
     MappingProxyType(
         {
-            "auc": _auc,
-            "average-precision": _average_precision,
             "log-loss": _log_loss,
             "brier": _brier,
             "calibration-gap": _calibration_gap,
             "accuracy": _accuracy,
-            "f1": _f1,
         }
     )
 )
+_OF_A_CLASS: Final[Mapping[str, Callable[[Flags, Flags, Array], Estimate]]] = MappingProxyType(
+    {"auc": _auc, "average-precision": _average_precision, "f1": _f1}
+)
+"""Of the rows that are of a class, those that are called so, and its scores; the metric is the
+mean over classes."""
+
 REGRESSION: Final = tuple(_REGRESSION)
-CLASSIFICATION: Final = tuple(_CLASSIFICATION)
+CLASSIFICATION: Final = (*_OF_A_CLASS, *_CLASSIFICATION)

@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 
 from noria.errors import InvalidInput, shorten
+from noria.measures import estimates
 from noria.measures.estimates import CLASSIFICATION, REGRESSION, Array, Estimate, estimate
 from noria.measures.intervals import difference, freedom, of_difference, of_one
 from noria.measures.measurement import Measurement
@@ -97,13 +98,31 @@ def value_of(metric: str, truth: Array, prediction: Array) -> float:
     return math.nan if isinstance(found, str) else found.value
 
 
-def _estimated(metric: str, truth: Array, prediction: Array) -> Estimate | str:
-    """Return the estimate, or why there is none."""
+def parts_of(metric: str, truth: Array, prediction: Array) -> tuple[float, ...]:
+    """Return the values that a metric is the mean of: each target's, or each class's.
+
+    NaN where one is not defined on the rows; empty for a metric that is no such mean, and of two
+    classes.
+
+    Raises:
+        InvalidInput: The metric is unknown.
+    """
+    _check(metric)
+    found = estimates.parts_of(metric, truth, prediction) if truth.shape[0] else []
+    return tuple(one.value for one in found) if len(found) > 1 else ()
+
+
+def _check(metric: str) -> None:
     if metric not in METRICS:
         raise InvalidInput(
             f"metric: {shorten(metric)} is not one that predictions and labels are measured by",
             fix=f"use one of {', '.join(METRICS)}",
         )
+
+
+def _estimated(metric: str, truth: Array, prediction: Array) -> Estimate | str:
+    """Return the estimate, or why there is none."""
+    _check(metric)
     if not truth.shape[0]:
         return "needs labelled rows, has 0"
     found = estimate(metric, truth, prediction)

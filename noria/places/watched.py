@@ -51,11 +51,15 @@ class DriftWindow(msgspec.Struct, frozen=True):
 
 
 class PerformanceWindow(msgspec.Struct, frozen=True):
-    """One version on one window of labelled rows."""
+    """One version on one window of labelled rows.
+
+    ``parts`` has what a metric is the mean of: metric to target or class to value.
+    """
 
     window: int
     at: float
     metrics: dict[str, Measurement] = {}
+    parts: dict[str, dict[str, float | None]] = {}
 
 
 class _Counts(msgspec.Struct, frozen=True):

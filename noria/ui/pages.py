@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -67,6 +67,8 @@ class Monitoring:
     problem: str = ""
     drift: Markup | None = None
     performance: Sequence[Plot] = ()
+    parts: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    """Of the champion's newest window: metric to target or class to value."""
 
 
 class Pages:
@@ -109,6 +111,7 @@ def monitoring_of(t: Words, detail: Detail, watched: Watched | NoriaError) -> Mo
         watched=watched,
         drift=_drift_plot(t, detail, watched),
         performance=_performance_plots(t, detail, watched),
+        parts=next((w.parts for w in watched.performance.get(watched.champion, ())[-1:]), {}),
     )
 
 

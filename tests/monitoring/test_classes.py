@@ -65,6 +65,12 @@ def test_performance_of_many_classes_is_what_scikit_learn_says(three: Any, world
         assert found[metric]["low"] < value < found[metric]["high"]
         _, asked = three.monitor.measure(metric, None, 0.0)
         assert (asked.value, asked.samples) == (found[metric]["value"], 400)
+    parts = three.status()["performance"]["1"]["parts"]
+    by_class = dict(zip(CLASSES, f1_score(truth, guess, average=None), strict=True))
+    assert parts["f1"] == pytest.approx(by_class)
+    rest = {name: roc_auc_score(truth == k, scores[:, k]) for k, name in enumerate(CLASSES)}
+    assert parts["auc"] == pytest.approx(rest)
+    assert set(parts) == {"f1", "auc"}
 
 
 def test_a_drop_of_many_classes_is_a_signal_and_survives_a_restart(three: Any, world: Any) -> None:

@@ -73,12 +73,12 @@ def test_performance_is_the_mean_over_targets_as_scikit_learn_has_it(
         assert found[metric]["value"] == pytest.approx(value, abs=1e-9), metric
         assert found[metric]["low"] < value < found[metric]["high"]
         assert found[metric]["samples"] == 200
-    by_target = three.status()["performance"]["1"]["targets"]
-    assert by_target["mae"] == pytest.approx(
-        mean_absolute_error(truth, predicted, multioutput="raw_values")
-    )
+    parts = three.status()["performance"]["1"]["parts"]
+    for metric, of in (("mae", mean_absolute_error), ("r2", r2_score)):
+        raw = of(truth, predicted, multioutput="raw_values")
+        assert parts[metric] == pytest.approx({str(i): value for i, value in enumerate(raw)})
     (window,) = three.monitor.windows("performance/1", 1)
-    assert json.loads(bytes(window))["targets"]["mae"] == by_target["mae"]
+    assert json.loads(bytes(window))["parts"] == parts
 
 
 def test_a_row_counts_when_the_last_of_its_targets_is_known(three: Any, world: Any) -> None:

@@ -103,6 +103,8 @@ ENGLISH: Final[dict[str, str]] = {
     "drift-absent": "not among the features that the window lists",
     "performance-title": "Performance against what was expected",
     "performance-about": "Each point is one window of labelled rows with its 95 % interval.",
+    "parts-about": "The champion's last window by class or target: the metric is their mean.",
+    "part": "class or target",
     "performance-none": "No window of labelled rows yet.",
     "performance-axis": "end of each window (UTC)",
     "expected": "expected",

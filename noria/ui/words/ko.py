@@ -105,6 +105,8 @@ KOREAN: Final[dict[str, str]] = {
     "drift-absent": "이 윈도가 나열한 특성이 아님",
     "performance-title": "기대 대비 성능",
     "performance-about": "점 하나가 레이블이 붙은 윈도 하나이고, 세로선은 95% 신뢰구간입니다.",
+    "parts-about": "챔피언의 마지막 윈도의 클래스(타깃)별 값입니다. 지표는 이 값들의 평균입니다.",
+    "part": "클래스 또는 타깃",
     "performance-none": "레이블이 붙은 윈도가 아직 없습니다.",
     "performance-axis": "윈도가 끝난 때(UTC)",
     "expected": "기대",
