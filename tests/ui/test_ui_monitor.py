@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import httpx
 import pytest
 import yaml
+from sklearn.metrics import roc_auc_score
 
 from monitoring.client import MonitorClient
 from noria.embedded.monitor import MonitorProcess
@@ -83,6 +84,40 @@ def test_drift_and_performance_are_drawn_from_what_the_monitor_says(
     overview = pages.get("/").text
     assert "features: wind" in overview
     assert "log-loss" in overview
+
+
+@pytest.mark.parametrize(
+    ("language", "said"), [("en", "class or target"), ("ko", "클래스 또는 타깃")]
+)
+def test_the_last_window_is_shown_by_class(
+    watched: MonitorClient,
+    place: Place,
+    pages: httpx.Client,
+    tmp_path: Path,
+    language: str,
+    said: str,
+) -> None:
+    world, classes = World(1), ("cat", "dog", "eel")
+    reference = world.reference(tmp_path / "three", classes=classes)
+    watched.put_reference("flights", "2", reference, champion=True)
+    watched.flush()
+    truth, scores = world.classes(WINDOW)
+    url = place.home.monitor("flights") / "ready.json"
+    with httpx.Client(base_url=json.loads(url.read_text())["url"]) as wire:
+        for kind, body in (("request", world.request(WINDOW)), ("response", response(scores))):
+            headers = event_headers("three", kind, "2")
+            wire.post("/", content=json.dumps(body), headers=headers).raise_for_status()
+    labels = [{"id": f"three:{row}", "label": classes[k]} for row, k in enumerate(truth)]
+    watched.feedback("flights", labels)
+    watched.flush()
+    page = pages.get("/models/flights", params={"lang": language}).text
+    (table,) = re.findall(
+        rf'<table class="evidence"><thead><tr><th scope="col">{said}.*?</table>', page, re.S
+    )
+    assert re.findall(r'<th scope="row" lang="en">(.*?)</th>', table) == list(classes)
+    values = [float(value) for value in re.findall(r'<td class="num">(.*?)</td>', table)]
+    expected = [roc_auc_score(truth == k, scores[:, k]) for k in range(3)]
+    assert values == pytest.approx(expected, abs=1e-4)
 
 
 def test_a_monitor_that_does_not_run_leaves_the_rest_of_the_page(
