@@ -97,10 +97,11 @@ def answers(subject: Subject) -> None:
 def searches(subject: Subject) -> None:
     """A search tries hyperparameters of its space, and names those to train with."""
     spec = subject.model.spec
-    wanted = {"kind": "random", "trials": _TRIALS}
-    search = spec.train.search.model_copy(update=wanted)
-    train = spec.train.model_copy(update={"search": search})
-    trained, space = subject.trained, set(search.space)
+    algorithm = spec.family.algorithm(spec.train.algorithm)
+    space = spec.train.search.space or (algorithm.space if algorithm is not None else {})
+    wanted = {"kind": "random", "trials": _TRIALS, "space": dict(space)}
+    train = spec.train.model_copy(update={"search": spec.train.search.model_copy(update=wanted)})
+    trained = subject.trained
     rows = trained.frame.loc[trained.frame.index.difference(trained.test.index)]
     found = trained.learner.tune(
         spec.model_copy(update={"train": train}), rows, subject.folder / "searched"
@@ -108,9 +109,11 @@ def searches(subject: Subject) -> None:
     count = len(found.trials)
     expect(count == _TRIALS, f"spec.train.search asks for {_TRIALS} trials, and tune made {count}")
     tried = {name for trial in found.trials for name in trial.params}
-    unknown = sorted(tried - space - set(spec.train.hyperparameters))
+    unknown = sorted(tried - set(space) - set(spec.train.hyperparameters))
     expect(not unknown, f"it tries {unknown}, which are not in the space")
-    expect(space <= set(found.params), f"params lacks {sorted(space - set(found.params))}")
+    expect(tried & set(space), "it tries no hyperparameter of the space")
+    known = any(trial.params == found.params for trial in found.trials)
+    expect(known, f"it would train with {found.params}, which it did not try")
 
 
 def gates(subject: Subject) -> None:
