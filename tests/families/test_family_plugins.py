@@ -190,6 +190,32 @@ def test_the_schemas_have_the_keys_of_the_toy(noria: Noria, toy: Path) -> None:
     assert "lines" in spec["properties"]["data"]["properties"]["source"]["properties"]
 
 
+@pytest.mark.parametrize("name", ["Options", "Source", "Metadata"])
+def test_two_packages_may_give_their_classes_one_name_and_that_of_norias(
+    noria: Noria, distribution: Distribution, name: str
+) -> None:
+    def module(family: str) -> str:
+        option = f"{family}_option: int = 7"
+        return described(family).replace("Options", name).replace('"None."', option)
+
+    sites = tuple(
+        distribution(family, {family: f"{family}_module:FAMILY"}, module(family))
+        for family in ("even", "odd")
+    )
+    ran = noria("schema", "json", sites=sites)
+    assert ran.returncode == 0, ran.stderr
+    definitions = json.loads(ran.stdout)["$defs"]
+    for family in ("even", "odd"):
+        stated = definitions[f"{family}_module__{name}"]["properties"][f"{family}Option"]
+        assert stated["default"] == 7
+    assert "labels" in definitions["Metadata"]["properties"]
+    assert "csv" in definitions["Source"]["properties"]
+    crd = yaml.safe_load(noria("schema", "crd", sites=sites).stdout)
+    spec = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    options = spec["properties"]["task"]["properties"]["options"]["properties"]
+    assert {"evenOption", "oddOption"} <= set(options)
+
+
 @pytest.mark.parametrize("module", ["noria.spec.generate", "noria.chart"])
 def test_norias_own_files_are_not_generated_with_anothers_family(toy: Path, module: str) -> None:
     ran = subprocess.run(
