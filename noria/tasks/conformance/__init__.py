@@ -113,6 +113,7 @@ _CHECKS: Final[tuple[Callable[[Subject], None], ...]] = (
     described.functions,
     described.template,
     described.rules,
+    described.asks,
     described.needs,
     *_TRAINING,
 )

@@ -15,7 +15,7 @@ from noria.measures.catalog import METRICS
 from noria.spec import families, parse_model
 from noria.spec.schema import crd, json_schema
 from noria.spec.task import task_classes
-from noria.tasks.conformance.subject import Subject, expect
+from noria.tasks.conformance.subject import Subject, Unmet, expect
 from noria.tasks.families import lacking, load
 from noria.tasks.loaders import GROUP as LOADERS
 from noria.tasks.loaders import loader
@@ -149,6 +149,23 @@ def rules(subject: Subject) -> None:
             except SpecError as error:
                 failed = [p.message for p in error.problems if p.message.startswith(_RULE_FAILS)]
                 expect(not failed, f"without spec.{section}.{key}: {'; '.join(failed)}")
+
+
+def asks(subject: Subject) -> None:
+    """A model without the target or the features that the template has is refused."""
+    for key in ("target", "features"):
+        if not subject.resource["spec"]["data"].get(key):
+            continue
+        less = copy.deepcopy(subject.resource)
+        del less["spec"]["data"][key]
+        try:
+            parse_model(less)
+        except SpecError:
+            continue
+        raise Unmet(
+            f"without spec.data.{key} it is valid; give the family a rule, such as "
+            "noria.tasks.tabular.describe.columns_and_a_target"
+        )
 
 
 def needs(subject: Subject) -> None:

@@ -132,7 +132,7 @@ def gates(subject: Subject) -> None:
     compared = subject.candidate.evaluation.comparisons
     expect(len(compared) == len(asked.champion), f"{len(compared)} comparisons")
     for one in compared:
-        expect(one.low is not None, f"{one.metric} against the champion: {one.problem}")
+        expect(one.samples, f"{one.metric} against the champion: {one.problem}")
 
 
 def fresh(subject: Subject) -> None:
