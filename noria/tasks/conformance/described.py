@@ -153,17 +153,17 @@ def rules(subject: Subject) -> None:
 
 def asks(subject: Subject) -> None:
     """A model without the target or the features that the template has is refused."""
-    for key in ("target", "features"):
-        if not subject.resource["spec"]["data"].get(key):
-            continue
+    for keys in (("target",), ("features", "timeFeatures")):
         less = copy.deepcopy(subject.resource)
-        del less["spec"]["data"][key]
+        given = [key for key in keys if less["spec"]["data"].pop(key, None)]
+        if not given:
+            continue
         try:
             parse_model(less)
         except SpecError:
             continue
         raise Unmet(
-            f"without spec.data.{key} it is valid; give the family a rule, such as "
+            f"without spec.data.{given[0]} it is valid; give the family a rule, such as "
             "noria.tasks.tabular.describe.columns_and_a_target"
         )
 
