@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from noria.errors import NotInstalled
+from noria.errors import InvalidInput, NotInstalled
 from noria.spec.families import describe
 from noria.spec.family import Family
 
@@ -20,9 +20,26 @@ def family(name: str) -> TaskFamily:
 
     Raises:
         NotInstalled: There is no such family here, or it needs what is not installed.
+        InvalidInput: Its learner lacks a function.
     """
     found = describe(name)
-    return cast("TaskFamily", load(found, found.learner))
+    learner = load(found, found.learner)
+    missing = lacking(learner)
+    if missing:
+        raise InvalidInput(
+            f"spec.task.family: {name} can't be trained: {found.learner} has no "
+            f"{', '.join(missing)}",
+            fix=f"mend the family; `noria family check {name}` says what else it lacks",
+        )
+    return cast("TaskFamily", learner)
+
+
+def lacking(learner: object) -> tuple[str, ...]:
+    """Return the functions of ``TaskFamily`` that a learner does not have."""
+    from noria.tasks.protocol import TaskFamily
+
+    asked = (name for name in vars(TaskFamily) if not name.startswith("_"))
+    return tuple(name for name in asked if not callable(getattr(learner, name, None)))
 
 
 def require(spec: ModelSpec) -> None:
@@ -30,16 +47,16 @@ def require(spec: ModelSpec) -> None:
 
     Raises:
         NotInstalled: A library of the family or of an algorithm is missing.
+        InvalidInput: The family's learner lacks a function.
     """
     found = describe(spec.task.family)
-    family(found.name)
-    names = (spec.train.algorithm, *spec.train.ensemble.members)
-    missing = found.missing(names)
+    missing = found.missing((spec.train.algorithm, *spec.train.ensemble.members))
     if missing:
         raise NotInstalled(
             f"spec.task.family: {found.name} needs {', '.join(missing)}, which is not installed",
             fix=f"install {found.needs.install or ' '.join(missing)}",
         )
+    family(found.name)
 
 
 def template(name: str) -> Mapping[str, str]:

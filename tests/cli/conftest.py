@@ -100,6 +100,9 @@ class Loop:
         self.brought_up: list[Path] = []
         self.phase = RunPhase.SUCCEEDED
         self.champion: str | None = None
+        self.gates = (
+            GateResult("auc >= 0.55", Verdict.FAIL, "0.540 on 1200 rows", 0.54, 0.55, 1200),
+        )
         self.is_down = False
         self.set_aside: list[str] = []
         self.turns: Callable[[Path], bool] = lambda _: True
@@ -121,10 +124,8 @@ class Loop:
         on_step("ingest: 6,000 rows")
         if self.phase is not RunPhase.SUCCEEDED:
             return RunStatus("run-1", self.phase, "the train step failed")
-        gate = GateResult("auc >= 0.55", Verdict.FAIL, "0.540 on 1200 rows", 0.54, 0.55, 1200)
-        return RunStatus(
-            "run-1", self.phase, result=RunResult("7", 6000, {"auc": 0.54}, (gate,), self.champion)
-        )
+        result = RunResult("7", 6000, {"auc": 0.54}, self.gates, self.champion)
+        return RunStatus("run-1", self.phase, result=result)
 
     def text_columns(self, home: Path, model: str) -> frozenset[str]:
         self.known(model)

@@ -37,7 +37,15 @@ def test_train_shows_the_steps_the_metrics_and_why_a_gate_failed(
     assert "registered parcels version 7, 6,000 rows" in ran.stdout
     assert "0.5400" in ran.stdout
     assert "0.540 on 1200 rows" in ran.stdout
-    assert "not every gate passed" in ran.stdout
+    refused = "the loop will not give this version traffic: gate auc >= 0.55: fail (0.540 on"
+    assert refused in ran.stdout
+
+
+def test_train_says_when_a_gate_was_not_measured(noria: Noria, loop: Loop, project: Path) -> None:
+    loop.gates = ()
+    ran = noria("train", "-f", str(project))
+    assert ran.exit_code == 0
+    assert "traffic: only 0 of its 1 gates were measured" in ran.stdout
 
 
 def test_train_says_whether_up_will_serve_the_version(

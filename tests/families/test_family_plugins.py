@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -65,6 +66,76 @@ def test_the_toy_passes_the_suite(noria: Noria, toy: Path) -> None:
     assert all(one["sentence"].endswith(".") for one in results)
 
 
+def altered(toy: Path, tmp_path: Path, file: str, changes: dict[str, str]) -> Path:
+    """Return the toy's site once more, with other words in one file."""
+    site = tmp_path / "altered"
+    if not site.exists():
+        shutil.copytree(toy, site)
+    path = site / "toy_text" / file
+    text = path.read_text()
+    for old, new in changes.items():
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    path.write_text(text)
+    return site
+
+
+def test_the_suite_finds_what_would_fail_in_the_loop(
+    noria: Noria, toy: Path, tmp_path: Path
+) -> None:
+    changes = {
+        'if settings.kind == "none":': "if given is not None:",
+        "gates = judge(spec.gates, found, compared, choice=held_out.choice)": "gates = ()",
+        "rows=len(places),": "rows=7,",
+        "write_reference(out_dir, read_manifest(package), frame, said, found, 1000)": "...",
+    }
+    site = altered(toy, tmp_path, "learner.py", changes)
+    altered(toy, tmp_path, "predictor.py", {'return {"probability": np': 'return {"p": np'})
+    altered(
+        toy,
+        tmp_path,
+        "learner.py",
+        {
+            'Output("probability"': 'Output("p"',
+            '["probability"].to_numpy(np.float64)': '["p"].to_numpy(np.float64)',
+        },
+    )
+    ran = noria("family", "check", "toy-text", "--json", sites=(site,))
+    assert ran.returncode == 1, ran.stderr
+    found = {one["name"]: one["detail"] for one in json.loads(ran.stdout) if one["detail"]}
+    assert found == {
+        "answers": "none of ['p'] is prediction or probability, which the monitor watches",
+        "searches": "spec.train.search asks for 2 trials, and tune made 0",
+        "gates": "only 0 of 1 gates were judged",
+        "fresh": "the manifest says 7 rows, and it was fitted on 320",
+        "reference": "reference wrote no reference.json, rows.npz",
+    }
+
+
+def test_a_missing_value_that_the_model_admits_gets_an_answer(
+    noria: Noria, toy: Path, tmp_path: Path
+) -> None:
+    site = altered(toy, tmp_path, "learner.py", {'"text"),),': '"text", optional=True),),'})
+    ran = noria("family", "check", "toy-text", "--json", sites=(site,))
+    (failed,) = (one for one in json.loads(ran.stdout) if one["outcome"] == "failed")
+    assert failed["name"] == "answers"
+    assert "'NoneType' object has no attribute 'lower'" in failed["detail"]
+
+
+def test_a_learner_that_is_not_whole_is_refused_before_anything_runs(
+    noria: Noria, toy: Path, tmp_path: Path
+) -> None:
+    site = altered(toy, tmp_path, "learner.py", {"def reference(": "def references("})
+    ran = noria("family", "check", "toy-text", sites=(site,))
+    assert ran.returncode == 1
+    assert "it has no reference; noria.tasks.protocol.TaskFamily says what each" in ran.stdout
+    noria("init", "mood", "--family", "toy-text", sites=(site,))
+    ran = noria("train", "-f", tmp_path / "mood" / "model.yaml", sites=(site,))
+    assert ran.returncode == 2
+    assert "toy-text can't be trained: toy_text.learner:LEARNER has no reference" in ran.stderr
+    assert "`noria family check toy-text` says what else it lacks" in ran.stderr
+
+
 def test_the_toy_is_listed_after_norias_own(noria: Noria, toy: Path) -> None:
     listed = json.loads(noria("families", "--json", sites=(toy,)).stdout)
     found = {one["name"]: one for one in listed["families"]}
@@ -117,6 +188,32 @@ def test_the_schemas_have_the_keys_of_the_toy(noria: Noria, toy: Path) -> None:
     assert "toy-text" in task["family"]["enum"]
     assert task["options"]["properties"]["lowerCase"]["type"] == "boolean"
     assert "lines" in spec["properties"]["data"]["properties"]["source"]["properties"]
+
+
+@pytest.mark.parametrize("name", ["Options", "Source", "Metadata"])
+def test_two_packages_may_give_their_classes_one_name_and_that_of_norias(
+    noria: Noria, distribution: Distribution, name: str
+) -> None:
+    def module(family: str) -> str:
+        option = f"{family}_option: int = 7"
+        return described(family).replace("Options", name).replace('"None."', option)
+
+    sites = tuple(
+        distribution(family, {family: f"{family}_module:FAMILY"}, module(family))
+        for family in ("even", "odd")
+    )
+    ran = noria("schema", "json", sites=sites)
+    assert ran.returncode == 0, ran.stderr
+    definitions = json.loads(ran.stdout)["$defs"]
+    for family in ("even", "odd"):
+        stated = definitions[f"{family}_module__{name}"]["properties"][f"{family}Option"]
+        assert stated["default"] == 7
+    assert "labels" in definitions["Metadata"]["properties"]
+    assert "csv" in definitions["Source"]["properties"]
+    crd = yaml.safe_load(noria("schema", "crd", sites=sites).stdout)
+    spec = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    options = spec["properties"]["task"]["properties"]["options"]["properties"]
+    assert {"evenOption", "oddOption"} <= set(options)
 
 
 @pytest.mark.parametrize("module", ["noria.spec.generate", "noria.chart"])

@@ -110,6 +110,7 @@ def submit(
 
     from components import BASE_IMAGE
     from noria.loop.values import RunPhase
+    from noria.spec import load_model
     from pipelines.kubeflow_api import KubeflowSettings
     from pipelines.submission import submit as run_once
 
@@ -162,4 +163,4 @@ def submit(
     if status.result is None:
         say(f"run {made.run_id} succeeded; {status.detail}")
         return
-    report(made.model, status.result)
+    report(load_model(file), status.result)

@@ -13,6 +13,7 @@ from noria.errors import PipelineError
 
 if TYPE_CHECKING:
     from noria.loop.values import RunResult
+    from noria.spec import Model
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -39,7 +40,7 @@ def train(file: FileOption, home: HomeOption = DEFAULT_HOME) -> None:
         raise PipelineError(
             f"run {status.run_id} {status.phase.value}: {status.detail or 'no reason given'}"
         )
-    report(name, status.result)
+    report(model, status.result)
     if status.result.champion is None:
         hint("noria", "up", "-f", file, *at_home(home))
         return
@@ -48,11 +49,11 @@ def train(file: FileOption, home: HomeOption = DEFAULT_HOME) -> None:
     hint("noria", "rollout", "retrain", name, *at_home(home), note=note)
 
 
-def report(name: str, result: RunResult) -> None:
+def report(model: Model, result: RunResult) -> None:
     """Say which version a run registered, how good it is, and what its gates say."""
-    from noria.loop.values import Verdict
+    from noria.loop.gates import objections
 
-    say(f"registered {name} version {result.version}, {result.rows:,} rows")
+    say(f"registered {model.name} version {result.version}, {result.rows:,} rows")
     metrics = [
         (metric, "–" if value is None else f"{value:.4f}")
         for metric, value in result.metrics.items()
@@ -65,5 +66,6 @@ def report(name: str, result: RunResult) -> None:
             ("gate", "verdict", "why"),
             [(gate.name, gate.verdict.value, gate.detail) for gate in result.gates],
         )
-    if any(gate.verdict is not Verdict.PASS for gate in result.gates):
-        say("not every gate passed: the loop will not give this version traffic")
+    refused = objections(model.spec, result.gates, result.champion, result.champion)
+    if refused:
+        say(f"the loop will not give this version traffic: {'; '.join(refused)}")

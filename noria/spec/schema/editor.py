@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any, Final, get_args
 
@@ -21,13 +22,38 @@ def json_schema() -> dict[str, Any]:
     Defaults are written in the short form of the YAML (``24h``, ``4Gi``). A field whose
     default depends on the task family has none.
     """
-    schema = Model.model_json_schema(by_alias=True)
-    by_title = {section.__name__: section for section in all_sections()}
+    schema = _with_own_names(Model.model_json_schema(by_alias=True))
+    sections = sorted(set(all_sections()), key=_is_ours)  # the last of a name has it
+    by_name = {name: section for section in sections for name in _names(section)}
     for name, definition in schema["$defs"].items():
-        _state_defaults(definition, by_title[name])
+        _state_defaults(definition, by_name[name])
     _state_defaults(schema, Model)
     _clean(schema)
     return {"$schema": _DIALECT, "$id": SCHEMA_ID, **schema}
+
+
+def _names(section: type[Section]) -> tuple[str, str]:
+    """Return what pydantic calls a class among others: its name, or with its module in front."""
+    return f"{section.__module__}.{section.__qualname__}".replace(".", "__"), section.__name__
+
+
+def _is_ours(section: type[Section]) -> bool:
+    return section.__module__.startswith("noria.")
+
+
+def _with_own_names(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a schema where Noria's classes have their own names, whatever families call theirs.
+
+    Of two classes of one name pydantic puts the module in front of both.
+    """
+    text = json.dumps(schema)
+    for section in set(all_sections()):
+        long, short = _names(section)
+        if _is_ours(section) and long in schema["$defs"]:
+            text = text.replace(f'"#/$defs/{long}"', f'"#/$defs/{short}"')
+            text = text.replace(f'"{long}":', f'"{short}":')
+    found: dict[str, Any] = json.loads(text)
+    return found
 
 
 def default_of(section: type[Section], name: str, field: FieldInfo) -> tuple[Any, ...]:

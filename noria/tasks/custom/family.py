@@ -25,8 +25,8 @@ from noria.tasks.custom.project import (
     with_files,
 )
 from noria.tasks.package import Manifest
-from noria.tasks.protocol import TuneResult
-from noria.tasks.tabular.family import PreparedTabular, Tabular, manifest_of
+from noria.tasks.tabular.family import PreparedTabular, manifest_of
+from noria.tasks.tabular.own_fit import OwnFit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from noria.tasks.custom.dataset import Dataset
     from noria.tasks.custom.own_class import OwnClass
     from noria.tasks.custom.predictor import Answering, CustomPredictor
-    from noria.tasks.tabular.folds import Fold
 
 _TRIED: Final = 20
 """Rows that a saved model must answer as the fitted one did."""
@@ -89,7 +88,7 @@ class FittedCustom:
         return files
 
 
-class Custom(Tabular):
+class Custom(OwnFit):
     """A class or a command of the project's own; ``docs/custom.md`` says what it is given."""
 
     def ingest(self, spec: ModelSpec, base: Path, as_of: datetime | None) -> pd.DataFrame:
@@ -105,21 +104,9 @@ class Custom(Tabular):
         found = super().features(spec, base, rows)
         return with_files(found, read_files(spec, base), trained_elsewhere(spec, base))
 
-    def tune(self, spec: ModelSpec, train: pd.DataFrame, workdir: Path) -> TuneResult:
-        """See ``TaskFamily.tune``."""
-        if spec.train.search.kind == "none":
-            return TuneResult(dict(spec.train.hyperparameters))
-        from noria.tasks.tabular.evaluation import scores
-        from noria.tasks.tabular.tuning import tuned
-
-        prepared = self.prepare(spec, train)
-
-        def ask(params: Mapping[str, Any], fold: Fold) -> NDArray[np.float64]:
-            fitted = self.fit(spec, prepared, fold.train, params, None)
-            return scores(fitted.predictor, prepared.design.matrix[fold.test])
-
-        code = "\0".join(f"{name}\0{text}" for name, text in sorted(files_in(train).items()))
-        return tuned(spec, prepared.design, prepared.facts, ask, workdir, code)
+    def code(self, train: pd.DataFrame) -> str:
+        """See ``OwnFit.code``."""
+        return "\0".join(f"{name}\0{text}" for name, text in sorted(files_in(train).items()))
 
     def fit(
         self,
@@ -163,15 +150,6 @@ class Custom(Tabular):
             command = OwnCommand(options.command, code, manifest.target)
             return _of_files(options, manifest, command.fit(rows), command.name, tried)
         return _by_class(options, manifest, code, rows, tried)
-
-    def with_rounds(
-        self,
-        spec: ModelSpec,  # noqa: ARG002 - whatever it says
-        params: Mapping[str, Any],  # noqa: ARG002
-        times: float,  # noqa: ARG002
-    ) -> dict[str, Any] | None:
-        """See ``TaskFamily.with_rounds``: what a round is, only the class knows."""
-        return None
 
 
 def _options(spec: ModelSpec) -> CustomOptions:

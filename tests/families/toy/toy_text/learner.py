@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,22 @@ import numpy as np
 import pandas as pd
 
 from noria.errors import DataError
-from noria.measures.measuring import measure
-from noria.spec import ModelSpec
-from noria.tasks.package import Input, Manifest, Output, load_predictor, write_package
-from noria.tasks.protocol import Evaluation, Split, TuneResult, ValidationReport
+from noria.measures.measuring import measure, value_of
+from noria.spec import ChampionGate, ModelSpec
+from noria.tasks.judging import CONFIDENCE
+from noria.tasks.package import (
+    Input,
+    Manifest,
+    Output,
+    load_predictor,
+    read_manifest,
+    write_package,
+)
+from noria.tasks.protocol import Comparison, Evaluation, Split, TuneResult, ValidationReport
+from noria.tasks.tabular.gates import judge
+from noria.tasks.tabular.measure import Truth, compare
+from noria.tasks.tabular.reference import write_reference
+from noria.tasks.tabular.search import search
 from toy_text.predictor import FILE, Votes
 
 
@@ -30,7 +43,7 @@ class Fitted:
 
 
 class ToyText:
-    """The part of ``noria.tasks.protocol.TaskFamily`` that needs no champion and no reference."""
+    """See ``noria.tasks.protocol.TaskFamily``."""
 
     def distributes(self, spec: ModelSpec) -> bool:
         return False
@@ -62,7 +75,19 @@ class ToyText:
         return Split(frame.iloc[:-held], frame.iloc[-held:])
 
     def tune(self, spec: ModelSpec, train: pd.DataFrame, workdir: Path) -> TuneResult:
-        return TuneResult(dict(spec.train.hyperparameters))
+        settings, given = spec.train.search, dict(spec.train.hyperparameters)
+        if settings.kind == "none":
+            return TuneResult(given)
+        rows = self.prepare(spec, train.reset_index(drop=True))
+        half = len(rows) // 2
+        known, judged = np.arange(half), np.arange(half, len(rows))
+
+        def score(params: Mapping[str, Any], fold: int) -> float:
+            said = self.predict(spec, self.fit(spec, rows, known, params, None), rows, judged)
+            return value_of(settings.metric, truth_of(rows, judged), said_of(said))
+
+        study = sha256(rows.to_csv().encode()).hexdigest()
+        return search(settings, given, score, 1, spec.train.seed, workdir, study)
 
     def prepare(self, spec: ModelSpec, frame: pd.DataFrame) -> pd.DataFrame:
         return frame
@@ -98,11 +123,35 @@ class ToyText:
         )
         return Fitted(Votes(manifest, votes), len(places))
 
+    def with_rounds(
+        self, spec: ModelSpec, params: Mapping[str, Any], times: float
+    ) -> dict[str, Any] | None:
+        return None
+
+    def fit_baseline(
+        self, spec: ModelSpec, prepared: pd.DataFrame, places: np.ndarray
+    ) -> Fitted | None:
+        return None
+
     def predict(
         self, spec: ModelSpec, model: Fitted | Path, prepared: pd.DataFrame, places: np.ndarray
     ) -> pd.DataFrame:
         votes = load_predictor(model) if isinstance(model, Path) else model.votes
         return pd.DataFrame(votes.predict({"text": prepared["text"].iloc[places]}))
+
+    def compare(
+        self,
+        spec: ModelSpec,
+        prepared: pd.DataFrame,
+        places: np.ndarray,
+        ours: pd.DataFrame,
+        theirs: pd.DataFrame,
+        block: np.ndarray | None = None,
+    ) -> Comparison:
+        gate = ChampionGate(metric=spec.family.default_metric, confidence=CONFIDENCE)
+        truth = Truth(truth_of(prepared, places), 2, spec.train.seed, block)
+        (found,) = compare([gate], truth, said_of(ours), said_of(theirs))
+        return found
 
     def evaluate(
         self,
@@ -113,16 +162,45 @@ class ToyText:
         champion: Path | None,
         plots_dir: Path | None,
     ) -> Evaluation:
-        truth = test["good"].to_numpy(np.float64)
-        said = held_out.model["probability"].to_numpy()
+        places = np.arange(len(test))
+        truth, said = truth_of(test, places), said_of(held_out.model)
         found = {metric.name: measure(metric.name, truth, said) for metric in spec.metrics}
-        return Evaluation(len(test), found, {})
+        compared: tuple[Comparison, ...] = ()
+        if champion is not None:
+            theirs = said_of(self.predict(spec, champion, test, places))
+            compared = compare(spec.gates.champion, Truth(truth, 2, spec.train.seed), said, theirs)
+        gates = judge(spec.gates, found, compared, choice=held_out.choice)
+        return Evaluation(len(test), found, {}, compared, gates, choice=held_out.choice)
 
     def save(
         self, spec: ModelSpec, fitted: Fitted, package: Path, *, model: str = "", recipe: str = ""
     ) -> Manifest:
         manifest = msgspec.structs.replace(fitted.votes.manifest, model=model, recipe=recipe)
         return write_package(package, manifest, {FILE: json.dumps(fitted.votes.votes).encode()})
+
+    def reference(
+        self,
+        spec: ModelSpec,
+        package: Path,
+        frame: pd.DataFrame,
+        test: pd.DataFrame,
+        held_out: Any,
+        out_dir: Path,
+    ) -> None:
+        said = said_of(held_out.model)
+        truth = truth_of(test, np.arange(len(test)))
+        found = {metric.name: measure(metric.name, truth, said) for metric in spec.metrics}
+        write_reference(out_dir, read_manifest(package), frame, said, found, 1000)
+
+
+def truth_of(rows: pd.DataFrame, places: np.ndarray) -> np.ndarray:
+    """Return 1 for each good text at places, 0 for the others."""
+    return rows["good"].to_numpy(np.float64)[places]
+
+
+def said_of(predicted: pd.DataFrame) -> np.ndarray:
+    """Return the probabilities of what ``predict`` returned."""
+    return predicted["probability"].to_numpy(np.float64)
 
 
 LEARNER = ToyText()

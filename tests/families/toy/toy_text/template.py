@@ -16,6 +16,8 @@ spec:
   gates:
     bounds:
       - {metric: accuracy, min: 0.7}
+    champion:
+      - {metric: accuracy}
 """
 _DATA = '''\
 """Makes the texts."""

@@ -1,0 +1,67 @@
+"""The steps of a table family whose fit is its own: what other families of rows begin with."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from noria.spec import ModelSpec
+from noria.tasks.protocol import TuneResult
+from noria.tasks.tabular.family import FittedMatrix, PreparedTabular, Tabular
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from noria.tasks.tabular.folds import Fold
+
+
+class OwnFit(Tabular, ABC):
+    """A ``TaskFamily`` of rows of columns: all of it but ``fit``."""
+
+    @abstractmethod
+    def fit(
+        self,
+        spec: ModelSpec,
+        prepared: PreparedTabular,
+        places: NDArray[np.int64],
+        params: Mapping[str, Any],
+        weight: NDArray[np.float64] | None,
+    ) -> FittedMatrix:
+        """See ``TaskFamily.fit``.
+
+        ``prepared.design.matrix`` (n, d) has all rows, encoded as ``noria.tasks.tabular.encoding``
+        says, ``prepared.target`` their values or codes; ``manifest_of`` describes the model.
+        """
+        ...
+
+    def tune(self, spec: ModelSpec, train: pd.DataFrame, workdir: Path) -> TuneResult:
+        """See ``TaskFamily.tune``; a trial is a ``fit`` for each fold."""
+        if spec.train.search.kind == "none":
+            return TuneResult(dict(spec.train.hyperparameters))
+        from noria.tasks.tabular.evaluation import scores
+        from noria.tasks.tabular.tuning import tuned
+
+        prepared = self.prepare(spec, train)
+
+        def ask(params: Mapping[str, Any], fold: Fold) -> NDArray[np.float64]:
+            fitted = self.fit(spec, prepared, fold.train, params, None)
+            return scores(fitted.predictor, prepared.design.matrix[fold.test])
+
+        return tuned(spec, prepared.design, prepared.facts, ask, workdir, self.code(train))
+
+    def code(self, train: pd.DataFrame) -> str:  # noqa: ARG002 - most have none
+        """Return what a search depends on beside rows and spec, such as the project's own code."""
+        return ""
+
+    def with_rounds(
+        self,
+        spec: ModelSpec,  # noqa: ARG002 - whatever it says
+        params: Mapping[str, Any],  # noqa: ARG002
+        times: float,  # noqa: ARG002
+    ) -> dict[str, Any] | None:
+        """See ``TaskFamily.with_rounds``: what a round is, only the fit knows."""
+        return None
