@@ -17,7 +17,7 @@ def caution(spec: ModelSpec) -> str:
     runtime = spec.serving.runtime
     if runtime is None:
         return ""
-    return f"{_PATH}: {runtime.name or runtime.image} has no effect on one machine: Noria's server serves"
+    return f"{_PATH}: {runtime.called} has no effect on one machine: Noria's server serves"
 
 
 def served_here(model: Model) -> Model:
@@ -31,8 +31,8 @@ def served_here(model: Model) -> Model:
         return model
     if not runtime.is_watched:
         raise InvalidInput(
-            f"{model.name}: {_PATH}.protocol: {runtime.protocol} needs {runtime.name or runtime.image}, "
-            "and one machine has only Noria's server, which speaks v2 and v1",
+            f"{model.name}: {_PATH}.protocol: {runtime.protocol} needs {runtime.called}, and one "
+            "machine has only Noria's server, which speaks v2 and v1",
             fix="serve it on a cluster: kubectl apply",
         )
     serving = model.spec.serving.model_copy(update={"runtime": None})

@@ -163,6 +163,11 @@ class Runtime(Section):
         default=True, description="Of an image: it can write to /tmp alone."
     )
 
+    @property
+    def called(self) -> str:
+        """What it is: the name of a runtime, or an image."""
+        return self.name or self.image
+
     def ready_path(self, model: str) -> str:
         """Return where an image says that it can answer."""
         return (self.readiness or READINESS[self.protocol]).replace("{model}", model)

@@ -76,15 +76,15 @@ def _without_effect(spec: ModelSpec) -> list[str]:
 
 def _own_server(model: Model) -> list[str]:
     """Say what a server that is not Noria's does not do, and what becomes of it on one machine."""
+    serving = model.spec.serving
+    runtime = serving.runtime
+    if runtime is None:
+        return []
     from monitoring.rules.of_serving import left_out
     from noria.embedded.own_server import caution, served_here
     from noria.errors import InvalidInput
     from noria.spec import Batching, Serving
 
-    serving = model.spec.serving
-    runtime = serving.runtime
-    if runtime is None:
-        return []
     try:
         served_here(model)
         found = [caution(model.spec)]
