@@ -32,7 +32,8 @@ class ServingSnapshot:
     ``errors`` are the server's own faults (5xx); a refused request is the
     client's. ``buckets`` are (upper bound, requests at most that slow) pairs,
     cumulative, the last bound infinite. ``p50`` and ``p99`` are NaN without a
-    request. ``missing`` are series that were asked for and are not there.
+    request. ``rows`` are requests, failed ones too, where no samples are named.
+    ``missing`` are series that were asked for and are not there.
     """
 
     requests: int = 0
@@ -131,18 +132,24 @@ def parse_serving_metrics(text: str, names: MetricNames = NORIA) -> ServingSnaps
         raise MetricsError(f"the metrics can't be read: {shorten(str(error))}") from error
     asked = (*names.counted, *names.failed, *names.answered)
     missing = frozenset(one.name for one in asked if one.name not in by_name)
-    if missing.issuperset(one.name for one in names.answered or names.counted):
+    rows = names.answered or names.counted
+    if missing.issuperset(one.name for one in rows):
         raise MetricsError(
-            f"{', '.join(sorted(missing))} missing: these are not a model server's metrics",
+            f"{', '.join(one.name for one in rows)} is missing: these are not a model server's "
+            "metrics",
             fix="name the series that it counts in: spec.serving.runtime.metrics",
         )
     buckets: dict[float, int] = {}
     for sample in by_name.get(f"{names.seconds}_bucket", ()):
         bound = float(sample.labels["le"])
         buckets[bound] = buckets.get(bound, 0) + int(sample.value)
-    requests, errors = _total(names.counted, by_name), _total(names.failed, by_name)
-    rows = _total(names.answered, by_name) if names.samples else max(0, requests - errors)
-    return ServingSnapshot(requests, errors, rows, tuple(sorted(buckets.items())), missing)
+    return ServingSnapshot(
+        _total(names.counted, by_name),
+        _total(names.failed, by_name),
+        _total(rows, by_name),
+        tuple(sorted(buckets.items())),
+        missing,
+    )
 
 
 def _total(series: Sequence[Series], by_name: dict[str, list[Sample]]) -> int:

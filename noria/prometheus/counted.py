@@ -100,7 +100,8 @@ class CountedMetrics:
 
     def _samples(self, metric: str, seen: ServingSnapshot) -> int:
         """Return the rows answered, and for the error rate the failed requests too."""
-        return seen.rows + seen.errors if metric == ERROR_RATE else seen.rows
+        rows = seen.rows if self._names.samples else max(0, seen.rows - seen.errors)
+        return rows + seen.errors if metric == ERROR_RATE else rows
 
     def _measured(self, metric: str, seen: ServingSnapshot) -> _Measured:
         """Return the value, its interval, and what the requests lack for one."""
