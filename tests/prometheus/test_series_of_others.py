@@ -61,9 +61,7 @@ class Vllm:
         self._http("5xx", times)
 
     def _http(self, status: str, times: int) -> None:
-        self._count(
-            f'http_requests_total{{handler="/v1/chat/completions",status="{status}"', times
-        )
+        self._count(f'http_requests_total{{handler="/v1/chat/completions",status="{status}"', times)
         # A probe is no request.
         self._count('http_requests_total{handler="/health",status="2xx"', 3)
 
@@ -106,9 +104,7 @@ def query(server: Vllm, since: datetime, metric: str, champion: str | None = Non
     return MetricQuery(server.model, server.version, metric, since, champion)
 
 
-def test_requests_errors_and_samples_are_those_named(
-    hub: Hub, vllm: Callable[[str], Vllm]
-) -> None:
+def test_requests_errors_and_samples_are_those_named(hub: Hub, vllm: Callable[[str], Vllm]) -> None:
     champion, candidate = vllm("1"), vllm("2")
     since = begin(candidate)
     champion.answer(50)
@@ -186,9 +182,7 @@ def test_errors_that_are_named_and_not_there_are_a_problem(
     assert "nan of 40 requests of v2 failed, which is no count" in found.problem
 
 
-def test_counters_that_are_added_up_are_all_needed(
-    hub: Hub, vllm: Callable[[str], Vllm]
-) -> None:
+def test_counters_that_are_added_up_are_all_needed(hub: Hub, vllm: Callable[[str], Vllm]) -> None:
     server = vllm("2")
     since = begin(server)
     both = tuple(f'vllm:request_success_total{{finished_reason="{r}"}}' for r in REASONS)
