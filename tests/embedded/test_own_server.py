@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import yaml
 
-from noria import embedded
 from noria.embedded.home import Home
 from noria.embedded.own_server import served_here
 from noria.embedded.supervisor import supervise
@@ -48,7 +47,7 @@ def test_the_status_says_so(parcels: Path, tmp_path: Path) -> None:
     own_server(parcels)
     home = Home(tmp_path / "home").create()
     home.remember(load_model(parcels), parcels)
-    (view,) = embedded.look(home.root).models
+    (view,) = Machine(home.root).overview()
     assert ("caution", view.cautions[-1]) in facts(view)
     assert view.cautions[-1] == (
         f"spec.serving.runtime: {IMAGE} has no effect on one machine: Noria's server serves"

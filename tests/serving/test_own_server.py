@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from noria.errors import TrafficError
 from noria.loop.fakes import sample_model
@@ -132,3 +134,17 @@ def test_a_canary_of_another_kind_is_refused_where_kserve_would_mix_both() -> No
         check_overlay("flights", "8", norias, image)
     with pytest.raises(TrafficError, match="version 8 has no model, which"):
         check_overlay("flights", "8", image, norias)
+
+
+@pytest.mark.parametrize("page", ["kserve.md", "kserve.ko.md"])
+def test_the_examples_of_the_documentation_are_valid(page: str) -> None:
+    text = (Path(__file__).parents[2] / "docs" / page).read_text(encoding="utf-8")
+    blocks = [block.partition("```")[0] for block in text.split("```yaml\n")[1:]]
+    examples = [yaml.safe_load(block) for block in blocks if "runtime:" in block]
+    assert len(examples) == 2
+    for sections in examples:
+        runtime = sections["serving"]["runtime"]
+        if "image" in runtime:
+            runtime["image"] = runtime["image"].replace("...", "0" * 64)
+        model = sample_model(**sections, retraining={"signals": ["manual"]})
+        assert model.spec.serving.runtime is not None
