@@ -37,7 +37,8 @@ def model_dashboard(model: Model, namespace: str = "") -> Json:
     page = Page(
         uid=short_uid("noria", namespace, name),
         title=f"Noria: {name}",
-        description=f"Traffic, drift, performance and rollouts of the model {name}.",
+        description=f"Traffic, drift, performance and rollouts of the model {name}."
+        + _unseen(model),
         tags=["noria-model"],
         since="now-7d",
         variables=[
@@ -75,6 +76,14 @@ def model_dashboard(model: Model, namespace: str = "") -> Json:
         ],
     )
     return page.document()
+
+
+def _unseen(model: Model) -> str:
+    """Say which panels there are none of, since a server that is not Noria's counts too little."""
+    names = model.spec.serving.metrics
+    there = {"errors": names.errors and names.counted, "latencies": names.seconds}
+    lacks = [what for what, found in there.items() if not found]
+    return f" Its servers count no {' and no '.join(lacks)}." if lacks else ""
 
 
 def of(metric: str, *matchers: str) -> str:

@@ -127,10 +127,9 @@ class Runtime(Section):
         description="Its arguments; a named runtime has its own before them. $(NORIA_MODEL) and "
         "$(NORIA_VERSION) are what is served.",
     )
-    env: dict[
-        Annotated[str, Field(max_length=200, pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")],
-        Annotated[str, Field(max_length=2000)],
-    ] = Field(default={}, max_length=100, description="Its variables. No secrets.")
+    env: dict[str, Annotated[str, Field(max_length=2000)]] = Field(
+        default={}, max_length=100, description="Its variables. No secrets."
+    )
     secrets: Items[Annotated[str, Field(max_length=253, pattern=_NAME, min_length=1)]] = Field(
         default=(),
         max_length=20,

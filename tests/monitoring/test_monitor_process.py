@@ -169,6 +169,11 @@ def test_bad_input_is_a_4xx_that_names_the_field(
         )
     )
     assert (status, "inferenceservicename: 'other'" in text) == (400, True)
+    # KServe's logger names an InferenceService that is of one version alone.
+    of_one = good | {"ce-inferenceservicename": f"{MODEL}-v1"}
+    assert http.post("/", headers=of_one, content=json.dumps(world.request(1))).status_code == 200
+    of_another = good | {"ce-inferenceservicename": f"{MODEL}-v2"}
+    assert said(http.post("/", headers=of_another, content=json.dumps(world.request(1))))[0] == 400
     assert said(http.post("/", headers=good, content=b"x" * 30_000)) == (
         413,
         "body: larger than 20000 bytes; send less in one request",

@@ -10,6 +10,8 @@ import yaml
 
 from noria.errors import TrafficError
 from noria.loop.fakes import sample_model
+from noria.spec import Model
+from noria.spec.schema.crd import crd
 from serving.traffic.gateway import route
 from serving.traffic.kserve_objects import Artifact, KServeOptions, check_overlay, predictor
 
@@ -148,3 +150,12 @@ def test_the_examples_of_the_documentation_are_valid(page: str) -> None:
             runtime["image"] = runtime["image"].replace("...", "0" * 64)
         model = sample_model(**sections, retraining={"signals": ["manual"]})
         assert model.spec.serving.runtime is not None
+        # What the operator hands on as a file, and reads again.
+        assert Model.model_validate(model.model_dump(mode="json", by_alias=True)) == model
+
+
+def test_the_api_server_keeps_variables_of_any_name() -> None:
+    """A structural schema without ``additionalProperties`` would prune them."""
+    spec = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    runtime = spec["properties"]["serving"]["properties"]["runtime"]["properties"]
+    assert runtime["env"]["additionalProperties"]["type"] == "string"

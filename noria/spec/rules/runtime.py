@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from noria.errors import Problem
+from noria.errors import Problem, shorten
 from noria.measures.catalog import METRICS, SERVING_METRICS
 from noria.spec.monitoring import Monitoring
 from noria.spec.rules.data import repeats
@@ -16,6 +16,7 @@ from noria.spec.serving import Serving
 _PATH: Final = "spec.serving.runtime"
 _DIGEST: Final = re.compile(r".+@sha256:[0-9a-f]{64}")
 _SECRET: Final = re.compile(r"(PASSWORD|SECRET|TOKEN|CREDENTIALS|(API|ACCESS|PRIVATE)_KEY)$", re.I)
+_VARIABLE: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,199}")
 _NORIAS: Final = re.compile(r"NORIA_.*|STORAGE_URI")
 
 
@@ -63,7 +64,13 @@ def a_runtime_gets_no_secrets_in_clear(serving: Serving) -> Iterator[Problem]:
         return
     yield from repeats(f"{_PATH}.secrets", runtime.secrets)
     for name in runtime.env:
-        if _NORIAS.fullmatch(name):
+        if _VARIABLE.fullmatch(name) is None:
+            yield Problem(
+                f"{_PATH}.env",
+                f"{shorten(name)} is not the name of a variable",
+                "use letters, digits and '_', with no digit in front",
+            )
+        elif _NORIAS.fullmatch(name):
             yield Problem(f"{_PATH}.env.{name}", "is set by Noria", "remove it")
         elif _SECRET.search(name):
             yield Problem(

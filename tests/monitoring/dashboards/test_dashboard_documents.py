@@ -185,3 +185,4 @@ def test_panels_show_the_series_of_another_server_and_no_others(flights: Model) 
     latency = found["Latency p99 by version"]["targets"][0]["expr"]
     assert "took_seconds_bucket{" in latency
     assert "noria_request" not in json.dumps(model_dashboard(model))
+    assert model_dashboard(model)["description"].endswith("Its servers count no errors.")
