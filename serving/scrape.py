@@ -122,13 +122,17 @@ def parse_serving_metrics(text: str, names: MetricNames = NORIA) -> ServingSnaps
         MetricsError: It can't be read, or none of the series is there.
     """
     by_name: dict[str, list[Sample]] = {}
+    buckets: dict[float, int] = {}
     try:
         for family in text_string_to_metric_families(text):
             for name in (family.name, f"{family.name}_total"):
                 by_name.setdefault(name, [])
             for sample in family.samples:
                 by_name.setdefault(sample.name, []).append(sample)
-    except (ValueError, IndexError, KeyError) as error:
+        for sample in by_name.get(f"{names.seconds}_bucket", ()):
+            bound = float(sample.labels["le"])
+            buckets[bound] = buckets.get(bound, 0) + int(sample.value)
+    except (ValueError, IndexError, KeyError, OverflowError) as error:
         raise MetricsError(f"the metrics can't be read: {shorten(str(error))}") from error
     asked = (*names.counted, *names.failed, *names.answered)
     missing = frozenset(one.name for one in asked if one.name not in by_name)
@@ -139,10 +143,6 @@ def parse_serving_metrics(text: str, names: MetricNames = NORIA) -> ServingSnaps
             "metrics",
             fix="name the series that it counts in: spec.serving.runtime.metrics",
         )
-    buckets: dict[float, int] = {}
-    for sample in by_name.get(f"{names.seconds}_bucket", ()):
-        bound = float(sample.labels["le"])
-        buckets[bound] = buckets.get(bound, 0) + int(sample.value)
     return ServingSnapshot(
         _total(names.counted, by_name),
         _total(names.failed, by_name),

@@ -17,6 +17,7 @@ from noria.loop.values import Compared, MetricQuery, Verb
 from noria.measures.proportion import exact
 from noria.prometheus.counted import CountedMetrics
 from noria.spec import MetricNames
+from serving.scrape import parse_serving_metrics
 
 SINCE = datetime(2026, 1, 1, tzinfo=UTC)
 RUNTIME = {
@@ -42,7 +43,6 @@ class Vllm:
         self.seconds = Histogram(
             "vllm:e2e_request_latency_seconds", "", ["model_name"], registry=registry
         )
-        server = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
@@ -57,7 +57,6 @@ class Vllm:
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self._thread.start()
         self.url = f"http://127.0.0.1:{self._server.server_port}/stats"
-        del server
 
     def answer(self, times: int, *, seconds: float = 0.4, reason: str = "stop") -> None:
         for _ in range(times):
@@ -153,6 +152,23 @@ def test_more_errors_than_requests_are_no_rate(servers: dict[str, Vllm]) -> None
     servers["2"].fail(5)
     with pytest.raises(MetricsError, match="must count failed ones too"):
         found.measure(query("error-rate"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'http_requests_total{status="200"} NaN\n',
+        'http_requests_total{status="200"} -1\n',
+        'http_requests_total{status="200} 1\n',
+        'http_requests_total 1\ntook_bucket{le="0.5"} NaN\n',
+        "http_requests_total 1\ntook_bucket 3\n",
+        "",
+        "<html>not found</html>\n",
+    ],
+)
+def test_what_is_no_count_is_an_error(text: str) -> None:
+    with pytest.raises(MetricsError):
+        parse_serving_metrics(text, MetricNames(requests=("http_requests_total",), seconds="took"))
 
 
 class World(FakeWorld):
