@@ -218,8 +218,9 @@ def predictor(
 ) -> dict[str, Any]:
     """Return the predictor of one version.
 
-    Every predictor sets the same keys: KServe makes a canary by laying its predictor over
-    the stable one, and what is left out would be the stable's.
+    Every predictor of one kind of server sets the same keys: KServe makes a canary by laying
+    its predictor over the stable one, and what is left out would be the stable's. Another kind
+    is refused there (``check_overlay``).
 
     Raises:
         TrafficError: The URI is not one of an immutable version.
