@@ -64,7 +64,8 @@ class MonitorConfig:
     ``features`` are the columns watched: name to kind; features derived from the
     event time are not among them, for a calendar always drifts, nor are redacted ones,
     which no payload event holds. From the champion's first ``learnt_rows`` the detectors of the
-    prediction learn what it says when nothing has changed.
+    prediction learn what it says when nothing has changed. ``protocol`` is how logged bodies
+    look: ``v2`` or ``v1``.
     """
 
     model: str
@@ -82,6 +83,7 @@ class MonitorConfig:
     drop: Drop | None
     quality: QualityRules
     max_label_lag: float
+    protocol: str = "v2"
 
     @classmethod
     def from_model(cls, model: Model) -> MonitorConfig:
@@ -128,6 +130,7 @@ class MonitorConfig:
                 watch.quality.max_missing, watch.quality.max_unseen, watch.quality.max_out_of_range
             ),
             max_label_lag=_seconds(performance.max_label_lag),
+            protocol="v2" if spec.serving.runtime is None else spec.serving.runtime.protocol,
         )
 
 

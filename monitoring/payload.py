@@ -15,6 +15,7 @@ from monitoring.keys import keys_of
 from monitoring.limits import MAX_DEPTH, MAX_TEXT_CHARS, epoch_ms
 from monitoring.records import RequestRecord, ResponseRecord
 from monitoring.table import MISSING, FloatArray, text_of
+from monitoring.v1 import as_v2
 from noria.cloudevents import REQUEST_TYPE
 from noria.errors import InvalidInput, shorten
 from noria.predictions import DictColumn
@@ -53,12 +54,13 @@ def read_payload(event: Event, config: MonitorConfig) -> RequestRecord | Respons
     """Return what the log keeps of an event: the watched columns, or the predictions.
 
     Raises:
-        InvalidInput: the body is not a V2 request or response that fits the model.
+        InvalidInput: the body is not a request or response that fits the model.
     """
+    body = as_v2(event, list(config.features)) if config.protocol == "v1" else event.body
     try:
         if event.type == REQUEST_TYPE:
-            return _requested(event, _request.decode(event.body), config)
-        return _answered(event, _response.decode(event.body), config)
+            return _requested(event, _request.decode(body), config)
+        return _answered(event, _response.decode(body), config)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput(f"data: not a V2 inference body: {error}") from error
 

@@ -190,7 +190,9 @@ class Monitor:
         return self._append(records, events)
 
     def _payload(self, event: Event) -> tuple[int, bytes]:
-        if event.model and event.model != self.config.model:
+        # An InferenceService of one version alone is named for it: flights-v7.
+        names = ("", self.config.model, f"{self.config.model}-v{event.version}")
+        if event.model not in names:
             raise InvalidInput(
                 f"inferenceservicename: {shorten(event.model)} is not watched here",
                 fix=f"this monitor watches {self.config.model!r}",

@@ -8,18 +8,21 @@ within a bucket, as Prometheus' ``histogram_quantile`` does.
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
+from urllib.parse import urlsplit
 
 import httpx
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
-from noria.errors import MetricsError
+from noria.errors import MetricsError, shorten
+from noria.spec.runtime import NORIA, MetricNames
+from noria.spec.series import Series
 
-_SAMPLE: Final = re.compile(r"^(?P<name>\w+)\{(?P<labels>[^}]*)\} (?P<value>\S+)$")
-_LABEL: Final = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
-_FAULT: Final = 500
+_PATH: Final = "/metrics"
+_MAX_BYTES: Final = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +32,20 @@ class ServingSnapshot:
     ``errors`` are the server's own faults (5xx); a refused request is the
     client's. ``buckets`` are (upper bound, requests at most that slow) pairs,
     cumulative, the last bound infinite. ``p50`` and ``p99`` are NaN without a
-    request.
+    request. ``rows`` are requests, failed ones too, where no samples are named.
+    ``missing`` are series that were asked for and are not there.
     """
 
     requests: int = 0
     errors: int = 0
     rows: int = 0
     buckets: tuple[tuple[float, int], ...] = field(default=())
+    missing: frozenset[str] = frozenset()
+
+    @property
+    def timed(self) -> int:
+        """Requests that have a latency."""
+        return self.buckets[-1][1] if self.buckets else 0
 
     @property
     def p50(self) -> float:
@@ -54,7 +64,7 @@ class ServingSnapshot:
     def since(self, earlier: ServingSnapshot) -> ServingSnapshot:
         """Return what happened after ``earlier``; everything, if the server started anew."""
         restarted = self.requests < earlier.requests or self.rows < earlier.rows
-        if restarted or not earlier.buckets:
+        if restarted:
             return self
         before = dict(earlier.buckets)
         return ServingSnapshot(
@@ -62,6 +72,7 @@ class ServingSnapshot:
             self.errors - earlier.errors,
             self.rows - earlier.rows,
             tuple((bound, count - before.get(bound, 0)) for bound, count in self.buckets),
+            self.missing,
         )
 
     def plus(self, other: ServingSnapshot) -> ServingSnapshot:
@@ -74,57 +85,85 @@ class ServingSnapshot:
             self.errors + other.errors,
             self.rows + other.rows,
             tuple(sorted(buckets.items())),
+            other.missing,
         )
 
 
-def read_serving_metrics(url: str, *, timeout: float = 2.0) -> ServingSnapshot:
-    """Read one server's metrics, all protocols together.
+def read_serving_metrics(
+    url: str, names: MetricNames = NORIA, *, timeout: float = 2.0
+) -> ServingSnapshot:
+    """Read one server's metrics, whatever else their labels tell apart added up.
 
     Args:
-        url: The server's address, with or without ``/metrics``.
+        url: The server's address; without a path it is ``/metrics`` there.
+        names: The series that the server counts in.
         timeout: Seconds.
 
     Raises:
         MetricsError: The server does not answer, or not with its metrics.
     """
-    where = url.rstrip("/").removesuffix("/metrics") + "/metrics"
+    where = url if urlsplit(url).path.strip("/") else url.rstrip("/") + _PATH
     try:
         answer = httpx.get(where, timeout=timeout, trust_env=False)
         answer.raise_for_status()
     except httpx.HTTPError as error:
         raise MetricsError(f"{where}: {error}") from error
-    return parse_serving_metrics(answer.text)
+    if len(answer.content) > _MAX_BYTES:
+        raise MetricsError(f"{where}: the metrics have over {_MAX_BYTES} bytes")
+    return parse_serving_metrics(answer.text, names)
 
 
-def parse_serving_metrics(text: str) -> ServingSnapshot:
+def parse_serving_metrics(text: str, names: MetricNames = NORIA) -> ServingSnapshot:
     """Read the text of ``/metrics``.
 
+    A counter that is chosen by its labels is zero where its name is there without them.
+
     Raises:
-        MetricsError: It is not that of a Noria model server.
+        MetricsError: It can't be read, or none of the series is there.
     """
-    requests = errors = rows = 0
+    by_name: dict[str, list[Sample]] = {}
     buckets: dict[float, int] = {}
-    known = False
-    for name, labels, value in _samples(text):
-        if name == "noria_requests_total":
-            requests += int(value)
-            errors += int(value) if int(labels["code"]) >= _FAULT else 0
-        elif name == "noria_rows_total":
-            known = True
-            rows += int(value)
-        elif name == "noria_request_seconds_bucket":
-            bound = float(labels["le"])
-            buckets[bound] = buckets.get(bound, 0) + int(value)
-    if not known:
-        raise MetricsError("noria_rows_total is missing: these are not a model server's metrics")
-    return ServingSnapshot(requests, errors, rows, tuple(sorted(buckets.items())))
+    try:
+        for family in text_string_to_metric_families(text):
+            for name in (family.name, f"{family.name}_total"):
+                by_name.setdefault(name, [])
+            for sample in family.samples:
+                by_name.setdefault(sample.name, []).append(sample)
+        for sample in by_name.get(f"{names.seconds}_bucket", ()):
+            bound = float(sample.labels["le"])
+            buckets[bound] = buckets.get(bound, 0) + int(sample.value)
+    except (ValueError, IndexError, KeyError, OverflowError) as error:
+        raise MetricsError(f"the metrics can't be read: {shorten(str(error))}") from error
+    asked = (*names.counted, *names.failed, *names.answered)
+    missing = frozenset(one.name for one in asked if one.name not in by_name)
+    rows = names.answered or names.counted
+    if missing.issuperset(one.name for one in rows):
+        raise MetricsError(
+            f"{', '.join(one.name for one in rows)} is missing: these are not a model server's "
+            "metrics",
+            fix="name the series that it counts in: spec.serving.runtime.metrics",
+        )
+    return ServingSnapshot(
+        _total(names.counted, by_name),
+        _total(names.failed, by_name),
+        _total(rows, by_name),
+        tuple(sorted(buckets.items())),
+        missing,
+    )
 
 
-def _samples(text: str) -> Iterator[tuple[str, dict[str, str], float]]:
-    for line in text.splitlines():
-        found = _SAMPLE.match(line)
-        if found is not None:
-            yield found["name"], dict(_LABEL.findall(found["labels"])), float(found["value"])
+def _total(series: Sequence[Series], by_name: dict[str, list[Sample]]) -> int:
+    found = (
+        sample.value
+        for one in series
+        for sample in by_name.get(one.name, ())
+        if all(matcher.fits(sample.labels) for matcher in one.matchers)
+    )
+    total = sum(found)
+    if not math.isfinite(total) or total < 0:
+        names = ", ".join(one.name for one in series)
+        raise MetricsError(f"{names}: {total:g} is no count")
+    return int(total)
 
 
 def _quantile(buckets: Sequence[tuple[float, int]], share: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from monitoring.config import MonitorConfig
@@ -18,6 +19,7 @@ from monitoring.rules.rule import number
 from monitoring.rules.settings import RuleSettings
 from noria.measures.catalog import METRICS
 from noria.spec import Model
+from noria.spec.series import Series
 
 SCOPE: Final = 'namespace=~"$namespace", model="$model"'
 _UNITS: Final = {"share": "percentunit", "seconds": "s"}
@@ -35,7 +37,8 @@ def model_dashboard(model: Model, namespace: str = "") -> Json:
     page = Page(
         uid=short_uid("noria", namespace, name),
         title=f"Noria: {name}",
-        description=f"Traffic, drift, performance and rollouts of the model {name}.",
+        description=f"Traffic, drift, performance and rollouts of the model {name}."
+        + _unseen(model),
         tags=["noria-model"],
         since="now-7d",
         variables=[
@@ -75,6 +78,14 @@ def model_dashboard(model: Model, namespace: str = "") -> Json:
     return page.document()
 
 
+def _unseen(model: Model) -> str:
+    """Say which panels there are none of, since a server that is not Noria's counts too little."""
+    names = model.spec.serving.metrics
+    there = {"errors": names.errors and names.counted, "latencies": names.seconds}
+    lacks = [what for what, found in there.items() if not found]
+    return f" Its servers count no {' and no '.join(lacks)}." if lacks else ""
+
+
 def of(metric: str, *matchers: str) -> str:
     """Return a selector of the model that the variables name."""
     return f"{metric}{{{', '.join([SCOPE, *matchers])}}}"
@@ -83,6 +94,12 @@ def of(metric: str, *matchers: str) -> str:
 def worst(metric: str, *by: str, matchers: tuple[str, ...] = ()) -> str:
     """Return the greatest value over pods."""
     return f"max by ({', '.join(by) or 'model'}) ({of(metric, *matchers)})"
+
+
+def rates(counters: Sequence[Series], *by: str) -> str:
+    """Return the rate of several counters together, summed over pods."""
+    found = " + ".join(rate(one.name, *by, matchers=one.texts) for one in counters)
+    return f"({found})" if len(counters) > 1 else found
 
 
 def rate(metric: str, *by: str, matchers: tuple[str, ...] = ()) -> str:
@@ -167,47 +184,49 @@ def _now(model: Model) -> list[Panel]:
 
 
 def _traffic(model: Model) -> list[Panel]:
-    failed = rate("noria_request_errors_total", "version")
-    asked = rate("noria_requests_total", "version")
+    """Return the panels of the servers' own numbers; what a server does not count has none."""
+    names = model.spec.serving.metrics
+    asked, failed = rates(names.counted, "version"), rates(names.failed, "version")
     limits = {check.metric: check.max for check in model.spec.serving.canary.analysis}
     errors = limits.get("error-rate")
     allowed = _DEFAULTS.error_rate if errors is None else errors
-    return [
-        Panel(
+    panels = []
+    if asked:
+        panels.append(Panel(
             "Requests by version", "Requests answered per second, stacked.",
             [Query(asked, "v{{version}}")], "reqps", stacked=True, least=0,
-        ),
-        Panel(
-            "Traffic split that the loop wants", "Percent of the traffic by version.",
-            [Query(worst("noria_loop_weight_percent", "version"), "v{{version}}")],
-            "percent", stacked=True, least=0, most=100,
-        ),
-        Panel(
+        ))  # fmt: skip
+    panels.append(Panel(
+        "Traffic split that the loop wants", "Percent of the traffic by version.",
+        [Query(worst("noria_loop_weight_percent", "version"), "v{{version}}")],
+        "percent", stacked=True, least=0, most=100,
+    ))  # fmt: skip
+    if asked and failed:
+        panels.append(Panel(
             "Errors by version",
             "Share of requests that failed by the server's fault (5xx). Limit: the canary's, or "
             "the alert's default.",
             [Query(f"{failed} / {asked}", "v{{version}}"), _limit(allowed)],
             "percentunit", least=0,
-        ),
-        *(
-            _latency(quantile, limits.get(f"latency-p{quantile * 100:g}"))
+        ))  # fmt: skip
+    if names.seconds:
+        panels += [
+            _latency(names.seconds, quantile, limits.get(f"latency-p{quantile * 100:g}"))
             for quantile in (0.5, 0.99)
-        ),
-        Panel(
-            "Rows predicted and rows monitored",
-            "Rows per second that the servers answered, and those that reached the monitor. With "
-            "a payload log of less than all requests the second is smaller.",
-            [
-                Query(rate("noria_rows_total"), "served"),
-                Query(rate("noria_monitor_rows_total"), "monitored"),
-            ],
-            "suffix: rows/s", least=0,
-        ),
-    ]  # fmt: skip
+        ]
+    served = rates(names.answered or names.counted)
+    panels.append(Panel(
+        "Rows predicted and rows monitored",
+        "Rows per second that the servers answered, and those that reached the monitor. With "
+        "a payload log of less than all requests the second is smaller.",
+        [Query(served, "served"), Query(rate("noria_monitor_rows_total"), "monitored")],
+        "suffix: rows/s", least=0,
+    ))  # fmt: skip
+    return panels
 
 
-def _latency(quantile: float, limit: float | None) -> Panel:
-    buckets = rate("noria_request_seconds_bucket", "version", "le")
+def _latency(seconds: str, quantile: float, limit: float | None) -> Panel:
+    buckets = rate(f"{seconds}_bucket", "version", "le")
     said = "" if limit is None else " Limit: the canary's."
     return Panel(
         f"Latency p{quantile * 100:g} by version",

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from monitoring.rules.rule import Rule, Scope, number
+from noria.spec import Model
 from noria.spec.units import format_duration
 
 _QUANTILES: Final = {"latency-p50": 0.5, "latency-p99": 0.99}
@@ -14,29 +15,54 @@ _LAST_BUCKET: Final = 10.0
 
 
 def rules(scope: Scope) -> Iterator[Rule]:
-    """Yield the rules on the model servers' metrics. Limits are those of the canary's analysis."""
-    yield _error_rate(scope)
-    yield from _latency(scope)
-    name = scope.model.name
-    yield Rule(
+    """Yield the rules on the model servers' metrics. Limits are those of the canary's analysis.
+
+    What a server that is not Noria's does not count has no rule.
+    """
+    names = scope.model.spec.serving.metrics
+    if names.errors and names.counted:
+        yield _error_rate(scope)
+    if names.seconds:
+        yield from _latency(scope)
+    yield _down(scope)
+
+
+def left_out(model: Model) -> tuple[str, ...]:
+    """Return the rules that a model's servers count too little for."""
+    names = model.spec.serving.metrics
+    found = {
+        "NoriaErrorRate": bool(names.errors and names.counted),
+        "NoriaLatency": bool(names.seconds),
+    }
+    return tuple(name for name, there in found.items() if not there)
+
+
+def _down(scope: Scope) -> Rule:
+    name, names = scope.model.name, scope.model.spec.serving.metrics
+    # Of a server that does not say when it is ready, what is scraped is taken for it.
+    scraped = scope.worst((names.answered or names.counted)[0].name)
+    up = f"{scope.worst(names.ready)} == 1" if names.ready else scraped
+    says = "that says it can answer" if names.ready else "whose metrics can be scraped"
+    return Rule(
         name="NoriaModelDown",
-        expr=f"{scope.worst('noria_loop_champion_info')}\nunless {scope.worst('noria_ready')} == 1",
+        expr=f"{scope.worst('noria_loop_champion_info')}\nunless {up}",
         severity="critical",
         hold=scope.settings.hold,
         summary=f"{name}: no server of it is ready",
-        description="It has a champion, and no server that says it can answer.",
+        description=f"It has a champion, and no server {says}.",
     )
 
 
 def _error_rate(scope: Scope) -> Rule:
     name, settings = scope.model.name, scope.settings
+    names = scope.model.spec.serving.metrics
     given = _limits(scope).get("error-rate")
     limit = settings.error_rate if given is None else given
-    failed = scope.rate("noria_request_errors_total", "version", over=settings.rate)
-    asked = scope.rate("noria_requests_total", "version", over=settings.rate)
+    failed = scope.rates(names.failed, "version", over=settings.rate)
+    asked = scope.rates(names.counted, "version", over=settings.rate)
     return Rule(
         name="NoriaErrorRate",
-        expr=f"{failed}\n/ {asked}\n> {number(limit)}\n{_enough(scope)}",
+        expr=f"{_one(failed)}\n/ {_one(asked)}\n> {number(limit)}\n{_enough(scope)}",
         severity="critical",
         hold=settings.hold,
         summary=f"{name}: version {{{{ $labels.version }}}} fails",
@@ -49,12 +75,16 @@ def _error_rate(scope: Scope) -> Rule:
 
 def _latency(scope: Scope) -> Iterator[Rule]:
     name, settings = scope.model.name, scope.settings
+    serving = scope.model.spec.serving
     given = {m: limit for m, limit in _limits(scope).items() if m in _QUANTILES}
     for metric, limit in (given or {"latency-p99": settings.latency_p99}).items():
         quantile = _QUANTILES[metric]
-        buckets = scope.rate("noria_request_seconds_bucket", "version", "le", over=settings.rate)
-        # Beyond the last bucket a quantile can't be told from the bucket's bound itself.
-        bound = f"> {number(limit)}" if limit < _LAST_BUCKET else f">= {number(_LAST_BUCKET)}"
+        series = f"{serving.metrics.seconds}_bucket"
+        buckets = scope.rate(series, "version", "le", over=settings.rate)
+        # Beyond the last bucket a quantile can't be told from the bucket's bound itself; which
+        # one is another server's last is not known.
+        seen = limit < _LAST_BUCKET or serving.runtime is not None
+        bound = f"> {number(limit)}" if seen else f">= {number(_LAST_BUCKET)}"
         yield Rule(
             name="NoriaLatency",
             expr=f"histogram_quantile({quantile:g}, {buckets})\n{bound}\n{_enough(scope)}",
@@ -71,8 +101,16 @@ def _latency(scope: Scope) -> Iterator[Rule]:
 
 def _enough(scope: Scope) -> str:
     settings = scope.settings
-    asked = scope.grown("noria_requests_total", "version", over=settings.rate)
-    return f"and {asked} >= {settings.min_requests}"
+    counted = scope.model.spec.serving.metrics.counted
+    asked = " + ".join(
+        scope.grown(one.name, "version", over=settings.rate, matchers=one.texts) for one in counted
+    )
+    return f"and {_one(asked)} >= {settings.min_requests}"
+
+
+def _one(expression: str) -> str:
+    """Write a sum so that what stands beside it takes all of it."""
+    return f"({expression})" if " + " in expression else expression
 
 
 def _limits(scope: Scope) -> dict[str, float]:

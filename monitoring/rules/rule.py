@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Literal, TypeAlias
 
 from monitoring.rules.settings import RuleSettings
 from noria.spec import Model
+from noria.spec.series import Series
 from noria.spec.units import format_duration
 
 Severity: TypeAlias = Literal["info", "warning", "critical"]
@@ -77,6 +79,10 @@ class Scope:
         """Return a counter's rate summed over pods, by model and the labels ``by``."""
         series = f"{self.of(metric, *matchers)}[{format_duration(over)}]"
         return f"sum by ({_by(by)}) (rate({series}))"
+
+    def rates(self, counters: Sequence[Series], *by: str, over: timedelta) -> str:
+        """Return the rate of several counters together."""
+        return " + ".join(self.rate(c.name, *by, over=over, matchers=c.texts) for c in counters)
 
     def grown(self, metric: str, *by: str, over: timedelta, matchers: tuple[str, ...] = ()) -> str:
         """Return a counter's increase summed over pods, by model and the labels ``by``."""

@@ -16,6 +16,7 @@ from typing import Final
 from noria.clocks import WallClock
 from noria.embedded import observability
 from noria.embedded.home import Home
+from noria.embedded.own_server import caution, served_here
 from noria.embedded.scraping import Endpoint
 from noria.embedded.survey import Supervisor, Turn, supervisor
 from noria.embedded.system import System, stop_processes
@@ -57,6 +58,10 @@ def supervise(home: Home, files: Sequence[Path], tell: Callable[[str], None]) ->
         with _signals(stop):
             try:
                 watch.start([system.model for system in systems])
+                for path in paths:
+                    said = caution(load_model(path).spec)
+                    if said:
+                        tell(said)
                 for system in systems:
                     tell(f"{system.name}: starting the monitor, the proxy and the registry")
                     system.start()
@@ -127,7 +132,7 @@ def _paths(home: Home, files: Sequence[Path], tell: Callable[[str], None]) -> li
     """
     chosen: dict[str, Path] = {}
     for path in files:
-        model = load_model(path)
+        model = served_here(load_model(path))
         require(model.spec)
         name = model.name
         if name in chosen and chosen[name] != path:
@@ -141,7 +146,7 @@ def _paths(home: Home, files: Sequence[Path], tell: Callable[[str], None]) -> li
             continue
         try:
             model, known = home.model(name)
-            require(model.spec)
+            require(served_here(model).spec)
         except NoriaError as error:
             if not files:
                 raise

@@ -14,6 +14,7 @@ import msgspec
 
 from monitoring.health import SET_ASIDE
 from noria.embedded.home import Home
+from noria.embedded.own_server import caution
 from noria.errors import NoriaError, StoreError
 from noria.files import read_json
 from noria.loop.sqlite_store import SqliteStore
@@ -145,8 +146,14 @@ def _view(home: Home, store: SqliteStore | None, serving: _Serving, name: str) -
         drift_note=seen.drift_note,
         performance=seen.performance,
         unmeasured="" if spec is None or state is None else seen.unmeasured(spec),
+        cautions=view.cautions if spec is None else (*view.cautions, *_cautions(spec)),
         processes=seen.processes,
     )
+
+
+def _cautions(spec: ModelSpec) -> tuple[str, ...]:
+    said = caution(spec)
+    return (said,) if said else ()
 
 
 def _spec(home: Home, name: str) -> tuple[ModelSpec | None, str]:

@@ -19,6 +19,7 @@ from monitoring.link import MonitorLink
 from noria.embedded.home import Home, MonitorClock
 from noria.embedded.monitor import MonitorProcess
 from noria.embedded.observability import Observability
+from noria.embedded.own_server import served_here
 from noria.embedded.survey import lost_registry
 from noria.errors import NoriaError, RegistryError, StoreDamaged, TrafficError
 from noria.files import DAMAGED
@@ -74,7 +75,7 @@ class System:
         self._home = home
         self._clock = clock
         self.file = model_file.resolve()
-        self.model = load_model(self.file)
+        self.model = served_here(load_model(self.file))
         self.name = self.model.metadata.name
         home.create().remember(self.model, self.file, monitor_clock)
         self.store = SqliteStore(home.store)

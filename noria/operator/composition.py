@@ -18,20 +18,27 @@ from noria.kube.kinds import HTTP_ROUTE, INFERENCE_SERVICE, POD, PROMETHEUS_RULE
 from noria.kube.kserve import KServe, read_kserve
 from noria.kube.store import KubeStore
 from noria.loop.ports import Clock, Metrics, Pipelines, Store
-from noria.operator.objects.common import MODEL_LABEL, SERVER_PORT
+from noria.operator.objects.common import MODEL_LABEL, metrics_port
 from noria.operator.ports import Ports
 from noria.operator.resource import Resource
 from noria.operator.settings import Settings
 from noria.prometheus import PrometheusMetrics
 from noria.prometheus.counted import CountedMetrics
 from noria.registry import MlflowRegistry
-from noria.spec import Model
+from noria.spec import MetricNames, Model
+from noria.spec.runtime import Protocol
 from pipelines.kubeflow import KubeflowPipelines, registered
 from pipelines.kubeflow_api import KubeflowSettings
 from serving.traffic.choose import choose_traffic
 from serving.traffic.kserve_objects import VERSION_LABEL, Artifact, KServeOptions
 
 _PROMETHEUS_SECONDS: Final = 10.0
+_PATHS: Final[Mapping[Protocol, str]] = {
+    "v2": "/v2/models/{model}",
+    "v1": "/v1/models/{model}:predict",
+    "openai": "",
+}
+"""Where a model is under its address; the paths of an OpenAI server are its own."""
 
 
 class Composition:
@@ -65,10 +72,10 @@ class Composition:
             pipelines=self._pipelines(lambda _: model),
             registry=self._registry,
             traffic=traffic,
-            metrics=self._metrics(MonitorMetrics(monitor), resource.namespace),
+            metrics=self._metrics(MonitorMetrics(monitor), resource.namespace, model),
             store=self.store(resource),
             monitor=MonitorLink(monitor.status, self._sender(monitor)),
-            url=lambda: self._address(resource),
+            url=lambda: self._address(resource, model),
             close=monitor.close,
         )
 
@@ -107,10 +114,11 @@ class Composition:
                     gone = False
         return gone
 
-    def _address(self, resource: Resource) -> str:
+    def _address(self, resource: Resource, model: Model) -> str:
         """Return where clients send requests, by the route or by what KServe says of itself."""
         name, namespace = resource.name, resource.namespace
-        path = f"/v2/models/{name}"
+        own = model.spec.serving.runtime
+        path = _PATHS["v2" if own is None else own.protocol].format(model=name)
         route = self._client.get(HTTP_ROUTE, name, namespace)
         if route is not None:
             hosts = route["spec"].get("hostnames") or ()
@@ -144,11 +152,14 @@ class Composition:
         )
         return KubeflowPipelines(where, model, registered(settings.mlflow_uri, self._artifacts))
 
-    def _metrics(self, quality: MonitorMetrics, namespace: str) -> Metrics:
-        settings = self._settings
+    def _metrics(self, quality: MonitorMetrics, namespace: str, model: Model) -> Metrics:
+        settings, names = self._settings, model.spec.serving.metrics
         if not settings.prometheus_url:
+            port = metrics_port(model)
             return CountedMetrics(
-                lambda: quality, lambda model, version: self._servers(namespace, model, version)
+                lambda: quality,
+                lambda name, version: self._servers(namespace, name, version, port, names),
+                names,
             )
         pushed = settings.manage_rules and self._client.has_kind(PROMETHEUS_RULE)
         return PrometheusMetrics(
@@ -158,13 +169,17 @@ class Composition:
             # Where rules watch the monitor, Alertmanager brings its signals to the webhook.
             signals=None if pushed else quality,
             namespace=namespace,
+            names=names,
             timeout=_PROMETHEUS_SECONDS,
         )
 
-    def _servers(self, namespace: str, model: str, version: str) -> tuple[str, ...]:
-        """Return the addresses of the pods that serve a version and are ready."""
+    def _servers(
+        self, namespace: str, model: str, version: str, port: int, names: MetricNames
+    ) -> tuple[str, ...]:
+        """Return where the pods that serve a version and are ready have their metrics."""
         labels = {MODEL_LABEL: model, VERSION_LABEL: version}
-        return server_addresses(self._client.list(POD, namespace, labels=labels))
+        pods = self._client.list(POD, namespace, labels=labels)
+        return tuple(f"{address}{names.path}" for address in server_addresses(pods, port))
 
     def _resolve(self, model: str, version: str) -> Artifact:
         info = self._registry.version(model, version)
@@ -186,11 +201,9 @@ class Composition:
         )
 
 
-def server_addresses(pods: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+def server_addresses(pods: Iterable[Mapping[str, Any]], port: int) -> tuple[str, ...]:
     """Return where the model servers in these pods answer; none for a pod that can't now."""
-    return tuple(
-        f"http://{_host(pod['status']['podIP'])}:{SERVER_PORT}" for pod in pods if _answers(pod)
-    )
+    return tuple(f"http://{_host(pod['status']['podIP'])}:{port}" for pod in pods if _answers(pod))
 
 
 def _answers(pod: Mapping[str, Any]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, TypeAlias
 
@@ -14,6 +14,7 @@ from noria.errors import MetricsError
 from noria.loop.ports import ERROR_RATE, Metrics
 from noria.loop.values import Compared, MetricQuery, Signal, finite
 from noria.measures.proportion import exact, quantile_ranks, samples_for_quantile
+from noria.spec.runtime import NORIA, MetricNames
 from serving.scrape import ServingSnapshot, read_serving_metrics
 
 _QUANTILES: Final = {"latency-p50": 0.5, "latency-p99": 0.99}
@@ -34,13 +35,18 @@ class CountedMetrics:
     Args:
         quality: Measures the model's quality, and relays the signals.
         servers: Returns the addresses of a version's servers that can answer now.
+        names: The series that the servers count in.
     """
 
     def __init__(
-        self, quality: Callable[[], Metrics], servers: Callable[[str, str], Collection[str]]
+        self,
+        quality: Callable[[], Metrics],
+        servers: Callable[[str, str], Collection[str]],
+        names: MetricNames = NORIA,
     ) -> None:
         self._quality = quality
         self._servers = servers
+        self._names = names
         self._steps: dict[tuple[str, str], _Step] = {}
 
     def measure(self, query: MetricQuery) -> Compared:
@@ -53,25 +59,25 @@ class CountedMetrics:
             return self._quality().measure(query)
         seen = self._counted(query, query.version)
         champion = None if query.champion is None else self._counted(query, query.champion)
-        value, low, high, lacking = _measured(query.metric, seen)
+        value, low, high, lacking = self._measured(query.metric, seen)
         measured = Compared(
             query.metric,
             query.version,
             value,
-            _samples(query.metric, seen),
+            self._samples(query.metric, seen),
             low,
             high,
             lacking=lacking,
         )
         if champion is None:
             return measured
-        base, base_low, base_high, base_lacking = _measured(query.metric, champion)
+        base, base_low, base_high, base_lacking = self._measured(query.metric, champion)
         return msgspec.structs.replace(
             measured,
             baseline=base,
             baseline_low=base_low,
             baseline_high=base_high,
-            baseline_samples=_samples(query.metric, champion),
+            baseline_samples=self._samples(query.metric, champion),
             baseline_lacking=base_lacking,
         )
 
@@ -90,7 +96,55 @@ class CountedMetrics:
         step = self._steps.get((query.model, version))
         if step is None or step.since != query.since:
             step = self._steps[query.model, version] = _Step(query.since)
-        return step.look({url: read_serving_metrics(url) for url in servers})
+        return step.look({url: read_serving_metrics(url, self._names) for url in servers})
+
+    def _samples(self, metric: str, seen: ServingSnapshot) -> int:
+        """Return the rows answered, and for the error rate the failed requests too."""
+        rows = seen.rows if self._names.samples else max(0, seen.rows - seen.errors)
+        return rows + seen.errors if metric == ERROR_RATE else rows
+
+    def _measured(self, metric: str, seen: ServingSnapshot) -> _Measured:
+        """Return the value, its interval, and what the requests lack for one."""
+        if metric == ERROR_RATE:
+            return self._error_rate(seen)
+        if not self._names.seconds:
+            raise MetricsError(f"{metric}: the file names no histogram of its servers' seconds")
+        if not seen.timed:
+            return None, None, None, _absent(seen)
+        share = _QUANTILES[metric]
+        value = seen.quantile(share)
+        ranks = quantile_ranks(share, seen.timed)
+        if math.isnan(value) or ranks is None:
+            needed = samples_for_quantile(share)
+            return finite(value), None, None, f"needs {needed} requests, has {seen.timed}"
+        return value, seen.quantile(ranks[0]), seen.quantile(ranks[1]), ""
+
+    def _error_rate(self, seen: ServingSnapshot) -> _Measured:
+        names = self._names
+        if not seen.requests:
+            return None, None, None, _absent(seen)
+        if not names.errors:
+            return None, None, None, "can't be measured: the file names no errors"
+        unseen = [one.name for one in names.failed if one.name in seen.missing]
+        if unseen:
+            raise MetricsError(
+                f"the servers' metrics have no {', '.join(unseen)}",
+                fix="let it begin at zero, or name another: spec.serving.runtime.metrics.errors",
+            )
+        if seen.errors > seen.requests:
+            raise MetricsError(
+                f"{seen.errors} of {seen.requests} requests failed, which is no count",
+                fix="spec.serving.runtime.metrics.requests must count failed ones too",
+            )
+        return seen.errors / seen.requests, *exact(seen.errors, seen.requests), ""
+
+
+_Measured: TypeAlias = tuple[float | None, float | None, float | None, str]
+
+
+def _absent(seen: ServingSnapshot) -> str:
+    """Say why there is no data, where it is for a series that is not there."""
+    return f"has no data: no {', '.join(sorted(seen.missing))}" if seen.missing else ""
 
 
 @dataclass(slots=True)
@@ -106,28 +160,7 @@ class _Step:
         for url, seen in now.items():
             before = self.last.get(url, ServingSnapshot() if self.last else seen)
             self.total = self.total.plus(seen.since(before))
+        missing = frozenset[str]().union(*(seen.missing for seen in now.values()))
+        self.total = replace(self.total, missing=missing)
         self.last |= now
         return self.total
-
-
-def _samples(metric: str, seen: ServingSnapshot) -> int:
-    """Return the rows answered, and for the error rate the failed requests too."""
-    return seen.rows + seen.errors if metric == ERROR_RATE else seen.rows
-
-
-_Measured: TypeAlias = tuple[float | None, float | None, float | None, str]
-
-
-def _measured(metric: str, seen: ServingSnapshot) -> _Measured:
-    """Return the value, its interval, and what the requests lack for one."""
-    if not seen.requests:
-        return None, None, None, ""
-    if metric == ERROR_RATE:
-        return seen.errors / seen.requests, *exact(seen.errors, seen.requests), ""
-    share = _QUANTILES[metric]
-    value = seen.quantile(share)
-    ranks = quantile_ranks(share, seen.requests)
-    if math.isnan(value) or ranks is None:
-        needed = samples_for_quantile(share)
-        return finite(value), None, None, f"needs {needed} requests, has {seen.requests}"
-    return value, seen.quantile(ranks[0]), seen.quantile(ranks[1]), ""

@@ -17,6 +17,7 @@ from noria.measures.proportion import exact, quantile_ranks, samples_for_quantil
 from noria.prometheus import counting
 from noria.prometheus.client import Access, PrometheusClient
 from noria.prometheus.counting import Counting
+from noria.spec.runtime import NORIA, MetricNames
 
 _QUANTILES: Final = {"latency-p50": 0.5, "latency-p99": 0.99}
 _VALUE, _LOW, _HIGH = "quantile", "quantile-low", "quantile-high"
@@ -55,6 +56,7 @@ class PrometheusMetrics:
         signals: Whose signals are relayed. None, the default: nobody's, because rules on
             the monitor's metrics raise alerts that bring them to the inbox (the webhook).
         namespace: Only series with this ``namespace`` label; empty: any.
+        names: The series that the servers count in.
         timeout: Seconds for one query.
         access: Token and CA files.
 
@@ -70,6 +72,7 @@ class PrometheusMetrics:
         quality: Metrics | None = None,
         signals: Metrics | None = None,
         namespace: str = "",
+        names: MetricNames = NORIA,
         timeout: float = 5.0,
         access: Access | None = None,
     ) -> None:
@@ -77,6 +80,7 @@ class PrometheusMetrics:
         self._clock = clock
         self._quality = quality
         self._signals = signals
+        self._names = names
         self._labels: Mapping[str, str] = {"namespace": namespace} if namespace else {}
 
     def measure(self, query: MetricQuery) -> Compared:
@@ -135,19 +139,27 @@ class PrometheusMetrics:
         if over.total_seconds() <= 0:
             return _Seen(None, 0)
         quantile = _QUANTILES.get(query.metric)
-        asked = Counting(query.model, version, over, self._labels)
+        if quantile is not None and not self._names.seconds:
+            return _Seen(None, 0, "the file names no histogram of its servers' seconds")
+        asked = Counting(query.model, version, over, self._labels, self._names)
         found = self._quantities(asked.expression({} if quantile is None else {_VALUE: quantile}))
+        named = bool(self._names.errors)
+        errors = found.get(counting.ERRORS, math.nan) if named else 0.0
         rows = _rows(found)
+        if not self._names.samples and math.isfinite(errors):
+            rows = max(0, rows - math.ceil(errors))
         requests = found.get(counting.REQUESTS, 0.0)
         if not requests:  # absent or zero
             return _Seen(None, rows)
-        errors = found.get(counting.ERRORS, math.nan)
-        if not 0 <= errors <= requests < math.inf:  # so is NaN
+        most = requests if quantile is None else math.inf
+        if not (0 <= errors <= most and errors < math.inf and requests < math.inf):  # so is NaN
             said = f"{errors:g} of {requests:g} requests of v{version} failed, which is no count"
             return _Seen(None, rows, said)
         if not found.get(counting.LIVE):
             said = f"no server of {query.model} version {version} is scraped now"
             return _Seen(None, rows, said)
+        if quantile is None and not named:
+            return _Seen(None, rows, lacking="can't be measured: the file names no errors")
         if quantile is None:
             low, high = exact(errors, requests)
             return _Seen(errors / requests, rows + int(errors), low=low, high=high)

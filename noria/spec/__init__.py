@@ -32,6 +32,7 @@ from noria.spec.monitoring import (
     Window,
 )
 from noria.spec.retraining import MinGrowth, NewData, Retraining, RunBudget, TrainOn
+from noria.spec.runtime import MetricNames, Runtime
 from noria.spec.section import Section
 from noria.spec.serving import (
     Batching,
@@ -87,6 +88,7 @@ __all__ = [
     "Gpu",
     "Metadata",
     "Metric",
+    "MetricNames",
     "MinGrowth",
     "Model",
     "ModelSpec",
@@ -103,6 +105,7 @@ __all__ = [
     "Resources",
     "Retraining",
     "RunBudget",
+    "Runtime",
     "Search",
     "SearchRange",
     "Section",

@@ -16,6 +16,7 @@ from pydantic import (
 
 from noria.errors import shorten
 from noria.measures.catalog import METRICS
+from noria.spec.runtime import NORIA, MetricNames, Runtime
 from noria.spec.section import Column, Items, Section, refuse
 from noria.spec.units import (
     DURATION_PATTERN,
@@ -206,6 +207,10 @@ class PayloadLog(Section):
 class Serving(Section):
     """How a version is served and rolled out."""
 
+    runtime: Runtime | None = Field(
+        default=None,
+        description="A server of your own, on a cluster. null: Noria's.",
+    )
     protocols: Items[Literal["rest", "grpc"]] = Field(
         default=("rest", "grpc"),
         min_length=1,
@@ -229,3 +234,8 @@ class Serving(Section):
     payload_log: PayloadLog = Field(
         default_factory=PayloadLog, description="Which requests and responses the monitor sees."
     )
+
+    @property
+    def metrics(self) -> MetricNames:
+        """The series that the servers count in."""
+        return NORIA if self.runtime is None else self.runtime.metrics

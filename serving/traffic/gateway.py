@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from noria.errors import TrafficError
 from serving.traffic.kserve_objects import KServeOptions, own_labels
 from serving.traffic.runtime import GRPC_PORT
 
@@ -70,6 +71,9 @@ def route(
     With a host name it takes all that comes to it, over HTTP and gRPC. Without one the host
     is shared, and it takes the model's own paths; gRPC requests all have the same path and
     can't be told apart then.
+
+    Raises:
+        TrafficError: There is no host name, and no path that is the model's own.
     """
     gateway_namespace, _, gateway = options.gateway.partition("/")
     rules: list[dict[str, Any]] = []
@@ -77,6 +81,12 @@ def route(
         if options.grpc:
             rules.append(_rule([("PathPrefix", _GRPC_PATH)], backends, GRPC_PORT))
         rules.append(_rule([("PathPrefix", "/")], backends, _SERVICE_PORT))
+    elif options.server is not None and not options.server.is_watched:
+        raise TrafficError(
+            f"{model}: {options.server.protocol} has the same paths for every model, and KServe's "
+            "configuration gives no host name",
+            fix="let KServe's ConfigMap be read, and set ingressDomain in it",
+        )
     else:
         paths = (
             ("PathPrefix", f"/v2/models/{model}"),

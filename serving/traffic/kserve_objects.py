@@ -12,8 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from noria.cloudevents import VERSION_ANNOTATION
 from noria.errors import TrafficError
-from noria.spec import Model
+from noria.spec import Model, Runtime
+from serving.traffic import kserve_server as server
 from serving.traffic.runtime import GRPC_PORT, MODEL_FORMAT, RUNTIME, USER, grpc_port, http_port
 
 FULL: Final = 100
@@ -44,7 +46,8 @@ class KServeOptions:
     ``owner`` is the entry of ``metadata.ownerReferences`` that points at the Model, so
     that what is made for it goes with it. ``sink`` is the monitor's URL; empty: requests
     are not logged. ``gateway`` (``namespace/name``) and ``hostname`` are for the driver
-    that makes its own HTTPRoute.
+    that makes its own HTTPRoute. ``runtime`` is the KServe runtime of Noria's server; with
+    ``server`` another one serves, and KServe's logger tells the sink what is asked of it.
     """
 
     replicas: int = 1
@@ -58,6 +61,7 @@ class KServeOptions:
     batch_rows: int = 256
     batch_delay: float = 0.002
     runtime: str = RUNTIME
+    server: Runtime | None = None
     service_account: str = "noria-serving"
     pull_secrets: tuple[str, ...] = ()
     owner: Mapping[str, Any] | None = None
@@ -81,11 +85,14 @@ class KServeOptions:
     ) -> KServeOptions:
         """Take what ``spec.serving`` says; the rest is the installation's."""
         serving = model.spec.serving
+        own = serving.runtime
+        # Only Noria's server speaks gRPC beside REST.
         return cls(
             replicas=serving.replicas,
             cpu=serving.resources.cpu,
             memory=serving.resources.memory,
-            grpc="grpc" in serving.protocols,
+            grpc="grpc" in serving.protocols and own is None,
+            server=own,
             sink=monitor_url.format(model=model.name, namespace=namespace) if monitor_url else "",
             sample=serving.payload_log.sample,
             redact=tuple(serving.payload_log.redact),
@@ -211,14 +218,16 @@ def predictor(
 ) -> dict[str, Any]:
     """Return the predictor of one version.
 
-    Every predictor sets the same keys: KServe makes a canary by laying its predictor over
-    the stable one, and what is left out would be the stable's.
+    Every predictor of one kind of server sets the same keys: KServe makes a canary by laying
+    its predictor over the stable one, and what is left out would be the stable's. Another kind
+    is refused there (``check_overlay``).
 
     Raises:
         TrafficError: The URI is not one of an immutable version.
     """
     check_uri(model, version, artifact)
-    resources = {"cpu": options.cpu, "memory": str(options.memory)}
+    own = options.server
+    user = USER if own is None else own.user
     made: dict[str, Any] = {
         "minReplicas": replicas,
         "labels": {**own_labels(model), VERSION_LABEL: version, VISIBILITY: CLUSTER_LOCAL},
@@ -227,27 +236,83 @@ def predictor(
         "automountServiceAccountToken": False,
         "terminationGracePeriodSeconds": 60,
         "securityContext": {
-            "fsGroup": USER,
+            "fsGroup": user,
             "runAsNonRoot": True,
-            "runAsUser": USER,
+            "runAsUser": user,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "model": {
-            # A canary's schema asks for a name, and the stable predictor may have none.
-            "name": "",
-            "modelFormat": {"name": MODEL_FORMAT},
-            "runtime": options.runtime,
-            "protocolVersion": "v2",
-            "storageUri": artifact.uri,
-            "args": _arguments(model, version, namespace, artifact, options, grpc=grpc),
-            "resources": {"limits": dict(resources), "requests": dict(resources)},
-        },
     }
+    if own is None:
+        made["model"] = _norias(model, version, namespace, artifact, options, grpc=grpc)
+    else:
+        made |= _own(own, model, version, namespace, artifact, options)
     if options.pull_secrets:
         made["imagePullSecrets"] = [{"name": secret} for secret in options.pull_secrets]
-    if grpc:
-        made["model"]["ports"] = [http_port(), grpc_port()]
     return made
+
+
+def _norias(
+    model: str,
+    version: str,
+    namespace: str,
+    artifact: Artifact,
+    options: KServeOptions,
+    *,
+    grpc: bool,
+) -> dict[str, Any]:
+    resources = {"cpu": options.cpu, "memory": str(options.memory)}
+    made: dict[str, Any] = {
+        # A canary's schema asks for a name, and the stable predictor may have none.
+        "name": "",
+        "modelFormat": {"name": MODEL_FORMAT},
+        "runtime": options.runtime,
+        "protocolVersion": "v2",
+        "storageUri": artifact.uri,
+        "args": _arguments(model, version, namespace, artifact, options, grpc=grpc),
+        "resources": {"limits": dict(resources), "requests": dict(resources)},
+    }
+    if grpc:
+        made["ports"] = [http_port(), grpc_port()]
+    return made
+
+
+def _own(
+    own: Runtime,
+    model: str,
+    version: str,
+    namespace: str,
+    artifact: Artifact,
+    options: KServeOptions,
+) -> dict[str, Any]:
+    said = {"NORIA_MODEL": model, "NORIA_VERSION": version, "NORIA_NAMESPACE": namespace}
+    resources = {"cpu": options.cpu, "memory": str(options.memory)}
+    made = (
+        server.container(own, model, artifact.uri, said, resources)
+        if own.image
+        else server.named(own, artifact.uri, said, resources)
+    )
+    if options.sink and options.sample and own.is_watched:
+        annotations = {VERSION_LABEL: version, VERSION_ANNOTATION: version}
+        made |= {"annotations": annotations, **server.logger(options.sink)}
+    return made
+
+
+def check_overlay(
+    model: str, version: str, made: Mapping[str, Any], over: Mapping[str, Any]
+) -> None:
+    """Refuse to lay a predictor over one of another kind: what it leaves out would stay.
+
+    Raises:
+        TrafficError: ``over``, the stable predictor, is served by another kind of server.
+    """
+    left = [key for key in server.IMPLEMENTATIONS if key in over and key not in made]
+    if left:
+        raise TrafficError(
+            f"{model}: version {version} has no {' and no '.join(left)}, which the version that "
+            "serves has, and KServe's canary would keep it",
+            fix="put spec.serving.runtime back as it was, or delete the InferenceService "
+            f"{model} and let the new version be the first",
+        )
 
 
 def check_uri(model: str, version: str, artifact: Artifact) -> None:

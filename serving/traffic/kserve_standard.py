@@ -29,6 +29,7 @@ from serving.traffic.kserve_objects import (
     Artifact,
     KServeOptions,
     check_name,
+    check_overlay,
     check_split,
     inference_service,
     predictor,
@@ -81,7 +82,9 @@ class KServeStandardTraffic:
             )
             self._client.create(INFERENCE_SERVICE, body, self._namespace)
         elif version not in seen.versions:
-            self._write(seen.added(self._predictor(model, version, 1), version))
+            beside = self._predictor(model, version, 1)
+            check_overlay(model, version, beside, seen.stable.predictor)
+            self._write(seen.added(beside, version))
 
     def ready(self, model: str) -> Mapping[str, bool]:
         """Return every deployed version and whether it can answer now."""

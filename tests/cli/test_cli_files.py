@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -130,6 +130,34 @@ def test_validate_notes_what_has_no_effect_on_one_machine(noria: Noria, project:
     ran = noria("validate", "-f", str(project))
     assert "note: spec.serving.shadow.percent: 10 has no effect on one machine" in ran.stdout
     assert "note: spec.serving.replicas: 3 has no effect on one machine" in ran.stdout
+
+
+def own_server(project: Path, **runtime: Any) -> None:
+    model = yaml.safe_load(project.read_text())
+    metrics = {"requests": ["r_total"], "errors": ["e_total"]}
+    analysis = [{"metric": "error-rate", "max": 0.01}]
+    model["spec"]["serving"] = {
+        "runtime": {"name": "k", "format": "f", "metrics": metrics, **runtime},
+        "canary": {"analysis": analysis},
+        "batching": {"maxRows": 1},
+    }
+    if runtime.get("protocol") == "openai":
+        model["spec"]["monitoring"] = {"detectors": [], "performance": {"drop": None}}
+        model["spec"]["retraining"] = {"signals": ["manual"]}
+    project.write_text(yaml.safe_dump(model))
+
+
+def test_validate_notes_what_becomes_of_a_server_of_ones_own(noria: Noria, project: Path) -> None:
+    own_server(project)
+    notes = noria("validate", "-f", str(project)).stdout
+    assert "note: spec.serving.runtime: k has no effect on one machine: Noria's server" in notes
+    assert "note: spec.serving.batching has no effect on a server of your own" in notes
+    assert "note: no alert NoriaLatency: spec.serving.runtime.metrics does not name" in notes
+    assert "NoriaErrorRate" not in notes
+    own_server(project, protocol="openai")
+    notes = noria("validate", "-f", str(project)).stdout
+    assert "one machine has only Noria's server, which speaks v2 and v1" in notes
+    assert "note: the monitor sees nothing of the traffic" in notes
 
 
 def test_validating_imports_no_machine_learning(project: Path) -> None:

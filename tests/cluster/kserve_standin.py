@@ -84,6 +84,7 @@ class StandardKServe:
         name = _name(service["metadata"]["name"], predictor)
         app = {"app": f"isvc.{name}"}
         labels = {**app, _OWNER: service["metadata"]["name"], **predictor.get("labels", {})}
+        server = predictor["model"] if "model" in predictor else predictor["containers"][0]
         template = {
             "metadata": {"labels": labels},
             "spec": {
@@ -91,7 +92,7 @@ class StandardKServe:
                     {
                         "name": "kserve-container",
                         "image": "example.test/server:1",
-                        "args": predictor["model"]["args"],
+                        "args": server.get("args", []),
                     }
                 ]
             },

@@ -14,7 +14,8 @@ from noria.kube import KubeClient
 from noria.kube.kinds import DEPLOYMENT, HTTP_ROUTE, INFERENCE_SERVICE
 from noria.kube.kserve import NATIVE_SINCE, read_kserve
 from noria.loop.conformance import TrafficConformance
-from serving.traffic.kserve_objects import service_name
+from noria.loop.fakes import sample_model
+from serving.traffic.kserve_objects import KServeOptions, service_name
 from serving.traffic.kserve_standard import KServeStandardTraffic
 from tests.cluster import quiet_plane
 from tests.cluster import serving_world as sw
@@ -60,6 +61,54 @@ def world(quiet: Quiet, place: str, *, replicas: int) -> sw.World:
 
 class TestStandardTraffic(TrafficConformance):
     pass
+
+
+IMAGE = f"registry.test/churn-server@sha256:{'ab' * 32}"
+RUNTIMES: dict[str, dict[str, Any]] = {
+    "image": {"image": IMAGE, "args": ["--name=$(NORIA_MODEL)"]},
+    "named": {"name": "their-server", "format": "theirs", "gpus": 1},
+}
+
+
+def own(quiet: Quiet, place: str, runtime: dict[str, Any]) -> sw.World:
+    metrics = {"requests": ["http_requests_total"], "errors": ["failures_total"]}
+    serving = {
+        "runtime": {**runtime, "metrics": metrics},
+        "canary": {"analysis": [{"metric": "error-rate", "max": 0.01}]},
+    }
+    given = KServeOptions.of(sample_model(serving=serving), place)
+    return sw.World(
+        lambda made: KServeStandardTraffic(made, place, sw.resolve, given),
+        quiet.client,
+        MODEL,
+        place,
+        lambda version: quiet.node.fail(place, service_name(MODEL, version)),
+    )
+
+
+class TestStandardTrafficOfAnImage(TrafficConformance):
+    """The API server checks every write against KServe's CRD, strictly."""
+
+    @pytest.fixture
+    def driver(self, quiet: Quiet, place: str, kserve: StandardKServe) -> sw.World:
+        return own(quiet, place, RUNTIMES["image"])
+
+
+class TestStandardTrafficOfANamedRuntime(TrafficConformance):
+    @pytest.fixture
+    def driver(self, quiet: Quiet, place: str, kserve: StandardKServe) -> sw.World:
+        return own(quiet, place, RUNTIMES["named"])
+
+
+def test_a_candidate_of_another_kind_of_server_is_refused(
+    quiet: Quiet, place: str, kserve: StandardKServe
+) -> None:
+    first = world(quiet, place, replicas=1)
+    serve_first(first)
+    with pytest.raises(TrafficError, match="version 8 has no model, which the version that"):
+        own(quiet, place, RUNTIMES["image"]).port.deploy(MODEL, "8")
+    assert "canary" not in spec(first)
+    assert set(first.port.ready(MODEL)) == {"7"}
 
 
 class TestStandardTrafficOnTheRunningController(TrafficConformance):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -249,3 +250,54 @@ def test_a_response_whose_shape_does_not_fit_is_refused(
         return
     with pytest.raises(InvalidInput, match=r"outputs\[0\].shape"):
         answered(config, {"outputs": [output]})
+
+
+def v1(config: MonitorConfig, kind: str, body: dict[str, Any]) -> Any:
+    event = Event(
+        "r", f"org.kubeflow.serving.inference.{kind}", MODEL, "", json.dumps(body).encode()
+    )
+    return read_payload(event, replace(config, protocol="v1"))
+
+
+def test_v1_bodies_say_the_same_as_v2(config: MonitorConfig) -> None:
+    rows = [
+        {"carrier": "B6", "distance": 1.5, "flight_id": 7, "scheduled": "2013-01-01T10:00:00Z"},
+        {"carrier": "ZZ", "flight_id": 8, "scheduled": None},
+    ]
+    names = ("carrier", "distance", "flight_id", "scheduled")
+    tensors = [tensor(name, "BYTES", [row.get(name) for row in rows]) for name in names]
+    assert v1(config, "request", {"instances": rows}) == requested(config, tensors)
+    outputs = [
+        {"name": "prediction", "shape": [2, 2], "datatype": "FP64", "data": [0.9, 0.1, 0, 1]}
+    ]
+    found = v1(config, "response", {"predictions": [[0.9, 0.1], [0, 1]]})
+    assert found == answered(config, {"outputs": outputs})
+    plain = [tensor("probability", "FP64", [0.1, 0.9])]
+    by_name = [{"probability": 0.1, "label": "no"}, {"probability": 0.9, "label": "yes"}]
+    assert v1(config, "response", {"predictions": by_name}) == answered(config, {"outputs": plain})
+
+
+def test_v1_lists_are_the_watched_features_in_their_order(config: MonitorConfig) -> None:
+    values = {
+        name: "AA" if kind == "categorical" else 2.0 for name, kind in config.features.items()
+    }
+    found = v1(config, "request", {"instances": [list(values.values())]})
+    assert found == v1(config, "request", {"instances": [values]})
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "said"),
+    [
+        ("request", {"inputs": []}, "not a V1 inference body"),
+        ("request", {"instances": [[1]]}, r"instances\[0\]: \[1\] is no list of the"),
+        ("request", {"instances": [{"distance": 1}, 5]}, r"instances\[0\]: .* is no list of the"),
+        ("request", {"instances": []}, "inputs: empty"),
+        ("response", {"predictions": [[1, 2], [3]]}, "values of different lengths"),
+        ("response", {"predictions": ["a"]}, "not all numbers or null"),
+    ],
+)
+def test_what_is_no_v1_body_is_refused(
+    config: MonitorConfig, kind: str, body: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        v1(config, kind, body)

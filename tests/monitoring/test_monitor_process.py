@@ -191,6 +191,19 @@ def test_bad_input_is_a_4xx_that_names_the_field(
     assert (counts["received"], counts["dropped"]["refused"]) == (0, 5)
 
 
+def test_a_version_s_own_inference_service_is_named_for_the_model_and_the_version(
+    start: Callable[..., Process], world: Any, wire: SimpleNamespace
+) -> None:
+    """As KServe's logger names it where each version has an InferenceService."""
+    http = start().http
+    good = wire.headers("r", "request", "7")
+    body = json.dumps(world.request(1))
+    for name, status in (("flights-v7", 200), ("flights-v8", 400), ("other-v7", 400)):
+        answer = http.post("/", headers=good | {"ce-inferenceservicename": name}, content=body)
+        assert answer.status_code == status, answer.text
+    assert http.post("/flush").json()["received"] == 1
+
+
 def test_prometheus_is_told_bounded_series(
     start: Callable[..., Process], world: Any, wire: SimpleNamespace, tmp_path: Path
 ) -> None:

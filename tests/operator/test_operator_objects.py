@@ -132,3 +132,35 @@ def test_a_dashboard_is_found_by_grafana_and_is_json(resource: Make, settings: M
 
 def test_rendering_twice_gives_the_same(resource: Make, settings: Make) -> None:
     assert rendered(resource(), settings()) == rendered(resource(), settings())
+
+
+def test_a_server_of_ones_own_is_scraped_where_it_says_and_gets_the_pods_labels(
+    resource: Make, settings: Make
+) -> None:
+    def servers(**serving: Any) -> dict[str, Any]:
+        made = Resource({**resource().body, "spec": {**resource().body["spec"]}})
+        made.body["spec"]["serving"] = serving
+        (endpoint,) = rendered(made, settings())["PodMonitor/noria-server-flights"]["spec"][
+            "podMetricsEndpoints"
+        ]
+        return dict(endpoint)
+
+    assert servers() == {"portNumber": 8080, "path": "/metrics", "interval": "15s"}
+    runtime = {"name": "kserve-tritonserver", "format": "onnx", "port": 9999}
+    quality = {"analysis": [{"metric": "auc", "min": 0.5}]}
+    metrics = {"requests": ["nv_inference_request_success"]}
+    found = servers(runtime={**runtime, "metrics": metrics}, canary=quality)
+    assert found["portNumber"] == 9999
+    assert found["relabelings"] == [
+        {
+            "sourceLabels": ["__meta_kubernetes_pod_label_noria_dev_model"],
+            "targetLabel": "model",
+        },
+        {
+            "sourceLabels": ["__meta_kubernetes_pod_label_noria_dev_version"],
+            "targetLabel": "version",
+        },
+    ]
+    elsewhere = {**metrics, "port": 8002, "path": "/stats"}
+    found = servers(runtime={**runtime, "metrics": elsewhere}, canary=quality)
+    assert (found["portNumber"], found["path"]) == (8002, "/stats")

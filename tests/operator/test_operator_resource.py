@@ -146,6 +146,7 @@ def test_servers_are_the_pods_that_are_ready_and_stay() -> None:
             pod("fd00::4"),
             {"metadata": {}, "status": {"phase": "Pending"}},
             {"metadata": {}},
-        ]
+        ],
+        8080,
     )
     assert found == ("http://10.0.0.1:8080", "http://[fd00::4]:8080")

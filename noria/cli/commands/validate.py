@@ -10,7 +10,7 @@ from noria.cli.options import FileOption
 from noria.cli.output import hint, say
 
 if TYPE_CHECKING:
-    from noria.spec import ModelSpec
+    from noria.spec import Model, ModelSpec
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -28,7 +28,8 @@ def validate(file: FileOption) -> None:
 
     model = load_model(file)
     spec = model.spec
-    notes = [*spec.family.cautions_of(spec.task.options), *_without_effect(spec)]
+    cautions = spec.family.cautions_of(spec.task.options)
+    notes = [*cautions, *_without_effect(spec), *_own_server(model)]
     runs = True
     try:
         require(spec)
@@ -71,3 +72,38 @@ def _without_effect(spec: ModelSpec) -> list[str]:
         for path, (value, most) in found.items()
         if value > most
     ]
+
+
+def _own_server(model: Model) -> list[str]:
+    """Say what a server that is not Noria's does not do, and what becomes of it on one machine."""
+    serving = model.spec.serving
+    runtime = serving.runtime
+    if runtime is None:
+        return []
+    from monitoring.rules.of_serving import left_out
+    from noria.embedded.own_server import caution, served_here
+    from noria.errors import InvalidInput
+    from noria.spec import Batching, Serving
+
+    try:
+        served_here(model)
+        found = [caution(model.spec)]
+    except InvalidInput as error:
+        found = [str(error)]
+    said = {
+        "protocols: grpc": "grpc" in serving.protocols and "protocols" in serving.model_fields_set,
+        "batching": serving.batching != Batching(),
+        "maxRequestBytes": serving.max_request_bytes != Serving().max_request_bytes,
+    }
+    found += [
+        f"spec.serving.{key} has no effect on a server of your own, over HTTP"
+        for key, given in said.items()
+        if given
+    ]
+    found += [
+        f"no alert {name}: spec.serving.runtime.metrics does not name what it needs"
+        for name in left_out(model)
+    ]
+    if not runtime.is_watched or not serving.payload_log.sample:
+        found.append("the monitor sees nothing of the traffic: no drift, no performance")
+    return found

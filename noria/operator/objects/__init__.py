@@ -43,7 +43,7 @@ def objects(
     """
     found = [*monitor_objects(resource, settings)]
     if POD_MONITOR in served:
-        found += pod_monitors(resource, settings)
+        found += pod_monitors(resource, model, settings)
     if PROMETHEUS_RULE in served and settings.manage_rules:
         found.append(rules(resource, model, settings))
     if settings.manage_dashboards:

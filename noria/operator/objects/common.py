@@ -7,13 +7,20 @@ from typing import Any, Final
 
 from noria.kube.kinds import Kind
 from noria.operator.resource import Resource
+from noria.spec import Model
+from serving.traffic.runtime import HTTP_PORT
 
 MANAGER: Final = "noria-operator"
 MODEL_LABEL: Final = "noria.dev/model"
 NAME_LABEL: Final = "app.kubernetes.io/name"
 MONITOR_APP: Final = "noria-monitor"
 MONITOR_PORT: Final = 8080
-SERVER_PORT: Final = 8080
+
+
+def metrics_port(model: Model) -> int:
+    """Return the port of a model's servers that has their metrics."""
+    own = model.spec.serving.runtime
+    return model.spec.serving.metrics.port or (HTTP_PORT if own is None else own.port)
 
 
 def monitor_name(model: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Final
 
 from monitoring.dashboards import model_dashboard
 from monitoring.rules import prometheus_rule
@@ -11,7 +11,7 @@ from noria.kube.kinds import CONFIG_MAP, POD_MONITOR, PROMETHEUS_RULE
 from noria.operator.objects.common import (
     MODEL_LABEL,
     MONITOR_APP,
-    SERVER_PORT,
+    metrics_port,
     monitor_labels,
     monitor_name,
     owned,
@@ -20,10 +20,27 @@ from noria.operator.resource import Resource
 from noria.operator.settings import Settings
 from noria.spec import Model
 
+_FROM_THE_POD: Final = [
+    {"sourceLabels": [f"__meta_kubernetes_pod_label_noria_dev_{label}"], "targetLabel": label}
+    for label in ("model", "version")
+]
+"""What Noria's server says of itself, for one that does not know it. A series' own label of that
+name becomes ``exported_model``: Prometheus' documentation, ``honor_labels``."""
 
-def pod_monitors(resource: Resource, settings: Settings) -> tuple[dict[str, Any], ...]:
+
+def pod_monitors(
+    resource: Resource, model: Model, settings: Settings
+) -> tuple[dict[str, Any], ...]:
     """Return whom Prometheus scrapes: the monitor, and the servers of every version."""
-    name = resource.name
+    name, serving = resource.name, model.spec.serving
+    servers: dict[str, Any] = {
+        # KServe names its container's port as the runtime does, or not at all.
+        "portNumber": metrics_port(model),
+        "path": serving.metrics.path,
+        "interval": "15s",
+    }
+    if serving.runtime is not None:
+        servers["relabelings"] = _FROM_THE_POD
     return (
         owned(
             POD_MONITOR,
@@ -44,10 +61,7 @@ def pod_monitors(resource: Resource, settings: Settings) -> tuple[dict[str, Any]
             labels=settings.prometheus_labels,
             spec={
                 "selector": {"matchLabels": {MODEL_LABEL: name, "component": "predictor"}},
-                "podMetricsEndpoints": [
-                    # KServe names its container's port as the runtime does, or not at all.
-                    {"portNumber": SERVER_PORT, "path": "/metrics", "interval": "15s"}
-                ],
+                "podMetricsEndpoints": [servers],
             },
         ),
     )

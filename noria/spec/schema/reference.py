@@ -145,7 +145,9 @@ def _type(node: dict[str, Any], definitions: dict[str, Any]) -> str:
 def _pattern(pattern: str) -> str:
     if "ms|" in pattern:
         return "duration"
-    return "CPU quantity" if "m)" in pattern else "DNS label"
+    if "m)" in pattern:
+        return "CPU quantity"
+    return "DNS label" if "[a-z0-9]" in pattern else "text"
 
 
 def _limits(node: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ from monitoring.dashboards import fleet_dashboard, grafana_files, model_dashboar
 from monitoring.dashboards.__main__ import GENERATOR
 from monitoring.generated import main
 from monitoring.rules import rules_of
-from noria.spec import Model, load_model
+from noria.spec import MetricNames, Model, Runtime, load_model
 
 ROOT: Final = Path(__file__).parents[3]
 FLIGHTS: Final = ROOT / "examples/flights/model.yaml"
@@ -169,3 +169,20 @@ def test_a_model_that_is_refused_is_said_so(
     (tmp_path / "model.yaml").write_text("kind: Model")
     assert main(GENERATOR, ["-f", str(tmp_path / "model.yaml"), "--out", str(tmp_path)]) == 2
     assert "apiVersion" in capsys.readouterr().err
+
+
+def test_panels_show_the_series_of_another_server_and_no_others(flights: Model) -> None:
+    metrics = MetricNames(requests=("a_total", 'b_total{c="d"}'), seconds="took_seconds")
+    runtime = Runtime(name="k", format="f", metrics=metrics)
+    serving = flights.spec.serving.model_copy(update={"runtime": runtime})
+    model = flights.model_copy(
+        update={"spec": flights.spec.model_copy(update={"serving": serving})}
+    )
+    found = {panel["title"]: panel for panel in panels([model_dashboard(model)])}
+    asked = found["Requests by version"]["targets"][0]["expr"]
+    assert 'rate(b_total{namespace=~"$namespace", model="$model", c="d"}[' in asked
+    assert "Errors by version" not in found
+    latency = found["Latency p99 by version"]["targets"][0]["expr"]
+    assert "took_seconds_bucket{" in latency
+    assert "noria_request" not in json.dumps(model_dashboard(model))
+    assert model_dashboard(model)["description"].endswith("Its servers count no errors.")

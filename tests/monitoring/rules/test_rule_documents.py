@@ -11,6 +11,7 @@ import pytest
 
 from monitoring.rules import FAST, RuleSettings, prometheus_rule, rule_file, rule_groups
 from monitoring.rules.__main__ import GENERATOR
+from monitoring.rules.of_serving import left_out
 from noria.spec import Model, load_model
 
 ROOT: Final = Path(__file__).parents[3]
@@ -164,3 +165,37 @@ def test_the_fast_rules_wait_for_nothing() -> None:
     rules = by_name(flights(), FAST)
     assert {rule["for"] for same in rules.values() for rule in same} == {"0s"}
     assert {group["interval"] for group in rule_groups(flights(), FAST)["groups"]} == {"1s"}
+
+
+def of_another_server(**metrics: Any) -> Model:
+    runtime = {"name": "k", "format": "f", "metrics": metrics}
+    return flights(serving={"runtime": runtime, **canary({"metric": "auc", "min": 0.5})})
+
+
+def test_rules_watch_the_series_of_another_server(promtool: str, tmp_path: Path) -> None:
+    model = of_another_server(
+        requests=["ok_total", 'all_total{kind="rest"}'],
+        errors=['http_requests_total{code=~"5.."}'],
+        seconds="vllm:e2e_request_latency_seconds",
+    )
+    found = by_name(model)
+    (failed,) = found["NoriaErrorRate"]
+    assert 'http_requests_total{model="flights", code=~"5.."}[5m]' in failed["expr"]
+    assert 'all_total{model="flights", kind="rest"}' in failed["expr"]
+    (slow,) = found["NoriaLatency"]
+    assert 'vllm:e2e_request_latency_seconds_bucket{model="flights"}' in slow["expr"]
+    (down,) = found["NoriaModelDown"]
+    assert down["expr"].endswith('(ok_total{model="flights"})')
+    assert not any("noria_request" in rule["expr"] for rules in found.values() for rule in rules)
+    file = tmp_path / "rules.yaml"
+    file.write_text(rule_file([model]))
+    command = [promtool, "check", "rules", "--lint=all", "--lint-fatal", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_another_server_does_not_count_has_no_rule() -> None:
+    model = of_another_server(requests=["ok_total"])
+    assert not {"NoriaErrorRate", "NoriaLatency"} & set(by_name(model))
+    assert left_out(model) == ("NoriaErrorRate", "NoriaLatency")
+    assert left_out(flights()) == ()
