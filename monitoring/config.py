@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, Final, Literal
 
 from monitoring.budget import FalseAlarmBudget
+from monitoring.served.keeping import Keeping
 from monitoring.table import Kind
 from noria.spec import Model
 
@@ -64,7 +65,8 @@ class MonitorConfig:
     ``features`` are the columns watched: name to kind; features derived from the
     event time are not among them, for a calendar always drifts, nor are redacted ones,
     which no payload event holds. From the champion's first ``learnt_rows`` the detectors of the
-    prediction learn what it says when nothing has changed.
+    prediction learn what it says when nothing has changed. ``logged`` are the columns that the
+    log holds: what is watched, and what is kept of rows that get their label (``keeping``).
     """
 
     model: str
@@ -82,6 +84,8 @@ class MonitorConfig:
     drop: Drop | None
     quality: QualityRules
     max_label_lag: float
+    logged: Mapping[str, Kind]
+    keeping: Keeping | None
 
     @classmethod
     def from_model(cls, model: Model) -> MonitorConfig:
@@ -92,15 +96,17 @@ class MonitorConfig:
         options = spec.task.options
         positive = getattr(options, "positive_class", None)
         redacted = frozenset(spec.serving.payload_log.redact)
+        keeping = Keeping.of(model)
+        features: dict[str, Kind] = {
+            feature.name: "numeric" if feature.type in ("numeric", "boolean") else "categorical"
+            for feature in spec.data.features
+            if feature.type != "text" and feature.name not in redacted
+        }
         return cls(
             model=model.name,
             classification=spec.is_classification,
             positive="" if positive is None else str(positive),
-            features={
-                feature.name: "numeric" if feature.type in ("numeric", "boolean") else "categorical"
-                for feature in spec.data.features
-                if feature.type != "text" and feature.name not in redacted
-            },
+            features=features,
             entity_key=tuple(spec.data.entity_key),
             event_time=spec.data.event_time,
             detectors=tuple(
@@ -128,6 +134,8 @@ class MonitorConfig:
                 watch.quality.max_missing, watch.quality.max_unseen, watch.quality.max_out_of_range
             ),
             max_label_lag=_seconds(performance.max_label_lag),
+            logged=features if keeping is None else keeping.logged(features),
+            keeping=keeping,
         )
 
 

@@ -48,18 +48,37 @@ class Sink(Protocol):
         ...
 
 
+class Kept(Protocol):
+    """Writes down rows that got a label, or another one."""
+
+    def take(self, pair: Pair, values: Mapping[int, float], at: float) -> None:
+        """Take rows of a pair: row of the pair to the value of its label, known at ``at``."""
+        ...
+
+
 class LabelJoiner:
     """Joins by prediction id (request id and row) or by entity key.
 
     A row is labelled once; only a correction changes its label.
     """
 
-    def __init__(self, core: MonitorState, state: State, pairs: PairJoiner, sink: Sink) -> None:
-        """Start from what is committed; ``sink`` gets every set of new outcomes."""
+    def __init__(
+        self,
+        core: MonitorState,
+        state: State,
+        pairs: PairJoiner,
+        sink: Sink,
+        kept: Kept | None = None,
+    ) -> None:
+        """Start from what is committed; ``sink`` gets every set of new outcomes, ``kept`` its rows.
+
+        Without ``kept`` nobody needs what the rows were.
+        """
         self._core = core
         self._state = state
         self._pairs = pairs
         self._sink = sink
+        self._kept = kept
 
     def labels(self, record: LabelsRecord, at: float) -> None:
         """Take labels that arrived at ``at``; those without a row yet wait for it."""
@@ -82,6 +101,7 @@ class LabelJoiner:
         self._write([(pairs[seq], rows) for seq, rows in found.items()], at)
         if corrected:
             self._correct(corrected, at)
+            self._keep([(pairs[seq], values) for seq, values in corrected.items()], at)
 
     def pair(self, pair: Pair, keys: Sequence[str], requests: Sequence[IdRows]) -> None:
         """Give a new pair the labels that were waiting for it.
@@ -168,6 +188,7 @@ class LabelJoiner:
                 continue
             labelled[rows] = 1
             self._state.put_labelled(pair.seq, labelled.tobytes())
+            self._keep([(pair, {row: values[row] for row in rows})], at)
             truth = np.array([values[row] for row in rows], np.float64)
             scores = scores_of(pair.prediction, pair.rows)[rows]
             alike = (pair.version, scores.shape[1:])
@@ -187,6 +208,11 @@ class LabelJoiner:
                 joins.append(Join(part.pair, outcome, first, part.rows))
                 first += len(part.rows)
             self._state.put_joins(joins)
+
+    def _keep(self, found: Sequence[tuple[Pair, Mapping[int, float]]], at: float) -> None:
+        if self._kept is not None:
+            for pair, values in found:
+                self._kept.take(pair, values, at)
 
     def _correct(self, corrected: Mapping[int, Mapping[int, float]], at: float) -> None:
         moved: defaultdict[int, dict[int, float]] = defaultdict(dict)

@@ -108,7 +108,15 @@ def train(home: Path, model_path: Path, on_step: Callable[[str], None]) -> RunSt
         champion=registry.alias(name, CHAMPION),
     )
     folder = where.runs / request.run_id
-    return run_local(model_path, request, folder, where.tracking_uri, where.artifacts, on_step)
+    return run_local(
+        model_path,
+        request,
+        folder,
+        where.tracking_uri,
+        where.artifacts,
+        on_step,
+        str(where.served_rows(name)),
+    )
 
 
 def receive(home: Path, model: str, source: str) -> Path:

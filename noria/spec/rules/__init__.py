@@ -17,9 +17,16 @@ from noria.spec.family import Rule
 from noria.spec.rules.data import DATA_RULES
 from noria.spec.rules.loop import LOOP_RULES
 from noria.spec.rules.monitoring import MONITORING_RULES
+from noria.spec.rules.served import SERVED_RULES
 from noria.spec.rules.train import TRAIN_RULES
 
-RULES: Final[tuple[Rule, ...]] = (*DATA_RULES, *TRAIN_RULES, *LOOP_RULES, *MONITORING_RULES)
+RULES: Final[tuple[Rule, ...]] = (
+    *DATA_RULES,
+    *SERVED_RULES,
+    *TRAIN_RULES,
+    *LOOP_RULES,
+    *MONITORING_RULES,
+)
 """The rules of every model; a family has more of its own."""
 
 
