@@ -36,6 +36,7 @@ _ROWS: Final = 20_000
 _EVERY_SECONDS: Final = 5.0
 PATIENCE: Final = 300.0
 """Seconds after which a turn is taken for stuck."""
+_UNNAMED: Final = "labelled rows wait to be kept: the champion's reference names no classes yet"
 _decoder: Final = msgspec.msgpack.Decoder(JoinedRow)
 Numbered: TypeAlias = tuple[int, JoinedRow]
 
@@ -64,6 +65,7 @@ class Writer:
         self._now = now
         self._turn = threading.Lock()
         self._woken = threading.Event()
+        self._unnamed = False
         self.problem = ""
         self.worker = Worker("served", self._step, every=_EVERY_SECONDS)
 
@@ -96,6 +98,7 @@ class Writer:
                     self._db.execute("DELETE FROM served WHERE seq <= ?", (taken[-1][0],))
                 count += len(taken)
             self.table.expire(self._kept_from())
+        self.problem = _UNNAMED if self._unnamed else ""
         return count
 
     def _step(self) -> None:
@@ -103,7 +106,6 @@ class Writer:
             return
         try:
             self.write()
-            self.problem = ""
         except NoriaError as error:
             if not self.problem:
                 _log.error("rows that were served can't be written: %s", error)
@@ -116,11 +118,13 @@ class Writer:
                 "SELECT seq, body FROM served ORDER BY seq LIMIT ?", (_ROWS,)
             ).fetchall()
         taken: list[Numbered] = []
+        self._unnamed = False
         for number, body in found:
             row = _decoder.decode(body)
             if row.label is None:
                 label = class_of(row.value, self._keeping, self._classes())
                 if label is None:
+                    self._unnamed = True
                     break
                 row = msgspec.structs.replace(row, label=label)
             taken.append((number, row))

@@ -120,7 +120,8 @@ def shop(tmp_path: Path, wire: SimpleNamespace, world: Any) -> Iterator[Callable
 
     def make(**served: Any) -> Shop:
         found = Shop(tmp_path / f"shop{len(made)}", wire, **served)
-        found.champion(world.reference(tmp_path / f"reference{len(made)}", 400))
+        reference = tmp_path / f"reference{len(made)}"
+        found.champion(world.reference(reference, 400, classes=(0, 1)))
         made.append(found)
         return found
 
@@ -261,9 +262,11 @@ def test_labels_wait_for_the_names_of_the_classes(
     found.ask("a", [1.0, 2.0])
     found.label(a_0=1, a_1=0)
     assert found.rows() == {}
+    assert "names no classes" in found.monitor.status()["problems"]["served"]
     found.champion(world.reference(tmp_path / "reference", 400, classes=("on time", "late")))
     assert {row["late"] for row in found.rows().values()} == {"on time", "late"}
     assert found.rows()["a", 0]["late"] == "late"
+    assert "served" not in found.monitor.status()["problems"]
     found.monitor.close()
 
 
