@@ -204,6 +204,28 @@ def replay_events(
     return replay_events(Home(home.absolute()), model_path, wanted, show, tell)
 
 
+def served(home: Path, model: str) -> tuple[Summary, Answered, Served | None]:
+    """Return what is kept of a model's labelled rows, of how many, and by what settings."""
+    from monitoring.exporting import answered
+    from noria.served.summary import summary
+    from noria.served.table import ServedTable
+
+    where = Home(home.absolute())
+    resource, _ = where.model(model)
+    found = summary(ServedTable(where.served_rows(model)))
+    return found, answered(where.monitor(model)), resource.spec.data.served
+
+
+def export_served(home: Path, model: str, out: Path) -> int:
+    """Write a model's labelled rows that are kept to one file; return how many."""
+    from noria.served.summary import export
+    from noria.served.table import ServedTable
+
+    where = Home(home.absolute())
+    where.known(model)
+    return export(ServedTable(where.served_rows(model)), out).rows
+
+
 def export(
     home: Path, model: str, out: Path, since: datetime | None, until: datetime | None
 ) -> Mapping[str, int]:
