@@ -19,10 +19,13 @@ from noria.errors import InvalidInput, RegistryError, ServingError, Unavailable,
 if TYPE_CHECKING:
     import httpx
 
+    from monitoring.exporting import Answered
     from noria.embedded.replaying import Progress, Replayed
     from noria.embedded.scraping import Target
     from noria.loop.values import RunStatus
     from noria.replay import Replaying
+    from noria.served.summary import Summary
+    from noria.spec import Served
 
 
 def up(home: Path, model_paths: Sequence[Path], tell: Callable[[str], None]) -> None:
