@@ -29,7 +29,7 @@ LONGEST_LIFE = 0.25
 
 def model_of(folder: Path, wire: SimpleNamespace) -> Path:
     document = wire.document(performance={"metrics": ["auc"], "window": {"rows": 100}})
-    document["spec"]["data"]["served"] = {}
+    document["spec"]["data"]["served"] = {"retention": "36500d"}
     path = folder / "served.yaml"
     path.write_text(yaml.safe_dump(document))
     return path
