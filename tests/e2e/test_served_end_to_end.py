@@ -111,8 +111,8 @@ def test_labels_that_only_come_back_as_feedback_make_the_next_version_better(
     assert any("were served and labelled between" in card for card in cards)
     assert any("the source was not read" in card for card in cards)
     said = json.loads(project.ok("data", NAME, "stats", "--json"))
-    # Each labelled row of the stream once: labels of its last six hours have not come.
-    assert said["rows"] == said["labelled"] == len(found) - 24
+    # Each row of the stream got its label, and is there once.
+    assert said["rows"] == said["labelled"] == said["answered"] == len(found)
     assert said["setting"]["use"] == "alone"
     assert sum(said["days"].values()) == said["rows"]
     project.ok("data", NAME, "export", "--out", "kept.parquet")

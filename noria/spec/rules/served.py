@@ -26,8 +26,6 @@ def what_was_served_is_rows(task: Any, data: Data) -> Iterator[Problem]:
         yield Problem(
             _PATH, f"{family.name} does not learn from labelled rows of columns", "remove it"
         )
-    elif data.target is None:
-        yield Problem(_PATH, "nothing can be learned without spec.data.target", "name the target")
     for index, feature in enumerate(data.features):
         if feature.type not in _KEPT:
             yield Problem(
