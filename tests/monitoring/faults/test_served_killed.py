@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -21,10 +22,10 @@ from monitoring.client import MonitorClient
 from noria.served.rows import REQUEST, ROW, labelled
 from noria.served.table import FOLDER, ServedTable
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-KILLS = 60
-LONGEST_LIFE = 0.25
+KILLS = 40
+LONGEST_LIFE = 0.4
 
 
 def model_of(folder: Path, wire: SimpleNamespace) -> Path:
@@ -35,43 +36,63 @@ def model_of(folder: Path, wire: SimpleNamespace) -> Path:
     return path
 
 
-class Client:
-    """Sends until it is acknowledged, to whichever life answers."""
+class Sender(threading.Thread):
+    """Asks, labels, corrects and has the table written, each until it is acknowledged."""
 
-    def __init__(self, process: Any, wire: SimpleNamespace, world: Any) -> None:
+    def __init__(self, process: Any, wire: SimpleNamespace, world: Any, seed: float) -> None:
+        super().__init__(daemon=True)
         self._process, self._wire, self._world = process, wire, world
-        self._http = httpx.Client(timeout=10)
+        self._chance = random.Random(seed)
+        self.over = threading.Event()
         self.labels: dict[tuple[str, int], int] = {}
-        self.corrected = 0
+        self.corrected = self.written = 0
 
-    def post(self, path: str, content: Any, headers: dict[str, str]) -> bool:
-        url = self._process.ready()
-        if url is None:
-            return False
-        try:
-            answer = self._http.post(url + path, content=content, headers=headers)
-        except httpx.HTTPError:
-            return False
-        assert answer.status_code == 200, answer.text
-        return True
+    def run(self) -> None:
+        number = 0
+        with httpx.Client(timeout=30) as http:
+            while not self.over.is_set():
+                self._one(http, f"r{number}", self._chance.choice((1, 3)), number)
+                number += 1
+            self._until_taken(http, "GET", f"/models/{self._wire.model}/served")
 
-    def ask(self, request: str, rows: int, day: int) -> bool:
-        when = f"2013-02-{day:02d}T10:00:00Z"
+    def _one(self, http: httpx.Client, request: str, rows: int, number: int) -> None:
+        when = f"2013-02-{self._chance.randint(1, 4):02d}T10:00:00Z"
         body = self._world.request(rows, when=when)
         headers, content = self._wire.block([(request, body, self._world.scores(rows))])
-        return self.post("/", content, headers)
+        self._until_taken(http, "POST", "/", content, headers)
+        self._label(http, request, rows, number % 2)
+        if number % 5 == 0:
+            self._label(http, request, rows, 1 - number % 2, correct=True, time=when)
+            self.corrected += rows
+        # The writer would wait for seconds: whoever reads the table makes it write at once.
+        self._until_taken(http, "GET", f"/models/{self._wire.model}/served")
+        self.written += 1
 
-    def label(self, request: str, rows: int, label: int, correct: int = 0) -> bool:
-        labels = [{"id": f"{request}:{row}", "label": label} for row in range(rows)]
-        if correct:
-            at = f"2013-03-01T00:00:{correct:02d}Z"
-            labels = [one | {"correct": True, "time": at} for one in labels]
-        body = json.dumps({"model": self._wire.model, "labels": labels})
-        if not self.post("/feedback", body, {"content-type": "application/json"}):
-            return False
+    def _label(self, http: httpx.Client, request: str, rows: int, label: int, **more: Any) -> None:
+        labels = [{"id": f"{request}:{row}", "label": label, **more} for row in range(rows)]
+        body = json.dumps({"model": self._wire.model, "labels": labels}).encode()
+        self._until_taken(http, "POST", "/feedback", body, {"content-type": "application/json"})
         self.labels |= {(request, row): label for row in range(rows)}
-        self.corrected += bool(correct)
-        return True
+
+    def _until_taken(
+        self,
+        http: httpx.Client,
+        method: str,
+        path: str,
+        content: bytes | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        while True:
+            url = self._process.ready()
+            if url is not None:
+                try:
+                    answer = http.request(method, url + path, content=content, headers=headers)
+                except httpx.HTTPError:
+                    answer = None
+                if answer is not None:
+                    assert answer.status_code == 200, answer.text
+                    return
+            time.sleep(0.003)
 
 
 def test_every_labelled_row_is_in_the_table_once_whenever_the_monitor_is_killed(
@@ -90,66 +111,31 @@ def test_every_labelled_row_is_in_the_table_once_whenever_the_monitor_is_killed(
     reference = world.reference(tmp_path / "reference", rows=200, classes=(0, 1))
     with MonitorClient(process.url) as client:
         client.put_reference(wire.model, "1", reference, champion=True)
-    client = Client(process, wire, world)
-    table = ServedTable(process.home / FOLDER)
-    kills = number = 0
-    todo: list[Callable[[], bool]] = []
-    dies = time.monotonic() + chance.uniform(0, LONGEST_LIFE)
-    seen_files = 0
-    while kills < KILLS:
-        if not todo:
-            request, rows, day = f"r{number}", chance.choice((1, 3)), chance.randint(1, 4)
-            label, number = number % 2, number + 1
-            todo = [
-                lambda r=request, n=rows, d=day: client.ask(r, n, d),
-                lambda r=request, n=rows, y=label: client.label(r, n, y),
-            ]
-            if number % 5 == 0:
-                todo.append(lambda r=request, n=rows, y=label: client.label(r, n, 1 - y, 1))
-            # The writer would wait for seconds: whoever reads the table makes it write at once.
-            todo.append(lambda: written(process, wire))
-        if todo[0]():
-            todo.pop(0)
-        else:
-            time.sleep(0.003)
-        if time.monotonic() > dies:
-            assert process.end(signal.SIGKILL) == -signal.SIGKILL
-            kills += 1
-            seen_files = max(seen_files, len(table.parts()))
-            process.spawn()
-            dies = time.monotonic() + chance.uniform(0, LONGEST_LIFE)
-            if kills % 3:  # two of three lives are long enough to come up
-                process.wait_ready()
-                dies = time.monotonic() + chance.uniform(0, LONGEST_LIFE)
+    sender = Sender(process, wire, world, chance.random())
+    sender.start()
+    for kill in range(KILLS):
+        if kill % 3:
+            process.wait_ready()  # of every third life even its start may be cut off
+        time.sleep(chance.uniform(0, LONGEST_LIFE))
+        assert process.end(signal.SIGKILL) == -signal.SIGKILL
+        process.spawn()
     process.wait_ready()
-    while todo:
-        if todo[0]():
-            todo.pop(0)
-    assert written(process, wire)
+    sender.over.set()
+    sender.join(120)
+    assert not sender.is_alive()
     assert process.end() == 0
+    table = ServedTable(process.home / FOLDER)
     found = labelled(table)
-    rows_found = [row for piece in found.pieces for row in piece.table.to_pylist()]
+    rows = [row for piece in found.pieces for row in piece.table.to_pylist()]
     with capsys.disabled():
         print(
-            f"{kills} kills, {number} requests, {len(client.labels)} labelled rows, "
-            f"{client.corrected} requests corrected, {len(table.parts())} files"
+            f"{KILLS} kills, {len(sender.labels)} labelled rows, {sender.corrected} corrected, "
+            f"written {sender.written} times, {len(table.parts())} files"
         )
-    counts = Counter((row[REQUEST], row[ROW]) for row in rows_found)
+    counts = Counter((row[REQUEST], row[ROW]) for row in rows)
     assert set(counts.values()) == {1}
-    assert {(row[REQUEST], row[ROW]): row["late"] for row in rows_found} == client.labels
-    # In the files themselves, too: one row a label, and one a correction.
-    corrected = sum(1 for (request, _) in client.labels if (int(request[1:]) + 1) % 5 == 0)
-    assert found.written == len(client.labels) + corrected
+    assert {(row[REQUEST], row[ROW]): row["late"] for row in rows} == sender.labels
+    # In the files themselves, too: a row for each label, and one for each correction.
+    assert found.written == len(sender.labels) + sender.corrected
     assert found.set_aside == ()
-    assert len(client.labels) > KILLS / 2
-    assert seen_files
-
-
-def written(process: Any, wire: SimpleNamespace) -> bool:
-    url = process.ready()
-    if url is None:
-        return False
-    try:
-        return httpx.get(f"{url}/models/{wire.model}/served", timeout=30).status_code == 200
-    except httpx.HTTPError:
-        return False
+    assert len(sender.labels) > KILLS / 2
