@@ -6,7 +6,7 @@ From then on it stands for itself, and nothing that is forgotten later touches i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Final, TypeAlias
 
@@ -85,7 +85,7 @@ class Joined:
             self._core.counts.unkept += len(values)
             return
         scores = scores_of(pair.prediction, pair.rows).reshape(pair.rows, -1)
-        ids, places = _samples(pair, requests)
+        sample = _samples(requests)
         fresh: list[tuple[int, bytes]] = []
         columns = [
             _column(requests.columns.get(name), kind)
@@ -94,15 +94,16 @@ class Joined:
         event = self._keeping.event_time
         timed = None if event is None else list(self._keeping.columns).index(event)
         for row, value in values.items():
-            if not self._keeping.takes(ids[row]):
+            request, place = sample(pair.first + row)
+            if not self._keeping.takes(request):
                 continue
             cells = tuple(column[pair.first + row] for column in columns)
             if timed is not None and cells[timed] is None:
                 self._core.counts.unkept += 1
                 continue
             joined = JoinedRow(
-                ids[row],
-                places[row],
+                request,
+                place,
                 pair.version,
                 pair.at,
                 at,
@@ -134,16 +135,19 @@ def _requests_of(record: Record) -> Requests | None:
     return record if isinstance(record, RequestRecord | BlockRecord) else None
 
 
-def _samples(pair: Pair, requests: Requests) -> tuple[list[str], list[int]]:
-    """Return of each row of a pair the request's id, and the row's place in that request."""
+def _samples(requests: Requests) -> Callable[[int], tuple[str, int]]:
+    """Return what tells of a row of a record the request's id, and the row's place in that."""
     if isinstance(requests, RequestRecord):
-        return [requests.id] * pair.rows, list(range(pair.rows))
-    counts = np.frombuffer(requests.counts, np.int32)
-    starts = np.repeat(np.cumsum(counts) - counts, counts)
-    owners = np.repeat(np.arange(counts.size), counts)
-    rows = slice(pair.first, pair.first + pair.rows)
-    places = np.arange(requests.rows)[rows] - starts[rows]
-    return [requests.ids[owner] for owner in owners[rows].tolist()], places.tolist()
+        identity = requests.id
+        return lambda row: (identity, row)
+    ids = requests.ids
+    ends = np.cumsum(np.frombuffer(requests.counts, np.int32))
+
+    def sample(row: int) -> tuple[str, int]:
+        owner = int(np.searchsorted(ends, row, side="right"))
+        return ids[owner], row - (int(ends[owner - 1]) if owner else 0)
+
+    return sample
 
 
 class _Missing:

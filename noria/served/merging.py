@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from noria.errors import IntegrityError
@@ -35,7 +36,7 @@ def merge(table: ServedTable, day: str) -> Part | None:
     """
     for part in table.superseded(day):
         table.remove(part)
-    run = _run([part for part in table.parts() if part.day == day], table)
+    run = _run(table.of(day), table)
     made = _merged(table, run) if len(run) >= _MANY else None
     if made is not None:
         for part in run:
@@ -43,7 +44,7 @@ def merge(table: ServedTable, day: str) -> Part | None:
     return made
 
 
-def _run(parts: list[Part], table: ServedTable) -> list[Part]:
+def _run(parts: Sequence[Part], table: ServedTable) -> list[Part]:
     """Return the longest row of neighbours that are small."""
     best: list[Part] = []
     run: list[Part] = []

@@ -75,7 +75,12 @@ class ServedTable:
         Raises:
             StoreError: A folder can't be read.
         """
-        return tuple(part for day in self.days() for part in self._of(day))
+        return tuple(part for day in self.days() for part in self.of(day))
+
+    def of(self, day: str) -> tuple[Part, ...]:
+        """Return the parts of a day that count, by the numbers of their rows."""
+        every = self._every(day)
+        return tuple(part for part in every if not any(other.holds(part) for other in every))
 
     def days(self) -> tuple[str, ...]:
         """Return the days that have a folder, in order."""
@@ -84,7 +89,7 @@ class ServedTable:
 
     def superseded(self, day: str) -> tuple[Part, ...]:
         """Return the parts of a day that were merged into another, and still lie there."""
-        every, counting = self._every(day), set(self._of(day))
+        every, counting = self._every(day), set(self.of(day))
         return tuple(part for part in every if part not in counting)
 
     def last_of(self, day: str) -> int:
@@ -155,10 +160,6 @@ class ServedTable:
             with suppress(OSError):
                 self._folder(day).rmdir()
         return len(old)
-
-    def _of(self, day: str) -> tuple[Part, ...]:
-        every = self._every(day)
-        return tuple(part for part in every if not any(other.holds(part) for other in every))
 
     def _every(self, day: str) -> tuple[Part, ...]:
         found = (part_of(f"day={day}/{path.name}") for path in _entries(self._folder(day)))

@@ -23,7 +23,7 @@ from noria.served.rows import LABELLED, NUMBER, REQUEST, ROW, Labelled, Piece, l
 from noria.served.used import ServedRows
 from noria.spec import Data, ModelSpec
 from noria.tasks.sources.rows import moments, ordered, recent, row_columns
-from noria.tasks.sources.typed import Part, Read, frame_of, roles_of
+from noria.tasks.sources.typed import Part, frame_of, roles_of
 from noria.values.columns import Role, read_column
 
 ATTRIBUTE: Final = "noria.served"
@@ -114,7 +114,7 @@ def _frame(spec: ModelSpec, found: Labelled) -> pd.DataFrame:
     pieces = found.pieces or (None,)
     parts = [_part(piece, roles) for piece in pieces]
     samples = [_samples(piece) for piece in pieces]
-    frame = frame_of(parts, roles, _reader)
+    frame = frame_of(parts, roles, read_column)
     for name in (REQUEST, ROW, NUMBER, LABELLED):
         frame[name] = np.concatenate([sample[name] for sample in samples])
     frame[LABELLED] = pd.DatetimeIndex(frame[LABELLED], tz="UTC").as_unit("us")
@@ -127,9 +127,6 @@ def _frame(spec: ModelSpec, found: Labelled) -> pd.DataFrame:
             )
         frame[data.label_time] = known_from
     return frame[[*row_columns(data), REQUEST, ROW, LABELLED]].reset_index(drop=True)
-
-
-_reader: Read = read_column
 
 
 def _part(piece: Piece | None, roles: dict[str, Role]) -> Part:
