@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from noria.errors import IntegrityError, StoreError
+from noria.files import DAMAGED
 from noria.served.table import Part, ServedTable
 
 if TYPE_CHECKING:
@@ -65,7 +66,11 @@ def labelled(table: ServedTable, as_of: float | None = None) -> Labelled:
             continue  # merged, or past its time: the folder says what there is now
         whole = [Piece(part, content) for part, content in found if content is not None]
         written = sum(piece.table.num_rows for piece in whole)
-        return Labelled(_newest(whole, as_of), written, table.damaged())
+        aside = table.damaged()
+        # Where it can't be moved, on a disk that others write, it is named all the same.
+        left = (part.name for part, content in found if content is None)
+        stuck = tuple(name for name in left if f"{name}{DAMAGED}" not in aside)
+        return Labelled(_newest(whole, as_of), written, (*aside, *stuck))
     raise StoreError(f"{table.folder} changes while it is read", fix="try again")
 
 

@@ -270,6 +270,20 @@ def test_labels_wait_for_the_names_of_the_classes(
     found.monitor.close()
 
 
+def test_a_class_of_several_is_kept_by_its_name(
+    tmp_path: Path, wire: SimpleNamespace, world: Any
+) -> None:
+    found = Shop(tmp_path / "named", wire)
+    names = ("early", "fine", "late")
+    found.champion(world.reference(tmp_path / "reference", 400, classes=names))
+    found.monitor.flush()
+    found.ask("a", [1.0, 2.0, 3.0])
+    found.label(a_0="late", a_1="early", a_2="fine")
+    rows = found.rows()
+    assert [rows["a", n]["late"] for n in range(3)] == ["late", "early", "fine"]
+    found.monitor.close()
+
+
 def test_what_is_lost_of_the_state_is_read_again_and_doubles_nothing(
     shop: Callable[..., Shop],
 ) -> None:
