@@ -67,11 +67,24 @@ def _in_time(step: Step) -> Step:
 
 @says_why
 @_in_time
-def ingest(*, model: str, base: str, as_of: str, rows: Path) -> str:
-    """Write the labelled rows known at ``as_of`` (ISO-8601; empty: all); return their sha256."""
-    spec = read_model(model).spec
+def ingest(*, model: str, base: str, as_of: str, rows: Path, served: str = "") -> str:
+    """Write the labelled rows known at ``as_of`` (ISO-8601; empty: all); return their sha256.
+
+    ``served`` is where the rows are that were served (see ``noria.tasks.sources.served``).
+    """
+    resource = read_model(model)
+    spec = resource.spec
     moment = datetime.fromisoformat(as_of) if as_of else None
-    frame = family(spec.task.family).ingest(spec, project_folder(base), moment)
+
+    def source() -> pd.DataFrame:
+        return family(spec.task.family).ingest(spec, project_folder(base), moment)
+
+    if spec.data.served is None:
+        frame = source()
+    else:
+        from noria.tasks.sources.served import ingested
+
+        frame = ingested(spec, resource.name, served, moment, source)
     _write_frame(frame, rows)
     return fingerprint(frame)
 
@@ -90,7 +103,10 @@ def validate(*, model: str, rows: Path, report: Path) -> None:
 def features(*, model: str, base: str, rows: Path, frame: Path) -> None:
     """Write the rows with looked-up features, as of each row's event, and time features."""
     spec = read_model(model).spec
-    joined = family(spec.task.family).features(spec, project_folder(base), _read_frame(rows))
+    read = _read_frame(rows)
+    joined = family(spec.task.family).features(spec, project_folder(base), read)
+    # What is said of the rows goes on with them, however a family joins its features.
+    joined.attrs = {**read.attrs, **joined.attrs}
     _write_frame(joined, frame)
 
 
@@ -301,6 +317,7 @@ def register(
     ``run`` has ``run_id``, ``as_of``, ``reason``, ``champion``, ``fingerprint`` and ``base``.
     """
     from noria.registry import Candidate, MlflowRegistry
+    from noria.tasks.sources.served import served_in
 
     resource = read_model(model)
     return MlflowRegistry(*registry).register(
@@ -321,6 +338,7 @@ def register(
             params=_read_json(params, TuneResult).params,
             example=_example(resource, test),
             cautions=resource.spec.family.cautions_of(resource.spec.task.options),
+            served=served_in(_read_frame(test)),
         )
     )
 

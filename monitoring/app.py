@@ -34,6 +34,7 @@ _JSON: Final = "application/json"
 _CLOUD_EVENTS: Final = ("application/cloudevents-batch+json", "application/cloudevents+json")
 _MESSAGES: Final = "application/msgpack"
 _ZIP: Final = "application/zip"
+_PARQUET: Final = b"application/vnd.apache.parquet"
 _EVENTS: Final = frozenset({MEDIA_TYPE, *_CLOUD_EVENTS, _JSON})
 _METHODS: Final[Mapping[str, tuple[str, ...]]] = {
     "/": ("OPTIONS", "POST"),
@@ -116,12 +117,15 @@ class App:
             case "PUT", ["models", model, "versions", version, "reference"]:
                 self._known(model)
                 return await self._put_reference(request, version)
+            case "GET", ["models", model, "served", day, part]:
+                self._known(model)
+                return await self._served_part(f"{day}/{part}")
             case "GET", ["models", model, what]:
                 self._known(model)
                 return await self._asked(what, request.query)
             case _, ["models", _, "versions", _, "reference"]:
                 raise not_allowed(request, ("PUT",))
-            case _, ["models", _, _]:
+            case _, ["models", _, _] | ["models", _, "served", _, _]:
                 raise not_allowed(request, ("GET",))
         if path in _METHODS:
             raise not_allowed(request, _METHODS[path])
@@ -162,7 +166,16 @@ class App:
                 return answer_json({"windows": found})
             case "measure":
                 return await self._measure(query)
+            case "served":
+                await self._flush()
+                return answer_json(await asyncio.to_thread(monitor.served))
         raise Refused(_NOT_FOUND, f"path: there is no {shorten(what)} of a model")
+
+    async def _served_part(self, name: str) -> Answer:
+        found = await asyncio.to_thread(self._monitor.served_part, name)
+        if found is None:
+            raise Refused(_NOT_FOUND, f"path: there is no part {shorten(name)} of the table")
+        return Answer(_OK, found, _PARQUET)
 
     async def _measure(self, query: Mapping[str, str]) -> Answer:
         metric = query.get("metric")

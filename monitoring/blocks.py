@@ -56,7 +56,7 @@ def read_block(body: bytes, config: MonitorConfig) -> BlockRecord:
         block.rows,
         bounded_text(block.version[:MAX_VERSION_CHARS], "version", MAX_VERSION_CHARS),
         rows,
-        {name: _column(block.inputs[name]) for name in config.features if name in block.inputs},
+        {name: _column(block.inputs[name]) for name in config.logged if name in block.inputs},
         _prediction(block.outputs, rows, config).tobytes(),
         _times(block.inputs, config.event_time, counts),
         _keys(block.inputs, config.entity_key),

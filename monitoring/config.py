@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, Final, Literal
 
 from monitoring.budget import FalseAlarmBudget
+from monitoring.served.keeping import Keeping
 from monitoring.table import Kind
 from noria.spec import Model
 
@@ -65,7 +66,8 @@ class MonitorConfig:
     event time are not among them, for a calendar always drifts, nor are redacted ones,
     which no payload event holds. From the champion's first ``learnt_rows`` the detectors of the
     prediction learn what it says when nothing has changed. ``protocol`` is how logged bodies
-    look: ``v2`` or ``v1``.
+    look: ``v2`` or ``v1``. ``logged`` are the columns that the log holds: what is watched, and
+    what is kept of rows that get their label (``keeping``).
     """
 
     model: str
@@ -83,6 +85,8 @@ class MonitorConfig:
     drop: Drop | None
     quality: QualityRules
     max_label_lag: float
+    logged: Mapping[str, Kind]
+    keeping: Keeping | None
     protocol: str = "v2"
 
     @classmethod
@@ -94,15 +98,17 @@ class MonitorConfig:
         options = spec.task.options
         positive = getattr(options, "positive_class", None)
         redacted = frozenset(spec.serving.payload_log.redact)
+        keeping = Keeping.of(model)
+        features: dict[str, Kind] = {
+            feature.name: "numeric" if feature.type in ("numeric", "boolean") else "categorical"
+            for feature in spec.data.features
+            if feature.type != "text" and feature.name not in redacted
+        }
         return cls(
             model=model.name,
             classification=spec.is_classification,
             positive="" if positive is None else str(positive),
-            features={
-                feature.name: "numeric" if feature.type in ("numeric", "boolean") else "categorical"
-                for feature in spec.data.features
-                if feature.type != "text" and feature.name not in redacted
-            },
+            features=features,
             entity_key=tuple(spec.data.entity_key),
             event_time=spec.data.event_time,
             detectors=tuple(
@@ -131,6 +137,8 @@ class MonitorConfig:
             ),
             max_label_lag=_seconds(performance.max_label_lag),
             protocol="v2" if spec.serving.runtime is None else spec.serving.runtime.protocol,
+            logged=features if keeping is None else keeping.logged(features),
+            keeping=keeping,
         )
 
 

@@ -80,7 +80,9 @@ class Counts(msgspec.Struct):
     ``lost_rows`` were in an open window when the log was damaged; ``clock_steps`` is how
     often the wall clock was set back, ``unseen`` the values that training never had.
     ``blind_rows`` came while the champion's reference could not be read. ``corrected`` are rows
-    whose label was changed, ``uncorrected`` those whose first label is no longer kept.
+    whose label was changed, ``uncorrected`` those whose first label is no longer kept. ``unkept``
+    got a label that is not in the table of what was served: the log does not know them any more,
+    or they have no event time.
     """
 
     processed: int = 0
@@ -103,6 +105,7 @@ class Counts(msgspec.Struct):
     blind_rows: int = 0
     corrected: int = 0
     uncorrected: int = 0
+    unkept: int = 0
 
 
 class Gathered(msgspec.Struct):
@@ -145,6 +148,7 @@ class MonitorState(msgspec.Struct):
     next_pair: int = 1
     next_outcome: int = 1
     next_signal: int = 1
+    next_served: int = 1
     outcome_rows: int = 0
     waiting_labels: int = 0
     counts: Counts = msgspec.field(default_factory=Counts)

@@ -64,6 +64,30 @@ def watermark(folder: Path) -> float | None:
         return _core(state).watermark or None
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """How many rows were answered and got their label, ever; ``waiting`` are not in the table yet.
+
+    The table is that of labelled rows which are kept (``spec.data.served``).
+    """
+
+    rows: int
+    labelled: int
+    waiting: int
+
+
+def answered(folder: Path) -> Answered:
+    """Return what a monitor has counted of its rows; zeros where there is none."""
+    path = folder / "state.db"
+    if not path.exists():
+        return Answered(0, 0, 0)
+    with translated(), _reading(path) as state:
+        core = _core(state)
+        there = state.execute("SELECT 1 FROM sqlite_master WHERE name = 'served'").fetchone()
+        waiting = state.execute("SELECT count(*) FROM served").fetchone()[0] if there else 0
+    return Answered(core.counts.rows, core.counts.joined, waiting)
+
+
 def export(folder: Path, config: MonitorConfig, out: Path, span: Span = Span()) -> dict[str, int]:
     """Write ``exchanges.parquet``, ``labels.parquet`` and ``windows.parquet``; return their rows.
 

@@ -59,6 +59,14 @@ class Sink(Protocol):
         ...
 
 
+class Kept(Protocol):
+    """Writes down rows that got a label, or another one."""
+
+    def take(self, pair: Pair, values: Mapping[int, float], at: float) -> None:
+        """Take rows of a pair: row of the pair to the value of its label, known at ``at``."""
+        ...
+
+
 class LabelJoiner:
     """Joins by prediction id (request id and row) or by entity key.
 
@@ -73,18 +81,21 @@ class LabelJoiner:
         state: State,
         pairs: PairJoiner,
         sink: Sink,
+        kept: Kept | None = None,
         *,
         classification: bool,
     ) -> None:
-        """Start from what is committed; ``sink`` gets every set of new outcomes.
+        """Start from what is committed; ``sink`` gets every set of new outcomes, ``kept`` its rows.
 
-        Of a ``classification`` the numbers of a prediction are of the classes of one target.
+        Without ``kept`` nobody needs what the rows were. Of a ``classification`` the numbers of a
+        prediction are of the classes of one target.
         """
         self._core = core
         self._classification = classification
         self._state = state
         self._pairs = pairs
         self._sink = sink
+        self._kept = kept
 
     def labels(self, record: LabelsRecord, at: float) -> None:
         """Take labels that arrived at ``at``; those without a row yet wait for it."""
@@ -114,6 +125,8 @@ class LabelJoiner:
         self._write([(pairs[seq], rows) for seq, rows in found.items()], at)
         if corrected:
             self._correct(corrected, at)
+            one = [(pairs[seq], values) for seq, values in corrected.items()]
+            self._keep([(pair, values) for pair, values in one if self._targets(pair) == 1], at)
 
     def pair(self, pair: Pair, keys: Sequence[str], requests: Sequence[IdRows]) -> None:
         """Give a new pair the labels that were waiting for it.
@@ -204,6 +217,7 @@ class LabelJoiner:
                 continue
             labelled[rows] = 1
             self._state.put_labelled(pair.seq, labelled.tobytes())
+            self._keep([(pair, {row: values[row] for row in rows})] if truth.ndim == 1 else [], at)
             scores = scores_of(pair.prediction, pair.rows)[rows]
             alike = (pair.version, scores.shape[1:])
             by_version[alike].append(_Labelled(pair.seq, rows, scores, truth, pair.at))
@@ -253,6 +267,11 @@ class LabelJoiner:
         truth = _truth(pair, targets)
         truth[divmod(place, targets)] = np.nan
         return pair._replace(truth=truth.tobytes())
+
+    def _keep(self, found: Sequence[tuple[Pair, Mapping[int, float]]], at: float) -> None:
+        if self._kept is not None:
+            for pair, values in found:
+                self._kept.take(pair, values, at)
 
     def _correct(self, corrected: Mapping[int, Mapping[int, float]], at: float) -> None:
         moved: defaultdict[int, dict[int, float]] = defaultdict(dict)

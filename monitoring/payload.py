@@ -79,7 +79,7 @@ def _requested(event: Event, body: _Request, config: MonitorConfig) -> RequestRe
             fix=f"expected {shorten(list(config.features))}",
         )
     columns: dict[str, bytes | DictColumn] = {}
-    for name, kind in config.features.items():
+    for name, kind in config.logged.items():
         if name in tensors:
             where, data = tensors[name]
             columns[name] = _packed(data, where) if kind == "numeric" else _texts(data, where)

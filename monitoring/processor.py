@@ -34,6 +34,7 @@ from monitoring.records import (
     ResponseRecord,
     ids_of,
 )
+from monitoring.served.joined import Joined
 from monitoring.state import Pair, State
 from monitoring.watch import Watch
 from monitoring.windows import Windows
@@ -143,13 +144,14 @@ class Processor:
         return len(batch)
 
     def prune(self) -> None:
-        """Forget log records that no open window and no open pair needs any more."""
+        """Forget log records that no open window, no open pair and no kept row needs any more."""
         core = self._snapshot
         needed = [
             core.offset + 1,
             *self._state.oldest_open_offsets(),
             *(offset for gathered in core.gathered.values() for offset in gathered.offsets[:1]),
             *self._state.oldest_requests(self._windows.first_feature_pair()),
+            *(() if self._joined is None else self._joined.oldest_needed()),
         ]
         self._log.prune(min(needed), core.received - 2 * self._config.max_label_lag)
 
@@ -184,11 +186,14 @@ class Processor:
         else:
             self._windows = Windows(*given)
         self._pairs = PairJoiner(core, self._state, self._log, self._paired)
+        keeping = self._config.keeping
+        self._joined = None if keeping is None else Joined(keeping, core, self._state, self._log)
         self._labels = LabelJoiner(
             core,
             self._state,
             self._pairs,
             self._windows,
+            self._joined,
             classification=self._config.classification,
         )
         # What is so now, whatever was so when it was committed.

@@ -34,6 +34,7 @@ from monitoring.readers import Outbox, StateReader
 from monitoring.records import PartialRecord, ReferenceRecord, encode
 from monitoring.reference import keep_reference, read_folder, read_reference
 from monitoring.runner import STEP_PATIENCE, Runner
+from monitoring.served.writer import PATIENCE, Writer
 from monitoring.state import State
 from monitoring.tables import set_aside_database
 from monitoring.upload import unpacked
@@ -49,6 +50,8 @@ from noria.files import damaged, make_folder
 from noria.loop.ports import LABELLED_ROWS, ROWS_PER_DAY
 from noria.measures.measurement import Measurement
 from noria.predictions import MEDIA_TYPE
+from noria.served.remote import Listing
+from noria.served.table import FOLDER, ServedTable, part_of
 from noria.worker import Worker
 
 _SIGNALS: Final = 200
@@ -142,6 +145,7 @@ class Monitor:
         if self.role.replica is not None and setting.aggregator:
             outbox = Outbox(home / "state.db")
             self._sender = Sender(outbox, self.role.replica, setting.aggregator)
+        self._served = self._writer()
         self._dropped: dict[str, int] = {}
         self._log.on_append(self._runner.wake)
         self._runner.start()
@@ -158,7 +162,9 @@ class Monitor:
         processed = None if fresh else self._state.core().offset
         self._log = EventLog(home / "log.db", self._now, processed=processed, elapsed=self._elapsed)
         if fresh:
-            self._state.begin(MonitorState(offset=self._log.begin))
+            # No number of a row is used twice, whatever was lost.
+            written = ServedTable(home / FOLDER).highest()
+            self._state.begin(MonitorState(offset=self._log.begin, next_served=written + 1))
         self.role = setting.role
         if self.role.replica is not None:
             replica = living(self.role.replica, home, self._state)
@@ -167,6 +173,19 @@ class Monitor:
             self.config, self._log, self._state, home, setting.clock, role=self.role
         )
         self._runner = Runner(self._processor, self._log, self._elapsed)
+
+    def _writer(self) -> Writer | None:
+        """Start what keeps labelled rows; None when they are not kept."""
+        keeping = self.config.keeping
+        if keeping is None:
+            return None
+        writer = Writer(self._home, keeping, lambda: self.snapshot.classes, self._arrival)
+        writer.start()
+        return writer
+
+    def _arrival(self) -> float:
+        core = self.snapshot
+        return core.received if self._clock == "wall" else core.watermark
 
     # What comes in ----------------------------------------------------------------------------
 
@@ -350,8 +369,13 @@ class Monitor:
 
     def _workers(self) -> tuple[tuple[Worker, float], ...]:
         """Return its threads, each with the seconds that a step may take."""
-        own = (self._log.worker, WRITE_PATIENCE), (self._runner.worker, STEP_PATIENCE)
+        own: tuple[tuple[Worker, float], ...] = (
+            (self._log.worker, WRITE_PATIENCE),
+            (self._runner.worker, STEP_PATIENCE),
+        )
         sender = self._sender
+        if self._served is not None:
+            own = (*own, (self._served.worker, PATIENCE))
         return own if sender is None else (*own, (sender.worker, 2 * sender.worker.every))
 
     def dropped(self) -> dict[str, int]:
@@ -371,6 +395,7 @@ class Monitor:
             "unpaired": counts.unpaired,
             "unreadable": counts.unreadable,
             "uncorrected": counts.uncorrected,
+            **({} if self._served is None else {"unkept": counts.unkept}),
             **({} if self._sender is None else {"refused-partial": self._sender.refused}),
         }
 
@@ -404,7 +429,38 @@ class Monitor:
         Raises:
             Unavailable, MonitoringError: it takes too long, or can't be done.
         """
-        return self._counts(self._runner.drain(_FLUSH_SECONDS))
+        counts = self._counts(self._runner.drain(_FLUSH_SECONDS))
+        if self._served is not None:
+            self._served.write()
+        return counts
+
+    def served(self) -> Listing:
+        """Return the parts of the table of labelled rows; a flush before writes what waits.
+
+        Raises:
+            InvalidInput: No rows are kept.
+            StoreError: They can't be read now.
+        """
+        table = self._table()
+        return Listing(tuple(part.name for part in table.parts()), table.damaged())
+
+    def served_part(self, name: str) -> bytes | None:
+        """Return a part of that table; None when there is none of that name.
+
+        Raises:
+            InvalidInput: No rows are kept.
+            IntegrityError: It is damaged, and set aside.
+        """
+        table, part = self._table(), part_of(name)
+        try:
+            return None if part is None else table.read(part)
+        except FileNotFoundError:
+            return None
+
+    def _table(self) -> ServedTable:
+        if self._served is None:
+            raise InvalidInput("the rows that were served are not kept", fix="set spec.data.served")
+        return self._served.table
 
     def measure(self, metric: str, version: str | None, since: float) -> tuple[str, Measurement]:
         """Measure a version (None: the champion) on rows that arrived at or after ``since``.
@@ -501,6 +557,8 @@ class Monitor:
         if self._sender is not None:
             self._sender.stop()
         ended = self._runner.stop()
+        if self._served is not None:
+            self._served.stop()
         self._log.close()
         with self._reading:
             self._reader.close()
@@ -515,6 +573,7 @@ class Monitor:
             "left out": self._processor.left_out,
             SET_ASIDE: self._set_aside(),
             "aggregator": "" if self._sender is None else self._sender.problem,
+            "served": "" if self._served is None else self._served.problem,
         }
         said |= {f"thread {name}": worker.problem for name, worker in health.workers.items()}
         found = {name: problem for name, problem in said.items() if problem}

@@ -318,6 +318,10 @@ class State:
         """Write what is to be sent to the aggregator."""
         self._db.execute("INSERT INTO outbox VALUES (?, ?)", (seq, body))
 
+    def put_served(self, rows: Sequence[tuple[int, bytes]]) -> None:
+        """Write rows, by their numbers, that wait for the table of what was served."""
+        self._db.executemany("INSERT INTO served VALUES (?, ?)", rows)
+
     def detector_states(self) -> dict[str, bytes]:
         """Return the states of the stateful detectors by name."""
         return dict(self._db.execute("SELECT name, state FROM detectors"))
@@ -344,6 +348,12 @@ class State:
             "SELECT min(request) FROM pairs WHERE seq >= ?", (first_pair,)
         ).fetchone()
         return [offset for offset in row if offset is not None]
+
+    def pairs_span(self) -> tuple[int, int]:
+        """Return the numbers of the first and the last pair; 0 and 0 when there is none."""
+        self._settle()
+        first, last = self._db.execute("SELECT min(seq), max(seq) FROM pairs").fetchone()
+        return first or 0, last or 0
 
     def expire(self, before: float, first_pair: int, rows_kept: int, core: MonitorState) -> None:
         """Forget what is older than ``before``, and the oldest beyond ``rows_kept`` rows.

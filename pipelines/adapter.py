@@ -35,6 +35,7 @@ class LocalPipelines:
         tracking_uri: MLflow's.
         artifacts: Folder of the registry's artifacts.
         runner: The command that runs a pipeline and takes ``pipelines.local``'s arguments.
+        served: Returns the folder of the rows that were served, of a model's name.
     """
 
     def __init__(
@@ -44,10 +45,12 @@ class LocalPipelines:
         tracking_uri: str,
         artifacts: Path,
         runner: Sequence[str] = (sys.executable, "-m", "pipelines.local"),
+        served: Callable[[str], Path] | None = None,
     ) -> None:
         self._runner = tuple(runner)
         self._runs = runs_dir.absolute()
         self._model_file = model_file
+        self._served = served
         self._tracking_uri = tracking_uri
         self._artifacts = artifacts.absolute()
         self._registry = MlflowRegistry(tracking_uri, artifacts)
@@ -152,6 +155,8 @@ class LocalPipelines:
             *("--artifacts", str(self._artifacts)),
             *("--lock-fd", str(lock)),
         ]
+        if self._served is not None:
+            command += ["--served", str(self._served(request.model).absolute())]
         try:
             with for_appending(folder.path / "runner.txt").open("ab") as output:
                 self._children[request.run_id] = subprocess.Popen(

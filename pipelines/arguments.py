@@ -48,9 +48,15 @@ def model_argument(model: Model) -> str:
 
 
 def run_arguments(
-    request: RunRequest, *, model: str, base: Path | str, tracking_uri: str, artifacts: Path
+    request: RunRequest,
+    *,
+    model: str,
+    base: Path | str,
+    tracking_uri: str,
+    artifacts: Path,
+    served: str = "",
 ) -> dict[str, str]:
-    """Return the pipeline's arguments for one run.
+    """Return the pipeline's arguments for one run; ``served`` is where rows are that were served.
 
     Raises:
         InvalidInput: They are too large together.
@@ -64,6 +70,7 @@ def run_arguments(
         "champion": request.champion or "",
         "tracking_uri": tracking_uri,
         "artifacts": str(artifacts),
+        "served": served,
     }
     _check(arguments)
     return arguments

@@ -270,6 +270,7 @@ def run_of(
         base=Path(settings.base) if settings.base.startswith("/") else settings.base,
         tracking_uri=settings.tracking_uri,
         artifacts=Path(settings.artifacts),
+        served=settings.served if model.spec.data.served is not None else "",
     )
     with tempfile.TemporaryDirectory(prefix="noria-") as folder:
         compiled = compile_machine(machine, Path(folder) / "pipeline.yaml", image=image)

@@ -66,6 +66,8 @@ class KubeflowSettings:
         service_account: Of the pods; empty for the server's default.
         pull_secrets: Secrets to pull the image with.
         shared_claim: PersistentVolumeClaim (ReadWriteMany) that the nodes of a run share.
+        served: URL of the monitor that has the rows that were served, as the pods reach it;
+            empty: runs read the source alone.
         timeout: Longest time of one request, seconds.
     """
 
@@ -83,6 +85,7 @@ class KubeflowSettings:
     service_account: str = ""
     pull_secrets: tuple[str, ...] = ()
     shared_claim: str = ""
+    served: str = ""
     timeout: float = 30.0
 
     def __post_init__(self) -> None:

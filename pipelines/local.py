@@ -38,18 +38,20 @@ def run_local(
     tracking_uri: str,
     artifacts: Path,
     on_step: Callable[[str], None],
+    served: str = "",
 ) -> RunStatus:
     """Run the pipeline here and now, and return how it ended.
 
     A run that has ended, or whose version is registered already, is not run
-    again. ``on_step`` gets each step's name as it starts.
+    again. ``on_step`` gets each step's name as it starts, ``served`` is the folder of the rows
+    that were served (empty: there is none).
 
     Raises:
         PipelineError: A runner works on this run already, or its folder can't be written.
     """
     folder = RunDir(run_dir.absolute())
     with folder.locked():
-        return _run(folder, model_path, request, tracking_uri, artifacts, on_step)
+        return _run(folder, model_path, request, tracking_uri, artifacts, on_step, served)
 
 
 def registered_result(registry: MlflowRegistry, model: str, run_id: str) -> RunResult | None:
@@ -74,6 +76,7 @@ def _run(
     tracking_uri: str,
     artifacts: Path,
     on_step: Callable[[str], None],
+    served: str,
 ) -> RunStatus:
     ended = folder.ended()
     if ended is not None:
@@ -82,7 +85,9 @@ def _run(
     folder.write_pid()
     registry = MlflowRegistry(tracking_uri, artifacts)
     try:
-        status = _follow(folder, model_path, request, tracking_uri, artifacts, on_step, registry)
+        status = _follow(
+            folder, model_path, request, tracking_uri, artifacts, on_step, registry, served
+        )
     except NoriaError as error:
         status = _ended(request, RunPhase.FAILED, _with_room(folder, str(error)))
     except Exception as error:
@@ -109,6 +114,7 @@ def _follow(
     artifacts: Path,
     on_step: Callable[[str], None],
     registry: MlflowRegistry,
+    served: str,
 ) -> RunStatus:
     if folder.cancel_asked():
         return _ended(request, RunPhase.CANCELLED, "cancelled before it started")
@@ -128,6 +134,7 @@ def _follow(
         base=model_path.absolute().parent,
         tracking_uri=tracking_uri,
         artifacts=artifacts.absolute(),
+        served=served,
     )
     done: dict[str, float] = {}
     screen = sys.stdout
@@ -273,6 +280,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--run-dir", type=Path, required=True)
     parser.add_argument("--tracking-uri", required=True)
     parser.add_argument("--artifacts", type=Path, required=True)
+    parser.add_argument("--served", default="", help="folder of the rows that were served")
     parser.add_argument("--lock-fd", type=int, help="descriptor that holds the run's lock already")
     given = parser.parse_args(arguments)
     os.umask(0o077)
@@ -287,7 +295,13 @@ def main(arguments: list[str]) -> int:
             holding = contextlib.nullcontext()
         with holding:
             status = _run(
-                folder, given.model, request, given.tracking_uri, given.artifacts, _say_nothing
+                folder,
+                given.model,
+                request,
+                given.tracking_uri,
+                given.artifacts,
+                _say_nothing,
+                given.served,
             )
     except (NoriaError, OSError) as error:
         sys.stderr.write(f"{error}\n")

@@ -52,8 +52,9 @@ def training_pipeline(
         champion: str = "",
         tracking_uri: str = "",
         artifacts: str = "",
+        served: str = "",
     ) -> str:
-        rows = ingest_rows(model=model, base=base, as_of=as_of)
+        rows = ingest_rows(model=model, base=base, as_of=as_of, served=served)
         checked = validate_rows(model=model, rows=rows.outputs["rows"])
         joined = add_features(model=model, base=base, rows=rows.outputs["rows"])
         joined.after(checked)

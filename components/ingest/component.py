@@ -11,10 +11,11 @@ def ingest(
     base: str,
     as_of: str,
     rows: dsl.Output[dsl.Dataset],
+    served: str = "",
 ) -> str:
     """Read the labelled rows that were known at a time, and return their fingerprint."""
     from pathlib import Path
 
     from components import steps
 
-    return steps.ingest(model=model, base=base, as_of=as_of, rows=Path(rows.path))
+    return steps.ingest(model=model, base=base, as_of=as_of, rows=Path(rows.path), served=served)

@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 if TYPE_CHECKING:
+    from monitoring.exporting import Answered
     from noria.embedded.replaying import Progress, Replayed
     from noria.loop.values import RunStatus
     from noria.replay import Replaying
+    from noria.served.summary import Summary
+    from noria.spec import Served
 
 
 class Facade(Protocol):
@@ -70,6 +73,12 @@ class Facade(Protocol):
 
         ``tell`` hears one sentence for each thing that happens.
         """
+
+    def served(self, home: Path, model: str) -> tuple[Summary, Answered, Served | None]:
+        """Return what is kept of a model's labelled rows, of how many, and by what settings."""
+
+    def export_served(self, home: Path, model: str, out: Path) -> int:
+        """Write a model's labelled rows that are kept to one file; return how many."""
 
     def export(
         self, home: Path, model: str, out: Path, since: datetime | None, until: datetime | None

@@ -19,10 +19,13 @@ from noria.errors import InvalidInput, RegistryError, ServingError, Unavailable,
 if TYPE_CHECKING:
     import httpx
 
+    from monitoring.exporting import Answered
     from noria.embedded.replaying import Progress, Replayed
     from noria.embedded.scraping import Target
     from noria.loop.values import RunStatus
     from noria.replay import Replaying
+    from noria.served.summary import Summary
+    from noria.spec import Served
 
 
 def up(home: Path, model_paths: Sequence[Path], tell: Callable[[str], None]) -> None:
@@ -108,7 +111,15 @@ def train(home: Path, model_path: Path, on_step: Callable[[str], None]) -> RunSt
         champion=registry.alias(name, CHAMPION),
     )
     folder = where.runs / request.run_id
-    return run_local(model_path, request, folder, where.tracking_uri, where.artifacts, on_step)
+    return run_local(
+        model_path,
+        request,
+        folder,
+        where.tracking_uri,
+        where.artifacts,
+        on_step,
+        str(where.served_rows(name)),
+    )
 
 
 def receive(home: Path, model: str, source: str) -> Path:
@@ -194,6 +205,28 @@ def replay_events(
     from noria.embedded.replaying import replay_events
 
     return replay_events(Home(home.absolute()), model_path, wanted, show, tell)
+
+
+def served(home: Path, model: str) -> tuple[Summary, Answered, Served | None]:
+    """Return what is kept of a model's labelled rows, of how many, and by what settings."""
+    from monitoring.exporting import answered
+    from noria.served.summary import summary
+    from noria.served.table import ServedTable
+
+    where = Home(home.absolute())
+    resource, _ = where.model(model)
+    found = summary(ServedTable(where.served_rows(model)))
+    return found, answered(where.monitor(model)), resource.spec.data.served
+
+
+def export_served(home: Path, model: str, out: Path) -> int:
+    """Write a model's labelled rows that are kept to one file; return how many."""
+    from noria.served.summary import export
+    from noria.served.table import ServedTable
+
+    where = Home(home.absolute())
+    where.known(model)
+    return export(ServedTable(where.served_rows(model)), out).rows
 
 
 def export(

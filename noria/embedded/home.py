@@ -15,6 +15,7 @@ import msgspec
 from noria import files
 from noria.errors import InvalidInput, NoriaError, StoreError, shorten
 from noria.loop.sqlite_store import SqliteStore
+from noria.served.table import FOLDER
 from noria.spec import Model, load_model
 
 MonitorClock = Literal["wall", "event"]
@@ -111,6 +112,10 @@ class Home:
     def monitor(self, model: str) -> Path:
         """A monitor's log and windows."""
         return self.root / "monitor" / model
+
+    def served_rows(self, model: str) -> Path:
+        """The table of a model's labelled rows that were served; its monitor writes it."""
+        return self.monitor(model) / FOLDER
 
     def create(self) -> Home:
         """Make the folder; what is in it is its owner's alone.

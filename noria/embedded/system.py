@@ -83,7 +83,11 @@ class System:
         self.monitor = MonitorProcess(self.file, home.monitor(self.name), monitor_clock)
         self.traffic = TraefikTraffic(home.traffic, self._launch)
         self.pipelines = LocalPipelines(
-            home.runs, lambda name: home.model(name)[1], home.tracking_uri, home.artifacts
+            home.runs,
+            lambda name: home.model(name)[1],
+            home.tracking_uri,
+            home.artifacts,
+            served=home.served_rows,
         )
         self.engine = Engine(
             self.model,

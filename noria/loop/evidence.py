@@ -61,6 +61,10 @@ def rows_of(turn: Turn) -> Rows | None:
         turn.update(labels_come=True)
     elif not state.labels_come:
         labelled = _answered(turn)
+    served = turn.spec.data.served
+    if served is not None and served.use == "alone":
+        # Of those only the sample can be learned from.
+        labelled = math.floor(labelled * served.sample)
     champion = max(0, info.rows)
     base = champion if state.tried is None else max(0, state.tried)
     return Rows(champion, base, max(0, champion + labelled - base))
@@ -73,7 +77,9 @@ def _answered(turn: Turn) -> int:
     answered stand for those that will have one.
     """
     rate, since = turn.observation.rows_per_day, turn.state.champion_as_of
-    if rate is None or since is None:
+    served = turn.spec.data.served
+    if rate is None or since is None or (served is not None and served.use == "alone"):
+        # Of what is learned from what was served alone, no label comes by another way.
         return 0
     days = max(0.0, (turn.now - since) / _DAY)
     return int(min(rate * days, _MOST_ANSWERED))

@@ -69,7 +69,7 @@ class Composition:
             kserve=self._kserve(),
         )
         return Ports(
-            pipelines=self._pipelines(lambda _: model),
+            pipelines=self._pipelines(resource, lambda _: model),
             registry=self._registry,
             traffic=traffic,
             metrics=self._metrics(MonitorMetrics(monitor), resource.namespace, model),
@@ -98,7 +98,7 @@ class Composition:
         def refuse(name: str) -> Model:
             raise InvalidInput(f"{name} is being deleted in {resource.namespace}: no run starts")
 
-        return self._pipelines(refuse)
+        return self._pipelines(resource, refuse)
 
     def remove(self, resource: Resource) -> bool:
         """Delete what serves a Model, its route first; returns whether all of it is gone."""
@@ -137,7 +137,7 @@ class Composition:
         native = self._settings.traffic == "standard"
         return replace(seen, canary_field=seen.canary_field or native)
 
-    def _pipelines(self, model: Callable[[str], Model]) -> Pipelines:
+    def _pipelines(self, resource: Resource, model: Callable[[str], Model]) -> Pipelines:
         settings = self._settings
         where = KubeflowSettings(
             host=settings.kfp_host,
@@ -149,6 +149,7 @@ class Composition:
             mlflow_secret=settings.mlflow_secret,
             service_account=settings.training_service_account,
             pull_secrets=settings.image_pull_secrets,
+            served=settings.monitor_of(resource.name, resource.namespace),
         )
         return KubeflowPipelines(where, model, registered(settings.mlflow_uri, self._artifacts))
 

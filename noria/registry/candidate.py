@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from noria.loop.values import GateResult, Verdict
+from noria.served.used import ServedRows
 from noria.tasks.protocol import Evaluation
 
 
@@ -26,7 +27,7 @@ class Candidate:
     measured against, ``rows`` the number of rows that the packaged model was
     fitted on, ``fingerprint`` a sha256 of the data, ``spec`` the model resource
     as JSON, ``example`` one row as a client would send it, ``cautions`` what should be
-    known of the family's options.
+    known of the family's options, ``served`` which of the rows were served.
     """
 
     model: str
@@ -45,6 +46,7 @@ class Candidate:
     params: Mapping[str, Any] = field(default_factory=_empty)
     example: Mapping[str, Any] = field(default_factory=_empty)
     cautions: tuple[str, ...] = ()
+    served: ServedRows | None = None
 
     @property
     def gates(self) -> tuple[GateResult, ...]:

@@ -8,6 +8,7 @@ from typing import Final
 from noria.loop.values import GateResult, Verdict
 from noria.measures.measurement import Measurement
 from noria.registry.candidate import Candidate
+from noria.served.used import ServedRows
 from noria.tasks.package import Manifest
 from noria.tasks.protocol import Choice, Evaluation
 
@@ -63,9 +64,27 @@ def _data(candidate: Candidate, manifest: Manifest) -> str:
                 f"{candidate.as_of.isoformat()}; data fingerprint `sha256:{candidate.fingerprint}`."
             ),
             "",
+            *_served(candidate.served),
             *_table(("feature", "kind", "comes from", "categories"), rows),
         ]
     )
+
+
+def _served(served: ServedRows | None) -> list[str]:
+    """Say which of the rows were served, and got their labels through the monitor."""
+    if served is None:
+        return []
+    if served.rows:
+        found = (
+            f"Of the rows that were read {served.rows:,} were served and labelled between "
+            f"{served.first} and {served.last}, digest `sha256:{served.digest}`"
+        )
+        found += "." if served.source else "; the source was not read."
+    else:
+        found = "None of the rows that were read was served: all are the source's."
+    if served.set_aside:
+        found += f" Damaged, so that their rows are missing: {', '.join(served.set_aside)}."
+    return [found, ""]
 
 
 _ORIGIN: Final[Mapping[str, str]] = {

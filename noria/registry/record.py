@@ -188,6 +188,11 @@ def _tags(candidate: Candidate, digest: str) -> dict[str, str]:
         "metrics": json.dumps({name: _finite(item) for name, item in candidate.metrics.items()}),
         "gates": msgspec.json.encode(candidate.gates).decode(),
         "recipe": msgspec.json.encode(candidate.evaluation.choice).decode(),
+        **(
+            {}
+            if candidate.served is None
+            else {"served": msgspec.json.encode(candidate.served).decode()}
+        ),
     }
 
 

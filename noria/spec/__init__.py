@@ -34,6 +34,7 @@ from noria.spec.monitoring import (
 from noria.spec.retraining import MinGrowth, NewData, Retraining, RunBudget, TrainOn
 from noria.spec.runtime import MetricNames, Runtime
 from noria.spec.section import Section
+from noria.spec.served import Served
 from noria.spec.serving import (
     Batching,
     Canary,
@@ -109,6 +110,7 @@ __all__ = [
     "Search",
     "SearchRange",
     "Section",
+    "Served",
     "Serving",
     "Shadow",
     "Source",

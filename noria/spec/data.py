@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, create_model
 from noria.errors import shorten
 from noria.spec.families import FromFamilies, installed
 from noria.spec.section import FILLED, Column, Items, Section, refuse
+from noria.spec.served import Served
 from noria.spec.units import Duration
 
 TimeFeature: TypeAlias = Literal[
@@ -255,6 +256,12 @@ class Data(Section):
     source: Annotated[Source, FromFamilies(source_class)] = Field(
         description="Where rows come from: exactly one key.",
         examples=[{"parquet": {"paths": ["data/*.parquet"]}}],
+    )
+    served: Served | None = Field(
+        default=None,
+        description="Learn from what was served, too: rows that got their label through the "
+        "monitor are kept as a table. null: rows come from the source alone.",
+        examples=[{"retention": "180d"}],
     )
     features: Items[Feature] = Field(
         default=(),

@@ -556,6 +556,19 @@ def test_where_labels_come_with_the_source_alone_answered_rows_stand_for_them() 
     assert len(world.pipelines.requests) == 1
 
 
+def test_answered_rows_stand_for_nothing_where_only_what_was_served_is_learned() -> None:
+    served = {"use": "alone", "sample": 0.5}
+    world = FakeWorld(sample_model(retraining=BY_ROWS, data={"served": served}))
+    world.metrics.labels_a_day = 0.0
+    world.install("1")
+    world.metrics.publish(Compared(ROWS_PER_DAY, "1", 100.0, 0))
+    world.clock.advance(timedelta(days=9))
+    world.cycle(2)
+    assert not world.pipelines.requests
+    # Half of the requests are kept: so many labelled rows are half as many to learn from.
+    assert "new-data waits: 100 of" in said(grow(world, 200))
+
+
 def test_a_drift_cancels_the_thinning_once(counted: FakeWorld) -> None:
     for version in ("2", "3"):
         grow(counted, 900)

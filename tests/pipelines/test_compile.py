@@ -246,6 +246,20 @@ def test_a_submitted_run_is_cached_by_its_keys_and_never_registers_from_a_cache(
     assert tasks["register"]["cachingOptions"] == {}
 
 
+def test_a_run_is_told_of_the_monitor_only_where_it_learns_from_what_was_served() -> None:
+    monitor = KubeflowSettings("http://kfp", served="http://monitor.ml.svc:8080")
+    plain = model().model_dump(mode="json", by_alias=True)
+    plain["spec"]["data"]["served"] = {}
+
+    pipeline, told = run_of(parse_model(plain), run(), monitor)
+
+    assert told["served"] == "http://monitor.ml.svc:8080"
+    tasks = pipeline["pipeline_spec"]["root"]["dag"]["tasks"]
+    given = {name for name, task in tasks.items() if "served" in task["inputs"]["parameters"]}
+    assert given == {"ingest"}
+    assert run_of(model(), run(), monitor)[1]["served"] == ""
+
+
 def test_without_a_cache_nothing_is_known() -> None:
     pipeline, _ = run_of(model(cache=False), run(), KubeflowSettings("http://kfp"))
 

@@ -20,6 +20,7 @@ from noria.loop.conformance import RegistryConformance
 from noria.loop.values import Verdict
 from noria.registry import Candidate, MlflowRegistry
 from noria.registry.server_catalog import ServerCatalog
+from noria.served.used import ServedRows
 from noria.tasks.package import package_digest, read_manifest, write_package
 from noria.tasks.tabular.hand_made import package_linear
 
@@ -120,6 +121,24 @@ def test_a_pickle_that_the_package_admits_to_is_registered_and_the_card_says_so(
 
     card = next((home / "artifacts").rglob("model_card.md")).read_text()
     assert "- Caution: its package may hold a pickle." in card
+
+
+def test_tag_and_card_say_which_of_the_rows_were_served(
+    home: Path, registry: MlflowRegistry, make_candidate: MakeCandidate
+) -> None:
+    import mlflow
+
+    served = ServedRows(
+        30, 40, "cd" * 32, "2026-01-01T00:00:00+00:00", "2026-01-09T00:00:00+00:00", 3, ("part-x",)
+    )
+    registry.register(replace(make_candidate(), served=served))
+
+    made = mlflow.MlflowClient(f"sqlite:///{home}/mlflow.db").get_model_version("flights", "1")
+    assert msgspec.json.decode(made.tags["noria.served"], type=ServedRows) == served
+    card = next((home / "artifacts").rglob("model_card.md")).read_text()
+    assert "30 were served and labelled between 2026-01-01T00:00:00+00:00 and" in card
+    assert f"sha256:{'cd' * 32}" in card
+    assert "Damaged, so that their rows are missing: part-x." in card
 
 
 def test_registering_a_run_again_returns_the_version_it_has(

@@ -18,10 +18,12 @@ from noria.spec.rules.data import DATA_RULES
 from noria.spec.rules.loop import LOOP_RULES
 from noria.spec.rules.monitoring import MONITORING_RULES
 from noria.spec.rules.runtime import RUNTIME_RULES
+from noria.spec.rules.served import SERVED_RULES
 from noria.spec.rules.train import TRAIN_RULES
 
 RULES: Final[tuple[Rule, ...]] = (
     *DATA_RULES,
+    *SERVED_RULES,
     *TRAIN_RULES,
     *LOOP_RULES,
     *RUNTIME_RULES,

@@ -49,13 +49,18 @@ def labelled_rows(spec: ModelSpec, base: Path, as_of: datetime | None) -> pd.Dat
     rows = _with_times(data, rows)
     if as_of is not None and data.event_time is not None:
         rows = _known_at(data, rows, as_of)
-    rows = _recent(spec, rows, as_of)
+    rows = recent(spec, rows, as_of)
     if rows.empty:
         raise DataError(
             f"no labelled row is left of the {read} that were read"
             + (f" (as of {as_of.isoformat()})" if as_of is not None else ""),
             fix="check spec.data.target, labelTime and spec.retraining.trainOn",
         )
+    return ordered(data, rows)
+
+
+def ordered(data: Data, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return rows in the order of their event times and entity keys, with a new index."""
     order = [name for name in (data.event_time, *data.entity_key) if name is not None]
     if order:
         rows = rows.sort_values(order, kind="stable", key=_order)
@@ -147,7 +152,8 @@ def _known_at(data: Data, rows: pd.DataFrame, as_of: datetime) -> pd.DataFrame:
     return rows
 
 
-def _recent(spec: ModelSpec, rows: pd.DataFrame, as_of: datetime | None) -> pd.DataFrame:
+def recent(spec: ModelSpec, rows: pd.DataFrame, as_of: datetime | None) -> pd.DataFrame:
+    """Return the rows that ``spec.retraining.trainOn`` does not leave out for their age."""
     train_on = spec.retraining.train_on
     event_time = spec.data.event_time
     if train_on.kind == "all" or train_on.window is None or event_time is None or rows.empty:

@@ -1,0 +1,212 @@
+"""Moves labelled rows from the state to the table, each exactly once, whenever it is killed.
+
+The processor numbers the rows in the transaction that joins them with their labels. Here they are
+taken in that order, written day by day, and forgotten only when every day of them is on the disk.
+What a kill cuts off is taken again; the rows that a day has already are known by their numbers.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import msgspec
+
+from monitoring.core import ClassName
+from monitoring.log import connect
+from monitoring.served.joined import JoinedRow, class_of
+from monitoring.served.keeping import Keeping
+from monitoring.state import translated
+from noria.errors import NoriaError
+from noria.served import rows as names
+from noria.served.merging import merge, parquet
+from noria.served.table import FOLDER, ServedTable
+from noria.worker import Worker
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_log = logging.getLogger(__name__)
+_ROWS: Final = 20_000
+_EVERY_SECONDS: Final = 5.0
+PATIENCE: Final = 300.0
+"""Seconds after which a turn is taken for stuck."""
+_UNNAMED: Final = "labelled rows wait to be kept: the champion's reference names no classes yet"
+_decoder: Final = msgspec.msgpack.Decoder(JoinedRow)
+Numbered: TypeAlias = tuple[int, JoinedRow]
+
+
+class Writer:
+    """Writes what waits every few seconds, and at once when it is asked to.
+
+    Args:
+        home: The monitor's folder; its state has been made.
+        keeping: What is kept.
+        classes: Returns the champion's classes, empty while they are not known.
+        now: Returns the time by the monitor's clock, epoch seconds.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        keeping: Keeping,
+        classes: Callable[[], tuple[ClassName, ...]],
+        now: Callable[[], float],
+    ) -> None:
+        self.table = ServedTable(home / FOLDER)
+        self._db = connect(home / "state.db")
+        self._keeping = keeping
+        self._classes = classes
+        self._now = now
+        self._turn = threading.Lock()
+        self._woken = threading.Event()
+        self._unnamed = False
+        self.problem = ""
+        self.worker = Worker("served", self._step, every=_EVERY_SECONDS)
+
+    def start(self) -> None:
+        """Start to write."""
+        self.worker.start()
+
+    def stop(self) -> None:
+        """Write what waits, and stop; what can't be written now stays for the next start."""
+        self._woken.set()
+        if not self.worker.stop(PATIENCE):
+            return
+        try:
+            self.write()
+        except NoriaError as error:
+            _log.warning("rows that were served wait to be written: %s", error)
+        self._db.close()
+
+    def write(self) -> int:
+        """Write every row that waits, and delete the days that are past; return how many rows.
+
+        Raises:
+            NoriaError: The disk does not take it; what is not written waits on.
+        """
+        count = 0
+        with self._turn:
+            while taken := self._waiting():
+                self._put(taken)
+                with translated():
+                    self._db.execute("DELETE FROM served WHERE seq <= ?", (taken[-1][0],))
+                count += len(taken)
+            self.table.expire(self._kept_from())
+        self.problem = _UNNAMED if self._unnamed else ""
+        return count
+
+    def _step(self) -> None:
+        if self._woken.wait(_EVERY_SECONDS):
+            return
+        try:
+            self.write()
+        except NoriaError as error:
+            if not self.problem:
+                _log.error("rows that were served can't be written: %s", error)
+            self.problem = str(error)
+
+    def _waiting(self) -> list[Numbered]:
+        """Return the oldest rows that wait, up to the first whose label has no name yet."""
+        with translated():
+            found = self._db.execute(
+                "SELECT seq, body FROM served ORDER BY seq LIMIT ?", (_ROWS,)
+            ).fetchall()
+        taken: list[Numbered] = []
+        self._unnamed = False
+        for number, body in found:
+            row = _decoder.decode(body)
+            if row.label is None:
+                label = class_of(row.value, self._keeping, self._classes())
+                if label is None:
+                    self._unnamed = True
+                    break
+                row = msgspec.structs.replace(row, label=label)
+            taken.append((number, row))
+        return taken
+
+    def _put(self, taken: Sequence[Numbered]) -> None:
+        days: defaultdict[str, list[Numbered]] = defaultdict(list)
+        for number, row in taken:
+            days[self._day(row)].append((number, row))
+        kept_from = self._kept_from()
+        for day, found in sorted(days.items()):
+            if day < kept_from:
+                continue
+            done = self.table.last_of(day)
+            fresh = [one for one in found if one[0] > done]
+            if fresh:
+                content = parquet(_table(fresh, self._keeping))
+                self.table.write(day, fresh[0][0], fresh[-1][0], content)
+                merge(self.table, day)
+
+    def _day(self, row: JoinedRow) -> str:
+        at = row.predicted
+        if self._keeping.event_time is not None:
+            cell = row.cells[list(self._keeping.columns).index(self._keeping.event_time)]
+            at = float(cell or 0.0) / 1000.0
+        return _day(at)
+
+    def _kept_from(self) -> str:
+        """Return the first day that is not past its time; empty while no time is known."""
+        now = self._now()
+        return _day(now - self._keeping.retention) if now else ""
+
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _day(seconds: float) -> str:
+    try:
+        return (_EPOCH + timedelta(seconds=seconds)).date().isoformat()
+    except OverflowError:
+        return ""  # before the first year
+
+
+def _table(taken: Sequence[Numbered], keeping: Keeping) -> pa.Table:
+    """Return rows as the table has them: what Noria says of each, then the model's own columns."""
+    import pyarrow as pa
+
+    moment = pa.timestamp("us", tz="UTC")
+    types = {
+        "number": pa.float64(),
+        "boolean": pa.bool_(),
+        "text": pa.string(),
+        "time": moment,
+    }
+    rows = [row for _, row in taken]
+    columns: dict[str, pa.Array] = {
+        names.REQUEST: pa.array([row.request for row in rows], pa.string()),
+        names.ROW: pa.array([row.row for row in rows], pa.int32()),
+        names.NUMBER: pa.array([number for number, _ in taken], pa.int64()),
+        names.VERSION: pa.array([row.version for row in rows], pa.string()),
+        names.PREDICTED: pa.array([_micros(row.predicted) for row in rows], moment),
+        names.LABELLED: pa.array([_micros(row.labelled) for row in rows], moment),
+        names.PREDICTION: pa.array([row.scores for row in rows], pa.list_(pa.float64())),
+    }
+    for place, (name, kind) in enumerate(keeping.columns.items()):
+        cells: list[Any] = [row.cells[place] for row in rows]
+        if kind == "time":
+            cells = [None if cell is None else round(float(cell) * 1000) for cell in cells]
+        columns[name] = pa.array(cells, types[kind])
+    columns[keeping.target] = _labels([row.label for row in rows])
+    return pa.table(columns)
+
+
+def _labels(labels: list[Any]) -> pa.Array:
+    import pyarrow as pa
+
+    kinds = {type(label) for label in labels}
+    if len(kinds) == 1:
+        return pa.array(labels)
+    # Classes of several types can't be learned together: their texts tell what they were.
+    return pa.array([str(label) for label in labels], pa.string())
+
+
+def _micros(seconds: float) -> int:
+    return round(seconds * 1_000_000)

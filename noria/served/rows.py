@@ -1,0 +1,118 @@
+"""Which rows of the table count at a moment: of each sample the newest label known then."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from noria.errors import IntegrityError, StoreError
+from noria.files import DAMAGED
+from noria.served.table import Part, ServedTable
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+REQUEST: Final = "noria.request"
+ROW: Final = "noria.row"
+NUMBER: Final = "noria.number"
+VERSION: Final = "noria.version"
+PREDICTED: Final = "noria.predicted_at"
+LABELLED: Final = "noria.labelled_at"
+PREDICTION: Final = "noria.prediction"
+_TRIES: Final = 5
+_MICROS: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The rows of one part that count."""
+
+    part: Part
+    table: pa.Table
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """What the table says at a moment.
+
+    ``written`` counts the rows of all parts, corrected ones and later ones too; ``set_aside``
+    are damaged parts, whose rows are missing.
+    """
+
+    pieces: tuple[Piece, ...]
+    written: int
+    set_aside: tuple[str, ...]
+
+    @property
+    def rows(self) -> int:
+        """How many samples it has."""
+        return sum(piece.table.num_rows for piece in self.pieces)
+
+
+def labelled(table: ServedTable, as_of: float | None = None) -> Labelled:
+    """Return the samples whose label was known at ``as_of`` (epoch seconds; None: all).
+
+    A part that is damaged is set aside, named, and read no more.
+
+    Raises:
+        StoreError: The folder can't be read, or changes all the time.
+    """
+    for _ in range(_TRIES):
+        try:
+            found = [(part, _opened(table, part)) for part in table.parts()]
+        except FileNotFoundError:
+            continue  # merged, or past its time: the folder says what there is now
+        whole = [Piece(part, content) for part, content in found if content is not None]
+        written = sum(piece.table.num_rows for piece in whole)
+        aside = table.damaged()
+        # Where it can't be moved, on a disk that others write, it is named all the same.
+        left = (part.name for part, content in found if content is None)
+        stuck = tuple(name for name in left if f"{name}{DAMAGED}" not in aside)
+        return Labelled(_newest(whole, as_of), written, (*aside, *stuck))
+    raise StoreError(f"{table.folder} changes while it is read", fix="try again")
+
+
+def _opened(table: ServedTable, part: Part) -> pa.Table | None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.ParquetFile(pa.BufferReader(table.read(part))).read()
+    except IntegrityError:
+        return None
+
+
+def _newest(pieces: list[Piece], as_of: float | None) -> tuple[Piece, ...]:
+    """Keep of each sample the row with the greatest number among those known at the moment."""
+    best: dict[tuple[str, int], tuple[int, int, int]] = {}
+    until = None if as_of is None else round(as_of * _MICROS)
+    for place, piece in enumerate(pieces):
+        known = _micros(piece.table.column(LABELLED))
+        numbers = piece.table.column(NUMBER).to_pylist()
+        samples = zip(
+            piece.table.column(REQUEST).to_pylist(),
+            piece.table.column(ROW).to_pylist(),
+            strict=True,
+        )
+        for index, sample in enumerate(samples):
+            if until is not None and known[index] > until:
+                continue
+            if sample not in best or best[sample][0] < numbers[index]:
+                best[sample] = (numbers[index], place, index)
+    taken: list[list[int]] = [[] for _ in pieces]
+    for _, place, index in best.values():
+        taken[place].append(index)
+    return tuple(
+        Piece(piece.part, piece.table.take(np.array(sorted(indices), np.int64)))
+        for piece, indices in zip(pieces, taken, strict=True)
+        if indices
+    )
+
+
+def _micros(column: Any) -> list[int]:
+    import pyarrow as pa
+
+    found: list[int] = column.cast(pa.int64()).to_pylist()
+    return found

@@ -1,0 +1,100 @@
+"""The table of what was served, fetched from a monitor on another machine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from monitoring.client import MonitorClient
+from noria.errors import StoreError, Unavailable
+from noria.served.remote import opened
+from noria.served.rows import REQUEST, labelled
+from noria.served.table import FOLDER, ServedTable
+
+
+@pytest.fixture
+def kept(lives: Callable[..., Any], wire: SimpleNamespace, world: Any, tmp_path: Path) -> Any:
+    """A monitor with five labelled rows that nobody has asked it to write yet."""
+    document = wire.document()
+    document["spec"]["data"]["served"] = {"retention": "36500d"}
+    path = tmp_path / "served.yaml"
+    path.write_text(yaml.safe_dump(document))
+    process = lives(model=path)
+    url = process.start()
+    with MonitorClient(url) as client:
+        reference = world.reference(tmp_path / "reference", 200, classes=(0, 1))
+        client.put_reference(wire.model, "1", reference, champion=True)
+        for n in range(5):
+            body = world.request(1, when=f"2013-02-0{1 + n % 2}T10:00:00Z")
+            headers, content = wire.block([(f"r{n}", body, world.scores(1))])
+            httpx.post(url, headers=headers, content=content).raise_for_status()
+            client.feedback(wire.model, [{"id": f"r{n}:0", "label": 1}])
+    return process
+
+
+def test_what_is_fetched_is_what_lies_there_and_all_that_is_labelled(
+    kept: Any, wire: SimpleNamespace
+) -> None:
+    with opened(kept.url, wire.model) as (table, set_aside):
+        found = labelled(table)
+        here = ServedTable(kept.home / FOLDER)
+        assert table.parts() == here.parts()
+        assert {day: table.last_of(day) for day in table.days()} == {
+            day: here.last_of(day) for day in here.days()
+        }
+    assert set_aside == ()
+    names = [name for piece in found.pieces for name in piece.table[REQUEST].to_pylist()]
+    assert sorted(names) == [f"r{n}" for n in range(5)]
+
+
+def test_what_is_damaged_there_is_named_here(kept: Any, wire: SimpleNamespace) -> None:
+    with opened(kept.url, wire.model) as (table, _):
+        victim = table.parts()[0]
+    path = kept.home / FOLDER / victim.name
+    path.write_bytes(b"PAR1")
+    # It is found when it is read; the next list knows of it.
+    assert httpx.get(f"{kept.url}/models/{wire.model}/served/{victim.name}").status_code == 503
+    with opened(kept.url, wire.model) as (table, set_aside):
+        assert set_aside == (f"{victim.name}.damaged",)
+        assert victim not in table.parts()
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("served/day=2013-02-01/part-none.parquet", 404),
+        ("served/..%2f..%2f/state.db", 404),
+        ("served/day=2013-02-01/..%2f..%2fstate.db", 404),
+        ("served/day=2013-02-01", 404),
+    ],
+)
+def test_nothing_but_its_parts_is_given_away(
+    kept: Any, wire: SimpleNamespace, path: str, status: int
+) -> None:
+    answer = httpx.get(f"{kept.url}/models/{wire.model}/{path}")
+    assert answer.status_code == status, answer.text
+    assert "error" in json.loads(answer.text)
+
+
+def test_a_monitor_that_keeps_none_or_is_not_there_is_told(
+    lives: Callable[..., Any], wire: SimpleNamespace, kept: Any
+) -> None:
+    plain = lives()
+    with (
+        pytest.raises(StoreError, match=r"are not kept.*"),
+        opened(plain.start(), wire.model),
+    ):
+        pass
+    with pytest.raises(StoreError, match="is not watched here"), opened(kept.url, "fares"):
+        pass
+    url = plain.url
+    plain.end()
+    with pytest.raises(Unavailable, match="does not answer"), opened(url, wire.model):
+        pass
