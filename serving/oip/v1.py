@@ -21,7 +21,8 @@ def decode_v1(body: bytes, inputs: Sequence[Input]) -> InferRequest:
     """Decode the body of ``POST /v1/models/{m}:predict``.
 
     Instances are lists (one value per required input, in the manifest's order)
-    or objects (one key per input). An optional key that only some rows have is null
+    or objects (one key per input); a vector is a list within, and an instance of a model with one
+    required input that is a vector may be that list itself. An optional key that only some rows have is null
     in the others.
 
     Raises:
@@ -79,6 +80,10 @@ def _from_objects(instances: list[Any], inputs: Sequence[Input]) -> tuple[Tensor
 
 
 def _from_lists(instances: list[Any], inputs: Sequence[Input]) -> tuple[Tensor, ...]:
+    if len(inputs) == 1 and inputs[0].shape:
+        # As other servers have it: each instance is the vector itself.
+        if all(type(row) is list and not (row and type(row[0]) is list) for row in instances):
+            return (_tensor(inputs[0], instances),)
     width = len(inputs)
     for place, row in enumerate(instances):
         if type(row) is not list:
@@ -104,7 +109,10 @@ def _tensor(given: Input, values: list[Any]) -> Tensor:
         values = [_named(value, f"{field}[{place}]") for place, value in enumerate(values)]
     elif given.kind == "boolean" and kinds and kinds <= {int, float}:
         datatype = DATATYPES["FP64"]
-    shape = (len(values),)
+    shape = (len(values), *given.shape)
+    if given.shape:
+        nothing = [None] * given.shape[0]
+        values = [nothing if value is None else value for value in values]
     gone = given.optional and datatype.group == "integer" and None in values
     sent = [0 if value is None else value for value in values] if gone else values
     column = from_json(field, datatype, shape, sent, look_for_booleans=True)
