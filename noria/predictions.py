@@ -76,7 +76,10 @@ class Block(msgspec.Struct, frozen=True, array_like=True):
 
 
 RANK: Final = "rank"
-"""Why a tensor is left out: more than two dimensions."""
+TEXT: Final = "text"
+LONG: Final = "long"
+"""Why a field is set aside: it has more dimensions than a column, it holds texts where numbers are
+watched, or a text that is too long for a category or a key."""
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Block)

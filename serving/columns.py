@@ -15,12 +15,13 @@ truncated or parsed on the way.
 | boolean       | BOOL (null is missing), or numbers 0 and 1            | bool, float64 |
 | categorical   | BYTES, or any other: a number by its text (7 is "7")  | object (str) |
 | text          | BYTES                                                 | object (str) |
-| vector        | FP16..FP64, INT8..INT64, UINT8..UINT64                | (n, width) float32 or float64 |
+| vector        | FP16..FP64, INT8..INT64, UINT8..UINT64                | (n, width)   |
 | timestamp     | INT64 (ms since 1970 UTC), BYTES (ISO-8601)           | int64 (ms)   |
 
 A missing value (NaN, or null in JSON) is refused unless the input is optional or
 the manifest's option ``allowMissing`` is true or names it. An infinity is refused
-always. A vector is missing as a whole: all its numbers are NaN. An optional time that only some rows have is float64, NaN where it is missing.
+always. A vector is float32 or float64, and missing as a whole: all NaN. An optional time
+that only some rows have is float64, NaN where it is missing.
 """
 
 from __future__ import annotations
@@ -159,10 +160,11 @@ class InputBinder:
             )
         if width != self._matrix_width:
             many = len(self._matrix)
-            numbers = "" if self._matrix_is_scalar else f" of {self._matrix_width} numbers in all"
+            numbers = "" if self._matrix_is_scalar else f" of {self._matrix_width} numbers"
+            inputs = "input" if many == 1 else "inputs"
             raise bad(
                 f"{tensor.field}.shape",
-                f"{[rows, width]}; this model has {many} required input{'s' * (many > 1)}{numbers}: "
+                f"{[rows, width]}; this model has {many} required {inputs}{numbers}: "
                 f"{listed(self._required)}",
             )
         if tensor.datatype.group not in ("float", "integer"):

@@ -28,6 +28,7 @@ import msgspec
 import numpy as np
 
 from monitoring.detectors.matrix import MatrixEncoder
+from monitoring.detectors.mmd import sample
 from monitoring.detectors.protocol import DetectorConfig, DetectorResult, FeatureResult
 from monitoring.detectors.storage import save_table
 from monitoring.detectors.univariate import count, suits
@@ -183,7 +184,7 @@ class AlibiDetector:
 
     def score(self, window: Table) -> DetectorResult:
         """Run Alibi's test on one window."""
-        chosen = window.select([column.name for column in self._reference.schema])
+        chosen = window.select([column.name for column in self._reference.schema]).whole()
         with _reproducible(self._seed):
             data = self._detector.predict(self._encoder.encode(chosen))["data"]
         p_values = np.atleast_1d(np.asarray(data["p_val"], np.float64))
@@ -273,7 +274,7 @@ class AlibiOnlineDetector:
 
     def score(self, window: Table) -> DetectorResult:
         """Feed the rows of one window, in order."""
-        chosen = window.select([column.name for column in self._reference.schema])
+        chosen = window.select([column.name for column in self._reference.schema]).whole()
         best = (0.0, 0.0, 1.0)
         per_column = np.zeros(len(self._reference.schema))
         with _reproducible(self._seed):
@@ -384,7 +385,7 @@ def prepare(config: DetectorConfig, reference: Table) -> Table:
         for column in reference.schema
         if suits(test, column, reference.columns[column.name])
     )
-    chosen = reference.select(names)
+    chosen = reference.select(names).whole()
     refused = [c for c in chosen.schema if not suits(test, c, chosen.columns[c.name])]
     if refused or not chosen.schema:
         which = f"the {refused[0].kind} column {refused[0].name!r}" if refused else "no column"
@@ -401,10 +402,7 @@ def prepare(config: DetectorConfig, reference: Table) -> Table:
             )
     defaults = {"mmd": 2000, "lsdd": 2000, "online-mmd": 500, "online-cvm": 500}
     rows = int(config.options.get("referenceRows", defaults.get(config.kind, chosen.rows)))
-    if chosen.rows <= rows:
-        return chosen
-    stream = np.random.default_rng(int(config.options.get("seed", 0)))
-    return chosen.take(np.sort(stream.choice(chosen.rows, rows, replace=False)))
+    return sample(chosen, rows, int(config.options.get("seed", 0)))
 
 
 def _permutations(config: DetectorConfig) -> int:

@@ -73,7 +73,8 @@ def _check_sketches(record: PartialRecord, where: str) -> None:
         counted = int(np.frombuffer(found.counts, np.uint32).sum(dtype=np.int64)) + found.missing
         if counted != record.rows:
             raise InvalidInput(f"{path}.counts: {counted} values do not fit {record.rows} rows")
-    most = _FLOAT_BYTES * record.rows * (_MAX_WIDTH if record.stream == PREDICTION else 1)
+    # A column of rows may be one of vectors.
+    most = _FLOAT_BYTES * record.rows * _MAX_WIDTH
     if any(len(body) > most for body in record.table.values()):
         raise InvalidInput(f"{where}.table: more values than {record.rows} rows")
 
@@ -83,8 +84,10 @@ def _check_columns(record: PartialRecord, names: tuple[str, ...], where: str) ->
         raise InvalidInput(f"{where}.table: {shorten(sorted(record.table))} is not {names}")
     for name in names:
         body = record.table[name]
-        width = width_of(body, record.rows) or 0
-        if not 1 <= width <= (_MAX_WIDTH if name == "scores" else 1):
+        width = width_of(body, record.rows)
+        # An answer may hold no number.
+        fitting = range(_MAX_WIDTH + 1) if name == "scores" else (1,)
+        if width not in fitting:
             raise InvalidInput(f"{where}.table.{name}: {len(body)} bytes, {record.rows} rows")
         values = np.frombuffer(body, np.float64)
         if name != "scores" and not (np.abs(values) < _LARGEST[name]).all():

@@ -85,7 +85,8 @@ def read_column(values: Any, role: Role) -> tuple[np.ndarray, Fault | None]:
     Returns:
         number: float64, NaN for missing. boolean: float64 of 0, 1 and NaN. text: object, str or
         None. time: datetime64[us] in UTC, NaT for missing. label: object, all of them str, all
-        int or all bool, or None. vector: object, float arrays of one length or None. Where there is a fault, what it is about is missing.
+        int or all bool, or None. vector: object, float arrays of one length or None.
+        Where there is a fault, what it is about is missing.
     """
     array = arrow(values)
     if array is None:

@@ -21,9 +21,9 @@ def decode_v1(body: bytes, inputs: Sequence[Input]) -> InferRequest:
     """Decode the body of ``POST /v1/models/{m}:predict``.
 
     Instances are lists (one value per required input, in the manifest's order)
-    or objects (one key per input); a vector is a list within, and an instance of a model with one
-    required input that is a vector may be that list itself. An optional key that only some rows have is null
-    in the others.
+    or objects (one key per input); a vector is a list within. Of a model whose one required
+    input is a vector, an instance may be that list itself. An optional key that only some rows
+    have is null in the others.
 
     Raises:
         Refusal: The body is not a V1 request; the message names the field.
@@ -80,10 +80,12 @@ def _from_objects(instances: list[Any], inputs: Sequence[Input]) -> tuple[Tensor
 
 
 def _from_lists(instances: list[Any], inputs: Sequence[Input]) -> tuple[Tensor, ...]:
-    if len(inputs) == 1 and inputs[0].shape:
-        # As other servers have it: each instance is the vector itself.
-        if all(type(row) is list and not (row and type(row[0]) is list) for row in instances):
-            return (_tensor(inputs[0], instances),)
+    if (
+        len(inputs) == 1
+        and inputs[0].shape
+        and all(type(row) is list and not (row and type(row[0]) is list) for row in instances)
+    ):
+        return (_tensor(inputs[0], instances),)
     width = len(inputs)
     for place, row in enumerate(instances):
         if type(row) is not list:

@@ -87,10 +87,8 @@ def detectors_have_columns(data: Data, monitoring: Monitoring) -> Iterator[Probl
         yield from repeats(f"{path}.columns", detector.columns)
         yield from repeats(f"{path}.types", detector.types)
         if detector.types and (detector.columns or detector.watch == "prediction"):
-            said = "names columns too" if detector.columns else "is not used on the prediction"
-            yield Problem(
-                f"{path}.types", said, "keep one of them" if detector.columns else "remove it"
-            )
+            said = "stands beside columns" if detector.columns else "is not used on the prediction"
+            yield Problem(f"{path}.types", said, "remove it")
         if detector.watch == "prediction":
             if detector.columns:
                 yield Problem(

@@ -52,8 +52,8 @@ def frame_of(parts: Sequence[Part], roles: Mapping[str, Role], read: Read) -> pd
     """Return the parts, one below the other, as a frame.
 
     number: float64. boolean: nullable boolean. text: objects, str or None. time: datetime64[us,
-    UTC]. label: objects, or what they are when none is missing. vector: objects, float arrays of one
-    length or None.
+    UTC]. label: objects, or what they are when none is missing. vector: objects, float
+    arrays of one length or None.
 
     Raises:
         DataError: A value can't be read; ``problems`` has one of each column that has any.

@@ -2,8 +2,8 @@
 
 One row of the matrix is float64: numbers as they are, booleans as 0 and 1, a
 categorical value as its place in the feature's table, a time feature as the
-number derived from the event time, a vector as its numbers side by side. Whatever is missing, infinite, unreadable
-or was never seen in training is NaN. Only numpy is needed.
+number derived from the event time, a vector as its numbers side by side. Whatever is
+missing, infinite, unreadable or was never seen in training is NaN. Only numpy is needed.
 """
 
 from __future__ import annotations

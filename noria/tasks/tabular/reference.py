@@ -6,8 +6,8 @@ numbers (booleans are 0 and 1), or int32 places in the categories, -1 for a
 missing value or a rare category that the model does not know. ``missing`` is the
 share of training rows that lack the value, ``others`` how many rare categories
 there were, and ``s{i}`` their hashes (int64, sorted, a bounded number of them).
-A vector is float32, (rows, width). The vectors of a reference hold at most ``MOST_VECTOR_BYTES``, so
-that a reference of one that has any has fewer rows.
+A vector is float32, (rows, width). The vectors of a reference hold at most
+``MOST_VECTOR_BYTES``: one that has any may have fewer rows.
 ``prediction`` holds predictions on held-out rows: the probability of the positive class, of
 the likeliest one when there are more than two, or the value.
 """
