@@ -94,7 +94,7 @@ class ColumnSketch(msgspec.Struct, frozen=True, array_like=True):
     """One column of some rows: the cells that are not empty (uint32) and their counts (uint32).
 
     A category's cell is its code + 1, so that missing is 0; each comes once, in order.
-    ``missing`` and ``outside`` the training range are counted of numbers. ``dependence`` is how
+    ``missing`` and ``outside`` the training range are counted of numbers. ``width`` is a vector's. ``dependence`` is how
     rows that came together are alike (float64, see ``monitoring.dependence``).
     """
 
@@ -103,6 +103,7 @@ class ColumnSketch(msgspec.Struct, frozen=True, array_like=True):
     missing: int = 0
     outside: int = 0
     dependence: bytes = b""
+    width: int = 1
 
 
 class PartialRecord(msgspec.Struct, frozen=True, array_like=True, tag="s"):
@@ -111,7 +112,8 @@ class PartialRecord(msgspec.Struct, frozen=True, array_like=True, tag="s"):
     ``seq`` counts the partials of one ``life`` of a replica from 1 without a gap; 0 only says
     that it lives. ``columns`` are sketches, ``table`` the columns themselves (float64,
     int32 or, of vectors, float32 bytes) where a detector needs rows. Of ``stream`` "outcomes"
-    ``table`` holds scores, labels and arrivals; of "prediction" the predictions, and there are no sketches.
+    ``table`` holds scores, labels and arrivals; of "prediction" the predictions, and there are
+    no sketches.
     """
 
     replica: int

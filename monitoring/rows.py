@@ -40,7 +40,8 @@ def encode(
     """Return the rows of ``pieces``, in order, as a table of this schema.
 
     A column that a request lacks is missing in its rows, and so is a vector of another width.
-    ``seen`` are the hashes of categories that training had beyond the schema's, by column; None where any may have been seen.
+    ``seen`` are the hashes of categories that training had beyond the schema's, by column; None
+    where any may have been seen.
     """
     rows = sum(piece.stop - piece.start for piece in pieces)
     are_whole = all(piece.stop - piece.start == piece.record.rows for piece in pieces)

@@ -37,8 +37,7 @@ def text_of(value: Any) -> str:
 
 def missing_vectors(values: ColumnArray) -> NDArray[np.bool_]:
     """Return which of n vectors are missing, in part or as a whole."""
-    gone: NDArray[np.bool_] = np.isnan(values).any(axis=1)
-    return gone
+    return np.asarray(np.isnan(values).any(axis=1))
 
 
 @dataclass(frozen=True, slots=True)

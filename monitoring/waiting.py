@@ -28,7 +28,7 @@ def waiting(
 
 
 def _unwatched_vectors(config: MonitorConfig) -> Iterator[str]:
-    """Yield the vectors that no detector watches: the tests of one column each have no use of them."""
+    """Yield the vectors that no detector watches: tests of one column each have no use of them."""
     joint = [d for d in config.detectors if d.on == "features" and d.kind in TAKES_VECTORS]
     for name, kind in config.features.items():
         if kind == "vector" and not any(not d.columns or name in d.columns for d in joint):

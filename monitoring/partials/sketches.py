@@ -93,6 +93,8 @@ class CellGrid:
             found = columns[column.name]
             if len(found.cells) != len(found.counts) or len(found.cells) % 4:
                 return False
+            if found.width != (column.width or 1):
+                return False
             places = np.frombuffer(found.cells, np.uint32)
             if places.size and places.max() >= self._size(column):
                 return False
@@ -114,7 +116,7 @@ class CellGrid:
             # Only whether it is there: what it is, rows say.
             gone = missing_vectors(values)
             there = _packed(np.zeros(int((~gone).sum()), np.int64))
-            return msgspec.structs.replace(there, missing=int(gone.sum()))
+            return msgspec.structs.replace(there, missing=int(gone.sum()), width=column.width)
         kept = values[~np.isnan(values)]
         low, high = self._ranges.get(column.name, (float("nan"), float("nan")))
         found = _packed(cells_of(self._values[column.name], kept))

@@ -73,9 +73,11 @@ def _check_sketches(record: PartialRecord, where: str) -> None:
         counted = int(np.frombuffer(found.counts, np.uint32).sum(dtype=np.int64)) + found.missing
         if counted != record.rows:
             raise InvalidInput(f"{path}.counts: {counted} values do not fit {record.rows} rows")
-    # A column of rows may be one of vectors.
-    most = _FLOAT_BYTES * record.rows * _MAX_WIDTH
-    if any(len(body) > most for body in record.table.values()):
+        _within(found.width, _MAX_WIDTH, f"{path}.width")
+    widths = {name: found.width for name, found in record.columns.items()}
+    one = _MAX_WIDTH if record.stream == PREDICTION else 1
+    most = _FLOAT_BYTES * record.rows
+    if any(len(body) > most * widths.get(name, one) for name, body in record.table.items()):
         raise InvalidInput(f"{where}.table: more values than {record.rows} rows")
 
 

@@ -179,8 +179,8 @@ class Feature(Section):
 
     name: Column = Field(description="The column's name.", examples=["distance"])
     type: FeatureType = Field(
-        description="What its values are. Numbers that are only names (a zip code) are categorical. "
-        "vector: a list of so many numbers in each row, such as an embedding or pixels."
+        description="What its values are. Numbers that are only names (a zip code) are "
+        "categorical. vector: a list of so many numbers in each row, such as an embedding or pixels."
     )
     width: int | None = Field(
         default=None,
