@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -14,6 +15,10 @@ import yaml
 
 from monitoring.config import MonitorConfig
 from monitoring.exporting import export
+from monitoring.partials.replica import Replica
+from monitoring.processor import SINGLE, Role
+from monitoring.readers import Outbox
+from monitoring.records import PartialRecord
 from monitoring.service import Monitor, Setting
 from noria.errors import InvalidInput
 from noria.predictions import MEDIA_TYPE, Block, DictColumn, Output, Vectors, encode
@@ -56,7 +61,9 @@ class World:
 class Bench:
     """A monitor of a model with a vector, fed by events or by blocks."""
 
-    def __init__(self, folder: Path, form: str, detectors: list[dict[str, Any]]) -> None:
+    def __init__(
+        self, folder: Path, form: str, detectors: list[dict[str, Any]], role: Role = SINGLE
+    ) -> None:
         document = {
             "apiVersion": "noria.dev/v1alpha1",
             "kind": "Model",
@@ -81,7 +88,7 @@ class Bench:
         self.config = MonitorConfig.from_model(load_model(path))
         self.home, self.form = folder / "state", form
         self.world = World()
-        self.monitor = Monitor(self.config, Setting(self.home), lambda: 1_700_000_000.0)
+        self.monitor = Monitor(self.config, Setting(self.home, role=role), lambda: 1_700_000_000.0)
         self.sent = 0
 
     def champion(self) -> None:
@@ -273,6 +280,89 @@ def test_an_answer_of_many_numbers_is_kept_whole_and_watched_as_a_vector(make: M
     bench.predict(bench.world.vectors(20), last)
     assert bench.windows("prediction")[-1]["drift"]["prediction"]["drift"]
     assert bench.exported()["scores"][-20:] == last.tolist()
+
+
+# Among replicas --------------------------------------------------------------------------------
+
+
+def found_in(window: dict[str, Any]) -> dict[str, Any]:
+    """What a window found, but for what depends on which rows came side by side."""
+    apart = ("p_value", "design_effect", "features")
+    return {
+        "quality": window["quality"],
+        "drift": {
+            name: {key: value for key, value in report.items() if key not in apart}
+            for name, report in window["drift"].items()
+        },
+    }
+
+
+def test_replicas_find_exactly_what_one_monitor_finds_in_the_same_vectors(tmp_path: Path) -> None:
+    roles = {"one": SINGLE, "sum": Role(replicas=2)}
+    roles |= {f"part{i}": Role(Replica(i, 2)) for i in (1, 2)}
+    benches = {n: Bench(tmp_path / n, "events", JOINT, role) for n, role in roles.items()}
+    for bench in benches.values():
+        bench.champion()
+    world = World(3)
+    # A partial of two replicas has 25 rows of a window of 200.
+    for i in range(24):
+        vectors = world.vectors(25, turned=i >= 16)
+        if i == 5:
+            vectors[3] = np.nan
+        replica = benches[f"part{1 + i % 2}"]
+        size, said = world.random.normal(size=25), world.random.normal(size=25)
+        for bench in (benches["one"], replica):
+            bench.post_block(of_block(f"r{i}", vectors, size, said))
+        ship(replica, benches["sum"])
+    ours, theirs = (benches[name].windows() for name in ("sum", "one"))
+    assert len(ours) == 3
+    assert [found_in(window) for window in ours] == [found_in(window) for window in theirs]
+    assert [window["drift"]["images"]["drift"] for window in ours] == [False, False, True]
+    assert ours[0]["quality"]["missing"] == pytest.approx(1 / 200)
+    for bench in benches.values():
+        bench.monitor.close()
+
+
+def test_a_partial_whose_vectors_do_not_fit_its_rows_is_refused(tmp_path: Path) -> None:
+    whole_one, part = (
+        Bench(tmp_path / name, "events", JOINT, role)
+        for name, role in (("sum", Role(replicas=1)), ("part", Role(Replica(1, 1))))
+    )
+    part.champion()
+    part.predict(part.world.vectors(50))
+    part.monitor.flush()
+    outbox = Outbox(part.home / "state.db")
+    record = msgspec.msgpack.decode(outbox.first(1)[0][1], type=PartialRecord)
+    outbox.close()
+    columns = {**record.columns, "image": msgspec.structs.replace(record.columns["image"], width=2)}
+    wrong = msgspec.structs.replace(record, columns=columns)
+    with pytest.raises(InvalidInput, match="table"):
+        whole_one.monitor.partials(msgspec.msgpack.encode([wrong]))
+    for bench in (whole_one, part):
+        bench.monitor.close()
+
+
+def of_block(identity: str, vectors: np.ndarray, size: np.ndarray, said: np.ndarray) -> Block:
+    return Block(
+        MODEL,
+        "1",
+        (identity,),
+        whole(len(size)),
+        {"size": size.tobytes()},
+        {"prediction": Output(said.tobytes())},
+        {"image": Vectors(WIDTH, vectors.tobytes())},
+    )
+
+
+def ship(replica: Bench, to: Bench) -> None:
+    """Send what a replica has to the aggregator."""
+    replica.monitor.flush()
+    outbox = Outbox(replica.home / "state.db")
+    found = outbox.first(1000)
+    if found:
+        to.monitor.partials(msgspec.msgpack.encode([msgspec.Raw(b) for _, b in found])).result()
+        outbox.forget(found[-1][0])
+    outbox.close()
 
 
 # What can't be watched -------------------------------------------------------------------------
