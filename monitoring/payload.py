@@ -1,4 +1,4 @@
-"""From an Open Inference Protocol (V2) body to columns.
+"""From a body of the Open Inference Protocol (V2), or of V1, to columns.
 
 What can't be watched is set aside by its name, with the reason; the rest of the exchange is kept.
 """
@@ -18,6 +18,8 @@ from monitoring.keys import KEYS, keys_of
 from monitoring.limits import MAX_DEPTH, MAX_ROWS, MAX_TEXT_CHARS, epoch_ms
 from monitoring.records import RequestRecord, ResponseRecord
 from monitoring.table import MISSING, FloatArray, Kind, VectorArray, text_of
+from monitoring.tensors import BYTES, Tensor
+from monitoring.v1 import read_instances, read_predictions
 from noria.cloudevents import MAX_ID_CHARS, REQUEST_TYPE
 from noria.errors import InvalidInput, shorten
 from noria.predictions import LONG, RANK, TEXT, DictColumn, Values, Vectors
@@ -28,28 +30,20 @@ _FEW: Final = 8
 _FLOAT_BYTES: Final = 8
 _EXACT: Final = 1 << 53
 _NAN: Final = float("nan")
-_BYTES: Final = "BYTES"
 _FIRST: Final = bytes(4)
 """The int32 code 0."""
 
 
-class _Tensor(msgspec.Struct):
-    name: str
-    shape: list[int]
-    datatype: str
-    data: list[Any]
-
-
-_Placed: TypeAlias = tuple[str, _Tensor]
+_Placed: TypeAlias = tuple[str, Tensor]
 """Where a tensor was, and the tensor."""
 
 
 class _Request(msgspec.Struct):
-    inputs: list[_Tensor]
+    inputs: list[Tensor]
 
 
 class _Response(msgspec.Struct):
-    outputs: list[_Tensor]
+    outputs: list[Tensor]
     model_version: str | None = None
 
 
@@ -61,14 +55,31 @@ def read_payload(event: Event, config: MonitorConfig) -> RequestRecord | Respons
     """Return what the log keeps of an event: the watched columns, or the predictions.
 
     Raises:
-        InvalidInput: the body is not a V2 request or response that fits the model.
+        InvalidInput: the body is not a V2 or V1 request or response that fits the model.
     """
     try:
-        if event.type == REQUEST_TYPE:
-            return _requested(event, _request.decode(event.body), config)
-        return _answered(event, _response.decode(event.body), config)
+        try:
+            if event.type == REQUEST_TYPE:
+                return _requested(event, _request.decode(event.body), config)
+            return _answered(event, _response.decode(event.body), config)
+        except msgspec.ValidationError:
+            found = _of_v1(event, config)
+            if found is None:
+                raise
+            return found
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput(f"data: not a V2 inference body: {error}") from error
+
+
+def _of_v1(event: Event, config: MonitorConfig) -> RequestRecord | ResponseRecord | None:
+    """Read a body as one of V1; None when it is none."""
+    try:
+        if event.type == REQUEST_TYPE:
+            tensors = read_instances(event.body, list(config.features))
+            return _requested(event, _Request(tensors), config)
+        return _answered(event, _Response(read_predictions(event.body)), config)
+    except msgspec.ValidationError:
+        return None
 
 
 def _requested(event: Event, body: _Request, config: MonitorConfig) -> RequestRecord:
@@ -88,10 +99,12 @@ def _requested(event: Event, body: _Request, config: MonitorConfig) -> RequestRe
         if name not in tensors:
             continue
         where, tensor = tensors[name]
-        reason = _unwatchable(tensor, kind)
-        if reason:
-            aside[name] = reason
-            continue
+        # Most are one number or text a row: nothing more to ask.
+        if len(tensor.shape) > 1 or (tensor.datatype == BYTES and kind != "categorical"):
+            reason = _unwatchable(tensor, kind)
+            if reason:
+                aside[name] = reason
+                continue
         data = _flat(tensor.data, where)
         rows[name] = len(data)
         if kind == "numeric":
@@ -123,26 +136,26 @@ def _requested(event: Event, body: _Request, config: MonitorConfig) -> RequestRe
     return RequestRecord(event.id, event.version, count, columns, time, keys, vectors, aside)
 
 
-def _rows_by_shape(where: str, tensor: _Tensor) -> int:
+def _rows_by_shape(where: str, tensor: Tensor) -> int:
     if not tensor.shape or not 0 <= tensor.shape[0] <= MAX_ROWS:
         raise InvalidInput(f"{where}.shape: {shorten(tensor.shape)} does not begin with its rows")
     return tensor.shape[0]
 
 
-def _unwatchable(tensor: _Tensor, kind: Kind) -> str:
+def _unwatchable(tensor: Tensor, kind: Kind) -> str:
     """Return why a tensor can't be watched as a column of this kind; empty when it can."""
     if len(tensor.shape) > _MATRIX:
         return RANK
     if kind != "vector" and len(tensor.shape) == _MATRIX and tensor.shape[1] > 1:
         return RANK
-    return TEXT if kind != "categorical" and tensor.datatype == _BYTES else ""
+    return TEXT if kind != "categorical" and tensor.datatype == BYTES else ""
 
 
 def _holds_long(data: list[Any]) -> bool:
     return any(type(value) is str and len(value) > MAX_TEXT_CHARS for value in data)
 
 
-def _vectors(tensor: _Tensor, flat: list[Any], where: str) -> Vectors:
+def _vectors(tensor: Tensor, flat: list[Any], where: str) -> Vectors:
     shape = tensor.shape
     if len(shape) != _MATRIX or min(shape) < 0 or shape[1] < 1 or len(flat) != shape[0] * shape[1]:
         raise InvalidInput(
@@ -163,14 +176,17 @@ def _answered(event: Event, body: _Response, config: MonitorConfig) -> ResponseR
     if not by_name:
         raise InvalidInput("outputs: empty")
     version = event.version or (body.model_version or "")[:64]
-    reasons = {name: _no_number(body.outputs[i]) for name, i in by_name.items()}
-    name = prediction_of([name for name, reason in reasons.items() if not reason] or by_name)
+    name = prediction_of(by_name)
+    reason = _no_number(body.outputs[by_name[name]])
+    if reason:
+        numbers = [name for name, i in by_name.items() if not _no_number(body.outputs[i])]
+        name = prediction_of(numbers or by_name)
     i = by_name[name]
     tensor = body.outputs[i]
     where = f"outputs[{i}]"
-    if reasons[name]:
+    if reason and not numbers:
         rows = _rows_by_shape(where, tensor)
-        return ResponseRecord(event.id, version, rows, b"", {name[:MAX_ID_CHARS]: reasons[name]})
+        return ResponseRecord(event.id, version, rows, b"", {name[:MAX_ID_CHARS]: reason})
     if len(tensor.shape) == 1 and len(tensor.data) <= _FEW:
         packed = _packed(_flat(tensor.data, where), where)
         return ResponseRecord(event.id, version, len(packed) // _FLOAT_BYTES, packed)
@@ -184,11 +200,11 @@ def _answered(event: Event, body: _Response, config: MonitorConfig) -> ResponseR
     return ResponseRecord(event.id, version, values.shape[0], values.tobytes())
 
 
-def _no_number(tensor: _Tensor) -> str:
+def _no_number(tensor: Tensor) -> str:
     """Return why an output can't be watched as the prediction; empty when it can."""
     if len(tensor.shape) > _MATRIX:
         return RANK
-    return TEXT if tensor.datatype == _BYTES else ""
+    return TEXT if tensor.datatype == BYTES else ""
 
 
 def prediction_of(outputs: Iterable[str]) -> str:
@@ -206,7 +222,7 @@ def score_of(values: FloatArray, config: MonitorConfig) -> FloatArray:
     return np.ascontiguousarray(values[:, 1]) if is_binary else values
 
 
-def _tensors(tensors: Sequence[_Tensor], config: MonitorConfig) -> dict[str, _Placed]:
+def _tensors(tensors: Sequence[Tensor], config: MonitorConfig) -> dict[str, _Placed]:
     """Return name to (where it was, tensor); one 2-D tensor is split into the features."""
     features = config.features
     alone = len(tensors) == 1 and tensors[0].name not in features
@@ -215,7 +231,7 @@ def _tensors(tensors: Sequence[_Tensor], config: MonitorConfig) -> dict[str, _Pl
     return {tensor.name: (f"inputs[{i}]", tensor) for i, tensor in enumerate(tensors)}
 
 
-def _split(tensor: _Tensor, config: MonitorConfig) -> dict[str, _Placed]:
+def _split(tensor: Tensor, config: MonitorConfig) -> dict[str, _Placed]:
     rows, width = tensor.shape
     flat = _flat(tensor.data, "inputs[0]")
     sizes = _sizes(config, width)
@@ -230,9 +246,9 @@ def _split(tensor: _Tensor, config: MonitorConfig) -> dict[str, _Placed]:
         if config.features[name] == "vector":
             starts = range(first, first + len(flat), width)
             data = [value for start in starts for value in flat[start : start + size]]
-            part = _Tensor(name, [rows, size], tensor.datatype, data)
+            part = Tensor(name, [rows, size], tensor.datatype, data)
         else:
-            part = _Tensor(name, [rows], tensor.datatype, flat[first::width])
+            part = Tensor(name, [rows], tensor.datatype, flat[first::width])
         found[name] = ("inputs[0]", part)
         first += size
     return found

@@ -94,8 +94,9 @@ class ColumnSketch(msgspec.Struct, frozen=True, array_like=True):
     """One column of some rows: the cells that are not empty (uint32) and their counts (uint32).
 
     A category's cell is its code + 1, so that missing is 0; each comes once, in order.
-    ``missing`` and ``outside`` the training range are counted of numbers. ``width`` is a vector's. ``dependence`` is how
-    rows that came together are alike (float64, see ``monitoring.dependence``).
+    ``missing`` and ``outside`` the training range are counted of numbers. ``width`` is a vector's.
+    ``dependence`` is how rows that came together are alike (float64, see
+    ``monitoring.dependence``).
     """
 
     cells: bytes

@@ -130,7 +130,8 @@ def test_a_classifier_on_points_that_are_all_the_same_says_nothing() -> None:
 def test_false_alarms_keep_to_their_share(kind: str) -> None:
     """Of 400 windows without any change at most 5 % alarm, within chance.
 
-    Each has a reference of its own. At a rate of 5 % more than 34 alarms come less than twice in 1,000 times.
+    Each has a reference of its own. At a rate of 5 % more than 34 alarms come less than twice in
+    1,000 times.
     """
     alarms = 0
     for seed in range(400):

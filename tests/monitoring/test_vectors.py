@@ -18,7 +18,7 @@ from monitoring.exporting import export
 from monitoring.partials.replica import Replica
 from monitoring.processor import SINGLE, Role
 from monitoring.readers import Outbox
-from monitoring.records import PartialRecord
+from monitoring.records import PartialRecord, decode
 from monitoring.service import Monitor, Setting
 from noria.errors import InvalidInput
 from noria.predictions import MEDIA_TYPE, Block, DictColumn, Output, Vectors, encode
@@ -127,12 +127,12 @@ class Bench:
         self.monitor.accept({"content-type": MEDIA_TYPE}, encode(block)).result()
 
     def post(self, identity: str, *inputs: dict[str, Any]) -> None:
-        self._event(identity, "request", {"inputs": inputs})
+        self.event(identity, "request", {"inputs": inputs})
 
     def answer(self, identity: str, *outputs: dict[str, Any]) -> None:
-        self._event(identity, "response", {"outputs": outputs, "model_version": "1"})
+        self.event(identity, "response", {"outputs": outputs, "model_version": "1"})
 
-    def _event(self, identity: str, kind: str, body: dict[str, Any]) -> None:
+    def event(self, identity: str, kind: str, body: dict[str, Any]) -> None:
         headers = {
             "content-type": "application/json",
             "ce-specversion": "1.0",
@@ -280,6 +280,85 @@ def test_an_answer_of_many_numbers_is_kept_whole_and_watched_as_a_vector(make: M
     bench.predict(bench.world.vectors(20), last)
     assert bench.windows("prediction")[-1]["drift"]["prediction"]["drift"]
     assert bench.exported()["scores"][-20:] == last.tolist()
+
+
+# V1 ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["objects", "lists"])
+def test_a_v1_body_is_read_to_the_same_rows_as_v2(tmp_path: Path, form: str) -> None:
+    benches = [Bench(tmp_path / name, "events", JOINT) for name in ("v1", "v2")]
+    vectors, sizes = World().vectors(3), [0.5, None, 2.0]
+    rows = [
+        {"image": vector, "size": size} if form == "objects" else [vector, size]
+        for vector, size in zip(vectors.tolist(), sizes, strict=True)
+    ]
+    inputs = [tensor("image", "FP64", vectors), tensor("size", "FP64", np.zeros(3))]
+    inputs[1]["data"] = sizes
+    for bench in benches:
+        bench.champion()
+    benches[0].event("r", "request", {"instances": rows})
+    benches[0].event("r", "response", {"predictions": [1.0, 2.0, 3.0]})
+    benches[1].post("r", *inputs)
+    benches[1].answer("r", tensor("prediction", "FP64", np.array([1.0, 2.0, 3.0])))
+    ours, theirs = (bench.exported() for bench in benches)
+    # V1 says no version.
+    assert set(ours.pop("version")) == {"unknown"}
+    theirs.pop("version")
+    assert ours == theirs
+    for bench in benches:
+        bench.monitor.close()
+
+
+@pytest.mark.parametrize(
+    ("predictions", "scores", "prediction"),
+    [
+        ([{"prediction": 0.5, "why": "so"}], None, 0.5),
+        ([[0.25, 0.75, 0.0]], [0.25, 0.75, 0.0], None),
+        (["yes"], None, None),
+    ],
+)
+def test_v1_predictions_are_numbers_lists_of_them_objects_or_texts(
+    bench: Bench, predictions: list[Any], scores: Any, prediction: Any
+) -> None:
+    bench.event("r", "request", {"instances": [{"size": 1.0}]})
+    bench.event("r", "response", {"predictions": predictions})
+    found = bench.exported()
+    assert (found["scores"], found["prediction"]) == ([scores], [prediction])
+    assert found["feature.size"] == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"instances": []}, "does not fit 2 features"),
+        ({"instances": [1.0, 2.0]}, "does not fit 2 features"),
+        ({"instances": [{"size": 1.0}, 3]}, r"instances\[1\]: 3 is not like the first"),
+        ({"instances": [{"other": 1.0}]}, "none of the model's features is there"),
+        ({"rows": [{"size": 1.0}]}, "not a V2 inference body"),
+    ],
+)
+def test_a_v1_body_that_does_not_fit_is_refused(
+    bench: Bench, body: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        bench.event("r", "request", body)
+
+
+# Files and blocks of earlier versions ------------------------------------------------------
+
+
+def test_records_and_blocks_without_vectors_are_still_read(bench: Bench) -> None:
+    numbers = np.zeros(2).tobytes()
+    request = ["q", "r", "1", 2, {"size": numbers}, None, None]
+    block = ["b", ["r"], whole(2), "1", 2, {"size": numbers}, numbers, None, None]
+    for fields in (request, ["p", "r", "1", 2, numbers], block):
+        record = decode(msgspec.msgpack.encode(fields))
+        assert (record.rows, record.aside) == (2, {})
+    sent = [MODEL, "1", ["a", "b"], whole(1, 1), {"size": numbers}, {"prediction": [numbers, 1]}]
+    body = msgspec.msgpack.encode(sent)
+    bench.monitor.accept({"content-type": MEDIA_TYPE}, body).result()
+    assert bench.status()["counts"]["rows"] == 2
 
 
 # Among replicas --------------------------------------------------------------------------------
