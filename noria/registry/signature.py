@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -31,7 +32,7 @@ def model_signature(manifest: Manifest) -> Any:
     MLflow checks which inputs are there, not their types: its types refuse what the server takes
     (int64 for a double, an integer for a string, datetime64 for a long), and there is none that
     does not. The model itself reads the values; the exact types are in ``noria.json``. A vector
-    is an array of them.
+    is an array of doubles, which takes float32 as well; a missing one is NaN as a whole.
     """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
@@ -41,10 +42,10 @@ def model_signature(manifest: Manifest) -> Any:
     for feature in manifest.features:
         if feature.origin == "lookup":
             required.setdefault(feature.name, False)
-    vectors = {item.name: item.datatype for item in manifest.inputs if item.kind == "vector"}
+    vectors = {item.name for item in manifest.inputs if item.kind == "vector"}
     inputs = [
         ColSpec(
-            Array(DataType[_MLFLOW_TYPE[vectors[name]]]) if name in vectors else AnyType(),
+            Array(DataType.double) if name in vectors else AnyType(),
             name,
             required=needed,
         )
@@ -78,7 +79,7 @@ def input_example(manifest: Manifest, example: Mapping[str, Any]) -> Any:
 def _plain(item: Input, value: Any) -> Any:
     """Return a value as JSON has it: text, a float, a bool, milliseconds, or a list of floats."""
     if item.kind == "vector":
-        return None if value is None else [float(one) for one in value]
+        return [math.nan] * item.shape[0] if value is None else [float(one) for one in value]
     written = text(value)
     if item.datatype == "BYTES":
         return written

@@ -19,7 +19,7 @@ TimeFeature: TypeAlias = Literal[
 ]
 
 FeatureType: TypeAlias = Literal["numeric", "categorical", "boolean", "text", "vector"]
-MAX_WIDTH: Final = 65_536
+MAX_WIDTH: Final = 16_384
 """Most numbers in a value of a vector."""
 
 

@@ -350,7 +350,11 @@ def _vectors(array: pa.Array) -> tuple[np.ndarray, Fault | None]:
         matrix, known = vectors.matrix_of_lists(array)
     except InvalidInput as error:
         return nothing, Fault(error.message, _GIVE["vector"])
+    # As a tensor has it: all of its numbers are NaN.
+    gone = np.isnan(matrix).all(axis=1) & (matrix.shape[1] > 0)
     rows = np.flatnonzero(known)
+    known[rows[gone]] = False
+    rows, matrix = rows[~gone], matrix[~gone]
     wrong = np.zeros(len(array), dtype=bool)
     wrong[rows] = ~np.isfinite(matrix).all(axis=1)
     fault = _first(wrong, lambda _: ("a number in it is missing or infinite", _GIVE["vector"]))
