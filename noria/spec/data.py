@@ -180,7 +180,7 @@ class Feature(Section):
     name: Column = Field(description="The column's name.", examples=["distance"])
     type: FeatureType = Field(
         description="What its values are. Numbers that are only names (a zip code) are "
-        "categorical. vector: a list of so many numbers in each row, such as an embedding or pixels."
+        "categorical. vector: a list of so many numbers in each row, such as an embedding."
     )
     width: int | None = Field(
         default=None,
