@@ -77,6 +77,23 @@ def test_a_detector_of_alibi_is_fitted_run_saved_and_loaded(kind: str, tmp_path:
         assert isinstance(detector, Stateful)
 
 
+@pytest.mark.parametrize("kind", ["mmd", "lsdd", "classifier"])
+def test_a_joint_detector_of_alibi_takes_vectors(kind: str) -> None:
+    random = np.random.default_rng(0)
+    turn = np.linalg.qr(random.normal(size=(6, 6)))[0]
+
+    def table(rows: int, *, turned: bool = False) -> Table:
+        values = random.normal(size=(rows, 6)) * np.linspace(3, 0.2, 6) + 1.0
+        values = (values @ turn if turned else values).astype(np.float32)
+        schema = (Column("v", "vector", width=6), Column("a", "numeric"))
+        return Table(schema, {"v": values, "a": random.normal(size=rows)}, rows)
+
+    config = DetectorConfig("d", kind, "alibi", alpha=0.05, options=OPTIONS[kind])
+    detector = build_detector(config, table(400))
+    assert detector.score(table(200, turned=True)).drift
+    assert detector.score(table(200)).p_value > 0.001
+
+
 def test_an_online_detector_goes_on_where_its_state_was_kept() -> None:
     config = DetectorConfig("d", "online-cvm", "alibi", alpha=0.01, options=OPTIONS["online-cvm"])
     detector = build_detector(config, rows_of(0, 1000))
