@@ -15,7 +15,7 @@ from monitoring.table import Table
 from noria.errors import InvalidInput
 
 NATIVE_KINDS: Final = ("ks", "chi-square", "fisher", "tabular", "mmd", "classifier")
-TAKES_VECTORS: Final = ("mmd", "classifier", "lsdd", "online-mmd")
+TAKES_VECTORS: Final = ("mmd", "classifier", "lsdd", "learned-kernel", "online-mmd")
 _OF_COUNTS: Final = ("ks", "chi-square", "fisher", "tabular")
 _ONLINE: Final = ("online-mmd", "online-cvm")
 

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.slow
 OPTIONS: dict[str, dict[str, Any]] = {
     "mmd": {"referenceRows": 200},
     "lsdd": {"referenceRows": 400},
+    "learned-kernel": {"referenceRows": 400, "epochs": 10},
     "classifier": {"folds": 3},
     "online-mmd": {"ert": 300, "bootstraps": 400, "referenceRows": 200, "testWindow": 10},
     "online-cvm": {"ert": 300, "bootstraps": 2000, "referenceRows": 200, "testWindow": 10},
@@ -27,6 +28,7 @@ KINDS = (
     "tabular",
     "mmd",
     "lsdd",
+    "learned-kernel",
     "classifier",
     "model-uncertainty",
     "online-mmd",
@@ -77,7 +79,7 @@ def test_a_detector_of_alibi_is_fitted_run_saved_and_loaded(kind: str, tmp_path:
         assert isinstance(detector, Stateful)
 
 
-@pytest.mark.parametrize("kind", ["mmd", "lsdd", "classifier"])
+@pytest.mark.parametrize("kind", ["mmd", "lsdd", "learned-kernel", "classifier"])
 def test_a_joint_detector_of_alibi_takes_vectors(kind: str) -> None:
     random = np.random.default_rng(0)
     turn = np.linalg.qr(random.normal(size=(6, 6)))[0]
