@@ -23,6 +23,10 @@ from monitoring.service import Monitor, Setting
 from noria.errors import InvalidInput
 from noria.predictions import MEDIA_TYPE, Block, DictColumn, Output, Vectors, encode
 from noria.spec import load_model
+from serving.blocks import write_block
+from serving.cloudevents import EventWriter, write_one
+from serving.predicted import Predicted, Source
+from serving.runner import Outcome
 
 WIDTH = 8
 MODEL = "flights"
@@ -280,6 +284,30 @@ def test_an_answer_of_many_numbers_is_kept_whole_and_watched_as_a_vector(make: M
     bench.predict(bench.world.vectors(20), last)
     assert bench.windows("prediction")[-1]["drift"]["prediction"]["drift"]
     assert bench.exported()["scores"][-20:] == last.tolist()
+
+
+def test_the_servers_events_in_json_are_read_to_the_same_rows_as_its_blocks(
+    tmp_path: Path,
+) -> None:
+    benches = [Bench(tmp_path / name, name, JOINT) for name in ("events", "blocks")]
+    vectors = World().vectors(3)
+    vectors[1] = np.nan
+    keys = np.array(["a", "b", "c"], object)
+    columns = {"image": vectors.astype(np.float64), "size": np.arange(3.0), "id": keys}
+    results = {"prediction": np.arange(6.0).reshape(3, 2)}
+    source = Source(MODEL, "1")
+    predicted = Predicted("r", Outcome(columns, results, 3), 0.0, 0.0)
+    for event in EventWriter(source).events(predicted):
+        headers, body = write_one(event)
+        benches[0].monitor.accept(headers, body).result()
+    block = write_block([predicted], source)
+    assert block is not None
+    benches[1].monitor.accept({"content-type": MEDIA_TYPE}, block).result()
+    ours, theirs = (bench.exported() for bench in benches)
+    assert ours == theirs
+    assert ours["feature.image"] == [vectors[0].tolist(), None, vectors[2].tolist()]
+    for bench in benches:
+        bench.monitor.close()
 
 
 # V1 ----------------------------------------------------------------------------------------
