@@ -14,7 +14,6 @@ from monitoring.limits import (
     FIRST_MS,
     LAST_MS,
     MAX_ROWS,
-    MAX_TEXT_CHARS,
     MAX_VERSION_CHARS,
     bounded_text,
     epoch_ms,
@@ -26,6 +25,7 @@ from noria.cloudevents import MAX_ID_CHARS
 from noria.errors import InvalidInput, shorten
 from noria.predictions import (
     LONG,
+    MAX_TEXT_CHARS,
     RANK,
     TEXT,
     Block,

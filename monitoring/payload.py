@@ -15,14 +15,14 @@ import numpy as np
 from monitoring.config import MonitorConfig
 from monitoring.events import Event
 from monitoring.keys import KEYS, keys_of
-from monitoring.limits import MAX_DEPTH, MAX_ROWS, MAX_TEXT_CHARS, epoch_ms
+from monitoring.limits import MAX_DEPTH, MAX_ROWS, epoch_ms
 from monitoring.records import RequestRecord, ResponseRecord
 from monitoring.table import MISSING, FloatArray, Kind, VectorArray, text_of
 from monitoring.tensors import BYTES, Tensor
 from monitoring.v1 import read_instances, read_predictions
 from noria.cloudevents import MAX_ID_CHARS, REQUEST_TYPE
 from noria.errors import InvalidInput, shorten
-from noria.predictions import LONG, RANK, TEXT, DictColumn, Values, Vectors
+from noria.predictions import LONG, MAX_TEXT_CHARS, RANK, TEXT, DictColumn, Values, Vectors
 
 _MATRIX: Final = 2
 _BINARY: Final = 2

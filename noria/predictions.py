@@ -81,6 +81,9 @@ LONG: Final = "long"
 """Why a field is set aside: it has more dimensions than a column, it holds texts where numbers are
 watched, or a text that is too long for a category or a key."""
 
+MAX_TEXT_CHARS: Final = 32_768
+"""Of one value of a row: the server reads no longer one, and the monitor watches none."""
+
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Block)
 
