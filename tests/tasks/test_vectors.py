@@ -89,6 +89,16 @@ def train(tmp_path: Path) -> Train:
     return made
 
 
+@pytest.mark.parametrize("algorithm", ["lightgbm", "hist-gradient-boosting", "xgboost"])
+def test_every_algorithm_reads_the_numbers_of_a_vector_side_by_side(
+    train: Train, algorithm: str
+) -> None:
+    spec = spec_of(TABULAR)
+    chosen = spec.train.model_copy(update={"algorithm": algorithm})
+    made = train(spec.model_copy(update={"train": chosen}))
+    assert made.evaluation.metrics["r2"].value > 0.7
+
+
 @pytest.mark.parametrize("task", [TABULAR, COMMAND], ids=["linear", "command"])
 def test_a_model_is_trained_on_a_vector_beside_a_number(train: Train, task: dict[str, Any]) -> None:
     spec = spec_of(task)
