@@ -349,10 +349,17 @@ def fingerprint(frame: pd.DataFrame) -> str:
 
     import pandas as pd
 
+    from noria.values.vectors import holds_vectors
+
     digest = hashlib.sha256()
     for name in frame.columns:
         digest.update(f"{name} {frame[name].dtype}\n".encode())
-    digest.update(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes())
+    vectors = [name for name in frame.columns if holds_vectors(frame[name])]
+    for name in vectors:
+        for vector in frame[name]:
+            digest.update(b"" if vector is None else vector.tobytes())
+    scalars = frame.drop(columns=vectors)
+    digest.update(pd.util.hash_pandas_object(scalars, index=False).to_numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -387,7 +394,10 @@ def _example(resource: Model, test: Path) -> dict[str, Any]:
     if not len(frame):
         return {}
     row = {name: frame[name].iloc[0] for name in names if name in frame.columns}
-    return {name: None if pd.isna(value) else value for name, value in row.items()}
+    return {
+        name: None if pd.api.types.is_scalar(value) and pd.isna(value) else value
+        for name, value in row.items()
+    }
 
 
 def _read_frame(path: Path) -> pd.DataFrame:

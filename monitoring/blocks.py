@@ -9,22 +9,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitoring.config import MonitorConfig
-from monitoring.keys import keys_of
+from monitoring.keys import KEYS, keys_of
 from monitoring.limits import (
     FIRST_MS,
     LAST_MS,
     MAX_ROWS,
-    MAX_TEXT_CHARS,
     MAX_VERSION_CHARS,
     bounded_text,
     epoch_ms,
 )
-from monitoring.payload import prediction_of, score_of
-from monitoring.records import NO_TIME, BlockRecord, floats, len_of
+from monitoring.payload import narrow, prediction_of, score_of
+from monitoring.records import NO_TIME, BlockRecord, fits, floats, len_of, matrix_of
 from monitoring.table import MISSING, FloatArray
 from noria.cloudevents import MAX_ID_CHARS
 from noria.errors import InvalidInput, shorten
-from noria.predictions import Block, DictColumn, Output, Values, decode
+from noria.predictions import (
+    LONG,
+    MAX_TEXT_CHARS,
+    RANK,
+    TEXT,
+    Block,
+    DictColumn,
+    Values,
+    Vectors,
+    decode,
+)
 
 _COUNT_BYTES: Final = 4
 _MAX_KEYS_CHARS: Final = 32 << 20
@@ -46,21 +55,62 @@ def read_block(body: bytes, config: MonitorConfig) -> BlockRecord:
     rows = int(counts.sum())
     for name, values in block.inputs.items():
         _check(f"inputs.{shorten(name)}", values, rows)
-    if config.features and not any(name in block.inputs for name in config.features):
+    for name, vectors in block.vectors.items():
+        if not fits(vectors, rows):
+            raise InvalidInput(
+                f"vectors.{shorten(name)}: {len(vectors.values)} bytes do not fit {rows} vectors "
+                f"of {shorten(vectors.width)} numbers"
+            )
+    given = (*block.inputs, *block.vectors, *block.aside)
+    if config.features and not any(name in given for name in config.features):
         raise InvalidInput(
-            f"inputs: none of the model's features is there, only {shorten(list(block.inputs))}",
+            f"inputs: none of the model's features is there, only {shorten(list(given))}",
             fix=f"expected {shorten(list(config.features))}",
         )
+    aside = _aside(block, config)
+    watched = [name for name in config.logged if name not in aside]
+    keys, are_long = _keys(block.inputs, config.entity_key)
+    if are_long:
+        aside[KEYS] = LONG
+    prediction, unread = _prediction(block, rows, config)
     return BlockRecord(
         block.ids,
         block.rows,
         bounded_text(block.version[:MAX_VERSION_CHARS], "version", MAX_VERSION_CHARS),
         rows,
-        {name: _column(block.inputs[name]) for name in config.logged if name in block.inputs},
-        _prediction(block.outputs, rows, config).tobytes(),
+        {name: _column(block.inputs[name]) for name in watched if name in block.inputs},
+        prediction.tobytes(),
         _times(block.inputs, config.event_time, counts),
-        _keys(block.inputs, config.entity_key),
+        keys,
+        {name: _finite_vectors(block.vectors[name]) for name in watched if name in block.vectors},
+        aside | unread,
     )
+
+
+def _aside(block: Block, config: MonitorConfig) -> dict[str, str]:
+    """Return the features that can't be watched, as the sender says or as they are."""
+    found: dict[str, str] = {}
+    for name, kind in config.logged.items():
+        values = block.inputs.get(name)
+        if name in block.aside:
+            found[name] = _reason(block.aside[name])
+        elif (kind == "vector") != (name in block.vectors) and name in (
+            *block.inputs,
+            *block.vectors,
+        ):
+            found[name] = TEXT if isinstance(values, DictColumn) else RANK
+        elif isinstance(values, DictColumn) and any(len(t) > MAX_TEXT_CHARS for t in values.values):
+            found[name] = LONG
+    return found
+
+
+def _reason(said: str) -> str:
+    return said if said in (RANK, TEXT, LONG) else "other"
+
+
+def _finite_vectors(column: Vectors) -> Vectors:
+    values = matrix_of(column)
+    return column if np.isfinite(values).all() else Vectors(column.width, narrow(values))
 
 
 def _counts(block: Block) -> NDArray[np.int32]:
@@ -86,8 +136,6 @@ def _check(where: str, values: Values, rows: float) -> None:
         raise InvalidInput(f"{where}: {len_of(values):g} values do not fit {rows:g} rows")
     if isinstance(values, DictColumn):
         codes = np.frombuffer(values.codes, np.int32)
-        if max(map(len, values.values), default=0) > MAX_TEXT_CHARS:
-            raise InvalidInput(f"{where}: a text of over {MAX_TEXT_CHARS} characters")
         if codes.min() < MISSING or codes.max() >= len(values.values):
             raise InvalidInput(f"{where}: codes beyond its {len(values.values)} values")
 
@@ -103,10 +151,20 @@ def _finite(values: bytes) -> bytes:
     return np.where(infinite, np.nan, found).tobytes() if infinite.any() else values
 
 
-def _prediction(outputs: Mapping[str, Output], rows: int, config: MonitorConfig) -> FloatArray:
-    if not outputs:
-        raise InvalidInput("outputs: empty")
-    name = prediction_of(outputs)
+def _prediction(
+    block: Block, rows: int, config: MonitorConfig
+) -> tuple[FloatArray, dict[str, str]]:
+    """Return the prediction; without any number nothing, and the output that has none."""
+    outputs = block.outputs
+    numbers = [name for name, found in outputs.items() if not isinstance(found.values, DictColumn)]
+    if not numbers:
+        left_out = [name for name in block.aside if name not in config.features]
+        if not outputs and not left_out:
+            raise InvalidInput("outputs: empty")
+        name = prediction_of(outputs or left_out)
+        reason = TEXT if name in outputs else _reason(block.aside[name])
+        return np.empty(0), {name[:MAX_ID_CHARS]: reason}
+    name = prediction_of(numbers)
     where, output = f"outputs.{shorten(name)}", outputs[name]
     if isinstance(output.values, DictColumn):
         raise InvalidInput(f"{where}: not numbers")
@@ -114,7 +172,9 @@ def _prediction(outputs: Mapping[str, Output], rows: int, config: MonitorConfig)
         raise InvalidInput(f"{where}.width: {output.width} is not at least 1")
     _check(where, output.values, rows * output.width)
     found = floats(_finite(output.values))
-    return found if output.width == 1 else score_of(found.reshape(rows, output.width), config)
+    if output.width > 1:
+        found = score_of(found.reshape(rows, output.width), config)
+    return found, {}
 
 
 def _times(inputs: Mapping[str, Values], name: str | None, counts: NDArray[Any]) -> bytes | None:
@@ -136,13 +196,15 @@ def _times(inputs: Mapping[str, Values], name: str | None, counts: NDArray[Any])
     return np.maximum.reduceat(found, starts).astype(np.int64).tobytes()
 
 
-def _keys(inputs: Mapping[str, Values], names: tuple[str, ...]) -> tuple[str, ...] | None:
+def _keys(
+    inputs: Mapping[str, Values], names: tuple[str, ...]
+) -> tuple[tuple[str, ...] | None, bool]:
     if not names or not all(name in inputs for name in names):
-        return None
+        return None, False
     # A block says a text once, however many rows have it.
     if sum(_chars(inputs[name]) for name in names) > _MAX_KEYS_CHARS:
         raise InvalidInput(f"inputs: entity keys of over {_MAX_KEYS_CHARS} characters in all")
-    return keys_of([_values(inputs[name]) for name in names], "inputs")
+    return keys_of([_values(inputs[name]) for name in names])
 
 
 def _chars(values: Values) -> int:

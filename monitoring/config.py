@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 from monitoring.budget import FalseAlarmBudget
 from monitoring.served.keeping import Keeping
 from monitoring.table import Kind
-from noria.spec import Model
+from noria.spec import Data, Detector, Model
 
 LEARNT_WINDOWS: Final = 4
 """Windows of predictions to learn from. With two the least shift that is seen is a tenth greater;
@@ -64,9 +64,9 @@ class MonitorConfig:
 
     ``features`` are the columns watched: name to kind; features derived from the
     event time are not among them, for a calendar always drifts, nor are redacted ones,
-    which no payload event holds. From the champion's first ``learnt_rows`` the detectors of the
-    prediction learn what it says when nothing has changed. ``protocol`` is how logged bodies
-    look: ``v2`` or ``v1``. ``logged`` are the columns that the log holds: what is watched, and
+    which no payload event holds. ``widths`` are those of vectors, 0 where the rows alone say.
+    From the champion's first ``learnt_rows`` the detectors of the prediction learn what it says
+    when nothing has changed. ``logged`` are the columns that the log holds: what is watched, and
     what is kept of rows that get their label (``keeping``).
     """
 
@@ -74,6 +74,7 @@ class MonitorConfig:
     classification: bool
     positive: str
     features: Mapping[str, Kind]
+    widths: Mapping[str, int]
     entity_key: tuple[str, ...]
     event_time: str | None
     detectors: tuple[WatchedDetector, ...]
@@ -87,7 +88,6 @@ class MonitorConfig:
     max_label_lag: float
     logged: Mapping[str, Kind]
     keeping: Keeping | None
-    protocol: str = "v2"
 
     @classmethod
     def from_model(cls, model: Model) -> MonitorConfig:
@@ -100,7 +100,7 @@ class MonitorConfig:
         redacted = frozenset(spec.serving.payload_log.redact)
         keeping = Keeping.of(model)
         features: dict[str, Kind] = {
-            feature.name: "numeric" if feature.type in ("numeric", "boolean") else "categorical"
+            feature.name: _KINDS[feature.type]
             for feature in spec.data.features
             if feature.type != "text" and feature.name not in redacted
         }
@@ -109,11 +109,12 @@ class MonitorConfig:
             classification=spec.is_classification,
             positive="" if positive is None else str(positive),
             features=features,
+            widths={f.name: f.width or 0 for f in spec.data.features if f.type == "vector"},
             entity_key=tuple(spec.data.entity_key),
             event_time=spec.data.event_time,
             detectors=tuple(
                 WatchedDetector(
-                    d.name, d.kind, d.backend, d.watch, tuple(d.columns), dict(d.options)
+                    d.name, d.kind, d.backend, d.watch, _columns(d, spec.data), dict(d.options)
                 )
                 for d in watch.detectors
             ),
@@ -136,10 +137,23 @@ class MonitorConfig:
                 watch.quality.max_missing, watch.quality.max_unseen, watch.quality.max_out_of_range
             ),
             max_label_lag=_seconds(performance.max_label_lag),
-            protocol="v2" if spec.serving.runtime is None else spec.serving.runtime.protocol,
             logged=features if keeping is None else keeping.logged(features),
             keeping=keeping,
         )
+
+
+_KINDS: Final[Mapping[str, Kind]] = {
+    "numeric": "numeric",
+    "boolean": "numeric",
+    "categorical": "categorical",
+    "vector": "vector",
+}
+
+
+def _columns(detector: Detector, data: Data) -> tuple[str, ...]:
+    """Return the columns that a detector watches by name or by type; empty: all that it can."""
+    by_type = (feature.name for feature in data.features if feature.type in detector.types)
+    return (*detector.columns, *by_type)
 
 
 def _seconds(duration: timedelta) -> float:

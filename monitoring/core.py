@@ -5,12 +5,16 @@ One value, written whole in each of the processor's transactions.
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
 from monitoring.quality import QualityResult
 from noria.measures.measurement import Measurement
+
+MAX_ASIDE: Final = 64
+"""Fields that are told by name: their names come from outside."""
 
 ClassName: TypeAlias = str | int | float | bool
 """A class as the model's package has it."""
@@ -136,7 +140,8 @@ class MonitorState(msgspec.Struct):
     ``rows_at_window`` is how many rows there had been when the last drift window closed.
     ``classes`` are the champion's, ``life`` names a replica's state. ``learning`` has the streams
     whose detectors still learn what windows are compared with, and from how many rows. ``widths``
-    is how many numbers a row's prediction has, by version.
+    is how many numbers a row's prediction has, by version. ``aside`` counts the exchanges of which
+    something could not be watched, by ``field: reason``.
     """
 
     offset: int = 0
@@ -176,6 +181,15 @@ class MonitorState(msgspec.Struct):
     life: str = ""
     learning: dict[str, int] = {}
     widths: dict[str, int] = {}
+    aside: dict[str, int] = {}
+
+    def set_aside(self, fields: Mapping[str, str], exchanges: int) -> None:
+        """Count exchanges of which something could not be watched: names with the reasons."""
+        for name, reason in fields.items():
+            known = f"{name}: {reason}"
+            if known not in self.aside and len(self.aside) >= MAX_ASIDE:
+                known = f"other: {reason}"
+            self.aside[known] = self.aside.get(known, 0) + exchanges
 
     def fits(self, version: str, width: int) -> bool:
         """Whether a version's predictions have so many numbers a row; the first ones say how many.

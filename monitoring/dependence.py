@@ -22,7 +22,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from monitoring.table import Column, ColumnArray, FloatArray, Table
+from monitoring.table import Column, ColumnArray, FloatArray, Table, missing_vectors
 from noria.errors import MonitoringError
 
 Sums: TypeAlias = Mapping[str, FloatArray]
@@ -33,6 +33,8 @@ _SCALES: Final = 4
 _BATCHES: Final = 96
 _LEAST: Final = 4
 _PARTS: Final = 8
+_AXIS_ROWS: Final = 1000
+"""Vectors that a direction is found from, about."""
 _REMEMBERED: Final = 50
 """Windows after which half and more of what counts is of newer ones."""
 _CHANCE: Final = 2.0
@@ -41,14 +43,24 @@ _CHANCE: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class _Cells:
-    """Where a column is cut: rows become codes 0..size - 1; -1 is left out."""
+    """Where a column is cut: rows become codes 0..size - 1; -1 is left out.
+
+    A vector is cut along ``axis`` (width,), the direction in which the reference varies most.
+    """
 
     column: Column
     edges: FloatArray
     size: int
+    axis: FloatArray | None = None
+
+    @property
+    def is_numeric(self) -> bool:
+        return self.column.kind != "categorical"
 
     def codes(self, values: ColumnArray) -> NDArray[np.int64]:
-        if self.column.kind == "numeric":
+        if self.axis is not None:
+            values = values[~missing_vectors(values)].astype(np.float64) @ self.axis
+        if self.is_numeric:
             kept = values[~np.isnan(values)]
             return self.edges.searchsorted(kept, side="left").astype(np.int64)
         last = len(self.column.categories)
@@ -146,7 +158,7 @@ class Dependence:
         }
 
     def _with_kind(self, sums: Sums) -> list[tuple[str, FloatArray, bool]]:
-        numeric = {c.column.name: c.column.kind == "numeric" for c in self._cells}
+        numeric = {c.column.name: c.is_numeric for c in self._cells}
         return [(name, one, numeric[name]) for name, one in sums.items()]
 
     def _measured(self, cells: _Cells, window: Table) -> FloatArray:
@@ -161,7 +173,7 @@ class Dependence:
         counts = counts.reshape(batches, cells.size)
         totals = np.bincount(codes, minlength=cells.size)
         weights = np.ones(cells.size)
-        if cells.column.kind == "numeric":
+        if cells.is_numeric:
             # Of rows at or under each edge.
             counts = counts.cumsum(axis=1)[:, :-1]
             shares = totals.cumsum()[:-1] / codes.size
@@ -178,7 +190,7 @@ class Dependence:
                 vary = weights * squares / (2.0 * length)
                 pairs = float(usable - 1)
                 found[step, :2] = pairs, pairs * alone
-                found[step, 2:] = vary if cells.column.kind == "numeric" else vary.sum()
+                found[step, 2:] = vary if cells.is_numeric else vary.sum()
         return found
 
 
@@ -187,17 +199,34 @@ _STATE: Final = dict[str, list[float]]
 
 
 def _width(cells: _Cells) -> int:
-    return 2 + (cells.size - 1 if cells.column.kind == "numeric" else 1)
+    return 2 + (cells.size - 1 if cells.is_numeric else 1)
 
 
 def _cut(column: Column, values: ColumnArray) -> _Cells:
-    if column.kind != "numeric":
+    if column.kind == "categorical":
         return _Cells(column, np.empty(0), len(column.categories) + 1)
+    axis = None
+    if column.kind == "vector":
+        known = values[~missing_vectors(values)].astype(np.float64)
+        axis = _main_axis(known)
+        values = known @ axis
     kept = values[~np.isnan(values)].astype(np.float64)
     shares = np.arange(1, _PARTS) / _PARTS
     # Edges that are values: a column of few distinct ones is cut between them.
     edges = np.quantile(kept, shares, method="lower") if kept.size else np.zeros(_PARTS - 1)
-    return _Cells(column, edges, _PARTS)
+    return _Cells(column, edges, _PARTS, axis)
+
+
+def _main_axis(points: FloatArray) -> FloatArray:
+    """Return the direction (d,) in which n points vary most, the first principal axis."""
+    some = points[:: max(1, points.shape[0] // _AXIS_ROWS)]
+    if not some.size:
+        return np.ones(points.shape[1])
+    scale = float(np.abs(some).max()) or 1.0
+    centred = some / scale - (some / scale).mean(axis=0)
+    axis: FloatArray = np.linalg.svd(centred, full_matrices=False)[2][0]
+    # Its sign is nobody's: the same on every machine all the same.
+    return axis * (np.sign(axis[np.argmax(np.abs(axis))]) or 1.0)
 
 
 def _effect(sums: FloatArray, *, numeric: bool) -> float:

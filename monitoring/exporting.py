@@ -29,13 +29,14 @@ from monitoring.records import (
     decode,
     decode_keys,
     floats,
+    matrix_of,
     scores_of,
 )
 from monitoring.state import Pair, outcome_of, translated
-from monitoring.table import FloatArray
+from monitoring.table import FloatArray, missing_vectors
 from monitoring.tables import CORE
 from noria.errors import InvalidInput, NoriaError
-from noria.predictions import DictColumn, Values
+from noria.predictions import DictColumn, Values, Vectors
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -161,7 +162,11 @@ class _Exchanges:
     def batches(self) -> Iterator[pa.RecordBatch]:
         import pyarrow as pa
 
-        typed = {"numeric": pa.float64(), "categorical": pa.string()}
+        typed = {
+            "numeric": pa.float64(),
+            "categorical": pa.string(),
+            "vector": pa.list_(pa.float32()),
+        }
         schema = pa.schema(
             {
                 "time": _moment(),
@@ -201,7 +206,9 @@ class _Exchanges:
             **_labelled(label),
             "labelled_at": _micros(labelled_at),
             **{
-                f"feature.{name}": _values(found.get(name), pair, kind == "numeric")
+                f"feature.{name}": _lists(found.get(name), pair)
+                if kind == "vector"
+                else _values(found.get(name), pair, kind == "numeric")
                 for name, kind in self._features.items()
             },
         }
@@ -227,10 +234,10 @@ class _Exchanges:
         ).fetchone()
         return None if row is None else (row[0], outcome_of(*row[1:])[1])
 
-    def _columns_of(self, pair: Pair) -> Mapping[str, Values]:
+    def _columns_of(self, pair: Pair) -> Mapping[str, Any]:
         record = self._record(pair.request)
         fits = record is not None and pair.first + pair.rows <= record.rows
-        return record.columns if record is not None and fits else {}
+        return {**record.columns, **record.vectors} if record is not None and fits else {}
 
     def _record_at(self, offset: int) -> RequestRecord | BlockRecord | None:
         if self._log is None:
@@ -270,6 +277,8 @@ class _Requests:
 def _predicted(scores: FloatArray) -> _Columns:
     """Return predictions of one number as that, of several as lists."""
     nothing = [None] * scores.shape[0]
+    if scores.ndim > 1 and not scores.shape[1]:
+        return {"prediction": nothing, "scores": nothing}
     if scores.ndim == 1:
         return {"prediction": scores, "scores": nothing}
     return {"prediction": nothing, "scores": scores.tolist()}
@@ -435,6 +444,13 @@ def _values(values: Values | None, pair: Pair, numeric: bool) -> Sequence[Any] |
         codes = np.frombuffer(values.codes, np.int32)[part]
         return [values.values[code] if code >= 0 else None for code in codes.tolist()]
     return [None] * pair.rows
+
+
+def _lists(vectors: Values | Vectors | None, pair: Pair) -> Sequence[Any]:
+    if not isinstance(vectors, Vectors):
+        return [None] * pair.rows
+    rows = matrix_of(vectors)[pair.first : pair.first + pair.rows]
+    return [None if gone else row for gone, row in zip(missing_vectors(rows), rows, strict=True)]
 
 
 def _micros(seconds: FloatArray) -> Sequence[int | None]:

@@ -68,6 +68,9 @@ class Exposition(Collector):
         yield self._counter(
             "labels_corrected", "Rows whose label was changed", "", {"": counts.corrected}
         )
+        yield self._counter(
+            "set_aside", "Exchanges of which a field can't be watched", "field", core.aside
+        )
         yield self._counter("signals", "Signals given", "kind", core.signals)
         yield self._counter("dropped", "Lost, by reason", "reason", self._monitor.dropped())
 

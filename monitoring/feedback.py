@@ -12,11 +12,12 @@ from monitoring.config import MonitorConfig
 from monitoring.core import ClassName
 from monitoring.keys import read_key
 from monitoring.labels import BY_ID, BY_KEY
-from monitoring.limits import MAX_LABELS, MAX_TEXT_CHARS, bounded_text, epoch_ms
+from monitoring.limits import MAX_LABELS, bounded_text, epoch_ms
 from monitoring.records import Label, of_target
 from monitoring.table import text_of
 from noria.cloudevents import MAX_ID_CHARS
 from noria.errors import InvalidInput, shorten
+from noria.predictions import MAX_TEXT_CHARS
 
 _BINARY: Final = 2
 _ROW_DIGITS: Final = 9

@@ -16,6 +16,8 @@ from noria.errors import InvalidInput, shorten
 MAX_KEY_CHARS: Final = 512
 NO_KEY: Final = ""
 """Of a row that lacks a part of its key: no label can name it."""
+KEYS: Final = "entityKey"
+"""What rows' keys are called when they are set aside."""
 _SEPARATOR: Final = "|"
 _ESCAPE: Final = "\\"
 
@@ -28,20 +30,19 @@ def joined(parts: Sequence[Any]) -> str:
     return texts[0] if len(texts) == 1 else _SEPARATOR.join(map(_escaped, texts))
 
 
-def keys_of(columns: Sequence[Iterable[Any]], where: str) -> tuple[str, ...]:
-    """Return the key of each row, of its key columns' values; None is missing.
+def keys_of(columns: Sequence[Iterable[Any]]) -> tuple[tuple[str, ...], bool]:
+    """Return the key of each row, of its key columns' values, and whether one was too long.
 
-    Raises:
-        InvalidInput: one is longer than a key may be.
+    What is missing is None. No label can name a row by a key that is longer than a key may be: it
+    has ``NO_KEY``.
     """
     if len(columns) == 1:
         keys = tuple(NO_KEY if value is None else text_of(value) for value in columns[0])
     else:
         keys = tuple(map(joined, zip(*columns, strict=True)))
-    for key in keys:
-        if len(key) > MAX_KEY_CHARS:
-            raise InvalidInput(f"{where}: the key {shorten(key)} is over {MAX_KEY_CHARS} long")
-    return keys
+    if max(map(len, keys), default=0) > MAX_KEY_CHARS:
+        return tuple(key if len(key) <= MAX_KEY_CHARS else NO_KEY for key in keys), True
+    return keys, False
 
 
 def read_key(key: str | list[str | int | float | bool], names: Sequence[str], where: str) -> str:

@@ -13,8 +13,6 @@ from noria.errors import InvalidInput, NoriaError, shorten, traceback_tail
 from noria.values import scalars
 
 MAX_VERSION_CHARS: Final = 64
-MAX_TEXT_CHARS: Final = 32_768
-"""Of one value of a row; a longer one is no category and no key."""
 MAX_LABELS: Final = 100_000
 MAX_ROWS: Final = 1_000_000
 MAX_DEPTH: Final = 8

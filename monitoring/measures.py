@@ -48,6 +48,9 @@ def measure(
     """
     width = 1 if scores.ndim == 1 else scores.shape[1]
     wanted = classes if classes > _MANY else 1
+    if not width:
+        said = "the answers hold no number"
+        return Measurement(metric, None, samples=labels.size, confidence=confidence, problem=said)
     if classes and labels.size and width != wanted:
         each = f"{wanted} numbers a row, one for each class" if wanted > 1 else "one number a row"
         said = f"needs {each}, has {width}"

@@ -175,6 +175,7 @@ class PairJoiner:
             labelled=None,
             first=first,
         )
+        self._core.set_aside(record.aside, len(run))
         self._keep(pair, keys or ())
         self._paired(pair, record, run)
 
@@ -217,6 +218,7 @@ class PairJoiner:
             keys=None if request.keys is None else encode_keys(request.keys),
             labelled=None,
         )
+        core.set_aside({**request.aside, **response.aside}, 1)
         self._fresh[request.id] = (Seen(seen.request, seen.response, pair.seq), at)
         self._keep(pair, request.keys or ())
         self._paired(pair, request, ((request.id, request.rows),))

@@ -1,24 +1,28 @@
-"""From an Open Inference Protocol (V2) body to columns."""
+"""From a body of the Open Inference Protocol (V2), or of V1, to columns.
+
+What can't be watched is set aside by its name, with the reason; the rest of the exchange is kept.
+"""
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 import numpy as np
 
 from monitoring.config import MonitorConfig
 from monitoring.events import Event
-from monitoring.keys import keys_of
-from monitoring.limits import MAX_DEPTH, MAX_TEXT_CHARS, epoch_ms
+from monitoring.keys import KEYS, keys_of
+from monitoring.limits import MAX_DEPTH, MAX_ROWS, epoch_ms
 from monitoring.records import RequestRecord, ResponseRecord
-from monitoring.table import MISSING, FloatArray, text_of
-from monitoring.v1 import as_v2
-from noria.cloudevents import REQUEST_TYPE
+from monitoring.table import MISSING, FloatArray, Kind, VectorArray, text_of
+from monitoring.tensors import BYTES, Tensor
+from monitoring.v1 import read_instances, read_predictions
+from noria.cloudevents import MAX_ID_CHARS, REQUEST_TYPE
 from noria.errors import InvalidInput, shorten
-from noria.predictions import DictColumn
+from noria.predictions import LONG, MAX_TEXT_CHARS, RANK, TEXT, DictColumn, Values, Vectors
 
 _MATRIX: Final = 2
 _BINARY: Final = 2
@@ -30,19 +34,16 @@ _FIRST: Final = bytes(4)
 """The int32 code 0."""
 
 
-class _Tensor(msgspec.Struct):
-    name: str
-    shape: list[int]
-    datatype: str
-    data: list[Any]
+_Placed: TypeAlias = tuple[str, Tensor]
+"""Where a tensor was, and the tensor."""
 
 
 class _Request(msgspec.Struct):
-    inputs: list[_Tensor]
+    inputs: list[Tensor]
 
 
 class _Response(msgspec.Struct):
-    outputs: list[_Tensor]
+    outputs: list[Tensor]
     model_version: str | None = None
 
 
@@ -54,54 +55,138 @@ def read_payload(event: Event, config: MonitorConfig) -> RequestRecord | Respons
     """Return what the log keeps of an event: the watched columns, or the predictions.
 
     Raises:
-        InvalidInput: the body is not a request or response that fits the model.
+        InvalidInput: the body is not a V2 or V1 request or response that fits the model.
     """
-    body = as_v2(event, list(config.features)) if config.protocol == "v1" else event.body
     try:
-        if event.type == REQUEST_TYPE:
-            return _requested(event, _request.decode(body), config)
-        return _answered(event, _response.decode(body), config)
+        try:
+            if event.type == REQUEST_TYPE:
+                return _requested(event, _request.decode(event.body), config)
+            return _answered(event, _response.decode(event.body), config)
+        except msgspec.ValidationError:
+            found = _of_v1(event, config)
+            if found is None:
+                raise
+            return found
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput(f"data: not a V2 inference body: {error}") from error
 
 
+def _of_v1(event: Event, config: MonitorConfig) -> RequestRecord | ResponseRecord | None:
+    """Read a body as one of V1; None when it is none."""
+    try:
+        if event.type == REQUEST_TYPE:
+            tensors = read_instances(event.body, list(config.features))
+            return _requested(event, _Request(tensors), config)
+        return _answered(event, _Response(read_predictions(event.body)), config)
+    except msgspec.ValidationError:
+        return None
+
+
 def _requested(event: Event, body: _Request, config: MonitorConfig) -> RequestRecord:
-    tensors = _columns(body.inputs, list(config.features))
+    tensors = _tensors(body.inputs, config)
     if not tensors:
         raise InvalidInput("inputs: empty")
-    rows = {len(data) for _, data in tensors.values()}
-    if len(rows) != 1:
-        sizes = {name: len(data) for name, (_, data) in tensors.items()}
-        raise InvalidInput(f"inputs: tensors of different lengths: {shorten(sizes)}")
     if config.features and not any(name in tensors for name in config.features):
         raise InvalidInput(
             f"inputs: none of the model's features is there, only {shorten(list(tensors))}",
             fix=f"expected {shorten(list(config.features))}",
         )
-    columns: dict[str, bytes | DictColumn] = {}
+    columns: dict[str, Values] = {}
+    vectors: dict[str, Vectors] = {}
+    aside: dict[str, str] = {}
+    rows: dict[str, int] = {}
     for name, kind in config.logged.items():
-        if name in tensors:
-            where, data = tensors[name]
-            columns[name] = _packed(data, where) if kind == "numeric" else _texts(data, where)
+        if name not in tensors:
+            continue
+        where, tensor = tensors[name]
+        # Most are one number or text a row: nothing more to ask.
+        if len(tensor.shape) > 1 or (tensor.datatype == BYTES and kind != "categorical"):
+            reason = _unwatchable(tensor, kind)
+            if reason:
+                aside[name] = reason
+                continue
+        data = _flat(tensor.data, where)
+        rows[name] = len(data)
+        if kind == "numeric":
+            columns[name] = _packed(data, where)
+        elif kind == "vector":
+            vectors[name] = _vectors(tensor, data, where)
+            rows[name] = tensor.shape[0]
+        elif _holds_long(data):
+            aside[name] = LONG
+        else:
+            columns[name] = _texts(data)
     time = None
     if config.event_time in tensors:
-        where, data = tensors[config.event_time]
+        where, tensor = tensors[config.event_time]
+        data = _flat(tensor.data, where)
+        rows[config.event_time] = len(data)
         time = max(_times(data, where), default=None)
-    keys = None
+    keys, parts = None, []
     if config.entity_key and all(name in tensors for name in config.entity_key):
-        keys = keys_of([tensors[name][1] for name in config.entity_key], "inputs")
-    return RequestRecord(event.id, event.version, rows.pop(), columns, time, keys)
+        parts = [_flat(tensors[name][1].data, tensors[name][0]) for name in config.entity_key]
+        rows |= zip(config.entity_key, map(len, parts), strict=True)
+    if len(set(rows.values())) > 1:
+        raise InvalidInput(f"inputs: tensors of different lengths: {shorten(rows)}")
+    if parts:
+        keys, are_long = keys_of(parts)
+        if are_long:
+            aside[KEYS] = LONG
+    count = rows.popitem()[1] if rows else _rows_by_shape(*next(iter(tensors.values())))
+    return RequestRecord(event.id, event.version, count, columns, time, keys, vectors, aside)
+
+
+def _rows_by_shape(where: str, tensor: Tensor) -> int:
+    if not tensor.shape or not 0 <= tensor.shape[0] <= MAX_ROWS:
+        raise InvalidInput(f"{where}.shape: {shorten(tensor.shape)} does not begin with its rows")
+    return tensor.shape[0]
+
+
+def _unwatchable(tensor: Tensor, kind: Kind) -> str:
+    """Return why a tensor can't be watched as a column of this kind; empty when it can."""
+    if len(tensor.shape) > _MATRIX:
+        return RANK
+    if kind != "vector" and len(tensor.shape) == _MATRIX and tensor.shape[1] > 1:
+        return RANK
+    return TEXT if kind != "categorical" and tensor.datatype == BYTES else ""
+
+
+def _holds_long(data: list[Any]) -> bool:
+    return any(type(value) is str and len(value) > MAX_TEXT_CHARS for value in data)
+
+
+def _vectors(tensor: Tensor, flat: list[Any], where: str) -> Vectors:
+    shape = tensor.shape
+    if len(shape) != _MATRIX or min(shape) < 0 or shape[1] < 1 or len(flat) != shape[0] * shape[1]:
+        raise InvalidInput(
+            f"{where}.shape: {shorten(shape)} with {len(flat)} values is no list of vectors"
+        )
+    return Vectors(shape[1], narrow(_numbers(flat, where)))
+
+
+def narrow(values: FloatArray | VectorArray) -> bytes:
+    """Return numbers as float32 bytes; what is not finite there has no place, as it is missing."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = values.astype(np.float32)
+    return np.where(np.isfinite(found), found, np.float32(np.nan)).tobytes()
 
 
 def _answered(event: Event, body: _Response, config: MonitorConfig) -> ResponseRecord:
     by_name = {tensor.name: i for i, tensor in enumerate(body.outputs)}
     if not by_name:
         raise InvalidInput("outputs: empty")
+    version = event.version or (body.model_version or "")[:64]
     name = prediction_of(by_name)
+    reason = _no_number(body.outputs[by_name[name]])
+    if reason:
+        numbers = [name for name, i in by_name.items() if not _no_number(body.outputs[i])]
+        name = prediction_of(numbers or by_name)
     i = by_name[name]
     tensor = body.outputs[i]
     where = f"outputs[{i}]"
-    version = event.version or (body.model_version or "")[:64]
+    if reason and not numbers:
+        rows = _rows_by_shape(where, tensor)
+        return ResponseRecord(event.id, version, rows, b"", {name[:MAX_ID_CHARS]: reason})
     if len(tensor.shape) == 1 and len(tensor.data) <= _FEW:
         packed = _packed(_flat(tensor.data, where), where)
         return ResponseRecord(event.id, version, len(packed) // _FLOAT_BYTES, packed)
@@ -113,6 +198,13 @@ def _answered(event: Event, body: _Response, config: MonitorConfig) -> ResponseR
             )
         values = score_of(values.reshape(tensor.shape), config)
     return ResponseRecord(event.id, version, values.shape[0], values.tobytes())
+
+
+def _no_number(tensor: Tensor) -> str:
+    """Return why an output can't be watched as the prediction; empty when it can."""
+    if len(tensor.shape) > _MATRIX:
+        return RANK
+    return TEXT if tensor.datatype == BYTES else ""
 
 
 def prediction_of(outputs: Iterable[str]) -> str:
@@ -130,21 +222,48 @@ def score_of(values: FloatArray, config: MonitorConfig) -> FloatArray:
     return np.ascontiguousarray(values[:, 1]) if is_binary else values
 
 
-def _columns(
-    tensors: Sequence[_Tensor], features: Sequence[str]
-) -> dict[str, tuple[str, list[Any]]]:
-    """Return name to (where it was, values); one 2-D tensor is split into the features."""
-    if len(tensors) == 1 and tensors[0].name not in features and len(tensors[0].shape) == _MATRIX:
-        tensor = tensors[0]
-        rows, width = tensor.shape
-        flat = _flat(tensor.data, "inputs[0]")
-        if width != len(features) or len(flat) != rows * width or rows < 0:
-            raise InvalidInput(
-                f"inputs[0].shape: {shorten(tensor.shape)} with {len(flat)} values does not fit "
-                f"{len(features)} features"
-            )
-        return {name: ("inputs[0]", flat[i::width]) for i, name in enumerate(features)}
-    return {t.name: (f"inputs[{i}]", _flat(t.data, f"inputs[{i}]")) for i, t in enumerate(tensors)}
+def _tensors(tensors: Sequence[Tensor], config: MonitorConfig) -> dict[str, _Placed]:
+    """Return name to (where it was, tensor); one 2-D tensor is split into the features."""
+    features = config.features
+    alone = len(tensors) == 1 and tensors[0].name not in features
+    if alone and features and len(tensors[0].shape) == _MATRIX:
+        return _split(tensors[0], config)
+    return {tensor.name: (f"inputs[{i}]", tensor) for i, tensor in enumerate(tensors)}
+
+
+def _split(tensor: Tensor, config: MonitorConfig) -> dict[str, _Placed]:
+    rows, width = tensor.shape
+    flat = _flat(tensor.data, "inputs[0]")
+    sizes = _sizes(config, width)
+    if sum(sizes.values()) != width or len(flat) != rows * width or rows < 0:
+        raise InvalidInput(
+            f"inputs[0].shape: {shorten(tensor.shape)} with {len(flat)} values does not fit "
+            f"{len(config.features)} features"
+        )
+    found: dict[str, _Placed] = {}
+    first = 0
+    for name, size in sizes.items():
+        if config.features[name] == "vector":
+            starts = range(first, first + len(flat), width)
+            data = [value for start in starts for value in flat[start : start + size]]
+            part = Tensor(name, [rows, size], tensor.datatype, data)
+        else:
+            part = Tensor(name, [rows], tensor.datatype, flat[first::width])
+        found[name] = ("inputs[0]", part)
+        first += size
+    return found
+
+
+def _sizes(config: MonitorConfig, width: int) -> dict[str, int]:
+    """Return how many of the columns of a matrix each feature has.
+
+    Of vectors whose width only their rows say, one at most can be told: it has all that is left.
+    """
+    sizes = {name: config.widths.get(name, 1) for name in config.features}
+    unknown = [name for name, size in sizes.items() if not size]
+    if len(unknown) == 1:
+        sizes[unknown[0]] = max(0, width - sum(sizes.values()))
+    return sizes
 
 
 def _flat(data: list[Any], where: str) -> list[Any]:
@@ -200,16 +319,7 @@ def _times(data: list[Any], where: str) -> list[int]:
     return [epoch_ms(value, path) for value in (*texts, *ends)]
 
 
-def _check_texts(data: list[Any], where: str) -> None:
-    for value in data:
-        if isinstance(value, str) and len(value) > MAX_TEXT_CHARS:
-            raise InvalidInput(
-                f"{where}.data: {shorten(value)} is over {MAX_TEXT_CHARS} characters long"
-            )
-
-
-def _texts(data: list[Any], where: str) -> DictColumn:
-    _check_texts(data, where)
+def _texts(data: list[Any]) -> DictColumn:
     if len(data) == 1 and data[0] is not None:
         return DictColumn((text_of(data[0]),), _FIRST)
     index: dict[str, int] = {}

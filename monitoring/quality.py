@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from monitoring.config import QualityRules
-from monitoring.table import Table
+from monitoring.table import Table, missing_vectors
 
 Rule: TypeAlias = Literal["missing", "unseen", "out-of-range"]
 _RULES: Final[tuple[Rule, ...]] = ("missing", "unseen", "out-of-range")
@@ -59,7 +59,9 @@ def check_quality(
     found: list[tuple[str, dict[str, int]]] = []
     for column in window.schema:
         values = window.columns[column.name]
-        if column.kind == "numeric":
+        if column.kind == "vector":
+            counts = {"missing": int(missing_vectors(values).sum())}
+        elif column.kind == "numeric":
             low, high = ranges.get(column.name, (float("nan"), float("nan")))
             # A comparison with NaN is false: neither missing values nor absent limits count.
             outside = int(((values < low) | (values > high)).sum())

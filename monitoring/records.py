@@ -8,8 +8,8 @@ from typing import Final, TypeAlias
 import msgspec
 import numpy as np
 
-from monitoring.table import FloatArray
-from noria.predictions import DictColumn, Values
+from monitoring.table import FloatArray, VectorArray
+from noria.predictions import DictColumn, Values, Vectors
 from noria.seen import hash_of
 
 
@@ -17,7 +17,8 @@ class RequestRecord(msgspec.Struct, frozen=True, array_like=True, tag="q"):
     """A request: ``rows`` feature rows. Numbers are float64 bytes, with NaN for missing.
 
     ``version`` is empty when the event does not say it; ``time`` is the largest
-    event time of the rows in epoch ms; ``keys`` are the rows' entity keys.
+    event time of the rows in epoch ms; ``keys`` are the rows' entity keys. ``vectors`` are the
+    columns of those, ``aside`` names what can't be watched, with the reason.
     """
 
     id: str
@@ -26,15 +27,21 @@ class RequestRecord(msgspec.Struct, frozen=True, array_like=True, tag="q"):
     columns: dict[str, Values]
     time: int | None = None
     keys: tuple[str, ...] | None = None
+    vectors: dict[str, Vectors] = {}
+    aside: dict[str, str] = {}
 
 
 class ResponseRecord(msgspec.Struct, frozen=True, array_like=True, tag="p"):
-    """A response: the prediction of each row as float64 bytes, one number a row or several."""
+    """A response: the prediction of each row as float64 bytes, one number a row or several.
+
+    Without any number it is empty, and ``aside`` says why.
+    """
 
     id: str
     version: str
     rows: int
     prediction: bytes
+    aside: dict[str, str] = {}
 
 
 class BlockRecord(msgspec.Struct, frozen=True, array_like=True, tag="b"):
@@ -42,7 +49,7 @@ class BlockRecord(msgspec.Struct, frozen=True, array_like=True, tag="b"):
 
     ``prediction``, ``columns`` and ``keys`` are of the rows of all; ``times`` is each
     request's largest event time in epoch ms (int64 bytes, ``NO_TIME`` for none). A row's
-    prediction is one number or several, one row after another.
+    prediction is one number or several, one row after another; none, and ``aside`` says why.
     """
 
     ids: tuple[str, ...]
@@ -53,6 +60,8 @@ class BlockRecord(msgspec.Struct, frozen=True, array_like=True, tag="b"):
     prediction: bytes
     times: bytes | None = None
     keys: tuple[str, ...] | None = None
+    vectors: dict[str, Vectors] = {}
+    aside: dict[str, str] = {}
 
 
 class Label(msgspec.Struct, frozen=True, array_like=True):
@@ -97,8 +106,9 @@ class ColumnSketch(msgspec.Struct, frozen=True, array_like=True):
     """One column of some rows: the cells that are not empty (uint32) and their counts (uint32).
 
     A category's cell is its code + 1, so that missing is 0; each comes once, in order.
-    ``missing`` and ``outside`` the training range are counted of numbers. ``dependence`` is how
-    rows that came together are alike (float64, see ``monitoring.dependence``).
+    ``missing`` and ``outside`` the training range are counted of numbers. ``width`` is a vector's.
+    ``dependence`` is how rows that came together are alike (float64, see
+    ``monitoring.dependence``).
     """
 
     cells: bytes
@@ -106,15 +116,17 @@ class ColumnSketch(msgspec.Struct, frozen=True, array_like=True):
     missing: int = 0
     outside: int = 0
     dependence: bytes = b""
+    width: int = 1
 
 
 class PartialRecord(msgspec.Struct, frozen=True, array_like=True, tag="s"):
     """What a replica made of some of its rows.
 
     ``seq`` counts the partials of one ``life`` of a replica from 1 without a gap; 0 only says
-    that it lives. ``columns`` are sketches, ``table`` the columns themselves (float64 or
-    int32 bytes) where a detector needs rows. Of ``stream`` "outcomes" ``table`` holds
-    scores, labels and arrivals; of "prediction" the predictions, and there are no sketches.
+    that it lives. ``columns`` are sketches, ``table`` the columns themselves (float64,
+    int32 or, of vectors, float32 bytes) where a detector needs rows. Of ``stream`` "outcomes"
+    ``table`` holds scores, labels and arrivals; of "prediction" the predictions, and there are
+    no sketches.
     """
 
     replica: int
@@ -130,6 +142,7 @@ class PartialRecord(msgspec.Struct, frozen=True, array_like=True, tag="s"):
 
 
 _FLOAT_BYTES: Final = 8
+_NARROW_BYTES: Final = 4
 _CODE_BYTES: Final = 4
 NO_TIME: Final = -(1 << 63)
 Requests: TypeAlias = RequestRecord | BlockRecord
@@ -168,7 +181,19 @@ def ids_of(record: Record | None) -> tuple[str, ...]:
 
 def is_whole(record: RequestRecord) -> bool:
     """Whether every column has as many rows as the record says: a damaged one may not."""
-    return all(len_of(column) == record.rows for column in record.columns.values())
+    return all(len_of(column) == record.rows for column in record.columns.values()) and all(
+        fits(column, record.rows) for column in record.vectors.values()
+    )
+
+
+def fits(column: Vectors, rows: int) -> bool:
+    """Whether a column of vectors has so many rows."""
+    return column.width > 0 and len(column.values) == _NARROW_BYTES * column.width * rows
+
+
+def matrix_of(column: Vectors) -> VectorArray:
+    """Return vectors as (rows, width), read-only, without copying."""
+    return np.frombuffer(column.values, np.float32).reshape(-1, column.width)
 
 
 def len_of(values: Values) -> float:
@@ -186,12 +211,12 @@ def floats(blob: bytes) -> FloatArray:
 def width_of(prediction: bytes, rows: int) -> int | None:
     """Return how many numbers each of so many rows has; None when the bytes do not divide so.
 
-    Of no rows nobody can tell: 0.
+    Of no rows nobody can tell: 0, as of rows without a number.
     """
     if rows <= 0:
         return None if prediction else 0
     width, rest = divmod(len(prediction), _FLOAT_BYTES * rows)
-    return width if width and not rest else None
+    return None if rest else width
 
 
 def scores_of(prediction: bytes, rows: int) -> FloatArray:

@@ -15,7 +15,14 @@ import numpy as np
 
 from monitoring.archive import Archive
 from monitoring.core import ClassName
-from monitoring.table import Column, ColumnArray, FloatArray, Table, text_of
+from monitoring.table import (
+    Column,
+    ColumnArray,
+    FloatArray,
+    Table,
+    missing_vectors,
+    text_of,
+)
 from noria.errors import IntegrityError, InvalidInput, StoreError, Unavailable, shorten
 from noria.files import DAMAGED, make_folder, write_file
 from noria.measures.measurement import Measurement
@@ -29,6 +36,7 @@ MOST_COLUMNS: Final = 32
 """Numbers of a prediction that are watched one by one."""
 
 _FORMAT: Final = 1
+_MATRIX: Final = 2
 _MAX_DOCUMENT_BYTES: Final = 32 << 20
 _MAX_NAME_CHARS: Final = 512
 _DIGEST_CHARS: Final = 16
@@ -44,6 +52,7 @@ class _Feature(msgspec.Struct, frozen=True):
     max: float | None = None
     missing: float | None = None
     others: int | None = None
+    width: int = 0
 
 
 class _Prediction(msgspec.Struct, frozen=True):
@@ -117,7 +126,7 @@ def read_reference(files: Mapping[str, bytes]) -> Reference:
         missing[column.name] = _share(feature.missing, array)
         if column.kind == "categorical":
             seen[column.name] = _others(feature, arrays, f"s{i}.npy")
-    rows = {array.size for array in columns.values()}
+    rows = {array.shape[0] for array in columns.values()}
     if len(rows) > 1:
         raise InvalidInput(f"{_ROWS} has columns of different lengths {shorten(rows)}")
     has_prediction = "prediction.npy" in arrays.names
@@ -185,12 +194,17 @@ def prediction_table(values: FloatArray, names: Sequence[str] = ()) -> Table:
     """Return predictions as a table.
 
     (n,) is the one column ``prediction``; (n, k) are k columns ``prediction[NAME]``, the name
-    of a class or the place in the answer, where there are at most ``MOST_COLUMNS``, else the
-    greatest of each row, ``prediction[greatest]``.
+    of a class or the place in the answer, where there are at most ``MOST_COLUMNS``. More are one
+    vector ``prediction``, and of classes the greatest of each row, ``prediction[greatest]``.
     """
     if values.ndim == 1:
         return Table((Column("prediction", "numeric"),), {"prediction": values}, values.size)
-    if values.shape[1] > MOST_COLUMNS:
+    rows, width = values.shape
+    if width > MOST_COLUMNS and not names:
+        column = Column("prediction", "vector", width=width)
+        return Table((column,), {"prediction": values.astype(np.float32)}, rows)
+    names = names or tuple(map(str, range(width)))
+    if width > MOST_COLUMNS:
         return Table.from_matrix(values.max(axis=1, keepdims=True), ("prediction[greatest]",))
     return Table.from_matrix(values, tuple(f"prediction[{name}]" for name in names))
 
@@ -255,6 +269,12 @@ def _document(body: bytes) -> _Document:
 
 
 def _column(feature: _Feature, values: Any, where: str) -> tuple[Column, ColumnArray]:
+    if feature.kind == "vector":
+        if values.ndim != _MATRIX or values.dtype.kind != "f" or values.shape[1] != feature.width:
+            raise InvalidInput(
+                f"{where}: its column in {_ROWS} is no (n, {feature.width}) matrix of numbers"
+            )
+        return Column(feature.name, "vector", width=feature.width), values.astype(np.float32)
     if values.ndim != 1:
         raise InvalidInput(f"{where}: its column in {_ROWS} is no list of values")
     if feature.kind in ("numeric", "boolean"):
@@ -282,4 +302,6 @@ def _share(said: float | None, values: ColumnArray) -> float:
         return said
     if not values.size:
         return 0.0
+    if values.ndim == _MATRIX:
+        return float(missing_vectors(values).mean())
     return float((np.isnan(values) if values.dtype.kind == "f" else values < 0).mean())

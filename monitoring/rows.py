@@ -8,8 +8,17 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from monitoring.records import Requests, floats
-from monitoring.table import MISSING, CodeArray, Column, ColumnArray, FloatArray, Table, text_of
+from monitoring.records import Requests, floats, matrix_of
+from monitoring.table import (
+    MISSING,
+    CodeArray,
+    Column,
+    ColumnArray,
+    FloatArray,
+    Table,
+    VectorArray,
+    text_of,
+)
 from noria.predictions import DictColumn
 from noria.seen import hash_of
 
@@ -30,14 +39,17 @@ def encode(
 ) -> Table:
     """Return the rows of ``pieces``, in order, as a table of this schema.
 
-    A column that a request lacks is missing in its rows. ``seen`` are the hashes of categories
-    that training had beyond the schema's, by column; None where any may have been seen.
+    A column that a request lacks is missing in its rows, and so is a vector of another width.
+    ``seen`` are the hashes of categories that training had beyond the schema's, by column; None
+    where any may have been seen.
     """
     rows = sum(piece.stop - piece.start for piece in pieces)
     are_whole = all(piece.stop - piece.start == piece.record.rows for piece in pieces)
     columns: dict[str, ColumnArray] = {}
     for column in schema:
-        if column.kind == "numeric":
+        if column.kind == "vector":
+            columns[column.name] = _vectors(column, pieces)
+        elif column.kind == "numeric":
             columns[column.name] = _numbers(column, pieces, are_whole=are_whole)
         else:
             columns[column.name] = _codes(column, pieces, seen.get(column.name, frozenset()))
@@ -65,6 +77,18 @@ def _numbers(column: Column, pieces: Sequence[Piece], *, are_whole: bool) -> Flo
             parts.append(_parsed(found)[piece.start : piece.stop].tobytes())
     # One copy, whatever the number of requests.
     return floats(b"".join(parts))
+
+
+def _vectors(column: Column, pieces: Sequence[Piece]) -> VectorArray:
+    parts: list[VectorArray] = []
+    for piece in pieces:
+        found = piece.record.vectors.get(column.name)
+        if found is not None and found.width == column.width:
+            parts.append(matrix_of(found)[piece.start : piece.stop])
+        else:
+            size = (piece.stop - piece.start, column.width)
+            parts.append(np.full(size, np.nan, np.float32))
+    return np.concatenate(parts) if parts else np.empty((0, column.width), np.float32)
 
 
 class _Places(dict[str, int]):

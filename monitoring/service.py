@@ -532,6 +532,7 @@ class Monitor:
                 name: {"index": s.number, "rows": s.rows} for name, s in core.streams.items()
             },
             "waiting": dict(waiting(self.config, core, lambda name: self._rows_of(core, name))),
+            "aside": core.aside,
             "drift": core.drift,
             "alarms": core.drifts,
             "quality": core.quality,

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from noria.errors import InvalidInput, shorten
 from noria.values import text
 
-Kind: TypeAlias = Literal["numeric", "categorical"]
+Kind: TypeAlias = Literal["numeric", "categorical", "vector"]
 FloatArray: TypeAlias = NDArray[np.float64]
 CodeArray: TypeAlias = NDArray[np.int32]
-ColumnArray: TypeAlias = FloatArray | CodeArray
+VectorArray: TypeAlias = NDArray[np.float32]
+ColumnArray: TypeAlias = FloatArray | CodeArray | VectorArray
 
 MISSING: int = -1
 """The code of a missing categorical value."""
@@ -34,6 +35,11 @@ def text_of(value: Any) -> str:
         return shorten(value)
 
 
+def missing_vectors(values: ColumnArray) -> NDArray[np.bool_]:
+    """Return which of n vectors are missing, in part or as a whole."""
+    return np.asarray(np.isnan(values).any(axis=1))
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """What one column holds.
@@ -41,12 +47,19 @@ class Column:
     A numeric column is float64 with NaN for missing. A categorical column is
     int32 codes into ``categories``: -1 is missing, ``len(categories)`` is a
     value that training never saw, and one more is a value that it saw and that
-    is not among the categories.
+    is not among the categories. A vector column is float32, ``width`` numbers a row, with NaN
+    in all of them for missing.
     """
 
     name: str
     kind: Kind
     categories: tuple[str, ...] = ()
+    width: int = 0
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one row: empty but for a vector."""
+        return (self.width,) if self.kind == "vector" else ()
 
     @property
     def unseen(self) -> int:
@@ -61,7 +74,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows by column; every array is 1-D and has ``rows`` elements."""
+    """Rows by column; every array has ``rows`` elements, or rows of a vector's width."""
 
     schema: tuple[Column, ...]
     columns: Mapping[str, ColumnArray]
@@ -70,7 +83,7 @@ class Table:
     def __post_init__(self) -> None:
         for column in self.schema:
             values = self.columns.get(column.name)
-            if values is None or values.shape != (self.rows,):
+            if values is None or values.shape != (self.rows, *column.shape):
                 got = "nothing" if values is None else f"shape {values.shape}"
                 raise InvalidInput(
                     f"column {column.name!r}: {got} where {self.rows} rows are expected"
@@ -104,6 +117,17 @@ class Table:
             {name: self.columns[name] for name in names},
             self.rows,
         )
+
+    def vectors(self) -> tuple[str, ...]:
+        """Return the names of the columns that are vectors."""
+        return tuple(column.name for column in self.schema if column.kind == "vector")
+
+    def whole(self) -> Table:
+        """Return the rows that lack no vector: a joint test has no place for the others."""
+        there = np.ones(self.rows, dtype=bool)
+        for name in self.vectors():
+            there &= ~missing_vectors(self.columns[name])
+        return self if there.all() else self.take(np.flatnonzero(there))
 
     def take(self, rows: NDArray[np.int64]) -> Table:
         """Return the rows at these positions."""

@@ -1,22 +1,17 @@
-"""KServe's V1 bodies as those of the Open Inference Protocol, which the monitor reads.
-
-KServe, "V1 inference protocol": ``{"instances": [...]}`` and ``{"predictions": [...]}``. An
-instance is an object by column, or a list of the watched features in their order.
-"""
+"""From a V1 body (``instances``, ``predictions``), as KServe's logger has it, to V2's tensors."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
-from monitoring.events import Event
-from noria.cloudevents import REQUEST_TYPE
+from monitoring.tensors import BYTES, Tensor
 from noria.errors import InvalidInput, shorten
 
-_UNTYPED: Final = ""
-"""The monitor looks at the values, not at what they are said to be."""
+_MOST_DIMENSIONS: Final = 8
+_MATRIX: Final = 2
 
 
 class _Request(msgspec.Struct):
@@ -31,48 +26,68 @@ _request = msgspec.json.Decoder(_Request)
 _response = msgspec.json.Decoder(_Response)
 
 
-def as_v2(event: Event, features: Sequence[str]) -> bytes:
-    """Return the V2 body that says the same.
+def read_instances(body: bytes | memoryview, names: Sequence[str]) -> list[Tensor]:
+    """Return the inputs of a request, one tensor each.
+
+    Rows that are lists have the features ``names`` in their order, all of them; where there is
+    one alone, a row may be its value, and so may be its vector.
 
     Raises:
-        InvalidInput: The body is not a V1 request or response of this model.
+        msgspec.DecodeError: it is no V1 request.
+        InvalidInput: rows are of different kinds, or do not fit the features.
     """
-    try:
-        if event.type == REQUEST_TYPE:
-            rows = _request.decode(event.body).instances
-            tensors = [
-                {"name": name, "shape": [len(rows)], "datatype": _UNTYPED, "data": data}
-                for name, data in _columns(rows, "instances", features).items()
+    rows = _request.decode(body).instances
+    if rows and isinstance(rows[0], dict):
+        return _by_key(rows, "instances")
+    if rows and isinstance(rows[0], list) and len(rows[0]) == len(names):
+        nested = any(isinstance(value, list) for value in rows[0])
+        if nested or len(names) > 1:
+            _check_alike(rows, list, "instances")
+            return [
+                tensor_of(name, [row[place] if place < len(row) else None for row in rows])
+                for place, name in enumerate(names)
             ]
-            return msgspec.json.encode({"inputs": tensors})
-        rows = _response.decode(event.body).predictions
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidInput(f"data: not a V1 inference body: {error}") from error
-    return msgspec.json.encode({"outputs": _outputs(rows)})
+    if len(names) == 1 and rows:
+        return [tensor_of(names[0], rows)]
+    raise InvalidInput(
+        f"instances[0]: {shorten(rows[:1])} does not fit {len(names)} features",
+        fix="send objects, with a key for each input",
+    )
 
 
-def _columns(rows: list[Any], where: str, names: Sequence[str]) -> dict[str, list[Any]]:
-    if all(isinstance(row, dict) for row in rows):
-        known = dict.fromkeys(name for row in rows for name in row)
-        return {name: [row.get(name) for row in rows] for name in known}
-    for i, row in enumerate(rows):
-        if not isinstance(row, list) or len(row) != len(names):
-            raise InvalidInput(
-                f"{where}[{i}]: {shorten(row)} is no list of the {len(names)} watched features",
-                fix="send objects by column",
-            )
-    return {name: [row[i] for row in rows] for i, name in enumerate(names)}
+def read_predictions(body: bytes | memoryview) -> list[Tensor]:
+    """Return the outputs of a response: one ``prediction``, or one for each key.
+
+    Raises:
+        msgspec.DecodeError: it is no V1 response.
+        InvalidInput: rows are of different kinds.
+    """
+    rows = _response.decode(body).predictions
+    if rows and isinstance(rows[0], dict):
+        return _by_key(rows, "predictions")
+    return [tensor_of("prediction", rows)] if rows else []
 
 
-def _outputs(rows: list[Any]) -> list[dict[str, Any]]:
-    if rows and all(isinstance(row, dict) for row in rows):
-        return [
-            {"name": name, "shape": [len(rows)], "datatype": _UNTYPED, "data": data}
-            for name, data in _columns(rows, "predictions", ()).items()
-        ]
-    widths = {len(row) if isinstance(row, list) else 0 for row in rows}
-    if len(widths) > 1:
-        raise InvalidInput(f"predictions: values of different lengths: {sorted(widths)}")
-    width = next(iter(widths), 0)
-    shape = [len(rows), width] if width else [len(rows)]
-    return [{"name": "prediction", "shape": shape, "datatype": _UNTYPED, "data": rows}]
+def tensor_of(name: str, values: list[Any]) -> Tensor:
+    """Return a column of values, or of lists of them, as a tensor; its first row says the shape."""
+    shape, first = [len(values)], values[0] if values else None
+    while isinstance(first, list) and len(shape) < _MOST_DIMENSIONS:
+        shape.append(len(first))
+        first = first[0] if first else None
+    # A vector that is missing is as many numbers that are.
+    if len(shape) == _MATRIX and None in values:
+        values = [[None] * shape[1] if value is None else value for value in values]
+    texts = any(isinstance(value, str) for value in values) or isinstance(first, str)
+    return Tensor(name, shape, BYTES if texts else "FP64", values)
+
+
+def _by_key(rows: Sequence[Any], where: str) -> list[Tensor]:
+    _check_alike(rows, dict, where)
+    names: Mapping[str, None] = dict.fromkeys(name for row in rows for name in row)
+    return [tensor_of(name, [row.get(name) for row in rows]) for name in names]
+
+
+def _check_alike(rows: Sequence[Any], kind: type, where: str) -> None:
+    for place, row in enumerate(rows):
+        if not isinstance(row, kind):
+            raise InvalidInput(f"{where}[{place}]: {shorten(row)} is not like the first")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from monitoring.config import MonitorConfig
 from monitoring.core import MonitorState
+from monitoring.detectors.build import TAKES_VECTORS
 
 
 def waiting(
@@ -18,10 +19,20 @@ def waiting(
         core: as of the last commit.
         rows: of a stream's open window.
     """
+    for name in _unwatched_vectors(config):
+        yield name, "is a vector, and no detector watches it: add one of kind mmd or classifier"
     for stream, wanted in core.learning.items():
         yield stream, f"learns its reference: {rows(stream):,} of {wanted:,} rows"
     if core.champion and (why := _performance(config, core, rows)):
         yield "performance", why
+
+
+def _unwatched_vectors(config: MonitorConfig) -> Iterator[str]:
+    """Yield the vectors that no detector watches: tests of one column each have no use of them."""
+    joint = [d for d in config.detectors if d.on == "features" and d.kind in TAKES_VECTORS]
+    for name, kind in config.features.items():
+        if kind == "vector" and not any(not d.columns or name in d.columns for d in joint):
+            yield name
 
 
 def _performance(config: MonitorConfig, core: MonitorState, rows: Callable[[str], int]) -> str:

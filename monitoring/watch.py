@@ -125,7 +125,7 @@ class Watch:
     def predicted(self, values: FloatArray) -> Table:
         """Return predictions, (n,) or (n, k), as the table that the detectors see."""
         classes = self.reference.classes
-        names = classes if len(classes) == self._width else range(self._width)
+        names = classes if len(classes) == self._width else ()
         return prediction_table(values, tuple(map(text_of, names)))
 
     def learnt(self, on: On) -> dict[str, bytes]:

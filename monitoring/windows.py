@@ -109,7 +109,7 @@ class Windows:
         self._features.push(Piece(pair.seq, request, pair.first, pair.first + pair.rows))
         while (pieces := self._features.take(self._config.window_rows)) is not None:
             self._features_window(self._watch, pieces, pair.at)
-        if pair.version == self._core.champion and pair.rows:
+        if pair.version == self._core.champion and pair.prediction:
             self._prediction.push(_scores(pair))
             while (scores := self._prediction.take(self._prediction_rows())) is not None:
                 self._prediction_window(self._watch, scores, pair.at)
@@ -240,7 +240,7 @@ class Windows:
                     )
                 else:
                     broken = True
-            if pair.version == core.champion and pair.rows:
+            if pair.version == core.champion and pair.prediction:
                 self._prediction.refill(_scores(pair))
         if broken:
             lost = self._stream_state("features").rows

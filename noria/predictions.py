@@ -5,6 +5,9 @@ one piece, so that nothing is parsed value by value on either side. It is an ans
 ``Accept-Post`` (Linked Data Platform 1.0, section 7.1): a server that finds ``MEDIA_TYPE``
 there posts blocks, and CloudEvents in JSON, as KServe's logger writes them, to any other
 sink. MessagePack, little-endian; never pickle.
+
+Vectors are float32 here, whatever the model reads: they are watched, not computed with. What has
+no form here (a tensor of more than two dimensions) is left out by name, with the reason.
 """
 
 from __future__ import annotations
@@ -31,6 +34,16 @@ Values: TypeAlias = bytes | DictColumn
 """One value per row: float64 bytes with NaN for missing, or texts."""
 
 
+class Vectors(msgspec.Struct, frozen=True, array_like=True):
+    """A column of vectors: ``width`` float32 numbers per row, one row after another.
+
+    A row that is missing is NaN as a whole.
+    """
+
+    width: int
+    values: bytes
+
+
 class Output(msgspec.Struct, frozen=True, array_like=True):
     """What the model said: ``width`` values per row, one row after another."""
 
@@ -48,6 +61,8 @@ class Block(msgspec.Struct, frozen=True, array_like=True):
         rows: How many rows each has, int32 bytes.
         inputs: What the predictor saw, by input, the rows of all requests.
         outputs: What it said, by output.
+        vectors: Inputs that are vectors, by input.
+        aside: Inputs and outputs that are left out, with the reason.
     """
 
     model: str
@@ -56,7 +71,18 @@ class Block(msgspec.Struct, frozen=True, array_like=True):
     rows: bytes
     inputs: dict[str, Values]
     outputs: dict[str, Output]
+    vectors: dict[str, Vectors] = {}
+    aside: dict[str, str] = {}
 
+
+RANK: Final = "rank"
+TEXT: Final = "text"
+LONG: Final = "long"
+"""Why a field is set aside: it has more dimensions than a column, it holds texts where numbers are
+watched, or a text that is too long for a category or a key."""
+
+MAX_TEXT_CHARS: Final = 32_768
+"""Of one value of a row: the server reads no longer one, and the monitor watches none."""
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Block)

@@ -24,6 +24,7 @@ from noria.spec import CsvSource, ModelSpec, ParquetSource, Source
 from noria.tasks.families import family
 from noria.tasks.sources.rows import moments
 from noria.tasks.sources.typed import read_as
+from noria.values.vectors import stacked, width_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,9 +34,9 @@ if TYPE_CHECKING:
 class History:
     """``n`` labelled rows, sorted by event time.
 
-    ``columns`` holds what a client sends, (n,) each, and ``datatypes`` the Open
-    Inference Protocol's type of each; ``label`` (n,) is the target; ``event_ms``
-    and ``label_ms`` (n,) say when the row happened and when its label became known.
+    ``columns`` holds what a client sends, (n,) each or (n, width) of a vector, and
+    ``datatypes`` the Open Inference Protocol's type of each; ``label`` (n,) is the target;
+    ``event_ms`` and ``label_ms`` (n,) say when the row happened and when its label became known.
     """
 
     columns: Mapping[str, npt.NDArray[Any]]
@@ -116,9 +117,14 @@ def read_history(
     rows, event = rows.iloc[order], event[order]
     known = moments(rows, spec.data.label_time) if spec.data.label_time else event
     datatypes = sent_datatypes(spec)
+    vectors = {feature.name for feature in spec.data.features if feature.type == "vector"}
     return History(
         columns={
-            name: event if datatype == "INT64" else _readable(rows[name], datatype)
+            name: event
+            if datatype == "INT64"
+            else _vectors(rows[name])
+            if name in vectors
+            else _readable(rows[name], datatype)
             for name, datatype in datatypes.items()
         },
         datatypes=datatypes,
@@ -168,11 +174,11 @@ def _source_of(source: Source, file: Path) -> Source:
 def sent_datatypes(spec: ModelSpec) -> dict[str, str]:
     """Return the Open Inference Protocol's type of each column that a client sends, in order.
 
-    Numbers are FP64, booleans BOOL, the event time INT64 (epoch milliseconds).
+    Numbers and vectors are FP64, booleans BOOL, the event time INT64 (epoch milliseconds).
     Everything else is BYTES, keys and categories too, whatever type the file has.
     """
     known = {feature.name: feature.type for feature in spec.data.features}
-    datatypes = {"numeric": "FP64", "boolean": "BOOL"}
+    datatypes = {"numeric": "FP64", "boolean": "BOOL", "vector": "FP64"}
     return {
         name: "INT64"
         if name == spec.data.event_time and name not in known
@@ -193,6 +199,11 @@ def _readable(column: pd.Series, datatype: str) -> npt.NDArray[Any]:
     return known
 
 
+def _vectors(column: pd.Series) -> npt.NDArray[Any]:
+    found = read_as(column, "vector")
+    return stacked(found, width_of(found))
+
+
 def _epoch_ms(at: datetime) -> int:
     return int(at.timestamp() * 1000)
 
@@ -206,12 +217,12 @@ def infer_body(history: History, rows: slice) -> dict[str, Any]:
     """Return the Open Inference Protocol request for some rows, one tensor per column."""
     inputs = []
     for name, values in history.columns.items():
-        part = values[rows].tolist()
-        data = [None if value != value else value for value in part]
+        part = values[rows]
+        data = [None if value != value else value for value in part.ravel().tolist()]
         inputs.append(
             {
                 "name": name,
-                "shape": [len(data)],
+                "shape": list(part.shape),
                 "datatype": history.datatypes[name],
                 "data": data,
             }

@@ -1,8 +1,9 @@
 """From the tensors of a request to the columns that a predictor reads.
 
 A client sends either one tensor per input column, in any order, of shape [n] or
-[n, 1]; or, when every required input is a number, a single tensor of shape [n, d]
-whose columns are the required inputs in the manifest's order, under any name.
+[n, 1], and [n, width] of a vector; or, when every required input is a number or a vector, a
+single tensor of shape [n, d] whose columns are the required inputs in the manifest's order,
+under any name.
 
 A value is read by the one rule of ``noria.values``, as in training: nothing is rounded,
 truncated or parsed on the way.
@@ -14,11 +15,13 @@ truncated or parsed on the way.
 | boolean       | BOOL (null is missing), or numbers 0 and 1            | bool, float64 |
 | categorical   | BYTES, or any other: a number by its text (7 is "7")  | object (str) |
 | text          | BYTES                                                 | object (str) |
+| vector        | FP16..FP64, INT8..INT64, UINT8..UINT64                | (n, width)   |
 | timestamp     | INT64 (ms since 1970 UTC), BYTES (ISO-8601)           | int64 (ms)   |
 
 A missing value (NaN, or null in JSON) is refused unless the input is optional or
 the manifest's option ``allowMissing`` is true or names it. An infinity is refused
-always. An optional time that only some rows have is float64, NaN where it is missing.
+always. A vector is float32 or float64, and missing as a whole: all NaN. An optional time
+that only some rows have is float64, NaN where it is missing.
 """
 
 from __future__ import annotations
@@ -63,6 +66,8 @@ class _Slot:
     datatype: Datatype
     optional: bool
     missing: bool
+    width: int = 0
+    """Numbers in each value of a vector; 0: it is a scalar."""
 
 
 class InputBinder:
@@ -75,7 +80,10 @@ class InputBinder:
         }
         required = [slot for slot in self._slots.values() if not slot.optional]
         self._required = tuple(slot.name for slot in required)
-        self._matrix = tuple(required) if all(slot.kind == "numeric" for slot in required) else ()
+        numbers = all(slot.kind in ("numeric", "vector") for slot in required)
+        self._matrix = tuple(required) if numbers else ()
+        self._matrix_width = sum(slot.width or 1 for slot in self._matrix)
+        self._matrix_is_scalar = not any(slot.width for slot in self._matrix)
         self._matrix_is_float = all(slot.datatype.group == "float" for slot in required)
         self._matrix_missing = all(slot.missing for slot in required)
 
@@ -92,7 +100,7 @@ class InputBinder:
         """
         if len(tensors) == 1:
             first = tensors[0]
-            if len(first.shape) == 2 and (first.name not in self._slots or first.shape[1] != 1):
+            if len(first.shape) == 2 and self._is_matrix(first):
                 return self._bind_matrix(first)
         columns: dict[str, np.ndarray[Any, Any]] = {}
         rows = -1
@@ -107,7 +115,14 @@ class InputBinder:
             if tensor.name in columns:
                 raise bad(f"{tensor.field}.name", f"{shorten(tensor.name)} was given before")
             shape = tensor.shape
-            if len(shape) > 2 or (len(shape) == 2 and shape[1] != 1):
+            if slot.width:
+                if len(shape) != 2 or shape[1] != slot.width:
+                    raise bad(
+                        f"{tensor.field}.shape",
+                        f"{list(shape)}; {tensor.name} is a vector of {slot.width} numbers: "
+                        f"send [n, {slot.width}]",
+                    )
+            elif len(shape) > 2 or (len(shape) == 2 and shape[1] != 1):
                 raise bad(
                     f"{tensor.field}.shape",
                     f"{list(shape)}; {tensor.name} is one column: send [n] or [n, 1]",
@@ -125,6 +140,11 @@ class InputBinder:
         _check_rows(rows, tensors[0])
         return Batch(columns, rows)
 
+    def _is_matrix(self, tensor: Tensor) -> bool:
+        """Whether a tensor [n, d] holds all inputs: it is none of them, or not of its shape."""
+        slot = self._slots.get(tensor.name)
+        return slot is None or (not slot.width and tensor.shape[1] != 1)
+
     def _refuse_incomplete(self, columns: Columns) -> None:
         missing = [name for name in self._required if name not in columns]
         if missing:
@@ -138,10 +158,13 @@ class InputBinder:
                 f"{[rows, width]}; this model has inputs that are not numbers: "
                 "send one tensor per input",
             )
-        if width != len(self._matrix):
+        if width != self._matrix_width:
+            many = len(self._matrix)
+            numbers = "" if self._matrix_is_scalar else f" of {self._matrix_width} numbers"
+            inputs = "input" if many == 1 else "inputs"
             raise bad(
                 f"{tensor.field}.shape",
-                f"{[rows, width]}; this model has {len(self._matrix)} required inputs: "
+                f"{[rows, width]}; this model has {many} required {inputs}{numbers}: "
                 f"{listed(self._required)}",
             )
         if tensor.datatype.group not in ("float", "integer"):
@@ -150,7 +173,7 @@ class InputBinder:
                 f"{tensor.datatype.name} is not a number; send FP64, FP32 or an integer type",
             )
         _check_rows(rows, tensor)
-        if not self._matrix_is_float:
+        if not (self._matrix_is_float and self._matrix_is_scalar):
             return self._bind_mixed_matrix(tensor)
         flat = _floats(self._matrix[0], tensor)
         if tensor.datatype.group == "float":
@@ -163,15 +186,18 @@ class InputBinder:
         rows, width = tensor.shape
         matrix = tensor.values.reshape(rows, width)
         columns = {}
-        for place, slot in enumerate(self._matrix):
+        place = 0
+        for slot in self._matrix:
+            size = slot.width or 1
             part = Tensor(
                 f"{tensor.field}.data[*][{place}]",
                 slot.name,
                 tensor.datatype,
-                (rows,),
-                matrix[:, place],
+                (rows, size) if slot.width else (rows,),
+                matrix[:, place : place + size].ravel(),
             )
             columns[slot.name] = _column(slot, part)
+            place += size
         return Batch(columns, rows)
 
     def _check_finite_matrix(self, flat: np.ndarray[Any, Any], tensor: Tensor, width: int) -> None:
@@ -197,10 +223,13 @@ def _slot(given: Input, *, missing: bool) -> _Slot:
         datatype=DATATYPES.get(given.datatype, DATATYPES["BYTES"]),
         optional=given.optional,
         missing=missing,
+        width=given.shape[0] if given.shape else 0,
     )
 
 
 def _column(slot: _Slot, tensor: Tensor) -> np.ndarray[Any, Any]:
+    if slot.width:
+        return _vectors(slot, tensor)
     if slot.kind == "timestamp":
         return _timestamps(slot, tensor)
     wanted = slot.datatype.group
@@ -224,6 +253,26 @@ def _column(slot: _Slot, tensor: Tensor) -> np.ndarray[Any, Any]:
         f"{tensor.field}.datatype",
         f"{tensor.datatype.name} does not fit the input {slot.name}; send {slot.datatype.name}",
     )
+
+
+def _vectors(slot: _Slot, tensor: Tensor) -> np.ndarray[Any, Any]:
+    if tensor.datatype.group not in ("float", "integer"):
+        raise bad(
+            f"{tensor.field}.datatype",
+            f"{tensor.datatype.name} does not fit the vector {slot.name}; send FP32 or FP64",
+        )
+    kind = np.float32 if tensor.datatype.name in ("FP16", "FP32") else np.float64
+    found = tensor.values.astype(kind, copy=False).reshape(-1, slot.width)
+    finite = np.isfinite(found)
+    if not finite.all():
+        gone = np.isnan(found).all(axis=1) if slot.missing else np.zeros(len(found), np.bool_)
+        for row, place in np.argwhere(~finite & ~gone[:, None]).tolist():
+            field = f"{tensor.field}.data[{row * slot.width + place}]"
+            if np.isnan(found[row, place]):
+                said = "a vector is missing as a whole" if slot.missing else "it may not be missing"
+                raise bad(field, f"NaN or null in {slot.name}, and {said}")
+            raise bad(field, f"{found[row, place]} is not a finite number")
+    return found
 
 
 def _floats(slot: _Slot, tensor: Tensor) -> np.ndarray[Any, Any]:

@@ -24,9 +24,11 @@ class Predicted(NamedTuple):
     answered: float
 
     @property
-    def cells(self) -> int:
-        """How many values it holds."""
-        return self.outcome.rows * (len(self.outcome.columns) + len(self.outcome.results))
+    def width(self) -> int:
+        """How many values it holds in each row."""
+        outcome = self.outcome
+        held = (*outcome.columns.values(), *outcome.results.values())
+        return sum(values.size for values in held) // max(outcome.rows, 1)
 
 
 def columns_of(manifest: Manifest) -> frozenset[str]:

@@ -329,8 +329,8 @@ def _made_up_columns(predictor: Predictor, rows: int) -> Columns:
     manifest = predictor.manifest
     columns: Columns = {}
     for given in manifest.inputs:
-        if given.kind == "numeric":
-            columns[given.name] = np.zeros(rows)
+        if given.kind in ("numeric", "vector"):
+            columns[given.name] = np.zeros((rows, *given.shape))
         elif given.kind == "timestamp":
             columns[given.name] = np.zeros(rows, dtype=np.int64)
         elif given.kind == "boolean":

@@ -25,8 +25,7 @@ def prepare(base: Path, fraction: float = 1.0, seed: int = 0) -> None:
     if path.exists():
         return
     images, digits = load_digits(return_X_y=True)
-    rows = pd.DataFrame(images, columns=[f"px{place:02}" for place in range(64)])
-    rows["digit"] = digits
+    rows = pd.DataFrame({"image": list(images.astype("float32")), "digit": digits})
     rows = rows.sample(frac=fraction, random_state=seed).sort_index()
     rows["scan"] = [f"S{place:05}" for place in range(len(rows))]
     rows["scanned"] = [FIRST + EVERY * place for place in range(len(rows))]

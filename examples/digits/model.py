@@ -21,7 +21,7 @@ class Digits:
         )
         classifier.fit(_pixels(train.features), train.codes, sample_weight=train.weights)
         # A digit that is in none of these rows has no chance.
-        self.coef = np.zeros((len(train.classes), train.features.shape[1]))
+        self.coef = np.zeros((len(train.classes), classifier.coef_.shape[1]))
         self.intercept = np.full(len(train.classes), -1e3)
         self.coef[classifier.classes_] = classifier.coef_
         self.intercept[classifier.classes_] = classifier.intercept_
@@ -47,4 +47,5 @@ class Digits:
 
 
 def _pixels(features: pd.DataFrame) -> np.ndarray:
-    return features.fillna(0.0).to_numpy() / WHITE
+    """Return (n, 64) pixels, 0 to 1; those of a scan that is missing are empty."""
+    return np.nan_to_num(np.stack(features["image"])) / WHITE

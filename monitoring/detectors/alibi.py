@@ -28,6 +28,7 @@ import msgspec
 import numpy as np
 
 from monitoring.detectors.matrix import MatrixEncoder
+from monitoring.detectors.mmd import sample
 from monitoring.detectors.protocol import DetectorConfig, DetectorResult, FeatureResult
 from monitoring.detectors.storage import save_table
 from monitoring.detectors.univariate import count, suits
@@ -35,9 +36,10 @@ from monitoring.table import FloatArray, Table
 from noria.errors import InvalidInput, MonitoringError, NotInstalled
 
 _PER_COLUMN: Final = ("ks", "chi-square", "tabular")
+_PERMUTED: Final = ("mmd", "lsdd", "learned-kernel")
 _OWN_FORMAT: Final = (*_PER_COLUMN, "mmd", "lsdd", "online-mmd", "online-cvm")
 """Kinds that Alibi saves without pickling anything; the others are fitted again on load."""
-_OF_TORCH: Final = ("mmd", "lsdd", "online-mmd")
+_OF_TORCH: Final = ("mmd", "lsdd", "learned-kernel", "online-mmd")
 """Kinds that Alibi computes with torch, which only the extra ``alibi`` brings."""
 _FOLDER: Final = "alibi"
 
@@ -109,6 +111,9 @@ def _torch(seed: int) -> Iterator[None]:
             torch.set_num_threads(threads)
 
 
+_HIDDEN: Final = 32
+_LEARNT: Final = 8
+"""Widths of the layers that a learned kernel sees rows through."""
 _MOST: Final = 1e15
 """Of a coordinate as float32: its square is still a number."""
 
@@ -120,12 +125,12 @@ class _Encoded:
         self._kind = config.kind
         self._points = MatrixEncoder(
             reference,
-            standardize=config.kind in ("mmd", "lsdd", "classifier", "online-mmd")
+            standardize=config.kind in (*_PERMUTED, "classifier", "online-mmd")
             and bool(config.options.get("standardize", True)),
         )
 
     def encode(self, table: Table) -> Any:
-        if self._kind in ("lsdd", "online-mmd"):
+        if self._kind in ("lsdd", "learned-kernel", "online-mmd"):
             # Their buffers are float32, and torch does not mix.
             points = np.clip(self._points.encode(table), -_MOST, _MOST)
             return points.astype(np.float32)
@@ -149,8 +154,9 @@ class _Encoded:
 class AlibiDetector:
     """One of Alibi's offline detectors.
 
-    Options: ``seed`` (0); ``referenceRows`` (2000, MMD and LSDD; all rows for the others);
-    ``permutations`` (MMD, LSDD: as many as alpha needs); ``folds`` (5, classifier);
+    Options: ``seed`` (0); ``referenceRows`` (2000, MMD, LSDD and learned kernel; all rows for the
+    others); ``permutations`` (the same: as many as alpha needs); ``folds`` (5, classifier);
+    ``epochs`` (3, learned kernel);
     ``standardize`` (True, joint tests). Model uncertainty watches one column of probabilities.
 
     The effect of a result is Alibi's distance: D for KS, the root of MMD^2 or of the
@@ -183,7 +189,7 @@ class AlibiDetector:
 
     def score(self, window: Table) -> DetectorResult:
         """Run Alibi's test on one window."""
-        chosen = window.select([column.name for column in self._reference.schema])
+        chosen = window.select([column.name for column in self._reference.schema]).whole()
         with _reproducible(self._seed):
             data = self._detector.predict(self._encoder.encode(chosen))["data"]
         p_values = np.atleast_1d(np.asarray(data["p_val"], np.float64))
@@ -196,7 +202,7 @@ class AlibiDetector:
             p_value = min(1.0, features[0].p_value * len(features))
         else:
             statistic, p_value = float(distances[0]), float(p_values[0])
-        if self._config.kind in ("mmd", "lsdd"):
+        if self._config.kind in _PERMUTED:
             drawn = _permutations(self._config)
             p_value = (round(p_value * drawn) + 1) / (drawn + 1)
             effect = float(np.sqrt(max(statistic, 0.0)))
@@ -273,7 +279,7 @@ class AlibiOnlineDetector:
 
     def score(self, window: Table) -> DetectorResult:
         """Feed the rows of one window, in order."""
-        chosen = window.select([column.name for column in self._reference.schema])
+        chosen = window.select([column.name for column in self._reference.schema]).whole()
         best = (0.0, 0.0, 1.0)
         per_column = np.zeros(len(self._reference.schema))
         with _reproducible(self._seed):
@@ -384,7 +390,7 @@ def prepare(config: DetectorConfig, reference: Table) -> Table:
         for column in reference.schema
         if suits(test, column, reference.columns[column.name])
     )
-    chosen = reference.select(names)
+    chosen = reference.select(names).whole()
     refused = [c for c in chosen.schema if not suits(test, c, chosen.columns[c.name])]
     if refused or not chosen.schema:
         which = f"the {refused[0].kind} column {refused[0].name!r}" if refused else "no column"
@@ -399,12 +405,9 @@ def prepare(config: DetectorConfig, reference: Table) -> Table:
                 f"detector {config.name!r}: model-uncertainty watches one column of probabilities",
                 fix="set watch: prediction, for a classification model",
             )
-    defaults = {"mmd": 2000, "lsdd": 2000, "online-mmd": 500, "online-cvm": 500}
+    defaults = {**dict.fromkeys(_PERMUTED, 2000), "online-mmd": 500, "online-cvm": 500}
     rows = int(config.options.get("referenceRows", defaults.get(config.kind, chosen.rows)))
-    if chosen.rows <= rows:
-        return chosen
-    stream = np.random.default_rng(int(config.options.get("seed", 0)))
-    return chosen.take(np.sort(stream.choice(chosen.rows, rows, replace=False)))
+    return sample(chosen, rows, int(config.options.get("seed", 0)))
 
 
 def _permutations(config: DetectorConfig) -> int:
@@ -461,6 +464,24 @@ def _lsdd(cd: Any, config: DetectorConfig, _: Table, x: FloatArray) -> Any:
     )
 
 
+def _learned_kernel(cd: Any, config: DetectorConfig, _: Table, x: FloatArray) -> Any:
+    import torch
+    from alibi_detect.utils.pytorch.kernels import DeepKernel
+
+    learned = torch.nn.Sequential(
+        torch.nn.Linear(x.shape[1], _HIDDEN), torch.nn.ReLU(), torch.nn.Linear(_HIDDEN, _LEARNT)
+    )
+    return cd.LearnedKernelDrift(
+        x,
+        DeepKernel(learned),
+        backend="pytorch",
+        p_val=config.alpha,
+        n_permutations=_permutations(config),
+        epochs=int(config.options.get("epochs", 3)),
+        device="cpu",
+    )
+
+
 def _classifier(cd: Any, config: DetectorConfig, _: Table, x: FloatArray) -> Any:
     from sklearn.linear_model import LogisticRegression
 
@@ -510,6 +531,7 @@ _BUILDERS: Final[Mapping[str, Callable[[Any, DetectorConfig, Table, FloatArray],
     "tabular": _tabular,
     "mmd": _mmd,
     "lsdd": _lsdd,
+    "learned-kernel": _learned_kernel,
     "classifier": _classifier,
     "model-uncertainty": _model_uncertainty,
     "online-mmd": _online_mmd,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from monitoring.config import WatchedDetector
+from monitoring.detectors.classifier import ClassifierDetector
 from monitoring.detectors.mmd import MmdDetector
 from monitoring.detectors.protocol import Detector, DetectorConfig
 from monitoring.detectors.storage import read_table
@@ -13,7 +14,8 @@ from monitoring.detectors.univariate import UnivariateDetector
 from monitoring.table import Table
 from noria.errors import InvalidInput
 
-NATIVE_KINDS: Final = ("ks", "chi-square", "fisher", "tabular", "mmd")
+NATIVE_KINDS: Final = ("ks", "chi-square", "fisher", "tabular", "mmd", "classifier")
+TAKES_VECTORS: Final = ("mmd", "classifier", "lsdd", "learned-kernel", "online-mmd")
 _OF_COUNTS: Final = ("ks", "chi-square", "fisher", "tabular")
 _ONLINE: Final = ("online-mmd", "online-cvm")
 
@@ -28,6 +30,8 @@ def build_detector(config: DetectorConfig, reference: Table) -> Detector:
     if config.backend == "native":
         if config.kind == "mmd":
             return MmdDetector(config, reference)
+        if config.kind == "classifier":
+            return ClassifierDetector(config, reference)
         if config.kind in NATIVE_KINDS:
             return UnivariateDetector(config, reference)
         raise InvalidInput(

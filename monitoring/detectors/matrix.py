@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from monitoring.table import CodeArray, Column, ColumnArray, FloatArray, Table
+from monitoring.table import CodeArray, Column, ColumnArray, FloatArray, Table, missing_vectors
 
 _MAX_CATEGORIES: Final = 50
 _FAR: Final = 1e6
@@ -33,6 +33,13 @@ class _OneHot:
     codes: CodeArray
 
 
+@dataclass(frozen=True, slots=True)
+class _Vector:
+    name: str
+    shift: FloatArray
+    spread: float
+
+
 class MatrixEncoder:
     """Turns a table into an n x d matrix, always in the way the reference set.
 
@@ -41,11 +48,12 @@ class MatrixEncoder:
     deviations away counts as that far: it has its place, and no overflow. Each of the (at most 50)
     most frequent categories becomes one column of 0 or 1/sqrt(2), so that two
     different categories are 1 apart; missing, rare and unseen values share the
-    origin.
+    origin. A vector is shifted to the reference's mean and scaled as one, so that it varies as
+    much as a numeric column does, all its numbers together; directions keep their meaning.
     """
 
     def __init__(self, reference: Table, *, standardize: bool = True) -> None:
-        self._parts: list[_Scale | _OneHot] = [
+        self._parts: list[_Scale | _OneHot | _Vector] = [
             self._fit(column, reference.columns[column.name], standardize=standardize)
             for column in reference.schema
         ]
@@ -56,7 +64,11 @@ class MatrixEncoder:
         return np.concatenate(blocks, axis=1)
 
     @staticmethod
-    def _fit(column: Column, values: ColumnArray, *, standardize: bool) -> _Scale | _OneHot:
+    def _fit(
+        column: Column, values: ColumnArray, *, standardize: bool
+    ) -> _Scale | _OneHot | _Vector:
+        if column.kind == "vector":
+            return _vector(column, values, standardize=standardize)
         if column.kind == "numeric":
             mean, spread = _centre(values[~np.isnan(values)])
             with np.errstate(over="ignore"):
@@ -69,7 +81,10 @@ class MatrixEncoder:
         return _OneHot(column.name, np.sort(frequent).astype(np.int32))
 
     @staticmethod
-    def _encode(part: _Scale | _OneHot, values: ColumnArray) -> FloatArray:
+    def _encode(part: _Scale | _OneHot | _Vector, values: ColumnArray) -> FloatArray:
+        if isinstance(part, _Vector):
+            moved = (values.astype(np.float64) - part.shift) / part.spread
+            return np.nan_to_num(np.clip(moved, -_FAR, _FAR), nan=0.0)
         if isinstance(part, _OneHot):
             picked: FloatArray = (values[:, None] == part.codes[None, :]) * np.sqrt(0.5)
             return picked
@@ -77,6 +92,15 @@ class MatrixEncoder:
         with np.errstate(over="ignore", invalid="ignore"):
             scaled = np.clip((near - part.shift) / part.spread, -_MOST, _MOST)
         return np.where(np.isnan(scaled), part.fill, scaled)[:, None].astype(np.float64)
+
+
+def _vector(column: Column, values: ColumnArray, *, standardize: bool) -> _Vector:
+    known = values[~missing_vectors(values)].astype(np.float64)
+    if not (standardize and known.size):
+        return _Vector(column.name, np.zeros(column.width), 1.0)
+    mean = known.mean(axis=0)
+    spread = float(np.sqrt(((known - mean) ** 2).sum(axis=1).mean()))
+    return _Vector(column.name, mean, spread or _unit(float(np.abs(mean).max())))
 
 
 def _centre(kept: ColumnArray) -> tuple[float, float]:

@@ -54,9 +54,12 @@ class MmdDetector:
         self._config = config
         self._seed = int(options.get("seed", 0))
         chosen = reference.select(config.columns) if config.columns else reference
-        self._reference = _sample(chosen, int(options.get("referenceRows", 2000)), self._seed)
+        self._reference = sample(
+            chosen.whole(), int(options.get("referenceRows", 2000)), self._seed
+        )
         if self._reference.rows < _MIN_ROWS:
             raise InvalidInput(f"detector {config.name!r}: MMD needs at least 2 reference rows")
+        self._names = tuple(column.name for column in chosen.schema)
         self._fixed = _permutations(config)
         self._encoder = MatrixEncoder(
             self._reference, standardize=bool(options.get("standardize", True))
@@ -76,8 +79,8 @@ class MmdDetector:
         return self._config
 
     def score(self, window: Table) -> DetectorResult:
-        """Permutation test of one window (m rows; at least 2)."""
-        points = self._encoder.encode(window)
+        """Permutation test of one window (m rows; at least 2, without those that lack a vector)."""
+        points = self._encoder.encode(window.select(self._names).whole())
         n, m = self._points.shape[0], points.shape[0]
         if m < _MIN_ROWS:
             return DetectorResult(0.0, 1.0, self._config.alpha, False, 0.0, (), m)  # noqa: FBT003
@@ -178,7 +181,8 @@ def median_distance(distances: FloatArray) -> float:
     return median or float(upper.mean()) or 1.0
 
 
-def _sample(table: Table, rows: int, seed: int) -> Table:
+def sample(table: Table, rows: int, seed: int) -> Table:
+    """Return so many rows of a table, chosen by the seed, in their order."""
     if table.rows <= rows:
         return table
     chosen = np.random.default_rng(seed).choice(table.rows, rows, replace=False)

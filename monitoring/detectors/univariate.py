@@ -38,7 +38,9 @@ def suits(test: str, column: Column, values: ColumnArray) -> bool:
         case "chi-square":
             return column.kind == "categorical"
         case "fisher":
-            return _is_binary(column, values)
+            return column.kind != "vector" and _is_binary(column, values)
+        case "tabular":
+            return column.kind != "vector"
         case _:
             return True
 
@@ -240,7 +242,9 @@ def _chosen(config: DetectorConfig, reference: Table) -> Table:
     if not names:
         raise InvalidInput(
             f"detector {config.name!r}: no column of the reference suits a {test} test",
-            fix="use kind: tabular, or name columns",
+            fix="use kind: mmd or classifier"
+            if any(column.kind == "vector" for column in reference.schema)
+            else "use kind: tabular, or name columns",
         )
     return reference.select(names)
 

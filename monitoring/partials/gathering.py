@@ -212,15 +212,17 @@ class GatheringWindows(Windows):
         return self._grid
 
 
+_KEPT_AS: Final = {"numeric": np.float64, "categorical": np.int32, "vector": np.float32}
+
+
 def _rows(grid: CellGrid, records: list[PartialRecord]) -> Table:
     """Put shipped rows together, in the order that their partials came."""
     columns: dict[str, ColumnArray] = {}
+    rows = sum(record.rows for record in records)
     for column in grid.schema:
         body = b"".join(record.table.get(column.name, b"") for record in records)
-        columns[column.name] = (
-            floats(body) if column.kind == "numeric" else np.frombuffer(body, np.int32)
-        )
-    rows = sum(record.rows for record in records)
-    if any(values.size != rows for values in columns.values()):
-        raise MonitoringError("a replica did not send the rows that a joint test needs")
+        kind = _KEPT_AS[column.kind]
+        if len(body) != np.dtype(kind).itemsize * rows * (column.width or 1):
+            raise MonitoringError("a replica did not send the rows that a joint test needs")
+        columns[column.name] = np.frombuffer(body, kind).reshape(rows, *column.shape)
     return Table(grid.schema, columns, rows)

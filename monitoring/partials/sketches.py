@@ -21,7 +21,7 @@ from monitoring.config import QualityRules
 from monitoring.dependence import Dependence
 from monitoring.quality import QualityResult, judge_shares
 from monitoring.records import ColumnSketch
-from monitoring.table import Column, ColumnArray, FloatArray, Table
+from monitoring.table import Column, ColumnArray, FloatArray, Table, missing_vectors
 
 Counts = NDArray[np.int64]
 
@@ -93,6 +93,8 @@ class CellGrid:
             found = columns[column.name]
             if len(found.cells) != len(found.counts) or len(found.cells) % 4:
                 return False
+            if found.width != (column.width or 1):
+                return False
             places = np.frombuffer(found.cells, np.uint32)
             if places.size and places.max() >= self._size(column):
                 return False
@@ -103,11 +105,18 @@ class CellGrid:
     def _size(self, column: Column) -> int:
         if column.kind == "numeric":
             return 2 * self._values[column.name].size + 1
+        if column.kind == "vector":
+            return 1
         return len(column.categories) + 3
 
     def _sketch(self, column: Column, values: ColumnArray) -> ColumnSketch:
         if column.kind == "categorical":
             return _packed(values.astype(np.int64) + 1)
+        if column.kind == "vector":
+            # Only whether it is there: what it is, rows say.
+            gone = missing_vectors(values)
+            there = _packed(np.zeros(int((~gone).sum()), np.int64))
+            return msgspec.structs.replace(there, missing=int(gone.sum()), width=column.width)
         kept = values[~np.isnan(values)]
         low, high = self._ranges.get(column.name, (float("nan"), float("nan")))
         found = _packed(cells_of(self._values[column.name], kept))
@@ -141,7 +150,9 @@ def check_sketch(
     rows = max(window.rows, 1)
     found: list[tuple[str, dict[str, int]]] = []
     for column in schema:
-        if column.kind == "numeric":
+        if column.kind == "vector":
+            counts = {"missing": window.missing[column.name]}
+        elif column.kind == "numeric":
             counts = {
                 "missing": window.missing[column.name],
                 "out-of-range": window.outside[column.name],

@@ -73,8 +73,11 @@ def _check_sketches(record: PartialRecord, where: str) -> None:
         counted = int(np.frombuffer(found.counts, np.uint32).sum(dtype=np.int64)) + found.missing
         if counted != record.rows:
             raise InvalidInput(f"{path}.counts: {counted} values do not fit {record.rows} rows")
-    most = _FLOAT_BYTES * record.rows * (_MAX_WIDTH if record.stream == PREDICTION else 1)
-    if any(len(body) > most for body in record.table.values()):
+        _within(found.width, _MAX_WIDTH, f"{path}.width")
+    widths = {name: found.width for name, found in record.columns.items()}
+    one = _MAX_WIDTH if record.stream == PREDICTION else 1
+    most = _FLOAT_BYTES * record.rows
+    if any(len(body) > most * widths.get(name, one) for name, body in record.table.items()):
         raise InvalidInput(f"{where}.table: more values than {record.rows} rows")
 
 
@@ -83,9 +86,11 @@ def _check_columns(record: PartialRecord, names: tuple[str, ...], where: str) ->
         raise InvalidInput(f"{where}.table: {shorten(sorted(record.table))} is not {names}")
     for name in names:
         body = record.table[name]
-        width = width_of(body, record.rows) or 0
+        width = width_of(body, record.rows)
+        # An answer may hold no number; of labels a row has as many as targets.
         wide = name == "scores" or (record.stream == OUTCOMES and name == "labels")
-        if not 1 <= width <= (_MAX_WIDTH if wide else 1):
+        least = 0 if name == "scores" else 1
+        if width is None or not least <= width <= (_MAX_WIDTH if wide else 1):
             raise InvalidInput(f"{where}.table.{name}: {len(body)} bytes, {record.rows} rows")
         values = np.frombuffer(body, np.float64)
         if name != "scores" and not (np.abs(values) < _LARGEST[name]).all():

@@ -22,22 +22,24 @@ from monitoring.records import (
     Requests,
     floats,
     len_of,
+    matrix_of,
     scores_of,
 )
 from monitoring.served.keeping import ColumnType, Keeping
 from monitoring.state import Pair, State
 from monitoring.table import text_of
 from noria.errors import InvalidInput
-from noria.predictions import DictColumn, Values
+from noria.predictions import DictColumn, Values, Vectors
 from noria.values import epoch_ms
 
-Cell: TypeAlias = float | str | bool | None
+Cell: TypeAlias = float | str | bool | bytes | None
 _RECORDS: Final = 16
 _TRUTHS: Final[Mapping[str, bool]] = {"true": True, "false": False, "1": True, "0": False}
 
 
 class JoinedRow(msgspec.Struct, frozen=True, array_like=True):
-    """A row with its label. Moments are epoch seconds, a ``cells`` of type time epoch ms.
+    """A row with its label. Moments are epoch seconds, a ``cells`` of type time epoch ms, of type
+    vector float32 bytes.
 
     ``label`` is a class's name, or the number; None while the classes are not known, and then
     ``value`` says which it is once they are.
@@ -87,10 +89,7 @@ class Joined:
         scores = scores_of(pair.prediction, pair.rows).reshape(pair.rows, -1)
         sample = _samples(requests)
         fresh: list[tuple[int, bytes]] = []
-        columns = [
-            _column(requests.columns.get(name), kind)
-            for name, kind in self._keeping.columns.items()
-        ]
+        columns = [_column(requests, name, kind) for name, kind in self._keeping.columns.items()]
         event = self._keeping.event_time
         timed = None if event is None else list(self._keeping.columns).index(event)
         for row, value in values.items():
@@ -155,10 +154,25 @@ class _Missing:
         """Return that nothing is known of any row."""
 
 
-def _column(values: Values | None, kind: ColumnType) -> _Column | _Missing:
-    if values is None:
-        return _Missing()
-    return _Column(values, kind)
+def _column(requests: Requests, name: str, kind: ColumnType) -> _Column | _Vector | _Missing:
+    if kind == "vector":
+        vectors = requests.vectors.get(name)
+        return _Missing() if vectors is None else _Vector(vectors)
+    values = requests.columns.get(name)
+    return _Missing() if values is None else _Column(values, kind)
+
+
+class _Vector:
+    """A column of vectors, read a row at a time."""
+
+    def __init__(self, values: Vectors) -> None:
+        self._matrix = matrix_of(values)
+
+    def __getitem__(self, row: int) -> bytes | None:
+        if row >= self._matrix.shape[0] or np.isnan(self._matrix[row]).any():
+            return None
+        found: bytes = self._matrix[row].tobytes()
+        return found
 
 
 class _Column:
@@ -198,7 +212,7 @@ def _as(kind: ColumnType, value: float | str) -> Cell:
             return _TRUTHS.get(value) if isinstance(value, str) else bool(value)
         case "time":
             return _moment(value)
-        case "text":
+        case _:
             return value if isinstance(value, str) else text_of(value)
 
 

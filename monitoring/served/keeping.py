@@ -10,13 +10,19 @@ from monitoring.table import Kind
 from noria.seen import hash_of
 from noria.spec import Model, ModelSpec
 
-ColumnType: TypeAlias = Literal["number", "boolean", "text", "time"]
+ColumnType: TypeAlias = Literal["number", "boolean", "text", "time", "vector"]
 
 _TYPES: Final[Mapping[str, ColumnType]] = {
     "numeric": "number",
     "boolean": "boolean",
     "categorical": "text",
     "text": "text",
+    "vector": "vector",
+}
+_KINDS: Final[Mapping[ColumnType, Kind]] = {
+    "number": "numeric",
+    "boolean": "numeric",
+    "vector": "vector",
 }
 _HASHES: Final = 1 << 64
 
@@ -59,7 +65,7 @@ class Keeping:
     def logged(self, features: Mapping[str, Kind]) -> dict[str, Kind]:
         """Return the watched features, and the columns that are kept besides, for the log."""
         also: dict[str, Kind] = {
-            name: "numeric" if kind in ("number", "boolean") else "categorical"
+            name: _KINDS.get(kind, "categorical")
             for name, kind in self.columns.items()
             if name not in features
         }

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
+import numpy as np
 
 from monitoring.core import ClassName
 from monitoring.log import connect
@@ -178,6 +179,7 @@ def _table(taken: Sequence[Numbered], keeping: Keeping) -> pa.Table:
         "boolean": pa.bool_(),
         "text": pa.string(),
         "time": moment,
+        "vector": pa.list_(pa.float32()),
     }
     rows = [row for _, row in taken]
     columns: dict[str, pa.Array] = {
@@ -193,6 +195,8 @@ def _table(taken: Sequence[Numbered], keeping: Keeping) -> pa.Table:
         cells: list[Any] = [row.cells[place] for row in rows]
         if kind == "time":
             cells = [None if cell is None else round(float(cell) * 1000) for cell in cells]
+        elif kind == "vector":
+            cells = [None if cell is None else np.frombuffer(cell, np.float32) for cell in cells]
         columns[name] = pa.array(cells, types[kind])
     columns[keeping.target] = _labels([row.label for row in rows])
     return pa.table(columns)

@@ -13,6 +13,7 @@ from noria.errors import NoriaError
 from noria.tasks.package import Manifest, load_predictor
 from noria.tasks.sources.rows import moments
 from noria.tasks.sources.typed import read_as
+from noria.values.columns import ROLES, Role
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +22,7 @@ Floats = npt.NDArray[np.float64]
 Columns = Mapping[str, npt.NDArray[Any]]
 
 _BLOCK: Final = 8192
-_ROLES: Final = {"numeric": "number", "boolean": "number", "categorical": "text", "text": "text"}
+_ROLES: Final[Mapping[str, Role]] = {**ROLES, "boolean": "number"}
 
 
 def columns_of(manifest: Manifest, frame: pd.DataFrame) -> dict[str, npt.NDArray[Any]]:
@@ -33,7 +34,7 @@ def columns_of(manifest: Manifest, frame: pd.DataFrame) -> dict[str, npt.NDArray
     kinds = {item.name: item.kind for item in manifest.inputs if not item.optional}
     kinds |= {item.name: item.kind for item in manifest.features if item.origin == "lookup"}
     return {
-        name: moments(frame, name) if kind == "timestamp" else read_as(frame[name], _ROLES[kind])  # type: ignore[arg-type]
+        name: moments(frame, name) if kind == "timestamp" else read_as(frame[name], _ROLES[kind])
         for name, kind in kinds.items()
     }
 

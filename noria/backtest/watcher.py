@@ -15,9 +15,10 @@ from monitoring.config import MonitorConfig
 from monitoring.service import Monitor, Setting
 from noria.errors import InvalidInput
 from noria.loop.values import Signal, from_json
-from noria.predictions import MEDIA_TYPE, Block, DictColumn, Output, Values, encode
+from noria.predictions import MEDIA_TYPE, Block, DictColumn, Output, Values, Vectors, encode
 from noria.tasks.sources.rows import moments
 from noria.tasks.sources.typed import read_as
+from noria.values.vectors import stacked, width_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,6 +69,14 @@ class Watcher:
             for name, kind in config.features.items()
             if kind == "categorical"
         }
+        self._vectors = {
+            name: stacked(found, width_of(found))
+            for name, found in (
+                (name, read_as(frame[name], "vector"))
+                for name, kind in config.features.items()
+                if kind == "vector"
+            )
+        }
         self._labels: list[Any] = frame[model.spec.data.target].tolist()
         self._label_ms: list[int] = label_ms.tolist()
         self._waiting: list[Future[int]] = []
@@ -94,6 +103,10 @@ class Watcher:
             np.ones(len(rows), np.int32).tobytes(),
             inputs,
             {"probability": Output(said.tobytes(), 1 if said.ndim == 1 else said.shape[1])},
+            {
+                name: Vectors(values.shape[1], values[rows].astype(np.float32).tobytes())
+                for name, values in self._vectors.items()
+            },
         )
         self._waiting.append(self._monitor.accept(_HEADERS, encode(block)))
 

@@ -49,7 +49,7 @@ def _data(candidate: Candidate, manifest: Manifest) -> str:
     rows = [
         (
             f"`{feature.name}`",
-            feature.kind,
+            f"vector of {feature.size}" if feature.kind == "vector" else feature.kind,
             "looked up" if feature.name in looked_up else _ORIGIN[feature.origin],
             str(len(feature.categories)) if feature.categories else "-",
         )

@@ -20,6 +20,7 @@ from noria.errors import InvalidInput, Problem
 from noria.seldom import Seldom
 from noria.tasks.package import Feature, Manifest, load_predictor
 from noria.values.columns import ROLES, Role, read_column
+from noria.values.vectors import stacked
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -116,6 +117,8 @@ def _column(
     if missing.any() and (role == "time" or not manifest.may_be_missing(name)):
         said = f"row {int(np.argmax(missing)) + 1}: missing, and {name} may not be"
         return found, Problem(f"column {name}", said, "send a value")
+    if role == "vector":
+        return _stacked(found, feature.size, name)
     if role == "time":
         return found.astype("datetime64[ms]").astype(np.int64), None
     if role == "text" and values.dtype == np.float64:
@@ -127,6 +130,13 @@ def _column(
             return found, Problem(f"column {name}", said, "give texts, or the dtype Int64")
         return _at_their_width(floats, found, feature.categories), None
     return found, None
+
+
+def _stacked(found: Array, width: int, name: str) -> tuple[Array, Problem | None]:
+    try:
+        return stacked(found, width), None
+    except InvalidInput as error:
+        return found, Problem(f"column {name}", error.message, f"send {width} numbers in each row")
 
 
 def _at_their_width(values: Array, found: Array, known: tuple[str, ...]) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -30,17 +31,26 @@ def model_signature(manifest: Manifest) -> Any:
 
     MLflow checks which inputs are there, not their types: its types refuse what the server takes
     (int64 for a double, an integer for a string, datetime64 for a long), and there is none that
-    does not. The model itself reads the values; the exact types are in ``noria.json``.
+    does not. The model itself reads the values; the exact types are in ``noria.json``. A vector
+    is an array of doubles, which takes float32 as well; a missing one is NaN as a whole.
     """
     from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema
-    from mlflow.types.schema import AnyType
+    from mlflow.types import ColSpec, DataType, Schema
+    from mlflow.types.schema import AnyType, Array
 
     required = {item.name: not item.optional for item in manifest.inputs}
     for feature in manifest.features:
         if feature.origin == "lookup":
             required.setdefault(feature.name, False)
-    inputs = [ColSpec(AnyType(), name, required=needed) for name, needed in required.items()]
+    vectors = {item.name for item in manifest.inputs if item.kind == "vector"}
+    inputs = [
+        ColSpec(
+            Array(DataType.double) if name in vectors else AnyType(),
+            name,
+            required=needed,
+        )
+        for name, needed in required.items()
+    ]
     return ModelSignature(inputs=Schema(inputs), outputs=Schema(list(_outputs(manifest.outputs))))
 
 
@@ -67,7 +77,9 @@ def input_example(manifest: Manifest, example: Mapping[str, Any]) -> Any:
 
 
 def _plain(item: Input, value: Any) -> Any:
-    """Return a value as JSON has it: text, a float, a bool, or milliseconds."""
+    """Return a value as JSON has it: text, a float, a bool, milliseconds, or a list of floats."""
+    if item.kind == "vector":
+        return [math.nan] * item.shape[0] if value is None else [float(one) for one in value]
     written = text(value)
     if item.datatype == "BYTES":
         return written

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, create_model
 
@@ -18,6 +18,10 @@ from noria.spec.units import Duration
 TimeFeature: TypeAlias = Literal[
     "minute-of-day", "hour-of-day", "day-of-week", "day-of-year", "month"
 ]
+
+FeatureType: TypeAlias = Literal["numeric", "categorical", "boolean", "text", "vector"]
+MAX_WIDTH: Final = 16_384
+"""Most numbers in a value of a vector."""
 
 
 class FeastSource(Section):
@@ -175,8 +179,16 @@ class Feature(Section):
     """One column that the model reads."""
 
     name: Column = Field(description="The column's name.", examples=["distance"])
-    type: Literal["numeric", "categorical", "boolean", "text"] = Field(
-        description="What its values are. Numbers that are only names (a zip code) are categorical."
+    type: FeatureType = Field(
+        description="What its values are. Numbers that are only names (a zip code) are "
+        "categorical. vector: a list of so many numbers in each row, such as an embedding."
+    )
+    width: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_WIDTH,
+        description="Numbers in each value of a vector. null: as many as the rows have.",
+        examples=[384],
     )
     source_: Literal["request", "feast"] = Field(
         default="request",

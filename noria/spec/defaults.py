@@ -13,7 +13,7 @@ from noria.spec.data import Data
 from noria.spec.families import described
 from noria.spec.family import Family
 from noria.spec.gates import ChampionGate
-from noria.spec.monitoring import Monitoring, PerformanceDrop
+from noria.spec.monitoring import Detector, Monitoring, PerformanceDrop
 from noria.spec.retraining import Retraining, SignalKind
 from noria.spec.spaces import default_space
 from noria.spec.train import Train
@@ -37,7 +37,7 @@ def completed(sections: Mapping[str, Any]) -> dict[str, Any]:
             default = (ChampionGate(metric=family.default_metric),)
             filled["gates"] = _fill(filled["gates"], champion=default)
         if "monitoring" in filled:
-            filled["monitoring"] = _monitoring(filled["monitoring"], family)
+            filled["monitoring"] = _monitoring(filled["monitoring"], family, filled.get("data"))
             if "retraining" in filled:
                 filled["retraining"] = _retraining(
                     filled["retraining"], filled["monitoring"], filled.get("data")
@@ -69,7 +69,7 @@ def _train(train: Train, family: Family, data: Data | None) -> Any:
     )
 
 
-def _monitoring(monitoring: Monitoring, family: Family) -> Any:
+def _monitoring(monitoring: Monitoring, family: Family, data: Data | None) -> Any:
     performance = _fill(monitoring.performance, metrics=family.metrics)
     measured = performance.metrics
     first = family.default_metric
@@ -80,9 +80,19 @@ def _monitoring(monitoring: Monitoring, family: Family) -> Any:
     elif "drop" not in performance.model_fields_set and measured:
         drop = PerformanceDrop(metric=metric)
     return _replace(
-        _fill(monitoring, detectors=family.detectors),
+        _fill(monitoring, detectors=_detectors(family, data)),
         performance=_replace(performance, drop=drop),
     )
+
+
+def _detectors(family: Family, data: Data | None) -> tuple[Detector, ...]:
+    """Return the family's detectors, with one of the vectors where there are any."""
+    types = {feature.type for feature in data.features} if data is not None else set()
+    if "vector" not in types:
+        return family.detectors
+    alone = types <= {"vector", "text"}
+    kept = [one for one in family.detectors if not (alone and one.kind == "tabular")]
+    return (Detector(name="vectors", kind="mmd", types=("vector",)), *kept)
 
 
 def _retraining(retraining: Retraining, monitoring: Monitoring, data: Data | None) -> Any:

@@ -22,23 +22,26 @@ DetectorKind: TypeAlias = Literal[
     "tabular",
     "mmd",
     "lsdd",
+    "learned-kernel",
     "classifier",
     "model-uncertainty",
     "fisher",
     "online-mmd",
     "online-cvm",
 ]
+WatchedType: TypeAlias = Literal["numeric", "categorical", "boolean", "vector"]
 Backend: TypeAlias = Literal["native", "alibi"]
 
 BACKENDS: Final[Mapping[Backend, tuple[DetectorKind, ...]]] = MappingProxyType(
     {
-        "native": ("ks", "chi-square", "fisher", "mmd", "tabular"),
+        "native": ("ks", "chi-square", "fisher", "mmd", "classifier", "tabular"),
         "alibi": (
             "ks",
             "chi-square",
             "tabular",
             "mmd",
             "lsdd",
+            "learned-kernel",
             "classifier",
             "model-uncertainty",
             "online-mmd",
@@ -99,6 +102,13 @@ class Detector(Section):
         default=(),
         max_length=100,
         description="Features that it watches. None: all that its statistic fits.",
+    )
+    types: Items[WatchedType] = Field(
+        default=(),
+        max_length=4,
+        description="Types of the features that it watches, instead of columns. None: all that "
+        "its statistic fits.",
+        examples=[["vector"]],
     )
     options: dict[str, ScalarValue] = Field(
         default={}, description="Options of this kind, under the detector's own names."
@@ -236,7 +246,7 @@ class Monitoring(Section):
         default=(),
         max_length=32,
         description="Drift detectors. By default, for families that read columns, a tabular one on "
-        "the features and a KS test on the prediction.",
+        "the features and a KS test on the prediction; MMD on vectors, where there are any.",
     )
     performance: Performance = Field(
         default_factory=Performance, description="Performance on labels that come later."

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from noria.errors import IntegrityError, NotInstalled, TrainingError, shorten
 from noria.tasks.loaders import loader
@@ -28,7 +29,7 @@ MANIFEST_NAME: Final = "noria.json"
 FORMAT: Final = 1
 _MAX_MANIFEST_BYTES: Final = 64 * 1024 * 1024
 
-Kind = Literal["numeric", "categorical", "boolean", "timestamp", "text"]
+Kind = Literal["numeric", "categorical", "boolean", "timestamp", "text", "vector"]
 
 
 class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,13 +38,20 @@ class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``datatype`` is the Open Inference Protocol's (FP64, BYTES, BOOL, INT64).
     A timestamp is INT64 milliseconds since 1970 UTC here; a server may accept
     ISO-8601 strings and convert them. An optional input (an entity key, an
-    event time that no feature needs) is not read by the model.
+    event time that no feature needs) is not read by the model. A vector has its ``width``: n of
+    them are one tensor [n, width]. Nothing else has one, and no package of scalars says any.
     """
 
     name: str
     datatype: str
     kind: Kind
     optional: bool = False
+    width: int | UnsetType = UNSET
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one value: empty for a scalar."""
+        return () if self.width is UNSET else (self.width,)
 
 
 class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,17 +63,23 @@ class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One column of the model's matrix, in order.
+    """One column of the model's matrix (of a vector: its width), in order.
 
     ``origin``: sent by the client, looked up online, or derived from the event
     time. ``categories`` is the table of a categorical feature; a value's code
-    is its place in it, and a value that is not in it is missing.
+    is its place in it, and a value that is not in it is missing. A vector has its ``width``.
     """
 
     name: str
-    kind: Literal["numeric", "categorical", "boolean"]
+    kind: Literal["numeric", "categorical", "boolean", "vector"]
     origin: Literal["input", "lookup", "time"] = "input"
     categories: tuple[str, ...] = ()
+    width: int | UnsetType = UNSET
+
+    @property
+    def size(self) -> int:
+        """How many columns of the matrix it is: 1 for a scalar."""
+        return 1 if self.width is UNSET else self.width
 
 
 class Lookup(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
@@ -132,7 +146,8 @@ class Predictor(Protocol):
         """Return one array of n rows per output, for columns of n rows each.
 
         Numeric: float or integer arrays. Categorical: object arrays of str or
-        None, or fixed-width str arrays. Timestamps: int64 milliseconds since
+        None, or fixed-width str arrays. Vectors: an (n, width) float matrix, or
+        an object array of n arrays or None. Timestamps: int64 milliseconds since
         1970 UTC, or datetime64. NaN and None are missing values. Looked-up
         features are columns too.
 

@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noria.errors import InvalidInput, Problem, shorten
-from noria.values import scalars
+from noria.values import scalars, vectors
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Role: TypeAlias = Literal["number", "boolean", "text", "time", "label"]
+Role: TypeAlias = Literal["number", "boolean", "text", "time", "label", "vector"]
 Floats: TypeAlias = NDArray[np.float64]
 
 _FIRST: Final = np.datetime64(datetime(1, 1, 1), "us")  # noqa: DTZ001 - numpy knows UTC only
@@ -41,6 +41,7 @@ ROLES: Final[Mapping[str, Role]] = {
     "boolean": "boolean",
     "categorical": "text",
     "text": "text",
+    "vector": "vector",
 }
 """The role of a feature's column, by the feature's type."""
 _GIVE: Final[Mapping[Role, str]] = {
@@ -48,6 +49,7 @@ _GIVE: Final[Mapping[Role, str]] = {
     "boolean": "give true and false, or 0 and 1; or declare it numeric or categorical",
     "text": "write it as a text or a number",
     "label": "write it as a text, an integer or a boolean",
+    "vector": "give a list of finite numbers, the same number of them in each row; null is missing",
     "time": "give ISO-8601 texts, timestamps or integer milliseconds since 1970, in UTC",
 }
 _WANTED: Final[Mapping[Role, str]] = {
@@ -55,6 +57,7 @@ _WANTED: Final[Mapping[Role, str]] = {
     "boolean": "true or false",
     "text": "a category or a key",
     "label": "a class",
+    "vector": "a list of numbers",
     "time": "a moment",
 }
 
@@ -82,10 +85,13 @@ def read_column(values: Any, role: Role) -> tuple[np.ndarray, Fault | None]:
     Returns:
         number: float64, NaN for missing. boolean: float64 of 0, 1 and NaN. text: object, str or
         None. time: datetime64[us] in UTC, NaT for missing. label: object, all of them str, all
-        int or all bool, or None. Where there is a fault, what it is about is missing.
+        int or all bool, or None. vector: object, float arrays of one length or None.
+        Where there is a fault, what it is about is missing.
     """
     array = arrow(values)
     if array is None:
+        if role == "vector":
+            return np.full(len(values), None, dtype=object), _NO_VECTORS
         return _by_object(list(values), role)
     readers: Mapping[Role, Callable[[pa.Array], tuple[np.ndarray, Fault | None]]] = {
         "number": numbers,
@@ -93,6 +99,7 @@ def read_column(values: Any, role: Role) -> tuple[np.ndarray, Fault | None]:
         "text": texts,
         "time": _moments,
         "label": _labels,
+        "vector": _vectors,
     }
     return readers[role](array)
 
@@ -331,6 +338,30 @@ def whole(found: np.ndarray) -> tuple[np.ndarray, Fault | None]:
         np.array([*beyond, False])[places],
         lambda row: (f"{found[row]} is beyond the 64-bit integers", "write labels as texts"),
     )
+
+
+def _vectors(array: pa.Array) -> tuple[np.ndarray, Fault | None]:
+    nothing = np.full(len(array), None, dtype=object)
+    if array.null_count == len(array):
+        return nothing, None
+    if not vectors.is_list(array.type):
+        return nothing, _refused(array, "vector")
+    try:
+        matrix, known = vectors.matrix_of_lists(array)
+    except InvalidInput as error:
+        return nothing, Fault(error.message, _GIVE["vector"])
+    # As a tensor has it: all of its numbers are NaN.
+    gone = np.isnan(matrix).all(axis=1) & (matrix.shape[1] > 0)
+    rows = np.flatnonzero(known)
+    known[rows[gone]] = False
+    rows, matrix = rows[~gone], matrix[~gone]
+    wrong = np.zeros(len(array), dtype=bool)
+    wrong[rows] = ~np.isfinite(matrix).all(axis=1)
+    fault = _first(wrong, lambda _: ("a number in it is missing or infinite", _GIVE["vector"]))
+    return vectors.objects(matrix, known), fault
+
+
+_NO_VECTORS: Final = Fault("they are no lists of numbers of one length", _GIVE["vector"])
 
 
 def _floats(array: pa.Array) -> np.ndarray:

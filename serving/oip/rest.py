@@ -16,10 +16,10 @@ import orjson
 
 from noria.cloudevents import MAX_ID_CHARS
 from noria.errors import shorten
+from noria.predictions import MAX_TEXT_CHARS
 from noria.tasks.package import Output
 from serving.oip.datatypes import DATATYPES, Datatype
 from serving.oip.tensors import (
-    MAX_TEXT_CHARS,
     Tensor,
     check_texts,
     datatype_of,

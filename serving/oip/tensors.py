@@ -18,11 +18,9 @@ from typing import Any, Final
 import numpy as np
 
 from noria.errors import shorten
+from noria.predictions import MAX_TEXT_CHARS
 from serving.oip.datatypes import DATATYPES, Datatype
 from serving.refusal import Refusal, bad
-
-MAX_TEXT_CHARS: Final = 32 * 1024
-"""The longest value of a BYTES tensor: it is kept for the monitor, beside many others."""
 
 _MAX_DIMENSIONS: Final = 8
 _MAX_ELEMENTS: Final = 1 << 26

@@ -9,11 +9,12 @@ import numpy as np
 import orjson
 
 from noria.errors import InvalidInput, shorten
+from noria.predictions import MAX_TEXT_CHARS
 from noria.tasks.package import Input
 from noria.values import text
 from serving.oip.datatypes import DATATYPES
 from serving.oip.rest import InferRequest, parse_object, request_id
-from serving.oip.tensors import MAX_TEXT_CHARS, Tensor, check_texts, from_json
+from serving.oip.tensors import Tensor, check_texts, from_json
 from serving.refusal import bad, listed
 
 
@@ -21,8 +22,9 @@ def decode_v1(body: bytes, inputs: Sequence[Input]) -> InferRequest:
     """Decode the body of ``POST /v1/models/{m}:predict``.
 
     Instances are lists (one value per required input, in the manifest's order)
-    or objects (one key per input). An optional key that only some rows have is null
-    in the others.
+    or objects (one key per input); a vector is a list within. Of a model whose one required
+    input is a vector, an instance may be that list itself. An optional key that only some rows
+    have is null in the others.
 
     Raises:
         Refusal: The body is not a V1 request; the message names the field.
@@ -79,6 +81,12 @@ def _from_objects(instances: list[Any], inputs: Sequence[Input]) -> tuple[Tensor
 
 
 def _from_lists(instances: list[Any], inputs: Sequence[Input]) -> tuple[Tensor, ...]:
+    if (
+        len(inputs) == 1
+        and inputs[0].shape
+        and all(type(row) is list and not (row and type(row[0]) is list) for row in instances)
+    ):
+        return (_tensor(inputs[0], instances),)
     width = len(inputs)
     for place, row in enumerate(instances):
         if type(row) is not list:
@@ -104,7 +112,10 @@ def _tensor(given: Input, values: list[Any]) -> Tensor:
         values = [_named(value, f"{field}[{place}]") for place, value in enumerate(values)]
     elif given.kind == "boolean" and kinds and kinds <= {int, float}:
         datatype = DATATYPES["FP64"]
-    shape = (len(values),)
+    shape = (len(values), *given.shape)
+    if given.shape:
+        nothing = [None] * given.shape[0]
+        values = [nothing if value is None else value for value in values]
     gone = given.optional and datatype.group == "integer" and None in values
     sent = [0 if value is None else value for value in values] if gone else values
     column = from_json(field, datatype, shape, sent, look_for_booleans=True)

@@ -24,6 +24,7 @@ def sent(tmp_path: Path) -> dict[str, dict[str, Any]]:
             "member": pd.array([True, None, False], dtype="boolean"),
             "stops": pd.array([2, None, 0], dtype="Int64"),
             "at": pd.to_datetime(["2026-01-01", "2026-01-02", "2026-01-03"], utc=True),
+            "scan": [[1.0, 2.0], None, [3.0, 4.0]],
             "order_id": [7, 8, 9],
             "shop": [501, 502, 503],
             "late": [0, 1, 0],
@@ -35,6 +36,7 @@ def sent(tmp_path: Path) -> dict[str, dict[str, Any]]:
         "weekend": "boolean",
         "member": "boolean",
         "stops": "numeric",
+        "scan": "vector",
     }
     spec = parse_model(
         {
@@ -76,3 +78,10 @@ def test_a_column_is_sent_as_its_role_says_and_not_as_its_file_types_it(
     sent: dict[str, dict[str, Any]], name: str, datatype: str, data: list[Any]
 ) -> None:
     assert sent[name] == {"name": name, "shape": [3], "datatype": datatype, "data": data}
+
+
+def test_vectors_are_one_tensor_and_a_missing_one_is_null_as_a_whole(
+    sent: dict[str, dict[str, Any]],
+) -> None:
+    assert (sent["scan"]["datatype"], sent["scan"]["shape"]) == ("FP64", [3, 2])
+    assert sent["scan"]["data"] == [1.0, 2.0, None, None, 3.0, 4.0]

@@ -7,9 +7,12 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -40,6 +43,24 @@ class Project:
         assert "Traceback" not in ran.stderr
         return ran.stdout
 
+    def ask(self, rows: pd.DataFrame) -> Any:
+        """Return what is predicted of rows."""
+        asked = rows.to_json(orient="records", date_format="iso")
+        return json.loads(self.noria("predict", "digits", "--file", "-", stdin=asked))
+
+
+def drift_of(project: Project, wanted: str) -> list[str]:
+    """Return what `noria status` says of drift, once it says what is wanted."""
+    deadline = time.monotonic() + 60
+    while True:
+        (model,) = json.loads(project.noria("status", "--json"))["models"]
+        drift: list[str] | None = model["drift"]
+        said = ["no drift"] if drift == [] else drift or []
+        if any(wanted in one for one in said):
+            return drift or []
+        assert time.monotonic() < deadline, model
+        time.sleep(0.5)
+
 
 @pytest.fixture
 def project(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Project]:
@@ -55,13 +76,21 @@ def test_digits_are_told_by_the_class_of_the_example(project: Project) -> None:
     project.noria("up", "-f", "model.yaml", "--detach")
     rows = pd.read_parquet(project.folder / "data" / "digits.parquet").tail(50)
     names = load_model(project.folder / "model.yaml").spec.data.request_columns()
-    asked = rows[list(names)].to_json(orient="records", date_format="iso")
-    said = json.loads(project.noria("predict", "digits", "--file", "-", stdin=asked))
+    said = project.ask(rows[list(names)])
     predictions = said["predictions"]
     assert all(len(one["probability"]) == 10 for one in predictions)
     right = [one["label"] == digit for one, digit in zip(predictions, rows["digit"], strict=True)]
     assert sum(right) >= 45  # the version learnt from them as well
     assert (len((project.folder / "model.py").read_text().splitlines())) <= 60
+    # Watched as one vector: as many as make two windows of 300 are no news, turned ones are.
+    images = pd.read_parquet(project.folder / "data" / "digits.parquet").sample(550, random_state=0)
+    project.ask(images[list(names)])
+    assert drift_of(project, "no drift") == []
+    turned = images.head(300).assign(
+        image=[np.rot90(one.reshape(8, 8)).ravel() for one in images["image"].head(300)]
+    )
+    project.ask(turned[list(names)])
+    assert "images" in drift_of(project, "images")[0]
 
 
 @pytest.mark.parametrize("project", ["own-script"], indirect=True)

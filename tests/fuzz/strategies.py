@@ -268,7 +268,7 @@ def _events(draw: st.DrawFn) -> tuple[bytes, bytes]:
 @st.composite
 def _blocks(draw: st.DrawFn) -> tuple[bytes, bytes]:
     block = ["m", "1", ["r1", "r2"], b"\x01\x00\x00\x00" * 2, {"a": b"\x00" * 16, "b": [["x"], b"\x00" * 8]},
-             {"probability": [b"\x00" * 16, 1]}]  # fmt: skip
+             {"probability": [b"\x00" * 16, 1]}, {"v": [2, b"\x00" * 16]}, {"b": "rank"}]  # fmt: skip
     path = draw(st.sampled_from(places(block)))
     new = draw(
         st.sampled_from(

@@ -281,10 +281,6 @@ def test_a_block_that_fits_is_taken(opened: Opened) -> None:
         (block(outputs={"p": Output(numbers(1, 2, 3), 2)}), "outputs.'p': 3 values do not fit 6"),
         (block(outputs={"p": Output(b"", 0)}), "outputs.'p'.width: 0 is not at least 1"),
         (
-            block(outputs={"p": Output(DictColumn(("yes",), whole(0, 0, 0)))}),
-            "outputs.'p': not numbers",
-        ),
-        (
             block(
                 inputs={
                     "distance": numbers(1, 2, 3),

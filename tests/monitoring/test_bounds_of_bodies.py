@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -111,6 +112,7 @@ def test_reading_a_tensor_takes_time_in_proportion_to_it(bench: Make, wire: Any,
     with pytest.raises(InvalidInput, match=r"inputs\[0\]\.data|empty|different lengths|0 values"):
         monitor.accept(wire.headers("r", "request"), tensors.encode()).result()
     answer = tensors.replace("inputs", "outputs").replace("carrier", "probability")
+    answer = answer.replace("BYTES", "FP64")
     with pytest.raises(InvalidInput):
         monitor.accept(wire.headers("r", "response"), answer.encode()).result()
     assert time.process_time() - started < 5
@@ -224,3 +226,21 @@ def test_a_partial_that_no_replica_makes_is_refused(
     finally:
         monitor.close()
     assert Replica.parse("1/1").number == 1
+
+
+def test_a_text_that_is_too_long_is_set_aside_and_its_exchange_is_kept(
+    bench: Make, wire: Any, world: Any, tmp_path: Path
+) -> None:
+    b = bench()
+    b.champion("1", world.reference(tmp_path / "reference"))
+    request, scores = world.request(3), world.scores(3)
+    request["inputs"][0]["data"][1] = "x" * 40_000
+    if b.form == "blocks":
+        b.monitor.accept(*wire.block([("r", request, scores)])).result()
+    else:
+        b.post("r", "request", request)
+        b.post("r", "response", wire.response(scores))
+    status = b.status()
+    assert status["aside"] == {"carrier: long": 1}
+    assert status["counts"]["rows"] == 3
+    assert status["counts"]["dropped"]["mismatched"] == 0

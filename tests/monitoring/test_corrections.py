@@ -120,8 +120,8 @@ def test_names_are_not_taken_before_it_is_known_which_there_are(bench: Make) -> 
 def test_keys_of_several_columns_name_one_row_each(bench: Make, wire: Any, world: Any) -> None:
     from dataclasses import replace
 
-    assert keys_of([["a|b", "a"], ["c", "b|c"]], "") == (r"a\|b|c", r"a|b\|c")
-    assert keys_of([["a|b", "c\\"]], "") == ("a|b", "c\\")
+    assert keys_of([["a|b", "a"], ["c", "b|c"]]) == ((r"a\|b|c", r"a|b\|c"), False)
+    assert keys_of([["a|b", "c\\", "x" * 513]]) == (("a|b", "c\\", ""), True)
     assert joined(["a\\", "b"]) != joined(["a", "\\b"])
     assert joined([None, "a"]) == "" != joined(["", "a"])
     b = bench()

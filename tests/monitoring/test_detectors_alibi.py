@@ -17,6 +17,7 @@ pytestmark = pytest.mark.slow
 OPTIONS: dict[str, dict[str, Any]] = {
     "mmd": {"referenceRows": 200},
     "lsdd": {"referenceRows": 400},
+    "learned-kernel": {"referenceRows": 400, "epochs": 10},
     "classifier": {"folds": 3},
     "online-mmd": {"ert": 300, "bootstraps": 400, "referenceRows": 200, "testWindow": 10},
     "online-cvm": {"ert": 300, "bootstraps": 2000, "referenceRows": 200, "testWindow": 10},
@@ -27,6 +28,7 @@ KINDS = (
     "tabular",
     "mmd",
     "lsdd",
+    "learned-kernel",
     "classifier",
     "model-uncertainty",
     "online-mmd",
@@ -75,6 +77,23 @@ def test_a_detector_of_alibi_is_fitted_run_saved_and_loaded(kind: str, tmp_path:
     assert loaded.score(moved).drift
     if kind.startswith("online"):
         assert isinstance(detector, Stateful)
+
+
+@pytest.mark.parametrize("kind", ["mmd", "lsdd", "learned-kernel", "classifier"])
+def test_a_joint_detector_of_alibi_takes_vectors(kind: str) -> None:
+    random = np.random.default_rng(0)
+    turn = np.linalg.qr(random.normal(size=(6, 6)))[0]
+
+    def table(rows: int, *, turned: bool = False) -> Table:
+        values = random.normal(size=(rows, 6)) * np.linspace(3, 0.2, 6) + 1.0
+        values = (values @ turn if turned else values).astype(np.float32)
+        schema = (Column("v", "vector", width=6), Column("a", "numeric"))
+        return Table(schema, {"v": values, "a": random.normal(size=rows)}, rows)
+
+    config = DetectorConfig("d", kind, "alibi", alpha=0.05, options=OPTIONS[kind])
+    detector = build_detector(config, table(400))
+    assert detector.score(table(200, turned=True)).drift
+    assert detector.score(table(200)).p_value > 0.001
 
 
 def test_an_online_detector_goes_on_where_its_state_was_kept() -> None:

@@ -67,7 +67,7 @@ def test_the_detector_of_the_example_is_fitted_run_saved_and_loaded(tmp_path: Pa
     assert "PyTorch" not in errors
 
 
-@pytest.mark.parametrize("kind", ["mmd", "lsdd", "online-mmd"])
+@pytest.mark.parametrize("kind", ["mmd", "lsdd", "learned-kernel", "online-mmd"])
 def test_a_kind_that_needs_torch_says_so_and_the_fix(kind: str) -> None:
     out, _ = ran(MMD, kind)
     assert f"kind: {kind} with backend: alibi needs torch" in out

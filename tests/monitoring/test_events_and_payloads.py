@@ -189,7 +189,7 @@ def test_an_event_that_is_none_is_refused_with_its_field(
         (json.dumps({"inputs": []}).encode(), "inputs"),
         (json.dumps({"inputs": [tensor("nope", "FP64", [1])]}).encode(), "none of the model's"),
         (
-            json.dumps({"inputs": [tensor("distance", "BYTES", ["far"])]}).encode(),
+            json.dumps({"inputs": [tensor("distance", "FP64", ["far"])]}).encode(),
             "inputs[0].data: not all numbers",
         ),
         (

@@ -408,3 +408,48 @@ def test_the_registered_example_is_answered_and_the_manifest_keeps_the_types(
     inputs = strict.model.metadata.get_input_schema()
     assert inputs.required_input_names() == list(ROW)
     assert inputs.optional_input_names() == ["flight_id", "wind", "sky"]
+
+
+def write_vector_model(package: Path) -> None:
+    """Write a linear model of a vector of three numbers and a number beside it."""
+    scorer = LinearScorer(
+        numeric=np.arange(4),
+        categorical=np.array([], np.int64),
+        weights=np.array([[1.0], [10.0], [100.0], [0.5]]),
+        missing=np.zeros((4, 1)),
+        table=np.zeros((0, 1)),
+        starts=np.array([], np.int64),
+        absent=np.array([], np.int64),
+        intercept=np.array([0.0]),
+    )
+    manifest = Manifest(
+        model="flights",
+        family="tabular-regression",
+        algorithm="linear",
+        inputs=(Input("image", "FP32", "vector", width=3), Input("size", "FP64", "numeric")),
+        outputs=(Output("prediction", "FP64"),),
+        features=(Feature("image", "vector", width=3), Feature("size", "numeric")),
+        options={"allowMissing": True},
+    )
+    write_package(package, manifest, scorer.files())
+
+
+def test_a_vector_is_an_array_in_the_signature_and_reads_as_the_server_reads_it(
+    tmp_path: Path, register: Callable[..., Any]
+) -> None:
+    package = tmp_path / "package-vector"
+    write_vector_model(package)
+    asked = Asked(register(package, {"image": np.ones(3, np.float32), "size": 2.0}), package)
+    (image, _) = asked.model.metadata.signature.inputs
+    assert str(image.type) == "Array(double)"
+    vectors = [[1.0, 2.0, 3.0], [0.5, 0.0, 0.25]]
+    said = [321.0 + 1.0, 25.5 + 1.0]
+    for image_column in (vectors, list(np.array(vectors)), list(np.array(vectors, np.float32))):
+        assert asked.loaded(pd.DataFrame({"image": image_column, "size": [2.0, 2.0]})) == said
+    rows = [{"image": vector, "size": 2.0} for vector in vectors]
+    assert asked.posted({"dataframe_records": rows}) == said
+    gone = pd.DataFrame({"image": [np.full(3, np.nan)], "size": [2.0]})
+    assert asked.loaded(gone) == [1.0]
+    for wrong in ([1.0, 2.0], [1.0, np.nan, 3.0]):
+        with pytest.raises(MlflowException, match="column image"):
+            asked.loaded(pd.DataFrame({"image": [wrong], "size": [2.0]}))

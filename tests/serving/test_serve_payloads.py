@@ -383,7 +383,11 @@ def test_every_kind_of_column_has_its_form() -> None:
 
 @pytest.mark.parametrize(
     "columns",
-    [{"x": np.zeros((2, 3))}, {"x": np.array([b"a", b"b"])}, {"x": np.array([1, "b"], object)}],
+    [
+        {"x": np.array([["a"], ["b"]])},
+        {"x": np.array([b"a", b"b"])},
+        {"x": np.array([1, "b"], object)},
+    ],
 )
 def test_a_column_without_a_form_leaves_its_predictions_to_events(columns: dict[str, Any]) -> None:
     assert write_block([predicted("one", columns, {"y": [1.0, 2.0]})], Source("m", "1")) is None

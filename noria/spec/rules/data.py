@@ -108,6 +108,28 @@ def lookups_can_be_made(data: Data) -> Iterator[Problem]:
             )
 
 
+def vectors_are_sent_and_have_a_width(data: Data) -> Iterator[Problem]:
+    """Only a vector has a width, and a vector comes with the request, not from a CSV file."""
+    for index, feature in enumerate(data.features):
+        path = f"spec.data.features[{index}]"
+        if feature.type != "vector":
+            if feature.width is not None:
+                said = f"{feature.name} is {feature.type}, and width is of a vector"
+                yield Problem(f"{path}.width", said, "remove it, or write type: vector")
+        elif feature.source_ != "request":
+            yield Problem(
+                f"{path}.from",
+                f"{feature.name} is a vector, and vectors are not looked up",
+                "let the client send it: remove from",
+            )
+        elif data.source.csv is not None:
+            yield Problem(
+                f"{path}.type",
+                f"{feature.name} is a vector, and a CSV file has no lists",
+                "write the rows as Parquet, with a column of lists",
+            )
+
+
 def keys_are_named_once(data: Data) -> Iterator[Problem]:
     """No name twice in a list of names, and no key that is the target or a time of the label."""
     yield from repeats("spec.data.timeFeatures", data.time_features)
@@ -217,6 +239,7 @@ DATA_RULES: Final = (
     csv_can_be_told_apart,
     features_are_no_answers,
     lookups_can_be_made,
+    vectors_are_sent_and_have_a_width,
     keys_are_named_once,
     times_are_apart,
     the_split_has_its_column,

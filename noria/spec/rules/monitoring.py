@@ -16,6 +16,7 @@ from noria.spec.serving import Serving
 from noria.spec.words import choose, meant_or_choose
 
 _NUMBERS: Final = ("numeric", "boolean")
+_POINTS: Final = (*_NUMBERS, "vector")
 _ANY: Final = ("numeric", "boolean", "categorical", "text")
 COLUMN_TYPES: Final[Mapping[DetectorKind, tuple[str, ...]]] = MappingProxyType(
     {
@@ -24,10 +25,11 @@ COLUMN_TYPES: Final[Mapping[DetectorKind, tuple[str, ...]]] = MappingProxyType(
         "chi-square": ("categorical",),
         "tabular": ("numeric", "categorical", "boolean"),
         "fisher": ("boolean", "categorical"),
-        "mmd": _NUMBERS,
-        "lsdd": _NUMBERS,
-        "classifier": _NUMBERS,
-        "online-mmd": _NUMBERS,
+        "mmd": _POINTS,
+        "lsdd": _POINTS,
+        "learned-kernel": _POINTS,
+        "classifier": _POINTS,
+        "online-mmd": _POINTS,
         "online-cvm": _NUMBERS,
         "model-uncertainty": _ANY,
     }
@@ -38,6 +40,7 @@ ON_PREDICTION: Final[tuple[DetectorKind, ...]] = (
     "ks",
     "mmd",
     "lsdd",
+    "learned-kernel",
     "classifier",
     "model-uncertainty",
     "online-mmd",
@@ -84,6 +87,10 @@ def detectors_have_columns(data: Data, monitoring: Monitoring) -> Iterator[Probl
     for index, detector in enumerate(monitoring.detectors):
         path = f"spec.monitoring.detectors[{index}]"
         yield from repeats(f"{path}.columns", detector.columns)
+        yield from repeats(f"{path}.types", detector.types)
+        if detector.types and (detector.columns or detector.watch == "prediction"):
+            said = "stands beside columns" if detector.columns else "is not used on the prediction"
+            yield Problem(f"{path}.types", said, "remove it")
         if detector.watch == "prediction":
             if detector.columns:
                 yield Problem(
@@ -99,6 +106,13 @@ def _misfits(
     path: str, detector: Detector, types: Mapping[str, str], times: Sequence[str]
 ) -> Iterator[Problem]:
     fitting = COLUMN_TYPES[detector.kind]
+    for position, kind in enumerate(detector.types):
+        here = f"{path}.types[{position}]"
+        if kind not in fitting:
+            said = f"{detector.kind} watches no {kind} columns"
+            yield Problem(here, said, choose([one for one in fitting if one != "text"]))
+        elif kind not in types.values():
+            yield Problem(here, f"there is no {kind} feature", "remove it")
     if not detector.columns and not any(kind in fitting for kind in types.values()):
         yield Problem(
             f"{path}.kind",

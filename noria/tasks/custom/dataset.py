@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from noria.tasks.package import Feature
 from noria.values import Class
+from noria.values.vectors import objects
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,7 +22,9 @@ class Dataset:
     Attributes:
         features: n rows, the columns in the order of ``spec.data.features`` and then
             ``timeFeatures``. Numbers and booleans (0 and 1) are float64, NaN where missing;
-            categories are pandas categoricals of a fixed table, the same at every call.
+            categories are pandas categoricals of a fixed table, the same at every call. A vector
+            is an object column of float64 arrays, NaN where missing: ``np.stack(features[name])``
+            is (n, width).
         target: (n,) labels as the rows have them, or float64 values.
         classes: The k labels in the order of the probabilities; empty for a number.
         codes: (n,) int64, the place of each label in ``classes``; empty for a number.
@@ -42,17 +45,22 @@ class Dataset:
 
 
 def frame_of(features: Sequence[Feature], matrix: NDArray[np.float64]) -> pd.DataFrame:
-    """Return the encoded (n, d) rows of d features as the frame that a class reads."""
-    if not any(feature.kind == "categorical" for feature in features):
+    """Return the encoded (n, d) rows of features as the frame that a class reads."""
+    if all(feature.kind in ("numeric", "boolean") for feature in features):
         return pd.DataFrame(matrix, columns=[feature.name for feature in features])
     columns: dict[str, Any] = {}
-    for place, feature in enumerate(features):
+    place = 0
+    for feature in features:
         values = matrix[:, place]
-        if feature.kind == "categorical":
+        if feature.kind == "vector":
+            rows = matrix[:, place : place + feature.size]
+            columns[feature.name] = objects(rows, np.ones(len(rows), dtype=bool))
+        elif feature.kind == "categorical":
             codes = np.where(np.isnan(values), -1.0, values).astype(np.int64)
             columns[feature.name] = pd.Categorical.from_codes(
                 codes.tolist(), categories=pd.Index(list(feature.categories), dtype=object)
             )
         else:
             columns[feature.name] = values
+        place += feature.size
     return pd.DataFrame(columns)

@@ -111,19 +111,37 @@ def _of_mlflow(files: Mapping[str, bytes], where: str) -> tuple[str, str]:
     return names[0], known[0]
 
 
-def _lightgbm(files: Mapping[str, bytes], path: str, _: Manifest) -> Answer:
+def _flat(features: pd.DataFrame, manifest: Manifest) -> Any:
+    """Return rows as a library reads them: the frame, or one float64 matrix if there are vectors.
+
+    In the matrix a vector's numbers are side by side, and a category is its place.
+    """
+    if not any(feature.kind == "vector" for feature in manifest.features):
+        return features
+    parts = [
+        np.stack(features[f.name].to_list())
+        if f.kind == "vector"
+        else features[f.name].cat.codes.to_numpy(np.float64)
+        if f.kind == "categorical"
+        else features[f.name].to_numpy(np.float64)
+        for f in manifest.features
+    ]
+    return np.column_stack(parts)
+
+
+def _lightgbm(files: Mapping[str, bytes], path: str, manifest: Manifest) -> Answer:
     import lightgbm
 
     booster = lightgbm.Booster(model_str=files[path].decode("utf-8"))
     wanted = booster.feature_name()
 
     def ask(features: pd.DataFrame) -> Any:
-        return booster.predict(_columns(features, wanted))
+        return booster.predict(_columns(_flat(features, manifest), wanted))
 
     return ask
 
 
-def _xgboost(files: Mapping[str, bytes], path: str, _: Manifest) -> Answer:
+def _xgboost(files: Mapping[str, bytes], path: str, manifest: Manifest) -> Answer:
     import xgboost
 
     booster = xgboost.Booster()
@@ -131,7 +149,7 @@ def _xgboost(files: Mapping[str, bytes], path: str, _: Manifest) -> Answer:
     wanted = booster.feature_names or []
 
     def ask(features: pd.DataFrame) -> Any:
-        rows = xgboost.DMatrix(_columns(features, wanted), enable_categorical=True)
+        rows = xgboost.DMatrix(_columns(_flat(features, manifest), wanted), enable_categorical=True)
         return booster.predict(rows)
 
     return ask
@@ -151,12 +169,12 @@ def _sklearn(files: Mapping[str, bytes], path: str, manifest: Manifest) -> Answe
             )
         estimator = skops.io.loads(files[path], trusted=[])
     if not manifest.classes:
-        return lambda features: estimator.predict(features)
+        return lambda features: estimator.predict(_flat(features, manifest))
     order = _order(list(estimator.classes_), manifest.classes, path)
 
     def ask(features: pd.DataFrame) -> Any:
         said = np.zeros((len(features), len(manifest.classes)))
-        said[:, order] = estimator.predict_proba(features)
+        said[:, order] = estimator.predict_proba(_flat(features, manifest))
         return said
 
     return ask
@@ -175,7 +193,7 @@ def _order(theirs: list[Any], ours: tuple[Any, ...], path: str) -> list[int]:
     )
 
 
-def _pytorch(files: Mapping[str, bytes], path: str, _: Manifest) -> Answer:
+def _pytorch(files: Mapping[str, bytes], path: str, manifest: Manifest) -> Answer:
     import io
 
     import torch
@@ -183,7 +201,7 @@ def _pytorch(files: Mapping[str, bytes], path: str, _: Manifest) -> Answer:
     program = torch.export.load(io.BytesIO(files[path])).module()
 
     def ask(features: pd.DataFrame) -> Any:
-        rows = torch.from_numpy(features.to_numpy(np.float32))
+        rows = torch.from_numpy(np.asarray(_flat(features, manifest), np.float32))
         with torch.no_grad():
             return program(rows).numpy()
 
@@ -226,8 +244,10 @@ def _texts(categories: pd.Series[Any]) -> NDArray[Any]:
     return found
 
 
-def _columns(features: pd.DataFrame, wanted: list[str]) -> pd.DataFrame:
+def _columns(features: Any, wanted: list[str]) -> Any:
     """Return the columns that a model names, in its order; all of them where it names none."""
+    if isinstance(features, np.ndarray):
+        return features
     return features[wanted] if set(wanted) <= set(features) and wanted else features
 
 

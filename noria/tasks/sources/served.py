@@ -134,7 +134,12 @@ def _part(piece: Piece | None, roles: dict[str, Role]) -> Part:
 
     rows = 0 if piece is None else piece.table.num_rows
     there = set() if piece is None else set(piece.table.column_names)
-    types = {"number": pa.float64(), "boolean": pa.bool_(), "time": pa.timestamp("us", tz="UTC")}
+    types = {
+        "number": pa.float64(),
+        "boolean": pa.bool_(),
+        "time": pa.timestamp("us", tz="UTC"),
+        "vector": pa.list_(pa.float32()),
+    }
     return Part(
         "the table of what was served" if piece is None else piece.part.name,
         {
@@ -216,7 +221,7 @@ def _marks(data: Data, rows: pd.DataFrame, columns: list[str]) -> pd.Series:
         if name in (data.event_time, data.label_time):
             values = pd.Series(moments(rows, name), index=rows.index)
         else:
-            values = rows[name]
+            values = _plain(rows[name])
         texts = values.map(lambda value: "" if pd.isna(value) else f"{len(str(value))}:{value}")
         found = found + "|" + texts.astype(str)
     return found
@@ -245,9 +250,16 @@ def _digest(ids: pd.DataFrame, served: pd.DataFrame) -> str:
     digest = hashlib.sha256()
     for name in served.columns:
         digest.update(f"{name} {served[name].dtype}\n".encode())
-    whole = ids[[REQUEST, ROW]].assign(**{name: served[name] for name in served.columns})
+    whole = ids[[REQUEST, ROW]].assign(**{name: _plain(served[name]) for name in served.columns})
     digest.update(pd.util.hash_pandas_object(whole, index=False).to_numpy().tobytes())
     return digest.hexdigest()
+
+
+def _plain(values: pd.Series) -> pd.Series:
+    """Return values that can be compared and hashed: vectors as their float32 bytes."""
+    if values.dtype != object:
+        return values
+    return values.map(lambda v: v.astype("<f4").tobytes() if isinstance(v, np.ndarray) else v)
 
 
 def _said(moment: Any) -> str:

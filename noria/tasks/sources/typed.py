@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -12,6 +12,7 @@ import pandas as pd
 from noria.errors import DataError, Problem, shorten
 from noria.spec import ModelSpec
 from noria.values.columns import ROLES, Fault, Role, read_column
+from noria.values.vectors import width_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -51,7 +52,8 @@ def frame_of(parts: Sequence[Part], roles: Mapping[str, Role], read: Read) -> pd
     """Return the parts, one below the other, as a frame.
 
     number: float64. boolean: nullable boolean. text: objects, str or None. time: datetime64[us,
-    UTC]. label: objects, or what they are when none is missing.
+    UTC]. label: objects, or what they are when none is missing. vector: objects, float
+    arrays of one length or None.
 
     Raises:
         DataError: A value can't be read; ``problems`` has one of each column that has any.
@@ -69,6 +71,8 @@ def frame_of(parts: Sequence[Part], roles: Mapping[str, Role], read: Read) -> pd
             values = np.concatenate(found)
             if role == "label" and len({*map(type, values.tolist())} - {type(None)}) > 1:
                 problems.append(_mixed(name, values))
+            if role == "vector" and len(widths := {width_of(part) for part in found} - {0}) > 1:
+                problems.append(_of_widths(name, widths))
             columns[name] = _series(values, role)
     refuse(problems)
     return pd.DataFrame(columns)
@@ -149,6 +153,11 @@ def _series(values: np.ndarray, role: Role) -> Any:
     if role == "time":
         return pd.DatetimeIndex(values, tz="UTC").as_unit("us")
     return values
+
+
+def _of_widths(name: str, widths: Collection[int]) -> Problem:
+    said = f"has vectors of {' and '.join(map(str, sorted(widths)))} numbers"
+    return Problem(f"column {name}", said, "give vectors of one width in all files")
 
 
 def _mixed(name: str, values: np.ndarray) -> Problem:

@@ -2,8 +2,8 @@
 
 One row of the matrix is float64: numbers as they are, booleans as 0 and 1, a
 categorical value as its place in the feature's table, a time feature as the
-number derived from the event time. Whatever is missing, infinite, unreadable
-or was never seen in training is NaN. Only numpy is needed.
+number derived from the event time, a vector as its numbers side by side. Whatever is
+missing, infinite, unreadable or was never seen in training is NaN. Only numpy is needed.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from noria.errors import InvalidInput
 from noria.tasks.package import Feature
 from noria.values import number, text
+from noria.values.vectors import stacked
 
 Matrix = NDArray[np.float64]
 Columns = Mapping[str, np.ndarray]
@@ -85,26 +86,32 @@ class Encoder:
             {name: float(code) for code, name in enumerate(feature.categories)}
             for feature in self.features
         )
+        self._width = sum(feature.size for feature in self.features)
 
     def encode(self, columns: Columns) -> Matrix:
-        """Return a C-ordered (n, d) float64 matrix, d features in the manifest's order.
+        """Return a C-ordered (n, d) float64 matrix, the features in the manifest's order.
 
         Raises:
             InvalidInput: A column is missing, is not one-dimensional, has
                 another length than the others, or can't be read as its kind.
         """
         rows = self._rows(columns)
-        matrix = np.empty((rows, len(self.features)), dtype=np.float64)
+        matrix = np.empty((rows, self._width), dtype=np.float64)
         moments: NDArray[np.int64] | None = None
-        for place, feature in enumerate(self.features):
+        place = -1
+        for feature, table in zip(self.features, self._tables, strict=True):
+            place += 1
             if feature.origin == "time":
                 if moments is None:
                     moments = self._moments(columns, rows)
                 matrix[:, place] = time_feature(feature.name, moments)
                 continue
             column = columns[feature.name]
-            if feature.kind == "categorical":
-                matrix[:, place] = _codes(feature, column, self._tables[place])
+            if feature.kind == "vector":
+                matrix[:, place : place + feature.size] = _vectors(feature, column)
+                place += feature.size - 1
+            elif feature.kind == "categorical":
+                matrix[:, place] = _codes(feature, column, table)
             elif column.dtype.kind in "fiub":
                 matrix[:, place] = column
             else:
@@ -125,7 +132,8 @@ class Encoder:
                     f"column {feature.name!r} is missing",
                     fix=f"send every column: {', '.join(self._needed())}",
                 )
-            if column.ndim != 1 or (rows not in (-1, column.shape[0])):
+            flat = column.ndim == 1 or feature.kind == "vector"
+            if not flat or (rows not in (-1, column.shape[0])):
                 raise InvalidInput(
                     f"column {feature.name!r}: shape {column.shape}, expected "
                     f"({'n' if rows == -1 else rows},)",
@@ -165,6 +173,16 @@ def _codes(feature: Feature, column: np.ndarray, table: Mapping[Any, float]) -> 
         )
     except InvalidInput as error:
         raise _unreadable(feature, error) from error
+
+
+def _vectors(feature: Feature, column: np.ndarray) -> NDArray[Any]:
+    try:
+        return stacked(column, feature.size)
+    except InvalidInput as error:
+        raise InvalidInput(
+            f"column {feature.name!r}: {error.message}",
+            fix=f"send {feature.size} numbers in each row, or null",
+        ) from error
 
 
 def _numbers(feature: Feature, column: np.ndarray) -> Matrix:

@@ -356,7 +356,7 @@ def manifest_of(
         model="",
         family=spec.task.family,
         algorithm=algorithm,
-        inputs=inputs_of(data),
+        inputs=inputs_of(data, prepared.features, prepared.frame),
         outputs=outputs_of(prepared.target.classes),
         features=prepared.features,
         options={

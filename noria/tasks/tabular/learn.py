@@ -68,6 +68,7 @@ def design_of(
         categories=tuple(
             max(1, len(feature.categories)) if feature.kind == "categorical" else 0
             for feature in features
+            for _ in range(feature.size)
         ),
         weight=None,
         seed=spec.train.seed,

@@ -205,12 +205,14 @@ def _importance(axes: Any, asked: Asked, truth: Truth) -> None:
 
     whole = loss(matrix)
     order = rng.permutation(kept.size)
-    costs = []
-    for place in range(matrix.shape[1]):
+    costs, names, first = [], [], 0
+    for feature in asked.model.manifest.features:
+        part = slice(first, first + feature.size)
+        first += feature.size
         shuffled = matrix.copy()
-        shuffled[:, place] = matrix[order, place]
+        shuffled[:, part] = matrix[order, part]
         costs.append(loss(shuffled) - whole)
-    names = [feature.name for feature in asked.model.manifest.features]
+        names.append(feature.name)
     shown = sorted(zip(costs, names, strict=True))[-_IMPORTANCE_SHOWN:]
     axes.barh(
         [label for _, label in shown],

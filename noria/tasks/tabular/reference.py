@@ -6,6 +6,8 @@ numbers (booleans are 0 and 1), or int32 places in the categories, -1 for a
 missing value or a rare category that the model does not know. ``missing`` is the
 share of training rows that lack the value, ``others`` how many rare categories
 there were, and ``s{i}`` their hashes (int64, sorted, a bounded number of them).
+A vector is float32, (rows, width). The vectors of a reference hold at most
+``MOST_VECTOR_BYTES``: one that has any may have fewer rows.
 ``prediction`` holds predictions on held-out rows: the probability of the positive class, of
 the likeliest one when there are more than two, or the value.
 """
@@ -14,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -28,6 +30,10 @@ from noria.tasks.package import Manifest
 from noria.tasks.tabular.arrays import pack
 from noria.tasks.tabular.encoding import Encoder
 from noria.tasks.tabular.schema import columns_of
+
+MOST_VECTOR_BYTES: Final = 8 << 20
+"""Of all vectors of a reference, as float32: 2,730 rows of 768 numbers."""
+_FLOAT32_BYTES: Final = 4
 
 
 def write_reference(
@@ -56,16 +62,32 @@ def write_reference(
     columns = columns_of(features, None, train)
     matrix = Encoder(features, None).encode(columns)
     rows = matrix.shape[0]
+    vectors = sum(feature.size for feature in features if feature.kind == "vector")
+    if vectors:
+        most_rows = min(most_rows, MOST_VECTOR_BYTES // (_FLOAT32_BYTES * vectors))
     kept = np.arange(rows)
     if rows > most_rows:
         rng = np.random.default_rng(manifest.seed)
         kept = np.sort(rng.choice(rows, most_rows, replace=False))
     arrays: dict[str, NDArray[Any]] = {}
     described: list[dict[str, Any]] = []
+    first = 0
     for place, feature in enumerate(features):
-        column = matrix[:, place]
+        column = matrix[:, first]
+        part = matrix[:, first : first + feature.size]
+        first += feature.size
         known = column[~np.isnan(column)]
-        if feature.kind == "categorical":
+        if feature.kind == "vector":
+            arrays[f"f{place}"] = part[kept].astype(np.float32)
+            described.append(
+                {
+                    "name": feature.name,
+                    "kind": "vector",
+                    "width": feature.size,
+                    "missing": 1.0 - known.size / rows if rows else 0.0,
+                }
+            )
+        elif feature.kind == "categorical":
             arrays[f"f{place}"] = np.nan_to_num(column[kept], nan=-1.0).astype(np.int32)
             texts = [text for text in columns[feature.name].tolist() if text is not None]
             others = set(texts).difference(feature.categories)

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from noria.errors import DataError, shorten
 from noria.spec import Data, ModelSpec
+from noria.spec.data import Feature as SpecFeature
 from noria.tasks.package import Feature, Input, Lookup
 from noria.tasks.sources.rows import moments
 from noria.tasks.sources.typed import read_as
 from noria.values import Class, place_of
+from noria.values.vectors import stacked, width_of
 
 # HistGradientBoosting takes 255 codes at most; one limit for all algorithms makes them agree.
 MAX_CATEGORIES: Final = 250
@@ -46,18 +48,29 @@ def features_of(data: Data, frame: pd.DataFrame) -> tuple[Feature, ...]:
             features.append(Feature(feature.name, "categorical", origin, table))
         elif feature.type == "boolean":
             features.append(Feature(feature.name, "boolean", origin))
+        elif feature.type == "vector":
+            width = _width(feature, frame[feature.name])
+            features.append(Feature(feature.name, "vector", origin, width=width))
         else:
             features.append(Feature(feature.name, "numeric", origin))
     features.extend(Feature(name, "numeric", "time") for name in data.time_features)
     return tuple(features)
 
 
-def inputs_of(data: Data) -> tuple[Input, ...]:
-    """Return what a client sends, in the order of ``Data.request_columns``."""
+def inputs_of(data: Data, features: Iterable[Feature], frame: pd.DataFrame) -> tuple[Input, ...]:
+    """Return what a client sends, in the order of ``Data.request_columns``.
+
+    A vector is sent as float32 where its training rows are.
+    """
     kinds = {feature.name: feature.type for feature in data.sent_features()}
+    vectors = {feature.name: feature for feature in features if feature.kind == "vector"}
     inputs = []
     for name in data.request_columns():
-        if name in kinds:
+        if name in vectors:
+            first = next(value for value in frame[name] if value is not None)
+            datatype = "FP32" if first.dtype == np.float32 else "FP64"
+            inputs.append(Input(name, datatype, "vector", width=vectors[name].size))
+        elif name in kinds:
             inputs.append(Input(name, _DATATYPES[kinds[name]], kinds[name]))
         elif name == data.event_time:
             needed = bool(data.time_features or data.looked_up_features())
@@ -104,6 +117,8 @@ def columns_of(
         column = frame[feature.name]
         if feature.kind == "categorical":
             columns[feature.name] = texts(column)
+        elif feature.kind == "vector":
+            columns[feature.name] = stacked(read_as(column, "vector"), feature.size)
         else:
             columns[feature.name] = numbers(column)
     return columns
@@ -205,6 +220,27 @@ def counts_of(column: pd.Series) -> dict[str, int]:
     codes, uniques = pd.factorize(texts(column), sort=True)
     counts = np.bincount(codes[codes >= 0], minlength=len(uniques))
     return dict(zip(uniques.tolist(), counts.tolist(), strict=True))
+
+
+def _width(feature: SpecFeature, column: pd.Series) -> int:
+    """Return how many numbers the vectors of a column have.
+
+    Raises:
+        DataError: None is there, or they are of another width than the spec says.
+    """
+    width = width_of(column.to_numpy())
+    if not width:
+        raise DataError(
+            f"column {feature.name}: holds no vector",
+            fix="give a list of numbers in each row, or remove the feature",
+        )
+    if feature.width not in (None, width):
+        raise DataError(
+            f"column {feature.name}: has vectors of {width} numbers, and "
+            f"spec.data.features says {feature.width}",
+            fix="correct the width, or the rows",
+        )
+    return width
 
 
 def _categories(column: pd.Series) -> tuple[str, ...]:
