@@ -38,9 +38,9 @@ _TRUTHS: Final[Mapping[str, bool]] = {"true": True, "false": False, "1": True, "
 
 
 class JoinedRow(msgspec.Struct, frozen=True, array_like=True):
-    """A row with its label. Moments are epoch seconds, a ``cells`` of type time epoch ms, of type
-    vector float32 bytes.
+    """A row with its label. Moments are epoch seconds.
 
+    Of ``cells`` one of type time is epoch ms, one of type vector float32 bytes.
     ``label`` is a class's name, or the number; None while the classes are not known, and then
     ``value`` says which it is once they are.
     """
