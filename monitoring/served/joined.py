@@ -32,7 +32,7 @@ from noria.errors import InvalidInput
 from noria.predictions import DictColumn, Values, Vectors
 from noria.values import epoch_ms
 
-Cell: TypeAlias = float | str | bool | bytes | None
+Cell: TypeAlias = float | str | bool | tuple[float, ...] | None
 _RECORDS: Final = 16
 _TRUTHS: Final[Mapping[str, bool]] = {"true": True, "false": False, "1": True, "0": False}
 
@@ -40,7 +40,7 @@ _TRUTHS: Final[Mapping[str, bool]] = {"true": True, "false": False, "1": True, "
 class JoinedRow(msgspec.Struct, frozen=True, array_like=True):
     """A row with its label. Moments are epoch seconds.
 
-    Of ``cells`` one of type time is epoch ms, one of type vector float32 bytes.
+    Of ``cells`` one of type time is epoch ms, one of type vector its numbers.
     ``label`` is a class's name, or the number; None while the classes are not known, and then
     ``value`` says which it is once they are.
     """
@@ -168,11 +168,10 @@ class _Vector:
     def __init__(self, values: Vectors) -> None:
         self._matrix = matrix_of(values)
 
-    def __getitem__(self, row: int) -> bytes | None:
+    def __getitem__(self, row: int) -> tuple[float, ...] | None:
         if row >= self._matrix.shape[0] or np.isnan(self._matrix[row]).any():
             return None
-        found: bytes = self._matrix[row].tobytes()
-        return found
+        return tuple(self._matrix[row].tolist())
 
 
 class _Column:

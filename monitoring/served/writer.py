@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
-import numpy as np
 
 from monitoring.core import ClassName
 from monitoring.log import connect
@@ -195,8 +194,6 @@ def _table(taken: Sequence[Numbered], keeping: Keeping) -> pa.Table:
         cells: list[Any] = [row.cells[place] for row in rows]
         if kind == "time":
             cells = [None if cell is None else round(float(cell) * 1000) for cell in cells]
-        elif kind == "vector":
-            cells = [None if cell is None else np.frombuffer(cell, np.float32) for cell in cells]
         columns[name] = pa.array(cells, types[kind])
     columns[keeping.target] = _labels([row.label for row in rows])
     return pa.table(columns)

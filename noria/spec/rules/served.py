@@ -13,7 +13,6 @@ from noria.spec.rules.data import repeats
 from noria.spec.serving import Serving
 from noria.spec.words import choose
 
-_KEPT: Final = frozenset({"numeric", "boolean", "categorical", "text"})
 _PATH: Final = "spec.data.served"
 
 
@@ -26,13 +25,6 @@ def what_was_served_is_rows(task: Any, data: Data) -> Iterator[Problem]:
         yield Problem(
             _PATH, f"{family.name} does not learn from labelled rows of columns", "remove it"
         )
-    for index, feature in enumerate(data.features):
-        if feature.type not in _KEPT:
-            yield Problem(
-                f"spec.data.features[{index}].type",
-                f"rows that were served are not kept with a column of type {feature.type}",
-                f"remove {_PATH}",
-            )
 
 
 def what_is_learned_is_kept(data: Data, serving: Serving) -> Iterator[Problem]:
