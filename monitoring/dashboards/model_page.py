@@ -15,7 +15,7 @@ from monitoring.dashboards.page import (
     short_uid,
 )
 from monitoring.dashboards.panel import Json, Panel, Query
-from monitoring.rules.rule import number
+from monitoring.rules.rule import number, together
 from monitoring.rules.settings import RuleSettings
 from noria.measures.catalog import METRICS
 from noria.spec import Model
@@ -98,8 +98,7 @@ def worst(metric: str, *by: str, matchers: tuple[str, ...] = ()) -> str:
 
 def rates(counters: Sequence[Series], *by: str) -> str:
     """Return the rate of several counters together, summed over pods."""
-    found = " + ".join(rate(one.name, *by, matchers=one.texts) for one in counters)
-    return f"({found})" if len(counters) > 1 else found
+    return together([rate(one.name, *by, matchers=one.texts) for one in counters])
 
 
 def rate(metric: str, *by: str, matchers: tuple[str, ...] = ()) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from monitoring.rules.rule import Rule, Scope, number
+from monitoring.rules.rule import Rule, Scope, number, together
 from noria.spec import Model
 from noria.spec.units import format_duration
 
@@ -62,7 +62,7 @@ def _error_rate(scope: Scope) -> Rule:
     asked = scope.rates(names.counted, "version", over=settings.rate)
     return Rule(
         name="NoriaErrorRate",
-        expr=f"{_one(failed)}\n/ {_one(asked)}\n> {number(limit)}\n{_enough(scope)}",
+        expr=f"{failed}\n/ {asked}\n> {number(limit)}\n{_enough(scope)}",
         severity="critical",
         hold=settings.hold,
         summary=f"{name}: version {{{{ $labels.version }}}} fails",
@@ -102,15 +102,10 @@ def _latency(scope: Scope) -> Iterator[Rule]:
 def _enough(scope: Scope) -> str:
     settings = scope.settings
     counted = scope.model.spec.serving.metrics.counted
-    asked = " + ".join(
-        scope.grown(one.name, "version", over=settings.rate, matchers=one.texts) for one in counted
+    asked = together(
+        [scope.grown(c.name, "version", over=settings.rate, matchers=c.texts) for c in counted]
     )
-    return f"and {_one(asked)} >= {settings.min_requests}"
-
-
-def _one(expression: str) -> str:
-    """Write a sum so that what stands beside it takes all of it."""
-    return f"({expression})" if " + " in expression else expression
+    return f"and {asked} >= {settings.min_requests}"
 
 
 def _limits(scope: Scope) -> dict[str, float]:

@@ -82,12 +82,20 @@ class Scope:
 
     def rates(self, counters: Sequence[Series], *by: str, over: timedelta) -> str:
         """Return the rate of several counters together."""
-        return " + ".join(self.rate(c.name, *by, over=over, matchers=c.texts) for c in counters)
+        return together([self.rate(c.name, *by, over=over, matchers=c.texts) for c in counters])
 
     def grown(self, metric: str, *by: str, over: timedelta, matchers: tuple[str, ...] = ()) -> str:
         """Return a counter's increase summed over pods, by model and the labels ``by``."""
         series = f"{self.of(metric, *matchers)}[{format_duration(over)}]"
         return f"sum by ({_by(by)}) (increase({series}))"
+
+
+def together(parts: Sequence[str]) -> str:
+    """Return the sum of vectors with the same labels, where one that is absent is zero."""
+    if len(parts) < 2:
+        return "".join(parts)
+    known = " or ".join(parts)
+    return f"({' + '.join(f'({part} or 0 * ({known}))' for part in parts)})"
 
 
 def _by(labels: tuple[str, ...]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import yaml
 
 from monitoring.rules import FAST, RuleSettings, prometheus_rule, rule_file, rule_groups
 from monitoring.rules.__main__ import GENERATOR
@@ -199,3 +200,35 @@ def test_what_another_server_does_not_count_has_no_rule() -> None:
     assert not {"NoriaErrorRate", "NoriaLatency"} & set(by_name(model))
     assert left_out(model) == ("NoriaErrorRate", "NoriaLatency")
     assert left_out(flights()) == ()
+
+
+def test_errors_of_another_server_fire_though_one_of_its_counters_is_not_there(
+    promtool: str, tmp_path: Path
+) -> None:
+    failed = ['http_requests_total{code=~"5.."}', "never_total"]
+    model = of_another_server(
+        requests=['http_requests_total{kind="rest"}', "no_total"], errors=failed
+    )
+    (tmp_path / "rules.yaml").write_text(rule_file([model]))
+    of_it = 'model="flights",version="3",kind="rest"'
+    series = [
+        {"series": f'http_requests_total{{{of_it},code="{code}"}}', "values": f"0+{growth}x60"}
+        for code, growth in ((200, 60), (503, 40))
+    ]
+    fired = {"severity": "critical", "model": "flights", "version": "3"}
+    expected = {"alertname": "NoriaErrorRate", "eval_time": "30m"}
+    case = {"interval": "1m", "input_series": series}
+    annotations = by_name(model)["NoriaErrorRate"][0]["annotations"]
+    said = {
+        **annotations,
+        "summary": "flights: version 3 fails",
+        "description": annotations["description"].replace(
+            "{{ $value | humanizePercentage }}", "40%"
+        ),
+    }
+    alert = {**expected, "exp_alerts": [{"exp_labels": fired, "exp_annotations": said}]}
+    document = {"rule_files": ["rules.yaml"], "tests": [{**case, "alert_rule_test": [alert]}]}
+    (tmp_path / "test.yaml").write_text(yaml.safe_dump(document))
+    command = [promtool, "test", "rules", str(tmp_path / "test.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
