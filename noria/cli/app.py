@@ -45,7 +45,9 @@ COMMANDS: Final = {
     "predict": Entry("predict", "Ask a served model for predictions.", _LOOP),
     "replay": Entry("replay", "Send a model's rows to it as requests, in time order.", _LOOP),
     "export": Entry("export", "Write what a model's monitor keeps as Parquet files.", _LOOP),
-    "data": Entry("data", "Show or write the labelled rows that were served and are kept.", _LOOP),
+    "data": Entry(
+        "data", "Show or write the labelled rows that were served and are kept to train on.", _LOOP
+    ),
     "backtest": Entry("backtest", "Run a model's history through the loop.", _LOOP),
     "rollout": Entry("rollout", "Promote, abort, pause or resume by hand.", _LOOP),
     "register": Entry(
