@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, Literal
@@ -114,7 +114,12 @@ class MonitorConfig:
             event_time=spec.data.event_time,
             detectors=tuple(
                 WatchedDetector(
-                    d.name, d.kind, d.backend, d.watch, _columns(d, spec.data), dict(d.options)
+                    d.name,
+                    d.kind,
+                    d.backend,
+                    d.watch,
+                    _columns(d, spec.data, redacted),
+                    dict(d.options),
                 )
                 for d in watch.detectors
             ),
@@ -150,10 +155,14 @@ _KINDS: Final[Mapping[str, Kind]] = {
 }
 
 
-def _columns(detector: Detector, data: Data) -> tuple[str, ...]:
-    """Return the columns that a detector watches by name or by type; empty: all that it can."""
-    by_type = (feature.name for feature in data.features if feature.type in detector.types)
-    return (*detector.columns, *by_type)
+def _columns(detector: Detector, data: Data, redacted: Collection[str]) -> tuple[str, ...]:
+    """Return the columns that a detector watches by name or by type; empty: all that it can.
+
+    Where all of a type are redacted they are named all the same: it can't be fitted, and says so.
+    """
+    by_type = [feature.name for feature in data.features if feature.type in detector.types]
+    shown = [name for name in by_type if name not in redacted]
+    return (*detector.columns, *(shown or by_type))
 
 
 def _seconds(duration: timedelta) -> float:

@@ -148,7 +148,16 @@ def _unwatchable(tensor: Tensor, kind: Kind) -> str:
         return RANK
     if kind != "vector" and len(tensor.shape) == _MATRIX and tensor.shape[1] > 1:
         return RANK
-    return TEXT if kind != "categorical" and tensor.datatype == BYTES else ""
+    return TEXT if kind != "categorical" and _is_text(tensor) else ""
+
+
+def _is_text(tensor: Tensor) -> bool:
+    """Whether a tensor holds texts; not every sender says BYTES of them alone."""
+    return tensor.datatype == BYTES and _holds_text(tensor.data)
+
+
+def _holds_text(data: list[Any]) -> bool:
+    return any(type(value) is str or (type(value) is list and _holds_text(value)) for value in data)
 
 
 def _holds_long(data: list[Any]) -> bool:
@@ -204,7 +213,7 @@ def _no_number(tensor: Tensor) -> str:
     """Return why an output can't be watched as the prediction; empty when it can."""
     if len(tensor.shape) > _MATRIX:
         return RANK
-    return TEXT if tensor.datatype == BYTES else ""
+    return TEXT if _is_text(tensor) else ""
 
 
 def prediction_of(outputs: Iterable[str]) -> str:

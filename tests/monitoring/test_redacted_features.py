@@ -46,3 +46,14 @@ def test_the_features_in_clear_are_still_watched(
     (signal,) = b.signals()
     assert signal["id"] == "flights/1/features/0"
     assert "wind" in signal["detail"]
+
+
+def test_a_detector_of_a_type_watches_those_in_clear_and_without_any_says_so(
+    bench: Callable[..., Any], reference: Path
+) -> None:
+    detectors = [{"name": "numbers", "kind": "ks", "types": ["numeric"]}]
+    some = bench(redact=("wind",), detectors=detectors)
+    assert some.config.detectors[0].columns == ("distance",)
+    none = bench(redact=("wind", "distance"), detectors=detectors)
+    none.champion("1", reference)
+    assert "is not in the reference" in none.status()["problems"]["numbers"]

@@ -550,6 +550,15 @@ def test_texts_where_numbers_are_watched_are_set_aside(bench: Bench) -> None:
     assert bench.exported()["feature.size"] == [None, None]
 
 
+def test_numbers_that_are_called_texts_are_numbers(bench: Bench) -> None:
+    inputs = {"name": "size", "datatype": "BYTES", "shape": [2], "data": [1.5, None]}
+    bench.post("r", inputs)
+    bench.answer("r", {"name": "said", "datatype": "BYTES", "shape": [2], "data": [1, 2]})
+    assert bench.status()["aside"] == {}
+    found = bench.exported()
+    assert (found["feature.size"], found["prediction"]) == ([1.5, None], [1.0, 2.0])
+
+
 def test_a_key_that_is_too_long_is_set_aside_alone(bench: Bench) -> None:
     keys = {"name": "id", "datatype": "BYTES", "shape": [2], "data": ["a", "x" * 600]}
     bench.post("r", tensor("size", "FP64", np.zeros(2)), keys)
