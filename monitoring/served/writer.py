@@ -149,7 +149,7 @@ class Writer:
         at = row.predicted
         if self._keeping.event_time is not None:
             cell = row.cells[list(self._keeping.columns).index(self._keeping.event_time)]
-            at = float(cell or 0.0) / 1000.0
+            at = cell / 1000.0 if isinstance(cell, int | float) else 0.0
         return _day(at)
 
     def _kept_from(self) -> str:

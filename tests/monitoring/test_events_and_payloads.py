@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -256,7 +255,7 @@ def v1(config: MonitorConfig, kind: str, body: dict[str, Any]) -> Any:
     event = Event(
         "r", f"org.kubeflow.serving.inference.{kind}", MODEL, "", json.dumps(body).encode()
     )
-    return read_payload(event, replace(config, protocol="v1"))
+    return read_payload(event, config)
 
 
 def test_v1_bodies_say_the_same_as_v2(config: MonitorConfig) -> None:
@@ -288,12 +287,15 @@ def test_v1_lists_are_the_watched_features_in_their_order(config: MonitorConfig)
 @pytest.mark.parametrize(
     ("kind", "body", "said"),
     [
-        ("request", {"inputs": []}, "not a V1 inference body"),
-        ("request", {"instances": [[1]]}, r"instances\[0\]: \[1\] is no list of the"),
-        ("request", {"instances": [{"distance": 1}, 5]}, r"instances\[0\]: .* is no list of the"),
-        ("request", {"instances": []}, "inputs: empty"),
-        ("response", {"predictions": [[1, 2], [3]]}, "values of different lengths"),
-        ("response", {"predictions": ["a"]}, "not all numbers or null"),
+        ("request", {"rows": []}, "not a V2 inference body"),
+        ("request", {"instances": [[1]]}, r"instances\[0\]: \[\[1\]\] does not fit"),
+        (
+            "request",
+            {"instances": [{"distance": 1}, 5]},
+            r"instances\[1\]: 5 is not like the first",
+        ),
+        ("request", {"instances": []}, r"instances\[0\]: \[\] does not fit"),
+        ("response", {"predictions": [[1, 2], [3]]}, "does not fit 3 values"),
     ],
 )
 def test_what_is_no_v1_body_is_refused(
