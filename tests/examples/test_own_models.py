@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from noria.spec import load_model
+from noria.tasks.sources.files import load_module
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -91,6 +93,41 @@ def test_digits_are_told_by_the_class_of_the_example(project: Project) -> None:
     )
     project.ask(turned[list(names)])
     assert "images" in drift_of(project, "images")[0]
+
+
+@pytest.mark.parametrize("project", ["digits"], indirect=True)
+def test_turned_digits_are_learnt_from_the_labels_that_come_back(project: Project) -> None:
+    load_module(project.folder / "data.py").prepare(project.folder)
+    source = project.folder / "data" / "digits.parquet"
+    rows = pd.read_parquet(source)
+    # The source ends before the first scan that is turned, and never grows.
+    rows.head(1050).to_parquet(source, index=False)
+    turned = rows.tail(747)
+    image = [np.rot90(one.reshape(8, 8)).ravel() for one in turned["image"]]
+    turned.assign(image=image).to_parquet(project.folder / "turned.parquet", index=False)
+    file = project.folder / "model.yaml"
+    model = yaml.safe_load(file.read_text())
+    model["spec"]["data"]["served"] = {"use": "with-source"}
+    model["spec"]["monitoring"]["performance"] = {"window": {"rows": 200}}
+    file.write_text(yaml.safe_dump(model))
+    start = f"{turned['scanned'].min():%Y-%m-%dT%H:%M:%S}"
+    stream = ("--rows", "turned.parquet", "--start", start, "--predictions", "said.parquet")
+    project.noria("replay", "-f", "model.yaml", "--clock", "event", *stream)
+
+    said = pd.read_parquet(project.folder / "said.parquet")
+    right = (said["label"] == said["model.label"]).groupby(said["version"]).mean()
+    newest = max(right.index, key=int)
+    assert right["1"] < 0.3
+    assert right[newest] > 0.7
+    kept = json.loads(project.noria("data", "digits", "stats", "--json"))
+    assert kept["rows"] == kept["labelled"] == 747
+    project.noria("export", "digits", "--out", "windows")
+    windows = pd.read_parquet(project.folder / "windows" / "windows.parquet")
+    assert windows[windows["name"] == "images"]["alarm"].any()
+    last = json.loads(windows[windows["stream"] == f"performance/{newest}"]["body"].iloc[-1])
+    by_digit = last["parts"]["f1"]
+    assert list(by_digit) == [str(digit) for digit in range(10)]
+    assert np.mean(list(by_digit.values())) == pytest.approx(last["metrics"]["f1"]["value"])
 
 
 @pytest.mark.parametrize("project", ["own-script"], indirect=True)
