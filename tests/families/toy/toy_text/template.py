@@ -28,7 +28,7 @@ from pathlib import Path
 WORDS = {"good": ["fine", "great", "Nice", "the"], "bad": ["poor", "dull", "Awful", "the"]}
 chance = random.Random(0)
 lines = []
-for _ in range(400):
+for _ in range(800):
     label = chance.choice(["good", "bad"])
     words = [chance.choice(WORDS[label]) for _ in range(3)]
     lines.append(label + "\\t" + " ".join([*words, chance.choice(WORDS["bad"])]))
