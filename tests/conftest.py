@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+# Before Feast, which would make the counts of its metrics those of every process.
+import prometheus_client  # noqa: F401
 import pytest
 
 from noria.registry import MlflowRegistry
