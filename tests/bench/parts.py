@@ -42,6 +42,7 @@ PARTS: Final = (
     Part("tests.bench.monitoring.bench_sustained:run", ("sink.sustained.",), 50),
     Part("tests.bench.monitoring.bench_watching:run", ("watch.",), 30),
     Part("tests.bench.monitoring.bench_vectors:run", ("vectors.",), 40),
+    Part("tests.bench.bench_custom:run", ("custom.",), 10),
     Part("tests.bench.bench_loop:run", ("loop.",), 5),
     Part("tests.bench.bench_pipeline:run", ("pipeline.",), 30),
     Part("tests.bench.bench_backtest:run", ("backtest.",), 240),

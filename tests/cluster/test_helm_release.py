@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -235,8 +236,12 @@ def test_uninstalling_leaves_the_crd_the_models_and_the_claim_and_nothing_else(
     )  # fmt: skip
     cluster.kubectl("apply", f"--namespace={restricted}", f"--filename={FLIGHTS}")
     assert len(_left(cluster, restricted)) > 20
-    helm("uninstall", "noria", f"--namespace={restricted}", "--cascade=foreground", "--wait")
-    assert _left(cluster, restricted) == {"persistentvolumeclaim/noria-mlflow"}
+    helm("uninstall", "noria", f"--namespace={restricted}", "--cascade=foreground")
+    # Helm's own --wait has missed a deletion on a busy machine.
+    deadline = time.monotonic() + 240
+    while (left := _left(cluster, restricted)) != {"persistentvolumeclaim/noria-mlflow"}:
+        assert time.monotonic() < deadline, left
+        time.sleep(1)
     _uid(cluster, restricted, "nm/flights")
     cluster.kubectl("get", "crd", "models.noria.dev")
 
