@@ -107,7 +107,7 @@ def test_the_suite_finds_what_would_fail_in_the_loop(
         "answers": "none of ['p'] is prediction or probability, which the monitor watches",
         "searches": "spec.train.search asks for 2 trials, and tune made 0",
         "gates": "only 0 of 1 gates were judged",
-        "fresh": "the manifest says 7 rows, and it was fitted on 320",
+        "fresh": "the manifest says 7 rows, and it was fitted on 640",
         "reference": "reference wrote no reference.json, rows.npz",
     }
 
