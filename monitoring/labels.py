@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,8 +125,8 @@ class LabelJoiner:
         self._write([(pairs[seq], rows) for seq, rows in found.items()], at)
         if corrected:
             self._correct(corrected, at)
-            one = [(pairs[seq], values) for seq, values in corrected.items()]
-            self._keep([(pair, values) for pair, values in one if self._targets(pair) == 1], at)
+            for seq, values in corrected.items():
+                self._keep(pairs[seq], values, at)
 
     def pair(self, pair: Pair, keys: Sequence[str], requests: Sequence[IdRows]) -> None:
         """Give a new pair the labels that were waiting for it.
@@ -217,7 +217,7 @@ class LabelJoiner:
                 continue
             labelled[rows] = 1
             self._state.put_labelled(pair.seq, labelled.tobytes())
-            self._keep([(pair, {row: values[row] for row in rows})] if truth.ndim == 1 else [], at)
+            self._keep(pair, dict(zip(rows, truth.tolist(), strict=True)), at)
             scores = scores_of(pair.prediction, pair.rows)[rows]
             alike = (pair.version, scores.shape[1:])
             by_version[alike].append(_Labelled(pair.seq, rows, scores, truth, pair.at))
@@ -268,10 +268,14 @@ class LabelJoiner:
         truth[divmod(place, targets)] = np.nan
         return pair._replace(truth=truth.tobytes())
 
-    def _keep(self, found: Sequence[tuple[Pair, Mapping[int, float]]], at: float) -> None:
-        if self._kept is not None:
-            for pair, values in found:
-                self._kept.take(pair, values, at)
+    def _keep(self, pair: Pair, values: Mapping[int, Any], at: float) -> None:
+        """Let labelled rows be kept; those of several targets are no rows to learn from."""
+        if self._kept is None:
+            return
+        if self._targets(pair) == 1:
+            self._kept.take(pair, values, at)
+        else:
+            self._core.counts.unkept += len(values)
 
     def _correct(self, corrected: Mapping[int, Mapping[int, float]], at: float) -> None:
         moved: defaultdict[int, dict[int, float]] = defaultdict(dict)

@@ -13,8 +13,10 @@ import pytest
 import yaml
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
+from monitoring.config import MonitorConfig
 from monitoring.exporting import export
 from noria.errors import InvalidInput
+from noria.spec import load_model
 
 METRICS = ("mae", "rmse", "r2")
 LATER = "2026-03-05T09:00:00Z"
@@ -146,6 +148,21 @@ def test_a_label_that_names_no_target_is_refused_by_its_field(
     three.monitor.flush()
     with pytest.raises(InvalidInput, match=said):
         three.label([{"id": "r:0", **label}])
+
+
+def test_rows_of_several_targets_are_not_kept_to_train_on_and_counted(
+    three: Any, world: Any, tmp_path: Path
+) -> None:
+    document = yaml.safe_load((tmp_path / "model.yaml").read_text())
+    document["spec"]["data"]["served"] = {}
+    (tmp_path / "model.yaml").write_text(yaml.safe_dump(document))
+    three.config = MonitorConfig.from_model(load_model(tmp_path / "model.yaml"))
+    three.restart()
+    predicted, truth = steps(world, 5)
+    three.predict("r", 5, scores=predicted)
+    three.label([{"id": f"r:{i}", "label": list(row)} for i, row in enumerate(truth)])
+    counts = three.status()["counts"]
+    assert (counts["joined"], counts["dropped"]["unkept"]) == (5, 5)
 
 
 def test_the_export_has_the_labels_of_all_targets(three: Any, world: Any, tmp_path: Path) -> None:
