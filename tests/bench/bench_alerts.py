@@ -49,6 +49,9 @@ def loop() -> list[Row]:
         up = ("up", "-f", f"{NAME}/model.yaml", "--observability", "--detach")
         _noria(folder, *up, "--timeout", str(_READY_SECONDS))
         try:
+            # A drift waits for labelled rows that are new.
+            days = ("--start", "2026-01-01", "--end", "2026-01-05")
+            _noria(folder, "replay", "-f", f"{NAME}/model.yaml", *days, "--seen", "mark")
             seen = _seen(home, folder / NAME / "data" / "rows.csv").seconds
         finally:
             _noria(folder, "down")
