@@ -70,8 +70,9 @@ def read_feedback(
         raise InvalidInput(f"body: {error}") from error
     if found.model and found.model != config.model:
         raise InvalidInput(f"model: {shorten(found.model)} is not watched here")
-    if len(found.labels) > MAX_LABELS:
-        raise InvalidInput(f"labels: {len(found.labels)}, over {MAX_LABELS}", fix="send fewer")
+    count = sum(len(o.label) if isinstance(o.label, list) else 1 for o in found.labels)
+    if max(count, len(found.labels)) > MAX_LABELS:
+        raise InvalidInput(f"labels: {count} values, over {MAX_LABELS}", fix="send fewer")
     known = _Classes(config, classes)
     targets = 1 if config.classification else targets
     return [

@@ -13,6 +13,7 @@ from monitoring.table import FloatArray
 from noria.errors import InvalidInput, traceback_tail
 from noria.loop.values import finite
 from noria.measures import measuring
+from noria.measures.estimates import REGRESSION
 from noria.measures.measurement import Measurement
 
 _SHOWN: Final = 300
@@ -54,6 +55,9 @@ def measure(
     if classes and labels.size and width != wanted:
         each = f"{wanted} numbers a row, one for each class" if wanted > 1 else "one number a row"
         said = f"needs {each}, has {width}"
+        return Measurement(metric, None, samples=labels.size, confidence=confidence, problem=said)
+    if metric in REGRESSION and scores.ndim != labels.ndim:
+        said = f"needs a label for each of the {width} numbers a row, or one number a row"
         return Measurement(metric, None, samples=labels.size, confidence=confidence, problem=said)
     return measuring.measure(metric, *_usable(scores, labels), confidence)
 

@@ -43,9 +43,13 @@ def read_instances(body: bytes | memoryview, names: Sequence[str]) -> list[Tenso
         nested = any(isinstance(value, list) for value in rows[0])
         if nested or len(names) > 1:
             _check_alike(rows, list, "instances")
+            for place, row in enumerate(rows):
+                if len(row) != len(names):
+                    raise InvalidInput(
+                        f"instances[{place}]: {len(row)} values for {len(names)} features"
+                    )
             return [
-                tensor_of(name, [row[place] if place < len(row) else None for row in rows])
-                for place, name in enumerate(names)
+                tensor_of(name, [row[place] for row in rows]) for place, name in enumerate(names)
             ]
     if len(names) == 1 and rows:
         return [tensor_of(names[0], rows)]

@@ -294,6 +294,8 @@ def test_v1_lists_are_the_watched_features_in_their_order(config: MonitorConfig)
             {"instances": [{"distance": 1}, 5]},
             r"instances\[1\]: 5 is not like the first",
         ),
+        ("request", {"instances": [["AA", 1, 2], [1]]}, r"instances\[1\]: 1 values for 3 features"),
+        ("request", {"instances": [["AA", 1, 2], [1] * 4]}, r"instances\[1\]: 4 values for 3"),
         ("request", {"instances": []}, r"instances\[0\]: \[\] does not fit"),
         ("response", {"predictions": [[1, 2], [3]]}, "does not fit 3 values"),
     ],

@@ -15,6 +15,7 @@ from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_err
 
 from monitoring.config import MonitorConfig
 from monitoring.exporting import export
+from monitoring.measures import measure
 from noria.errors import InvalidInput
 from noria.spec import load_model
 
@@ -150,6 +151,12 @@ def test_a_label_that_names_no_target_is_refused_by_its_field(
         three.label([{"id": "r:0", **label}])
 
 
+def test_values_in_lists_count_among_the_labels_of_a_body(three: Any) -> None:
+    labels = [{"id": f"r:{row}", "label": [0.0] * 5_000} for row in range(21)]
+    with pytest.raises(InvalidInput, match="labels: 105000 values, over 100000"):
+        three.label(labels)
+
+
 def test_rows_of_several_targets_are_not_kept_to_train_on_and_counted(
     three: Any, world: Any, tmp_path: Path
 ) -> None:
@@ -176,3 +183,11 @@ def test_the_export_has_the_labels_of_all_targets(three: Any, world: Any, tmp_pa
     assert rows[2]["labels"] == [None] * 3
     labels = pq.read_table(tmp_path / "out" / "labels.parquet").to_pylist()
     assert [row["labels"] for row in labels] == [list(row) for row in truth[:2]]
+
+
+def test_one_label_for_several_numbers_is_not_measured_and_said() -> None:
+    found = measure("mae", np.ones((5, 3)), np.zeros(5))
+    assert (found.value, found.problem) == (
+        None,
+        "needs a label for each of the 3 numbers a row, or one number a row",
+    )
