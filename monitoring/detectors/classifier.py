@@ -88,7 +88,15 @@ class ClassifierDetector:
         n, m = self._points.shape[0], points.shape[0]
         alpha = self._config.alpha
         if m < _MIN_ROWS:
-            return DetectorResult(0.0, 1.0, alpha, False, 0.0, (), m)  # noqa: FBT003
+            return DetectorResult(
+                statistic=0.0,
+                p_value=1.0,
+                threshold=alpha,
+                drift=False,
+                effect=0.0,
+                features=(),
+                samples=m,
+            )
         both = np.concatenate([self._points, points])
         is_new = np.arange(n + m) >= n
         random = np.random.default_rng(self._seed)

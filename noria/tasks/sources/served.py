@@ -173,7 +173,7 @@ def _samples(piece: Piece | None) -> dict[str, np.ndarray]:
 def _keyed(data: Data, rows: pd.DataFrame) -> tuple[list[str], pd.Series]:
     """Return the columns that identify a row, and for which rows none of them is missing."""
     if data.event_time is None or not data.entity_key:
-        return [], pd.Series(False, index=rows.index)  # noqa: FBT003 - its values
+        return [], pd.Series(data=False, index=rows.index)
     columns = [data.event_time, *data.entity_key]
     return columns, rows[columns].notna().all(axis=1)
 
@@ -191,7 +191,7 @@ def _without_known(spec: ModelSpec, base: pd.DataFrame, served: pd.DataFrame) ->
     """Return the served rows that the source does not have."""
     data = spec.data
     columns, keyed = _keyed(data, served)
-    known = pd.Series(False, index=served.index)  # noqa: FBT003 - its values
+    known = pd.Series(data=False, index=served.index)
     if columns:
         there = set(_marks(data, base, columns))
         known |= keyed & _marks(data, served, columns).isin(there)
