@@ -83,10 +83,10 @@ class Counts(msgspec.Struct):
     ``other_reference`` are rows of partials about a reference that is not the champion's.
     ``lost_rows`` were in an open window when the log was damaged; ``clock_steps`` is how
     often the wall clock was set back, ``unseen`` the values that training never had.
-    ``blind_rows`` came while the champion's reference could not be read. ``corrected`` are rows
-    whose label was changed, ``uncorrected`` those whose first label is no longer kept. ``unkept``
-    got a label that is not in the table of what was served: the log does not know them any more,
-    or they have no event time.
+    ``blind_rows`` came while no champion was known, or its reference could not be read.
+    ``corrected`` are rows whose label was changed, ``uncorrected`` those whose first label is no
+    longer kept. ``unkept`` got a label that is not in the table of what was served: the log does
+    not know them any more, or they have no event time.
     """
 
     processed: int = 0

@@ -40,24 +40,24 @@ class MonitorLink:
     def tell(self, model: str, state: State) -> str:
         """Give the monitor the reference of every version that serves, once.
 
+        A first version is its champion from the rollout's first step: requests come as soon as
+        the address answers, and there is no other reference to hold them to.
+
         Returns why it was blind when it was asked; empty when it was not.
 
         Raises:
             NoriaError: It does not answer, or does not take them.
         """
-        wanted: dict[str, bool] = {}
-        if state.rollout is not None:
-            wanted[state.rollout.version] = False
-        if state.champion is not None:
-            wanted[state.champion] = True
+        rolled = None if state.rollout is None else state.rollout.version
+        champion = state.champion or rolled
         try:
             status = self._status(model)
-            self._look(state.champion, status)
-            for version, champion in wanted.items():
-                if self._told.get(version) == champion:
-                    continue
-                self._put(model, version, champion)
-                self._told[version] = champion
+            self._look(champion, status)
+            for version in dict.fromkeys(filter(None, (rolled, champion))):
+                leads = version == champion
+                if self._told.get(version) != leads:
+                    self._put(model, version, leads)
+                    self._told[version] = leads
         except NoriaError:
             self._told.clear()
             raise

@@ -103,8 +103,8 @@ class Windows:
     def pair(self, pair: Pair, request: Requests) -> None:
         """Add the rows of a new pair."""
         if self._watch is None:
-            # With a champion, its reference can't be read: these rows are in no window.
-            self._core.counts.blind_rows += pair.rows if self._core.champion else 0
+            # Without a reference, these rows are in no window.
+            self._core.counts.blind_rows += pair.rows
             return
         self._features.push(Piece(pair.seq, request, pair.first, pair.first + pair.rows))
         while (pieces := self._features.take(self._config.window_rows)) is not None:
