@@ -66,8 +66,8 @@ class KubeflowSettings:
         service_account: Of the pods; empty for the server's default.
         pull_secrets: Secrets to pull the image with.
         shared_claim: PersistentVolumeClaim (ReadWriteMany) that the nodes of a run share.
-        served: URL of the monitor that has the rows that were served, as the pods reach it;
-            empty: runs read the source alone.
+        served: URL of the monitor that has the rows that were served, as the pods reach it (of
+            replicas the URLs of all, separated by spaces); empty: runs read the source alone.
         timeout: Longest time of one request, seconds.
     """
 
@@ -98,6 +98,12 @@ class KubeflowSettings:
             raise InvalidInput(
                 f"ui: {shorten(self.ui)} is not a URL", fix="write http:// or https:// and the host"
             )
+        for url in self.served.split():
+            if not url.startswith(("http://", "https://")):
+                raise InvalidInput(
+                    f"served: {shorten(url)} is not a URL",
+                    fix="write http:// or https:// and the host of the model's monitor",
+                )
         if not self.timeout > 0:
             raise InvalidInput(f"timeout: {self.timeout} s is no time", fix="write one over 0")
 

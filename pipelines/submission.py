@@ -103,6 +103,12 @@ def submit(
     path = Path(model_path)
     model = load_model(path)
     given = settings if settings is not None else KubeflowSettings(host)
+    if given.served and model.spec.data.served is None:
+        raise InvalidInput(
+            f"served: {given.served} has rows that were served, and {model.name} does not learn "
+            "from them",
+            fix="set spec.data.served, or leave the URL out",
+        )
     if given.base == PROJECT:
         given = replace(given, base=project_base(model, path.absolute().parent, given.image))
     moment = as_of or datetime.now(UTC)

@@ -17,6 +17,7 @@ from noria.served.table import ServedTable, part_of
 if TYPE_CHECKING:
     import httpx
 
+_SCHEMES: Final = ("http://", "https://")
 _TIMEOUT: Final = 60.0
 _TRIES: Final = 5
 _OK: Final = 200
@@ -30,6 +31,13 @@ class Listing(msgspec.Struct, frozen=True):
     set_aside: tuple[str, ...] = ()
 
 
+def places(location: str) -> tuple[str, ...]:
+    """Return where tables are: a folder, or monitors' URLs, separated by spaces."""
+    if location.startswith(_SCHEMES):
+        return tuple(dict.fromkeys(location.split()))
+    return (location,) if location else ()
+
+
 @contextmanager
 def opened(location: str, model: str) -> Iterator[tuple[ServedTable, tuple[str, ...]]]:
     """Yield the table at ``location``, a folder or a monitor's URL, and what is set aside there.
@@ -40,7 +48,7 @@ def opened(location: str, model: str) -> Iterator[tuple[ServedTable, tuple[str, 
         Unavailable: The monitor does not answer.
         StoreError: It answers otherwise, or its parts can't be kept here.
     """
-    if not location.startswith(("http://", "https://")):
+    if not location.startswith(_SCHEMES):
         yield ServedTable(Path(location)), ()
         return
     with tempfile.TemporaryDirectory(prefix="noria-served-") as folder:

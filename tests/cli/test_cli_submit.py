@@ -198,6 +198,33 @@ def test_the_next_step_can_be_pasted_with_everything_that_was_given(
     assert f"run {run} failed: validate: spec.data: 3 rows" in followed.output
 
 
+def test_the_monitors_that_have_what_was_served_are_named_to_the_run(
+    noria: Noria, project: Path, server: Any
+) -> None:
+    monitors = ("http://replica-0:8080", "http://replica-1:8080")
+    words = ("submit", "-f", str(project), "--host", server.url, *MLFLOW)
+    named = [word for url in monitors for word in ("--served", url)]
+
+    refused = noria(*words, *named)
+
+    assert refused.exit_code == 2, refused.output
+    assert "does not learn from them" in refused.output
+    document = yaml.safe_load(project.read_text())
+    document["spec"]["data"]["served"] = {}
+    project.write_text(yaml.safe_dump(document))
+    assert noria(*words, "--served", "replica-0").exit_code == 2
+    assert not server.runs()
+
+    done = noria(*words, *named)
+
+    assert done.exit_code == 0, done.output
+    run = server.runs()[0]
+    assert run["runtime_config"]["parameters"]["served"] == " ".join(monitors)
+    line = next(line for line in done.output.splitlines() if line.startswith("next: "))
+    pasted = shlex.split(line.removeprefix("next: noria "))
+    assert [word for word in pasted if word.startswith("http://replica")] == [*monitors]
+
+
 def test_a_failed_step_is_told_before_a_registry_that_cannot_be_read(
     noria: Noria, project: Path, server: Any
 ) -> None:

@@ -86,6 +86,13 @@ def submit(
             help="PersistentVolumeClaim that the nodes of a run share (several nodes only).",
         ),
     ] = "",
+    served: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="URL",
+            help="Monitor with the rows that were served, as the pods reach it; of replicas all.",
+        ),
+    ] = None,
     champion: Annotated[
         str | None, typer.Option(metavar="VERSION", help="Version that the gates compare with.")
     ] = None,
@@ -131,6 +138,7 @@ def submit(
         mlflow_secret=mlflow_secret,
         service_account=service_account,
         shared_claim=shared_claim,
+        served=" ".join(served or ()),
     )
     moment = as_of.replace(tzinfo=as_of.tzinfo or UTC) if as_of is not None else None
     made = run_once(file, settings, champion=champion, as_of=moment, run_id=run_id)
@@ -155,6 +163,7 @@ def submit(
             "--run-id": made.run_id,
         }
         given = [word for flag, value in flags.items() if value for word in (flag, value)]
+        given += [word for url in served or () for word in ("--served", url)]
         hint("noria", "submit", "-f", file, *given, "--wait", note="follows it")
         return
     status = made.wait(lambda text: say(f"  {text}"))

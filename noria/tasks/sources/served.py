@@ -9,7 +9,7 @@ of them is the same, one for one. Where the source has the row, the source's cou
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 
 from noria.errors import DataError
-from noria.served.remote import opened
-from noria.served.rows import LABELLED, NUMBER, REQUEST, ROW, Labelled, Piece, labelled
+from noria.served.remote import opened, places
+from noria.served.rows import LABELLED, NUMBER, REQUEST, ROW, Piece, labelled
 from noria.served.used import ServedRows
 from noria.spec import Data, ModelSpec
 from noria.tasks.sources.rows import moments, ordered, recent, row_columns
@@ -43,6 +43,7 @@ def ingested(
         spec: The model; ``spec.data.served`` is set.
         model: Its name.
         location: Folder of the table, or URL of the monitor that has it; empty: there is none.
+            Of replicas the URLs of all, separated by spaces: each has the rows that it answered.
         as_of: A moment with a time zone; None: every labelled row counts.
         source: Reads the rows of the source.
 
@@ -87,12 +88,16 @@ def _served(
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return the served rows that count, with their samples and label times, and of what parts."""
     if not location:
-        return _frame(spec, Labelled((), 0, ())), {"known": 0}
-    with opened(location, model) as (table, set_aside):
-        found = labelled(table, None if as_of is None else as_of.timestamp())
-    frame = _frame(spec, found)
-    missing = (*set_aside, *found.set_aside)
-    told = {"known": len(frame), "parts": len(found.pieces), "set_aside": missing}
+        return _frame(spec, ()), {"known": 0}
+    pieces: list[Piece] = []
+    missing: list[str] = []
+    for place in places(location):
+        with opened(place, model) as (table, set_aside):
+            found = labelled(table, None if as_of is None else as_of.timestamp())
+        pieces += found.pieces
+        missing += (*set_aside, *found.set_aside)
+    frame = _frame(spec, pieces)
+    told = {"known": len(frame), "parts": len(pieces), "set_aside": tuple(missing)}
     data = spec.data
     if data.event_time is not None:
         frame = frame[frame[data.event_time].notna()]
@@ -102,8 +107,8 @@ def _served(
     return recent(spec, _once(data, frame), as_of), told
 
 
-def _frame(spec: ModelSpec, found: Labelled) -> pd.DataFrame:
-    """Return the rows of a table in the columns that the source has, in the order of their labels.
+def _frame(spec: ModelSpec, found: Sequence[Piece]) -> pd.DataFrame:
+    """Return the rows of tables in the columns that the source has, in the order of their labels.
 
     A column that requests do not have is missing; ``labelTime`` is when the label came.
     """
@@ -111,14 +116,14 @@ def _frame(spec: ModelSpec, found: Labelled) -> pd.DataFrame:
     roles: dict[str, Role] = {name: known[name] for name in row_columns(data)}
     if data.label_time is not None:
         roles.pop(data.label_time)
-    pieces = found.pieces or (None,)
+    pieces = found or (None,)
     parts = [_part(piece, roles) for piece in pieces]
     samples = [_samples(piece) for piece in pieces]
     frame = frame_of(parts, roles, read_column)
     for name in (REQUEST, ROW, NUMBER, LABELLED):
         frame[name] = np.concatenate([sample[name] for sample in samples])
     frame[LABELLED] = pd.DatetimeIndex(frame[LABELLED], tz="UTC").as_unit("us")
-    frame = frame.sort_values(NUMBER, kind="stable").drop(columns=NUMBER)
+    frame = frame.sort_values([LABELLED, NUMBER], kind="stable").drop(columns=NUMBER)
     if data.label_time is not None:
         known_from = frame[LABELLED]
         if data.event_time is not None:

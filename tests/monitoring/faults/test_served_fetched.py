@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import httpx
+import pandas as pd
 import pytest
 import yaml
 
@@ -17,26 +18,47 @@ from noria.errors import StoreError, Unavailable
 from noria.served.remote import opened
 from noria.served.rows import REQUEST, labelled
 from noria.served.table import FOLDER, ServedTable
+from noria.spec import load_model
+from noria.tasks.sources.rows import row_columns
+from noria.tasks.sources.served import ingested, served_in
 
 
 @pytest.fixture
-def kept(lives: Callable[..., Any], wire: SimpleNamespace, world: Any, tmp_path: Path) -> Any:
-    """A monitor with five labelled rows that nobody has asked it to write yet."""
+def model(wire: SimpleNamespace, tmp_path: Path) -> Path:
     document = wire.document()
     document["spec"]["data"]["served"] = {"retention": "36500d"}
     path = tmp_path / "served.yaml"
     path.write_text(yaml.safe_dump(document))
-    process = lives(model=path)
-    url = process.start()
-    with MonitorClient(url) as client:
-        reference = world.reference(tmp_path / "reference", 200, classes=(0, 1))
-        client.put_reference(wire.model, "1", reference, champion=True)
-        for n in range(5):
-            body = world.request(1, when=f"2013-02-0{1 + n % 2}T10:00:00Z")
-            headers, content = wire.block([(f"r{n}", body, world.scores(1))])
-            httpx.post(url, headers=headers, content=content).raise_for_status()
-            client.feedback(wire.model, [{"id": f"r{n}:0", "label": 1}])
-    return process
+    return path
+
+
+@pytest.fixture
+def keeps(
+    lives: Callable[..., Any], wire: SimpleNamespace, world: Any, tmp_path: Path, model: Path
+) -> Callable[..., Any]:
+    """Start a monitor with labelled rows that nobody has asked it to write yet."""
+
+    def start(requests: Sequence[int], **where: Any) -> Any:
+        process = lives(model=model, **where)
+        url = process.start()
+        with MonitorClient(url) as client:
+            reference = tmp_path / "reference"
+            if not reference.exists():
+                world.reference(reference, 200, classes=(0, 1))
+            client.put_reference(wire.model, "1", reference, champion=True)
+            for n in requests:
+                body = world.request(1, when=f"2013-02-0{1 + n % 2}T10:00:0{n}Z")
+                headers, content = wire.block([(f"r{n}", body, world.scores(1))])
+                httpx.post(url, headers=headers, content=content).raise_for_status()
+                client.feedback(wire.model, [{"id": f"r{n}:0", "label": 1}])
+        return process
+
+    return start
+
+
+@pytest.fixture
+def kept(keeps: Callable[..., Any]) -> Any:
+    return keeps(range(5))
 
 
 def test_what_is_fetched_is_what_lies_there_and_all_that_is_labelled(
@@ -52,6 +74,30 @@ def test_what_is_fetched_is_what_lies_there_and_all_that_is_labelled(
     assert set_aside == ()
     names = [name for piece in found.pieces for name in piece.table[REQUEST].to_pylist()]
     assert sorted(names) == [f"r{n}" for n in range(5)]
+
+
+def test_the_tables_of_replicas_are_put_together(
+    keeps: Callable[..., Any], kept: Any, wire: SimpleNamespace, model: Path, tmp_path: Path
+) -> None:
+    spec = load_model(model).spec
+    other = keeps(range(5, 8), home=tmp_path / "other")
+
+    def rows(*monitors: Any) -> pd.DataFrame:
+        none = pd.DataFrame(columns=row_columns(spec.data))
+        return ingested(spec, wire.model, " ".join(m.url for m in monitors), None, lambda: none)
+
+    alone = [rows(kept), rows(other)]
+    assert [len(frame) for frame in alone] == [5, 3]
+    both = rows(other, kept)
+    when = str(spec.data.event_time)
+    expected = pd.concat(alone)[when].sort_values()
+    assert both[when].sort_values().tolist() == expected.tolist()
+    told = served_in(both)
+    assert told is not None
+    assert told.rows == 8
+    other.end()
+    with pytest.raises(Unavailable, match="does not answer"):
+        rows(other, kept)
 
 
 def test_what_is_damaged_there_is_named_here(kept: Any, wire: SimpleNamespace) -> None:
