@@ -65,8 +65,8 @@ class PerformanceReport(msgspec.Struct, frozen=True):
     """The last performance window of a version. ``drop``: of the champion, when it is watched.
 
     ``corrected`` is how many labels of closed windows were corrected since it was measured. Of
-    several targets or classes ``parts`` has what a metric is the mean of: metric to the place of
-    a target, or the name of a class, to value.
+    several targets or classes ``parts`` has what a metric is the mean of: metric to the name of a
+    target (its place, where it has none) or of a class, to value.
     """
 
     window: int
@@ -138,7 +138,8 @@ class MonitorState(msgspec.Struct):
 
     ``judged`` counts the windows that each detector has tested against the present reference,
     ``rows_at_window`` is how many rows there had been when the last drift window closed.
-    ``classes`` are the champion's, ``life`` names a replica's state. ``learning`` has the streams
+    ``classes`` are the champion's, and so are ``targets``, the names of a row's targets;
+    ``renamed`` says when they are others than before. ``life`` names a replica's state. ``learning`` has the streams
     whose detectors still learn what windows are compared with, and from how many rows. ``widths``
     is how many numbers a row's prediction has, by version. ``aside`` counts the exchanges of which
     something could not be watched, by ``field: reason``.
@@ -182,6 +183,8 @@ class MonitorState(msgspec.Struct):
     learning: dict[str, int] = {}
     widths: dict[str, int] = {}
     aside: dict[str, int] = {}
+    targets: tuple[str, ...] = ()
+    renamed: str = ""
 
     def set_aside(self, fields: Mapping[str, str], exchanges: int) -> None:
         """Count exchanges of which something could not be watched: names with the reasons."""

@@ -37,6 +37,7 @@ from monitoring.runner import STEP_PATIENCE, Runner
 from monitoring.served.writer import PATIENCE, Writer
 from monitoring.state import State
 from monitoring.tables import set_aside_database
+from monitoring.targets import Targets
 from monitoring.upload import unpacked
 from monitoring.waiting import waiting
 from noria.errors import (
@@ -262,7 +263,8 @@ class Monitor:
 
         Raises:
             InvalidInput: a label is malformed; the message names it.
-            Unavailable: too much waits already, or the classes are not known yet.
+            Unavailable: too much waits already, or the names of classes or targets are not known
+                yet.
         """
         core = self.snapshot
         if self.config.classification and self.config.positive and not core.champion:
@@ -272,7 +274,7 @@ class Monitor:
             )
         with foreign():
             labels = read_feedback(
-                body, self.config, core.classes, core.widths.get(core.champion, 0)
+                body, self.config, core.classes, Targets.of(core, self.config)
             )
         return self._log.append_labels(labels), len(labels)
 
@@ -525,6 +527,7 @@ class Monitor:
         return {
             "model": self.config.model,
             "champion": core.champion,
+            "targets": core.targets,
             "references": core.references,
             "counts": self._counts(core),
             "watermark": core.watermark or None,
@@ -572,6 +575,7 @@ class Monitor:
             "processing": self.problem,
             "reference": health.blind,
             "left out": self._processor.left_out,
+            "targets": self.snapshot.renamed,
             SET_ASIDE: self._set_aside(),
             "aggregator": "" if self._sender is None else self._sender.problem,
             "served": "" if self._served is None else self._served.problem,

@@ -26,7 +26,7 @@ from monitoring.records import BlockRecord, RequestRecord, Requests, end_to_end,
 from monitoring.rows import Piece, encode
 from monitoring.state import Pair, State
 from monitoring.streams import Stream
-from monitoring.table import FloatArray, Table, text_of
+from monitoring.table import FloatArray, Table
 from monitoring.watch import FEATURES_DEPENDENCE, On, Watch, Watched, judge
 from noria.errors import traceback_tail
 from noria.loop.values import Signal, SignalKind, finite, to_json
@@ -369,7 +369,7 @@ class Windows:
         }
         watched = version == self._core.champion
         dropped = self._drop(watch, scores, labels) if watched and watch is not None else None
-        names = () if watch is None else tuple(map(text_of, watch.reference.classes))
+        names = () if watch is None else watch.reference.part_names
         parts = by_part(metrics, scores, labels, names)
         report = PerformanceReport(number, at, metrics, dropped, parts=parts)
         self._core.performance[version] = report
