@@ -12,9 +12,14 @@ import msgspec
 
 from monitoring.quality import QualityResult
 from noria.measures.measurement import Measurement
+from noria.values.sources import FEEDBACK
 
 MAX_ASIDE: Final = 64
 """Fields that are told by name: their names come from outside."""
+
+OTHER: Final = "other"
+MAX_SOURCES: Final = 16
+"""Sources of labels that are counted by name; all others are one, ``other``."""
 
 ClassName: TypeAlias = str | int | float | bool
 """A class as the model's package has it."""
@@ -139,7 +144,8 @@ class MonitorState(msgspec.Struct):
     ``judged`` counts the windows that each detector has tested against the present reference,
     ``rows_at_window`` is how many rows there had been when the last drift window closed.
     ``classes`` are the champion's, and so are ``targets``, the names of a row's targets;
-    ``renamed`` says when they are others than before. ``life`` names a replica's state. ``learning`` has the streams
+    ``renamed`` says when they are others than before. ``sources`` counts the labels received by
+    their source. ``life`` names a replica's state. ``learning`` has the streams
     whose detectors still learn what windows are compared with, and from how many rows. ``widths``
     is how many numbers a row's prediction has, by version. ``aside`` counts the exchanges of which
     something could not be watched, by ``field: reason``.
@@ -185,6 +191,15 @@ class MonitorState(msgspec.Struct):
     aside: dict[str, int] = {}
     targets: tuple[str, ...] = ()
     renamed: str = ""
+    sources: dict[str, int] = {}
+
+    def count_label(self, source: str) -> None:
+        """Count a label that was received, by its source."""
+        self.counts.labels += 1
+        self.sources.setdefault(FEEDBACK, self.counts.labels - 1)
+        known = source in self.sources or len(self.sources) < MAX_SOURCES
+        name = source if known else OTHER
+        self.sources[name] = self.sources.get(name, 0) + 1
 
     def set_aside(self, fields: Mapping[str, str], exchanges: int) -> None:
         """Count exchanges of which something could not be watched: names with the reasons."""
@@ -200,3 +215,8 @@ class MonitorState(msgspec.Struct):
         Predictions of two widths could not be compared with each other. Of no rows the width is 0.
         """
         return not width or self.widths.setdefault(version, width) == width
+
+
+def labels_by_source(core: MonitorState) -> dict[str, int]:
+    """Return how many labels came of each source; before there were sources all were feedback."""
+    return core.sources or {FEEDBACK: core.counts.labels}

@@ -19,10 +19,12 @@ from monitoring.targets import Targets
 from noria.cloudevents import MAX_ID_CHARS
 from noria.errors import InvalidInput, shorten
 from noria.predictions import MAX_TEXT_CHARS
+from noria.values.sources import FEEDBACK, checked_source
 from noria.values.targets import MAX_TARGETS
 
 _BINARY: Final = 2
 _ROW_DIGITS: Final = 9
+_UNKNOWN: Final = Targets()
 _NAMED: Final[Mapping[str, float]] = {"true": 1.0, "false": 0.0}
 LabelValue: TypeAlias = float | int | bool | str
 
@@ -32,9 +34,8 @@ class FeedbackLabel(msgspec.Struct, forbid_unknown_fields=True):
 
     Where a prediction is several numbers, ``label`` is the list of their true values, null for
     those that aren't known yet, or the true value of the one that ``target`` names or, from 0,
-    counts.
-    With ``correct`` it takes the place of an earlier one, unless that was corrected at a later
-    ``time``.
+    counts. ``source`` says who judged it: a judge's label gives way to feedback. With ``correct``
+    it takes the place of an earlier one, unless that was corrected at a later ``time``.
     """
 
     label: LabelValue | list[LabelValue | None]
@@ -43,6 +44,7 @@ class FeedbackLabel(msgspec.Struct, forbid_unknown_fields=True):
     time: str | int | None = None
     correct: bool = False
     target: int | str | None = None
+    source: str = FEEDBACK
 
 
 class Feedback(msgspec.Struct):
@@ -56,7 +58,7 @@ def read_feedback(
     body: bytes,
     config: MonitorConfig,
     classes: Sequence[ClassName] = (),
-    targets: Targets = Targets(),
+    targets: Targets = _UNKNOWN,
 ) -> list[Label]:
     """Return the labels that a client sent, one for each target.
 
@@ -156,7 +158,11 @@ def _labels(
         key = BY_KEY + read_key(label.key, config.entity_key, f"{where}.key")
     else:
         key = _named(label.id or "", where)
-    return [Label(of_target(key, t), value, time, label.correct) for t, value in values.items()]
+    source = checked_source(label.source, f"{where}.source")
+    return [
+        Label(of_target(key, target), value, time, label.correct, source)
+        for target, value in values.items()
+    ]
 
 
 def _by_target(

@@ -202,6 +202,7 @@ class Processor:
             self._windows,
             self._joined,
             classification=self._config.classification,
+            counts=self._config.counts,
         )
         # What is so now, whatever was so when it was committed.
         self._snapshot.problems = dict(core.problems)
@@ -302,8 +303,8 @@ class Processor:
         if named and core.targets and core.targets != named:
             # Rows that the one before predicted have its targets, whatever they are called now.
             core.renamed = (
-                f"version {record.version} names the targets {shorten(list(core.targets))}, version "
-                f"{before} {shorten(list(named))}: labels that name one go by the newer names"
+                f"version {record.version} names the targets {shorten(list(core.targets))}, "
+                f"version {before} {shorten(list(named))}: labels go by the newer names"
             )
         elif before != record.version:
             core.renamed = ""

@@ -17,7 +17,7 @@ import msgspec
 
 from monitoring.blocks import read_block
 from monitoring.config import MonitorConfig
-from monitoring.core import MonitorState
+from monitoring.core import MonitorState, labels_by_source
 from monitoring.events import Event, media_type, read_events
 from monitoring.feedback import read_feedback
 from monitoring.health import SET_ASIDE, Health, states, trouble
@@ -273,9 +273,7 @@ class Monitor:
                 "the model's classes are not known yet", fix="send labels once a version serves"
             )
         with foreign():
-            labels = read_feedback(
-                body, self.config, core.classes, Targets.of(core, self.config)
-            )
+            labels = read_feedback(body, self.config, core.classes, Targets.of(core, self.config))
         return self._log.append_labels(labels), len(labels)
 
     def put_reference(self, version: str, body: bytes) -> Future[int]:
@@ -595,6 +593,7 @@ class Monitor:
             "processed": core.offset,
             "dropped": self.dropped(),
             "versions": core.rows_by_version,
+            "sources": labels_by_source(core),
             "signals": sum(core.signals.values()),
         }
 

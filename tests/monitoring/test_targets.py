@@ -206,7 +206,9 @@ def test_labels_may_name_their_targets_and_reports_do(
 def test_a_name_that_the_model_does_not_know_is_refused_with_those_it_does(
     three: Any, named: Any, world: Any, tmp_path: Path
 ) -> None:
-    with pytest.raises(InvalidInput, match=r"\[0\]\.target: the model names no targets, and 'price'"):
+    with pytest.raises(
+        InvalidInput, match=r"\[0\]\.target: the model names no targets, and 'price'"
+    ):
         three.label([{"id": "r:0", "label": 1.0, "target": "price"}])
     named.champion("1", reference(world, tmp_path, *NAMES))
     named.monitor.flush()
