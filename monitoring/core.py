@@ -11,8 +11,8 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from monitoring.quality import QualityResult
+from noria.labels import FEEDBACK
 from noria.measures.measurement import Measurement
-from noria.values.sources import FEEDBACK
 
 MAX_ASIDE: Final = 64
 """Fields that are told by name: their names come from outside."""

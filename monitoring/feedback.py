@@ -18,9 +18,8 @@ from monitoring.table import text_of
 from monitoring.targets import Targets
 from noria.cloudevents import MAX_ID_CHARS
 from noria.errors import InvalidInput, shorten
+from noria.labels import FEEDBACK, MAX_TARGETS, checked_source
 from noria.predictions import MAX_TEXT_CHARS
-from noria.values.sources import FEEDBACK, checked_source
-from noria.values.targets import MAX_TARGETS
 
 _BINARY: Final = 2
 _ROW_DIGITS: Final = 9

@@ -27,7 +27,7 @@ from monitoring.damage import SCHEMA, Mark, Row, checksum, fill, first_of, is_so
 from monitoring.records import Label, LabelsRecord, Record, decode, encode
 from noria.errors import MonitoringError, Unavailable, traceback_tail
 from noria.files import make_folder
-from noria.values.sources import FEEDBACK
+from noria.labels import FEEDBACK
 from noria.worker import Worker
 
 _log = logging.getLogger(__name__)

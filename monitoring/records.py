@@ -9,9 +9,9 @@ import msgspec
 import numpy as np
 
 from monitoring.table import FloatArray, VectorArray
+from noria.labels import FEEDBACK, outranks
 from noria.predictions import DictColumn, Values, Vectors
 from noria.seen import hash_of
-from noria.values.sources import FEEDBACK, outranks
 
 
 class RequestRecord(msgspec.Struct, frozen=True, array_like=True, tag="q"):

@@ -25,8 +25,8 @@ from monitoring.table import (
 )
 from noria.errors import IntegrityError, InvalidInput, StoreError, Unavailable, shorten
 from noria.files import DAMAGED, make_folder, write_file
+from noria.labels import checked_targets
 from noria.measures.measurement import Measurement
-from noria.values.targets import checked_targets
 
 FILES: Final = ("reference.json", "rows.npz")
 """What a reference folder holds."""

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from noria.errors import InvalidInput
-from noria.values.sources import FEEDBACK, checked_source
+from noria.labels import FEEDBACK, checked_source
 
 _MOST_NAMES: Final = 1 << 16
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from monitoring.config import MonitorConfig
 from monitoring.core import MonitorState
 from noria.errors import InvalidInput, Unavailable, shorten
-from noria.values.targets import MAX_TARGETS
+from noria.labels import MAX_TARGETS
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from monitoring.records import Label, Told, floats
 from monitoring.sources import pack, unpack
 from monitoring.state import Pair
 from monitoring.table import FloatArray
-from noria.values.sources import FEEDBACK
+from noria.labels import FEEDBACK
 
 _NONE: Final = float("nan")
 

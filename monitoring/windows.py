@@ -36,10 +36,10 @@ from monitoring.streams import Stream
 from monitoring.table import FloatArray, Table
 from monitoring.watch import FEATURES_DEPENDENCE, On, Watch, Watched, judge
 from noria.errors import traceback_tail
+from noria.labels import FEEDBACK
 from noria.loop.values import Signal, SignalKind, finite, to_json
 from noria.measures.catalog import METRICS
 from noria.measures.independent import drop
-from noria.values.sources import FEEDBACK
 
 _log = logging.getLogger(__name__)
 _KEPT: Final = 1000

@@ -30,9 +30,9 @@ from monitoring.served.keeping import ColumnType, Keeping
 from monitoring.state import Pair, State
 from monitoring.table import text_of
 from noria.errors import InvalidInput
+from noria.labels import FEEDBACK
 from noria.predictions import DictColumn, Values, Vectors
 from noria.values import epoch_ms
-from noria.values.sources import FEEDBACK
 
 Cell: TypeAlias = float | str | bool | tuple[float, ...] | None
 _RECORDS: Final = 16

@@ -9,8 +9,8 @@ import numpy as np
 
 from noria.errors import IntegrityError, StoreError
 from noria.files import DAMAGED
+from noria.labels import FEEDBACK
 from noria.served.table import Part, ServedTable
-from noria.values.sources import FEEDBACK
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -11,9 +11,9 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from noria.errors import shorten
+from noria.labels import SOURCE_PATTERN
 from noria.spec.section import FILLED, Column, Items, Label, ScalarValue, Section, refuse
 from noria.spec.units import PositiveDuration
-from noria.values.sources import SOURCE_PATTERN
 
 _PERCENT_PATTERN: Final = r"^[0-9]{1,4}(\.[0-9]{1,4})?%$"
 

@@ -20,8 +20,8 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from noria.errors import IntegrityError, InvalidInput, NotInstalled, TrainingError, shorten
+from noria.labels import checked_targets
 from noria.tasks.loaders import loader
-from noria.values.targets import checked_targets
 
 if TYPE_CHECKING:
     import numpy as np
