@@ -90,6 +90,24 @@ class Mood:
         httpx.post(f"{self.monitor}/flush", timeout=60).raise_for_status()
         return dict(httpx.get(f"{self.monitor}/models/mood/status").raise_for_status().json())
 
+    def page(self) -> str:
+        """The model's page, of `noria ui`."""
+        ready = self.folder / "page.json"
+        home = str(self.folder / ".noria")
+        command = [*(sys.executable, "-m", "noria.cli", "ui", "--port", "0"), "--read-only"]
+        with subprocess.Popen(
+            [*command, "--ready-file", str(ready)],
+            env={**os.environ, "PYTHONPATH": str(self._site), "NORIA_HOME": home},
+            stdout=subprocess.DEVNULL,
+        ) as process:
+            while not ready.exists():
+                assert process.poll() is None
+                time.sleep(0.02)
+            url = json.loads(ready.read_text())["url"]
+            found = httpx.get(f"{url.rstrip('/')}/models/mood", timeout=60).raise_for_status().text
+            process.terminate()
+        return found
+
     def send(self, texts: int, words: Sequence[str] = tuple(WORDS)) -> None:
         """Ask about texts of some words, twenty at a time.
 
@@ -156,6 +174,8 @@ def test_the_toy_is_served_watched_retrained_and_promoted(mood: Mood) -> None:
     }
     metrics = httpx.get(f"{mood.monitor}/metrics").text
     assert f'noria_monitor_source_labels_total{{model="mood",source="{JUDGE}"}} 2400.0' in metrics
+    page = mood.page()
+    assert all(f'<th scope="row" lang="en">{name}</th>' in page for name in TARGETS)
     wrong = {"id": "r0:0", "label": 1, "target": "funny"}
     refused = httpx.post(f"{mood.monitor}/feedback", json={"model": "mood", "labels": [wrong]})
     assert refused.status_code == 400

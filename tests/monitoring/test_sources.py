@@ -129,10 +129,14 @@ def test_a_performance_of_feedback_alone_counts_no_judge(
 def test_a_row_of_several_targets_counts_when_none_of_them_is_a_judges(
     bench: Make, world: Any, tmp_path: Path
 ) -> None:
-    b = bench(performance={"metrics": ["mae"], "window": {"rows": 100}, "sources": ["feedback"]})
+    b = bench()
     document = yaml.safe_load((tmp_path / "model.yaml").read_text())
     document["spec"]["task"]["family"] = "tabular-regression"
-    del document["spec"]["monitoring"]["performance"]["drop"]
+    document["spec"]["monitoring"]["performance"] = {
+        "metrics": ["mae"],
+        "window": {"rows": 100},
+        "sources": ["feedback"],
+    }
     (tmp_path / "model.yaml").write_text(yaml.safe_dump(document))
     b.config = MonitorConfig.from_model(load_model(tmp_path / "model.yaml"))
     b.restart()
@@ -158,7 +162,7 @@ def test_a_row_of_several_targets_counts_when_none_of_them_is_a_judges(
 def test_the_served_table_says_who_labelled_a_row(bench: Make, world: Any, tmp_path: Path) -> None:
     b = bench()
     document = yaml.safe_load((tmp_path / "model.yaml").read_text())
-    document["spec"]["data"]["served"] = {}
+    document["spec"]["data"]["served"] = {"retention": "36500d"}
     (tmp_path / "model.yaml").write_text(yaml.safe_dump(document))
     b.config = MonitorConfig.from_model(load_model(tmp_path / "model.yaml"))
     b.restart()
