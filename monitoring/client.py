@@ -63,7 +63,11 @@ class MonitorClient:
         self._http.close()
 
     def feedback(self, model: str, labels: Sequence[Mapping[str, Any]]) -> FeedbackAnswer:
-        """Send labels: each has ``id`` ("request:row") or ``key``, ``label`` and maybe ``time``."""
+        """Send labels.
+
+        Each has ``id`` ("request:row") or ``key``, ``label``, and maybe ``time``, ``source``, and
+        the ``target`` that it is of, by name or place.
+        """
         body = msgspec.json.encode({"model": model, "labels": labels})
         return self._decode(self._send("POST", "/feedback", body), FeedbackAnswer)
 

@@ -67,7 +67,8 @@ class MonitorConfig:
     which no payload event holds. ``widths`` are those of vectors, 0 where the rows alone say.
     From the champion's first ``learnt_rows`` the detectors of the prediction learn what it says
     when nothing has changed. ``logged`` are the columns that the log holds: what is watched, and
-    what is kept of rows that get their label (``keeping``).
+    what is kept of rows that get their label (``keeping``). The performance counts labels of
+    ``sources``, of all when it names none.
     """
 
     model: str
@@ -88,6 +89,11 @@ class MonitorConfig:
     max_label_lag: float
     logged: Mapping[str, Kind]
     keeping: Keeping | None
+    sources: tuple[str, ...] = ()
+
+    def counts(self, source: str) -> bool:
+        """Whether labels of a source count in the performance."""
+        return not self.sources or source in self.sources
 
     @classmethod
     def from_model(cls, model: Model) -> MonitorConfig:
@@ -144,6 +150,7 @@ class MonitorConfig:
             max_label_lag=_seconds(performance.max_label_lag),
             logged=features if keeping is None else keeping.logged(features),
             keeping=keeping,
+            sources=tuple(performance.sources),
         )
 
 

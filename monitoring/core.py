@@ -11,10 +11,15 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from monitoring.quality import QualityResult
+from noria.labels import FEEDBACK
 from noria.measures.measurement import Measurement
 
 MAX_ASIDE: Final = 64
 """Fields that are told by name: their names come from outside."""
+
+OTHER: Final = "other"
+MAX_SOURCES: Final = 16
+"""Sources of labels that are counted by name; all others are one, ``other``."""
 
 ClassName: TypeAlias = str | int | float | bool
 """A class as the model's package has it."""
@@ -65,8 +70,8 @@ class PerformanceReport(msgspec.Struct, frozen=True):
     """The last performance window of a version. ``drop``: of the champion, when it is watched.
 
     ``corrected`` is how many labels of closed windows were corrected since it was measured. Of
-    several targets or classes ``parts`` has what a metric is the mean of: metric to the place of
-    a target, or the name of a class, to value.
+    several targets or classes ``parts`` has what a metric is the mean of: metric to the name of a
+    target (its place, where it has none) or of a class, to value.
     """
 
     window: int
@@ -138,7 +143,9 @@ class MonitorState(msgspec.Struct):
 
     ``judged`` counts the windows that each detector has tested against the present reference,
     ``rows_at_window`` is how many rows there had been when the last drift window closed.
-    ``classes`` are the champion's, ``life`` names a replica's state. ``learning`` has the streams
+    ``classes`` are the champion's, and so are ``targets``, the names of a row's targets;
+    ``renamed`` says when they are others than before. ``sources`` counts the labels received by
+    their source. ``life`` names a replica's state. ``learning`` has the streams
     whose detectors still learn what windows are compared with, and from how many rows. ``widths``
     is how many numbers a row's prediction has, by version. ``aside`` counts the exchanges of which
     something could not be watched, by ``field: reason``.
@@ -182,6 +189,17 @@ class MonitorState(msgspec.Struct):
     learning: dict[str, int] = {}
     widths: dict[str, int] = {}
     aside: dict[str, int] = {}
+    targets: tuple[str, ...] = ()
+    renamed: str = ""
+    sources: dict[str, int] = {}
+
+    def count_label(self, source: str) -> None:
+        """Count a label that was received, by its source."""
+        self.counts.labels += 1
+        self.sources.setdefault(FEEDBACK, self.counts.labels - 1)
+        known = source in self.sources or len(self.sources) < MAX_SOURCES
+        name = source if known else OTHER
+        self.sources[name] = self.sources.get(name, 0) + 1
 
     def set_aside(self, fields: Mapping[str, str], exchanges: int) -> None:
         """Count exchanges of which something could not be watched: names with the reasons."""
@@ -197,3 +215,8 @@ class MonitorState(msgspec.Struct):
         Predictions of two widths could not be compared with each other. Of no rows the width is 0.
         """
         return not width or self.widths.setdefault(version, width) == width
+
+
+def labels_by_source(core: MonitorState) -> dict[str, int]:
+    """Return how many labels came of each source; before there were sources all were feedback."""
+    return core.sources or {FEEDBACK: core.counts.labels}

@@ -47,7 +47,8 @@ CREATE TABLE IF NOT EXISTS log (
 CREATE TABLE IF NOT EXISTS labels (
     key TEXT PRIMARY KEY,
     received REAL NOT NULL,
-    corrected INTEGER
+    corrected INTEGER,
+    judged INTEGER
 ) WITHOUT ROWID;
 """
 
@@ -208,7 +209,8 @@ def _rewrite(path: Path, target: Path, upto: int) -> None:
             kept.execute("INSERT INTO log VALUES (?, ?, ?, ?, ?)", row)
         with suppress(sqlite3.DatabaseError):
             for label in damaged.execute("SELECT * FROM labels"):
-                kept.execute("INSERT OR IGNORE INTO labels VALUES (?, ?, ?)", (*label, None)[:3])
+                values = (*label, None, None)[:4]
+                kept.execute("INSERT OR IGNORE INTO labels VALUES (?, ?, ?, ?)", values)
         kept.execute("COMMIT")
     finally:
         kept.close()

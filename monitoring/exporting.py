@@ -32,6 +32,7 @@ from monitoring.records import (
     matrix_of,
     scores_of,
 )
+from monitoring.sources import unpack
 from monitoring.state import Pair, outcome_of, translated
 from monitoring.table import FloatArray, missing_vectors
 from monitoring.tables import CORE
@@ -113,9 +114,13 @@ def export(folder: Path, config: MonitorConfig, out: Path, span: Span = Span()) 
                 "labels": _labels(state, span),
                 "windows": _windows(state, span),
             }
-            classes = json.dumps(_core(state).classes)
+            core = _core(state)
+            said = {
+                "noria.classes": json.dumps(core.classes),
+                "noria.targets": json.dumps(core.targets),
+            }
             return {
-                name: _write(out / f"{name}.parquet", batches, classes)
+                name: _write(out / f"{name}.parquet", batches, said)
                 for name, batches in tables.items()
             }
     except OSError as error:
@@ -125,13 +130,13 @@ def export(folder: Path, config: MonitorConfig, out: Path, span: Span = Span()) 
         ) from error
 
 
-def _write(path: Path, batches: Iterator[pa.RecordBatch], classes: str) -> int:
+def _write(path: Path, batches: Iterator[pa.RecordBatch], said: dict[str, str]) -> int:
     """Write batches, of which the first may be empty; a reader never finds half a file."""
     import pyarrow.parquet as pq
 
     partial = path.with_name(f"{path.name}.partial")
     first = next(batches)
-    schema = first.schema.with_metadata({"noria.classes": classes})
+    schema = first.schema.with_metadata(said)
     rows: int = first.num_rows
     with pq.ParquetWriter(partial, schema) as writer:
         writer.write_batch(first.cast(schema))
@@ -178,6 +183,8 @@ class _Exchanges:
                 "scores": pa.list_(pa.float64()),
                 "label": pa.float64(),
                 "labels": pa.list_(pa.float64()),
+                "label_source": pa.string(),
+                "label_sources": pa.list_(pa.string()),
                 "labelled_at": _moment(),
                 **{f"feature.{name}": typed[kind] for name, kind in self._features.items()},
             }
@@ -193,7 +200,7 @@ class _Exchanges:
         )
 
     def _columns(self, pair: Pair, requests: tuple[list[str | None], list[int | None]]) -> _Columns:
-        label, labelled_at = self._labels(pair)
+        label, sources, labelled_at = self._labels(pair)
         keys: Sequence[str | None] = decode_keys(pair.keys) if pair.keys else [None] * pair.rows
         found = self._columns_of(pair)
         return {
@@ -203,7 +210,7 @@ class _Exchanges:
             "row": requests[1],
             "key": keys,
             **_predicted(scores_of(pair.prediction, pair.rows)),
-            **_labelled(label),
+            **_labelled(label, sources),
             "labelled_at": _micros(labelled_at),
             **{
                 f"feature.{name}": _lists(found.get(name), pair)
@@ -213,10 +220,12 @@ class _Exchanges:
             },
         }
 
-    def _labels(self, pair: Pair) -> tuple[FloatArray, FloatArray]:
+    def _labels(self, pair: Pair) -> tuple[FloatArray, list[list[str]], FloatArray]:
+        """Return the labels of a pair's rows, who said them, and when; of several the newest."""
         label, at = np.full((pair.rows, 1), np.nan), np.full(pair.rows, np.nan)
+        sources: list[list[str]] = [[] for _ in range(pair.rows)]
         for outcome, first, rows in self._state.execute(
-            "SELECT outcome, first, rows FROM joins WHERE pair = ?", (pair.seq,)
+            "SELECT outcome, first, rows FROM joins WHERE pair = ? ORDER BY outcome", (pair.seq,)
         ):
             found = self._outcome(outcome)
             if found is not None:
@@ -226,13 +235,18 @@ class _Exchanges:
                     label = np.full((pair.rows, taken.shape[1]), np.nan)
                 label[places] = taken
                 at[places] = found[0]
-        return as_rows(label.ravel(), pair.rows), at
+                for place, row in enumerate(places.tolist(), first):
+                    sources[row] = found[2][place]
+        return as_rows(label.ravel(), pair.rows), sources, at
 
-    def _outcome_of(self, seq: int) -> tuple[float, FloatArray] | None:
+    def _outcome_of(self, seq: int) -> tuple[float, FloatArray, list[list[str]]] | None:
         row = self._state.execute(
-            "SELECT at, body, rows, targets FROM outcomes WHERE seq = ?", (seq,)
+            "SELECT at, body, rows, targets, sources FROM outcomes WHERE seq = ?", (seq,)
         ).fetchone()
-        return None if row is None else (row[0], outcome_of(*row[1:])[1])
+        if row is None:
+            return None
+        at, body, rows, targets, sources = row
+        return at, outcome_of(body, rows, targets)[1], _by_row(sources, rows, targets)
 
     def _columns_of(self, pair: Pair) -> Mapping[str, Any]:
         record = self._record(pair.request)
@@ -284,12 +298,29 @@ def _predicted(scores: FloatArray) -> _Columns:
     return {"prediction": nothing, "scores": scores.tolist()}
 
 
-def _labelled(labels: FloatArray) -> _Columns:
-    """Return labels of one target as that, of several as lists."""
+def _labelled(labels: FloatArray, sources: Sequence[Sequence[str]]) -> _Columns:
+    """Return labels of one target, with their sources, as that, of several as lists."""
     nothing = [None] * labels.shape[0]
     if labels.ndim == 1:
-        return {"label": labels, "labels": nothing}
-    return {"label": nothing, "labels": labels.tolist()}
+        said = [row[0] if row else None for row in sources]
+        return {
+            "label": labels,
+            "labels": nothing,
+            "label_source": said,
+            "label_sources": nothing,
+        }
+    return {
+        "label": nothing,
+        "labels": labels.tolist(),
+        "label_source": nothing,
+        "label_sources": [list(row) or None for row in sources],
+    }
+
+
+def _by_row(sources: bytes | None, rows: int, targets: int) -> list[list[str]]:
+    """Return the sources of the labels of each row of an outcome."""
+    found = unpack(sources, rows * targets)
+    return [found[first : first + targets] for first in range(0, rows * targets, targets)]
 
 
 def _labels(state: sqlite3.Connection, span: Span) -> Iterator[pa.RecordBatch]:
@@ -305,28 +336,31 @@ def _labels(state: sqlite3.Connection, span: Span) -> Iterator[pa.RecordBatch]:
             "scores": pa.list_(pa.float64()),
             "label": pa.float64(),
             "labels": pa.list_(pa.float64()),
+            "label_source": pa.string(),
+            "label_sources": pa.list_(pa.string()),
             "waiting_for": pa.string(),
         }
     )
     within = (span.since, span.until)
 
     def parts() -> Iterator[_Columns]:
-        for version, at, *outcome in state.execute(
-            "SELECT version, at, body, rows, targets FROM outcomes WHERE at >= ? AND at < ? "
-            "ORDER BY seq",
+        for version, at, body, rows, targets, sources in state.execute(
+            "SELECT version, at, body, rows, targets, sources FROM outcomes "
+            "WHERE at >= ? AND at < ? ORDER BY seq",
             within,
         ):
-            scores, labels, arrivals = outcome_of(*outcome)
+            scores, labels, arrivals = outcome_of(body, rows, targets)
             yield {
                 "labelled_at": _micros(np.full(arrivals.size, at)),
                 "predicted_at": _micros(arrivals),
                 "version": [version] * arrivals.size,
                 **_predicted(scores),
-                **_labelled(labels),
+                **_labelled(labels, _by_row(sources, rows, targets)),
                 "waiting_for": [None] * arrivals.size,
             }
-        for key, value, at in state.execute(
-            "SELECT key, value, at FROM labels WHERE at >= ? AND at < ? ORDER BY key", within
+        for key, value, at, source in state.execute(
+            "SELECT key, value, at, source FROM labels WHERE at >= ? AND at < ? ORDER BY key",
+            within,
         ):
             yield {
                 "labelled_at": _micros(np.array([at])),
@@ -334,7 +368,7 @@ def _labels(state: sqlite3.Connection, span: Span) -> Iterator[pa.RecordBatch]:
                 "version": [None],
                 "prediction": [None],
                 "scores": [None],
-                **_labelled(np.array([value])),
+                **_labelled(np.array([value]), [[source]]),
                 "waiting_for": [key],
             }
 

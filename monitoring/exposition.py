@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
-from monitoring.core import MonitorState
+from monitoring.core import MonitorState, labels_by_source
 from monitoring.health import Health
 from monitoring.service import Monitor
 from monitoring.watch import shares
@@ -57,6 +57,12 @@ class Exposition(Collector):
         yield self._counter("duplicates", "Events that came again", "", {"": counts.duplicates})
         yield self._counter("rows", "Rows predicted", "version", core.rows_by_version)
         yield self._counter("labels", "Labels received", "", {"": counts.labels})
+        yield self._counter(
+            "source_labels",
+            "Labels received by their source, the first sources by name",
+            "source",
+            labels_by_source(core),
+        )
         yield self._counter("labels_joined", "Rows with their label", "", {"": counts.joined})
         yield self._counter("windows", "Windows closed", "", {"": counts.windows})
         yield self._counter(

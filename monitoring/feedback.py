@@ -15,14 +15,16 @@ from monitoring.labels import BY_ID, BY_KEY
 from monitoring.limits import MAX_LABELS, bounded_text, epoch_ms
 from monitoring.records import Label, of_target
 from monitoring.table import text_of
+from monitoring.targets import Targets
 from noria.cloudevents import MAX_ID_CHARS
 from noria.errors import InvalidInput, shorten
+from noria.labels import FEEDBACK, MAX_TARGETS, checked_source
 from noria.predictions import MAX_TEXT_CHARS
 
 _BINARY: Final = 2
 _ROW_DIGITS: Final = 9
+_UNKNOWN: Final = Targets()
 _NAMED: Final[Mapping[str, float]] = {"true": 1.0, "false": 0.0}
-_MAX_TARGETS: Final = 20_000
 LabelValue: TypeAlias = float | int | bool | str
 
 
@@ -30,9 +32,9 @@ class FeedbackLabel(msgspec.Struct, forbid_unknown_fields=True):
     """One label as a client sends it: ``id`` is ``<request id>:<row>``, or give ``key``.
 
     Where a prediction is several numbers, ``label`` is the list of their true values, null for
-    those that aren't known yet, or the true value of the one that ``target`` counts, from 0.
-    With ``correct`` it takes the place of an earlier one, unless that was corrected at a later
-    ``time``.
+    those that aren't known yet, or the true value of the one that ``target`` names or, from 0,
+    counts. ``source`` says who judged it: a judge's label gives way to feedback. With ``correct``
+    it takes the place of an earlier one, unless that was corrected at a later ``time``.
     """
 
     label: LabelValue | list[LabelValue | None]
@@ -40,7 +42,8 @@ class FeedbackLabel(msgspec.Struct, forbid_unknown_fields=True):
     key: str | list[str | int | float | bool] | None = None
     time: str | int | None = None
     correct: bool = False
-    target: int | None = None
+    target: int | str | None = None
+    source: str = FEEDBACK
 
 
 class Feedback(msgspec.Struct):
@@ -51,7 +54,10 @@ class Feedback(msgspec.Struct):
 
 
 def read_feedback(
-    body: bytes, config: MonitorConfig, classes: Sequence[ClassName] = (), targets: int = 0
+    body: bytes,
+    config: MonitorConfig,
+    classes: Sequence[ClassName] = (),
+    targets: Targets = _UNKNOWN,
 ) -> list[Label]:
     """Return the labels that a client sent, one for each target.
 
@@ -59,10 +65,11 @@ def read_feedback(
         body: JSON, a ``Feedback``.
         config: what is watched.
         classes: of the champion, the positive one of two last; empty when they are not known.
-        targets: how many labels a row of the champion has; 0 when that is not known.
+        targets: the labels that a row of the champion has, as far as they are known.
 
     Raises:
         InvalidInput: a label is malformed; the message names it.
+        Unavailable: a label names a target, and it is not known yet which names there are.
     """
     try:
         found = msgspec.json.decode(body, type=Feedback)
@@ -74,7 +81,6 @@ def read_feedback(
     if max(count, len(found.labels)) > MAX_LABELS:
         raise InvalidInput(f"labels: {count} values, over {MAX_LABELS}", fix="send fewer")
     known = _Classes(config, classes)
-    targets = 1 if config.classification else targets
     return [
         label
         for i, one in enumerate(found.labels)
@@ -134,7 +140,7 @@ class _Classes:
 
 
 def _labels(
-    label: FeedbackLabel, config: MonitorConfig, classes: _Classes, targets: int, where: str
+    label: FeedbackLabel, config: MonitorConfig, classes: _Classes, targets: Targets, where: str
 ) -> list[Label]:
     values = {
         target: classes.value_of(value, path)
@@ -151,42 +157,36 @@ def _labels(
         key = BY_KEY + read_key(label.key, config.entity_key, f"{where}.key")
     else:
         key = _named(label.id or "", where)
-    return [Label(of_target(key, t), value, time, label.correct) for t, value in values.items()]
+    source = checked_source(label.source, f"{where}.source")
+    return [
+        Label(of_target(key, target), value, time, label.correct, source)
+        for target, value in values.items()
+    ]
 
 
-def _by_target(label: FeedbackLabel, targets: int, where: str) -> list[tuple[int, LabelValue, str]]:
+def _by_target(
+    label: FeedbackLabel, targets: Targets, where: str
+) -> list[tuple[int, LabelValue, str]]:
     """Return (target, value, where it was) of each value that a label has."""
     path = f"{where}.label"
     if isinstance(label.label, list):
         count = len(label.label)
-        if label.target is not None or not count or count != (targets or count):
+        if label.target is not None or not count or count != (targets.count or count):
+            beside = f", and target {shorten(label.target)} beside them"
             raise InvalidInput(
-                f"{path}: {count} values for {_counted(targets)}"
-                + ("" if label.target is None else f", and target {label.target} beside them"),
+                f"{path}: {count} values for {targets}" + ("" if label.target is None else beside),
                 fix="send one value for each, null for one that is not known yet",
             )
-        if count > _MAX_TARGETS:
-            raise InvalidInput(f"{path}: {count} values, over {_MAX_TARGETS}")
+        if count > MAX_TARGETS:
+            raise InvalidInput(f"{path}: {count} values, over {MAX_TARGETS}")
         found = ((i, value, f"{path}[{i}]") for i, value in enumerate(label.label))
         return [(i, value, at) for i, value, at in found if value is not None]
-    if label.target is None and targets > 1:
+    if label.target is None and targets.count > 1:
         raise InvalidInput(
-            f"{path}: one value for {_counted(targets)}",
-            fix="send a list of them, or say which one target counts, from 0",
+            f"{path}: one value for {targets}",
+            fix="send a list of them, or say which one target names, or counts from 0",
         )
-    target = label.target or 0
-    if not 0 <= target < (targets or _MAX_TARGETS):
-        raise InvalidInput(
-            f"{where}.target: {shorten(label.target)} is not one of {_counted(targets)}",
-            fix="count them from 0",
-        )
-    return [(target, label.label, path)]
-
-
-def _counted(targets: int) -> str:
-    return (
-        f"{targets} target{'s' if targets > 1 else ''} of a row" if targets else "a row's targets"
-    )
+    return [(targets.place(label.target, f"{where}.target"), label.label, path)]
 
 
 def _named(given: str, where: str) -> str:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from monitoring.core import MonitorState
 from monitoring.pairs import IdRows, PairJoiner
 from monitoring.records import (
     Label,
     LabelsRecord,
+    Outcomes,
+    Told,
     decode_keys,
-    floats,
     key_hashes,
     of_target,
     scores_of,
@@ -24,22 +25,10 @@ from monitoring.records import (
 )
 from monitoring.state import Join, Pair, State
 from monitoring.table import FloatArray
+from monitoring.truths import Truths
 
 BY_ID: Final = "id:"
 BY_KEY: Final = "key:"
-
-
-class Outcomes(NamedTuple):
-    """Rows of one version with their labels; ``arrivals`` is when each was predicted.
-
-    ``scores`` is (n,), or (n, k) where a row has several numbers. ``labels`` is (n,), or of
-    several targets (n, k).
-    """
-
-    version: str
-    scores: FloatArray
-    labels: FloatArray
-    arrivals: FloatArray
 
 
 class Sink(Protocol):
@@ -49,11 +38,11 @@ class Sink(Protocol):
         """Take rows that got their labels; return the number they are kept under."""
         ...
 
-    def correct(self, found: Mapping[int, Mapping[int, float]], at: float) -> None:
+    def correct(self, found: Mapping[int, Mapping[int, Told]], at: float) -> None:
         """Change labels that were taken before.
 
         Args:
-            found: That number, to the label's place (row by row, target by target), to value.
+            found: That number, to the label's place (row by row, target by target), to what it is.
             at: When.
         """
         ...
@@ -62,17 +51,18 @@ class Sink(Protocol):
 class Kept(Protocol):
     """Writes down rows that got a label, or another one."""
 
-    def take(self, pair: Pair, values: Mapping[int, float], at: float) -> None:
-        """Take rows of a pair: row of the pair to the value of its label, known at ``at``."""
+    def take(self, pair: Pair, values: Mapping[int, Told], at: float) -> None:
+        """Take rows of a pair: row of the pair to its label, known at ``at``."""
         ...
 
 
 class LabelJoiner:
     """Joins by prediction id (request id and row) or by entity key.
 
-    A target of a row is labelled once; only a correction changes its label. Where a prediction
-    is several numbers, each is a target of its own, and a row counts as labelled when the last
-    one of them is. In here labels are counted row by row, target by target.
+    A target of a row is labelled once; a correction changes its label, and so does feedback where
+    a judge has labelled it. Where a prediction is several numbers, each is a target of its own,
+    and a row counts as labelled when the last one of them is. In here labels are counted row by
+    row, target by target.
     """
 
     def __init__(
@@ -84,13 +74,16 @@ class LabelJoiner:
         kept: Kept | None = None,
         *,
         classification: bool,
+        counts: Callable[[str], bool],
     ) -> None:
         """Start from what is committed; ``sink`` gets every set of new outcomes, ``kept`` its rows.
 
         Without ``kept`` nobody needs what the rows were. Of a ``classification`` the numbers of a
-        prediction are of the classes of one target.
+        prediction are of the classes of one target. ``counts`` says whether labels of a source
+        count in the performance.
         """
         self._core = core
+        self._counts = counts
         self._classification = classification
         self._state = state
         self._pairs = pairs
@@ -100,33 +93,26 @@ class LabelJoiner:
     def labels(self, record: LabelsRecord, at: float) -> None:
         """Take labels that arrived at ``at``; those without a row yet wait for it."""
         self._pairs.flush()
-        self._core.counts.labels += len(record.labels)
+        for label in record.labels:
+            self._core.count_label(label.source)
         pairs: dict[int, Pair] = {}
         places = self._places(record.labels, pairs)
-        found: defaultdict[int, dict[int, float]] = defaultdict(dict)
-        corrected: defaultdict[int, dict[int, float]] = defaultdict(dict)
+        found: dict[int, Truths] = {}
         for label, rows in zip(record.labels, places, strict=True):
             if not rows:
                 self._core.waiting_labels += self._state.put_label(label, at)
             target, _ = target_of(label.key)
             for seq, row in rows:
-                targets = self._targets(pairs[seq])
-                if target >= targets:
-                    self._core.counts.orphan_labels += 1
-                    continue
-                place = row * targets + target
-                if not label.correct:
-                    found[seq].setdefault(place, label.value)
-                elif _is_labelled(pairs[seq], row):
-                    corrected[seq][place] = label.value
+                if seq not in found:
+                    found[seq] = Truths(pairs[seq], self._targets(pairs[seq]))
+                if target < found[seq].targets:
+                    found[seq].tell(row, target, label)
                 else:
-                    found[seq][place] = label.value
-                    pairs[seq] = self._unlabelled(pairs[seq], place)
-        self._write([(pairs[seq], rows) for seq, rows in found.items()], at)
-        if corrected:
-            self._correct(corrected, at)
-            for seq, values in corrected.items():
-                self._keep(pairs[seq], values, at)
+                    self._core.counts.orphan_labels += 1
+        self._write(list(found.values()), at)
+        changed = [one for one in found.values() if one.changed]
+        if changed:
+            self._correct(changed, at)
 
     def pair(self, pair: Pair, keys: Sequence[str], requests: Sequence[IdRows]) -> None:
         """Give a new pair the labels that were waiting for it.
@@ -138,29 +124,29 @@ class LabelJoiner:
         """
         if not self._core.waiting_labels:
             return
-        found: dict[int, float] = {}
-        first, targets = 0, self._targets(pair)
+        found = Truths(pair, self._targets(pair))
+        first = 0
         for identity, rows in requests:
             taken: list[str] = []
-            for target in range(targets):
+            for target in range(found.targets):
                 named = self._state.labels_of_request(identity, target)
                 for row, waiting in named.items():
                     if row < rows:
-                        found[(first + row) * targets + target] = waiting
-                        taken.append(of_target(f"{BY_ID}{identity}:{row}", target))
+                        name = of_target(f"{BY_ID}{identity}:{row}", target)
+                        found.tell(first + row, target, waiting.of(name))
+                        taken.append(name)
                 for row, key in enumerate(keys[first : first + rows], first):
                     name = of_target(BY_KEY + key, target)
-                    value = self._state.label(name)
-                    if value is not None:
-                        found.setdefault(row * targets + target, value)
+                    by_key = self._state.label(name)
+                    if by_key is not None:
+                        found.tell(row, target, by_key.of(name))
                         taken.append(name)
             # Before the next request: one with the same key does not get what this one took.
             for name in dict.fromkeys(taken):
                 self._state.drop_label(name)
                 self._core.waiting_labels -= 1
             first += rows
-        if found:
-            self._write([(pair, found)], pair.at)
+        self._write([found], pair.at)
 
     def _places(
         self, labels: Sequence[Label], pairs: dict[int, Pair]
@@ -208,26 +194,45 @@ class LabelJoiner:
             pairs[seq] = found
         return pairs[seq]
 
-    def _write(self, found: list[tuple[Pair, dict[int, float]]], at: float) -> None:
-        by_version: defaultdict[tuple[str, tuple[int, ...]], list[_Labelled]] = defaultdict(list)
-        for pair, values in found:
-            labelled = np.frombuffer(pair.labelled or bytes(pair.rows), np.uint8).copy()
-            rows, truth = self._complete(pair, values, labelled)
-            if not rows:
+    def _write(self, found: Sequence[Truths], at: float) -> None:
+        """Hand on the rows that have all of their labels now; keep the labels of the others."""
+        batches: defaultdict[_Alike, list[_Labelled]] = defaultdict(list)
+        for one in found:
+            if not one.first:
                 continue
-            labelled[rows] = 1
-            self._state.put_labelled(pair.seq, labelled.tobytes())
-            self._keep(pair, dict(zip(rows, truth.tolist(), strict=True)), at)
-            scores = scores_of(pair.prediction, pair.rows)[rows]
-            alike = (pair.version, scores.shape[1:])
-            by_version[alike].append(_Labelled(pair.seq, rows, scores, truth, pair.at))
-        for (version, _), parts in by_version.items():
+            rows = one.complete()
+            self._state.put_truths(one.pair.seq, *one.kept)
+            if rows:
+                self._keep(one, rows, at)
+                self._batch(one, rows, batches)
+        self._hand_on(batches, at, again=False)
+
+    def _batch(
+        self, one: Truths, rows: Sequence[int], batches: defaultdict[_Alike, list[_Labelled]]
+    ) -> None:
+        """Put rows with those that they can be handed on with, in their order."""
+        pair = one.pair
+        scores = scores_of(pair.prediction, pair.rows)
+        for measured in (True, False):
+            alike = [row for row in rows if all(map(self._counts, one.sources_of(row))) == measured]
+            if alike:
+                sources = list(chain.from_iterable(map(one.sources_of, alike)))
+                batches[pair.version, scores.shape[1:], measured].append(
+                    _Labelled(pair.seq, alike, scores[alike], one.labels(alike), pair.at, sources)
+                )
+
+    def _hand_on(
+        self, batches: Mapping[_Alike, Sequence[_Labelled]], at: float, *, again: bool
+    ) -> None:
+        for (version, *_), parts in batches.items():
             outcome = self._sink.outcomes(
                 Outcomes(
                     version,
                     np.concatenate([part.scores for part in parts]),
                     np.concatenate([part.truth for part in parts]),
                     np.concatenate([np.full(len(part.rows), part.at) for part in parts]),
+                    list(chain.from_iterable(part.sources for part in parts)),
+                    again,
                 ),
                 at,
             )
@@ -241,57 +246,49 @@ class LabelJoiner:
         """Return how many labels a row of a pair has."""
         return 1 if self._classification else width_of(pair.prediction, pair.rows) or 1
 
-    def _complete(
-        self, pair: Pair, values: Mapping[int, float], labelled: NDArray[np.uint8]
-    ) -> tuple[list[int], FloatArray]:
-        """Return the rows that have all of their labels now, and those; keep the other labels."""
-        targets = self._targets(pair)
-        if targets == 1:
-            rows = [row for row in values if not labelled[row]]
-            return rows, np.array([values[row] for row in rows], np.float64)
-        truth = _truth(pair, targets)
-        for place, value in values.items():
-            row, target = divmod(place, targets)
-            if np.isnan(truth[row, target]):
-                truth[row, target] = value
-        self._state.put_truth(pair.seq, truth.tobytes())
-        rows = [row for row in sorted({place // targets for place in values}) if not labelled[row]]
-        rows = [row for row in rows if np.isfinite(truth[row]).all()]
-        return rows, truth[rows]
-
-    def _unlabelled(self, pair: Pair, place: int) -> Pair:
-        """Return a pair that takes another label at a place: a correction of a row's first ones."""
-        targets = self._targets(pair)
-        if targets == 1:
-            return pair
-        truth = _truth(pair, targets)
-        truth[divmod(place, targets)] = np.nan
-        return pair._replace(truth=truth.tobytes())
-
-    def _keep(self, pair: Pair, values: Mapping[int, Any], at: float) -> None:
+    def _keep(self, one: Truths, rows: Sequence[int], at: float) -> None:
         """Let labelled rows be kept; those of several targets are no rows to learn from."""
         if self._kept is None:
             return
-        if self._targets(pair) == 1:
-            self._kept.take(pair, values, at)
+        if one.targets == 1:
+            self._kept.take(one.pair, {row: one.told(row) for row in rows}, at)
         else:
-            self._core.counts.unkept += len(values)
+            self._core.counts.unkept += len(rows)
 
-    def _correct(self, corrected: Mapping[int, Mapping[int, float]], at: float) -> None:
-        moved: defaultdict[int, dict[int, float]] = defaultdict(dict)
-        for seq, values in corrected.items():
-            places = self._state.places(seq)
-            pair = self._state.pair(seq)
-            targets = 1 if pair is None else self._targets(pair)
-            for labelled, value in values.items():
-                row, target = divmod(labelled, targets)
-                if row in places:
-                    outcome, place = places[row]
-                    moved[outcome][place * targets + target] = value
-                else:
+    def _correct(self, found: Sequence[Truths], at: float) -> None:
+        """Change labels of rows that have all of theirs: where they are, or by new outcomes."""
+        moved: defaultdict[int, dict[int, Told]] = defaultdict(dict)
+        batches: defaultdict[_Alike, list[_Labelled]] = defaultdict(list)
+        for one in found:
+            places = self._state.places(one.pair.seq)
+            measured = {row: self._was_measured(one, row, places) for row in one.changed_rows}
+            changed = one.take_changes()
+            self._state.put_truths(one.pair.seq, *one.kept)
+            again: list[int] = []
+            for row, told in changed.items():
+                if row not in places:
                     # It was labelled by an earlier version of this monitor.
-                    self._core.counts.uncorrected += 1
+                    self._core.counts.uncorrected += len(told)
+                elif all(map(self._counts, one.sources_of(row))) != measured[row]:
+                    again.append(row)
+                else:
+                    outcome, place = places[row]
+                    for target, value in told.items():
+                        moved[outcome][place * one.targets + target] = value
+            self._keep(one, list(changed), at)
+            if again:
+                self._batch(one, again, batches)
         self._sink.correct(moved, at)
+        self._hand_on(batches, at, again=True)
+
+    def _was_measured(self, one: Truths, row: int, places: Mapping[int, tuple[int, int]]) -> bool:
+        """Whether a row counts in the performance with the labels that it has so far."""
+        known = self._state.is_measured(places[row][0]) if row in places else None
+        return all(map(self._counts, one.sources_of(row))) if known is None else known
+
+
+_Alike: TypeAlias = tuple[str, tuple[int, ...], bool]
+"""What rows that are handed on together share: version, shape of scores, whether they count."""
 
 
 class _Labelled(NamedTuple):
@@ -300,14 +297,4 @@ class _Labelled(NamedTuple):
     scores: FloatArray
     truth: FloatArray
     at: float
-
-
-def _truth(pair: Pair, targets: int) -> FloatArray:
-    """Return a copy of the labels that a pair's rows have so far, (rows, targets)."""
-    if pair.truth is None:
-        return np.full((pair.rows, targets), np.nan)
-    return floats(pair.truth).reshape(pair.rows, targets).copy()
-
-
-def _is_labelled(pair: Pair, row: int) -> bool:
-    return pair.labelled is not None and bool(pair.labelled[row])
+    sources: list[str]

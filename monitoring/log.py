@@ -27,6 +27,7 @@ from monitoring.damage import SCHEMA, Mark, Row, checksum, fill, first_of, is_so
 from monitoring.records import Label, LabelsRecord, Record, decode, encode
 from noria.errors import MonitoringError, Unavailable, traceback_tail
 from noria.files import make_folder
+from noria.labels import FEEDBACK
 from noria.worker import Worker
 
 _log = logging.getLogger(__name__)
@@ -37,11 +38,14 @@ WRITE_PATIENCE: Final = 60.0
 """Seconds after which a write that does not return is taken for stuck."""
 _PRIVATE: Final = 0o600
 _LABEL: Final = (
-    "INSERT INTO labels (key, received, corrected) VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE "
-    "SET received = excluded.received, corrected = excluded.corrected "
-    "WHERE excluded.corrected > coalesce(labels.corrected, -9e18)"
+    "INSERT INTO labels (key, received, corrected, judged) VALUES (?, ?, ?, ?) "
+    "ON CONFLICT (key) DO UPDATE SET received = excluded.received, "
+    "corrected = excluded.corrected, judged = excluded.judged "
+    "WHERE coalesce(labels.judged, 0) > excluded.judged OR (coalesce(labels.judged, 0) = "
+    "excluded.judged AND excluded.corrected > coalesce(labels.corrected, -9e18))"
 )
-"""A label of a key that is known changes nothing, unless it is a later correction."""
+"""A label of a key that is known changes nothing, unless it is a later correction, or feedback
+where a judge's was known (``judged`` 1); no judge's changes feedback."""
 _INSERT: Final = "INSERT INTO log (received, rows, body, sum) VALUES (?, ?, ?, ?)"
 
 
@@ -142,6 +146,9 @@ class EventLog:
             columns = self._writer.execute("PRAGMA table_info(labels)").fetchall()
             if all(column[1] != "corrected" for column in columns):
                 self._writer.execute("ALTER TABLE labels ADD COLUMN corrected INTEGER")
+            if all(column[1] != "judged" for column in columns):
+                # What an earlier version logged has no source: all of it is feedback.
+                self._writer.execute("ALTER TABLE labels ADD COLUMN judged INTEGER")
             self.begin = first_of(self._writer, known) if processed is None else processed
             self.end: int = fill(self._writer, known, self.begin, now())
         self._mark.put(self.end)
@@ -169,7 +176,8 @@ class EventLog:
     def append_labels(self, labels: Sequence[Label]) -> Future[int]:
         """Queue labels; the future's result is how many say something new.
 
-        The first label of a key wins; of corrections the one with the latest time.
+        The first label of a key wins; of corrections the one with the latest time. Feedback wins
+        over any other source.
 
         Raises:
             Unavailable: the disk is too far behind.
@@ -323,7 +331,7 @@ class EventLog:
             return 0
         if isinstance(entry, _Trial):
             # A row that is deleted again takes a page of the write-ahead log all the same.
-            self._writer.execute(_LABEL, ("trial", now, None))
+            self._writer.execute(_LABEL, ("trial", now, None, 0))
             self._writer.execute("DELETE FROM labels WHERE key = 'trial'")
             return 0
         self._writer.executemany(_INSERT, [_row(now, *record) for record in entry.records])
@@ -334,7 +342,13 @@ class EventLog:
             label
             for label in entry.labels
             if self._writer.execute(
-                _LABEL, (label.key, now, label.time if label.correct else None)
+                _LABEL,
+                (
+                    label.key,
+                    now,
+                    label.time if label.correct else None,
+                    int(label.source != FEEDBACK),
+                ),
             ).rowcount
         )
         if fresh:

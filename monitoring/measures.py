@@ -71,7 +71,7 @@ def by_part(
         metrics: By name; one without a value has no parts.
         scores: As ``measure`` takes them.
         labels: As ``measure`` takes them.
-        names: Of the classes; targets are counted from 0.
+        names: Of the classes, or of the targets; without one for each they are counted from 0.
     """
     if scores.ndim == 1 or scores.shape[1] > MOST_PARTS:
         return {}

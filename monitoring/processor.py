@@ -38,7 +38,14 @@ from monitoring.served.joined import Joined
 from monitoring.state import Pair, State
 from monitoring.watch import Watch
 from monitoring.windows import Windows
-from noria.errors import IntegrityError, InvalidInput, MonitoringError, Unavailable, traceback_tail
+from noria.errors import (
+    IntegrityError,
+    InvalidInput,
+    MonitoringError,
+    Unavailable,
+    shorten,
+    traceback_tail,
+)
 
 _log = logging.getLogger(__name__)
 _HOUSEKEEPING: Final = 2000
@@ -195,10 +202,12 @@ class Processor:
             self._windows,
             self._joined,
             classification=self._config.classification,
+            counts=self._config.counts,
         )
         # What is so now, whatever was so when it was committed.
         self._snapshot.problems = dict(core.problems)
         self._snapshot.classes = core.classes
+        self._snapshot.targets = core.targets
         self._snapshot.learning = core.learning
         self._is_loaded = True
 
@@ -288,8 +297,18 @@ class Processor:
         core.references[record.version] = record.folder
         if not record.champion or (same and core.champion == record.version and not self.blind):
             return
+        before, named = core.champion, core.targets
         core.champion = record.version
-        self._windows.switch(self._watch(record.version))
+        watch = self._watch(record.version)
+        if named and core.targets and core.targets != named:
+            # Rows that the one before predicted have its targets, whatever they are called now.
+            core.renamed = (
+                f"version {record.version} names the targets {shorten(list(core.targets))}, "
+                f"version {before} {shorten(list(named))}: labels go by the newer names"
+            )
+        elif before != record.version:
+            core.renamed = ""
+        self._windows.switch(watch)
 
     def _watch(self, version: str) -> Watch | None:
         """Return the detectors fitted on a version's reference; None when there is none.
@@ -319,6 +338,7 @@ class Processor:
             self._watches = {folder: watch}
         core.problems = dict(watch.problems)
         core.classes = watch.reference.classes
+        core.targets = watch.reference.targets
         return watch
 
     def _keep_house(self) -> None:

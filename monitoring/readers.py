@@ -44,14 +44,14 @@ class StateReader:
         self._db = connect(path)
 
     def outcomes(self, version: str, since: float) -> tuple[FloatArray, FloatArray]:
-        """Return scores and labels of a version's rows that arrived at or after ``since``.
+        """Return scores and labels of a version's measured rows that arrived at or after ``since``.
 
         Scores are (n,), or (n, k) where a row has several numbers; so are labels, of targets.
         """
         with translated():
             rows = self._db.execute(
                 "SELECT body, rows, targets FROM outcomes WHERE version = ? AND last >= ? "
-                "ORDER BY seq",
+                "AND measured ORDER BY seq",
                 (version, since),
             ).fetchall()
         if not rows:
@@ -64,7 +64,7 @@ class StateReader:
         """Return how many rows got their label at or after ``since``."""
         with translated():
             found: int = self._db.execute(
-                "SELECT coalesce(sum(rows), 0) FROM outcomes WHERE at >= ? "
+                "SELECT coalesce(sum(rows), 0) FROM outcomes WHERE at >= ? AND NOT again "
                 "AND (? IS NULL OR version = ?)",
                 (since, version, version),
             ).fetchone()[0]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
 
 from monitoring.table import FloatArray, VectorArray
+from noria.labels import FEEDBACK, outranks
 from noria.predictions import DictColumn, Values, Vectors
 from noria.seen import hash_of
 
@@ -68,13 +69,51 @@ class Label(msgspec.Struct, frozen=True, array_like=True):
     """A label. ``key`` is ``id:<request>:<row>`` or ``key:<entity key>``; ``time`` is epoch ms.
 
     Of a target other than a row's first its number comes before that: ``2@id:<request>:<row>``.
-    ``correct`` says that it takes the place of an earlier one.
+    ``correct`` says that it takes the place of an earlier one. ``source`` is who says it; a log of
+    an earlier version has feedback alone.
     """
 
     key: str
     value: float
     time: int | None = None
     correct: bool = False
+    source: str = FEEDBACK
+
+
+class Told(NamedTuple):
+    """What a target of a row is said to be, and who says it."""
+
+    value: float
+    source: str = FEEDBACK
+
+    def of(self, key: str) -> Label:
+        """Return it as a label."""
+        return Label(key, self.value, source=self.source)
+
+    def gives_way(self, label: Label) -> bool:
+        """Whether a label takes its place: feedback does of a judge's, a correction of an equal's.
+
+        No judge's takes the place of feedback, whatever it says of itself.
+        """
+        if outranks(label.source, self.source):
+            return True
+        return label.correct and not outranks(self.source, label.source)
+
+
+class Outcomes(NamedTuple):
+    """Rows of one version with their labels; ``arrivals`` is when each was predicted.
+
+    ``scores`` is (n,), or (n, k) where a row has several numbers. ``labels`` is (n,), or of
+    several targets (n, k), and ``sources`` are those of the labels, row by row; of none all is
+    feedback. With ``again`` the rows had labels before, of sources that count otherwise.
+    """
+
+    version: str
+    scores: FloatArray
+    labels: FloatArray
+    arrivals: FloatArray
+    sources: Sequence[str] = ()
+    again: bool = False
 
 
 def of_target(key: str, target: int) -> str:
@@ -126,7 +165,8 @@ class PartialRecord(msgspec.Struct, frozen=True, array_like=True, tag="s"):
     that it lives. ``columns`` are sketches, ``table`` the columns themselves (float64,
     int32 or, of vectors, float32 bytes) where a detector needs rows. Of ``stream`` "outcomes"
     ``table`` holds scores, labels and arrivals; of "prediction" the predictions, and there are
-    no sketches.
+    no sketches. ``sources`` are those of the labels (``monitoring.sources``), empty when all are
+    feedback; with ``again`` the rows had labels before, of sources that count otherwise.
     """
 
     replica: int
@@ -139,6 +179,8 @@ class PartialRecord(msgspec.Struct, frozen=True, array_like=True, tag="s"):
     versions: dict[str, int] = {}
     columns: dict[str, ColumnSketch] = {}
     table: dict[str, bytes] = {}
+    sources: bytes = b""
+    again: bool = False
 
 
 _FLOAT_BYTES: Final = 8

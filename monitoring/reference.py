@@ -25,6 +25,7 @@ from monitoring.table import (
 )
 from noria.errors import IntegrityError, InvalidInput, StoreError, Unavailable, shorten
 from noria.files import DAMAGED, make_folder, write_file
+from noria.labels import checked_targets
 from noria.measures.measurement import Measurement
 
 FILES: Final = ("reference.json", "rows.npz")
@@ -58,6 +59,7 @@ class _Feature(msgspec.Struct, frozen=True):
 class _Prediction(msgspec.Struct, frozen=True):
     kind: str = ""
     classes: tuple[ClassName, ...] = ()
+    targets: tuple[str, ...] = ()
 
 
 class _Document(msgspec.Struct, frozen=True):
@@ -82,6 +84,7 @@ class Reference:
             its column; None where not all of them are known, so that any may have been seen.
         performance: metric to its value on held-out rows.
         bounds: metric to its 95 % interval on held-out rows, where they could tell.
+        targets: the names of a row's targets, in order; empty: they are counted.
         classes: of a classifier; the positive one of two is the last. Empty if unknown.
     """
 
@@ -93,6 +96,12 @@ class Reference:
     performance: Mapping[str, float]
     classes: tuple[ClassName, ...] = ()
     bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    targets: tuple[str, ...] = ()
+
+    @property
+    def part_names(self) -> tuple[str, ...]:
+        """What a metric's parts are called: classes, or targets; empty: they are counted."""
+        return tuple(map(text_of, self.classes)) or self.targets
 
 
 def read_reference(files: Mapping[str, bytes]) -> Reference:
@@ -102,6 +111,9 @@ def read_reference(files: Mapping[str, bytes]) -> Reference:
         InvalidInput: one does not fit; the message names it.
     """
     document = _document(files[_DOCUMENT])
+    said = document.prediction or _Prediction()
+    if said.targets and said.classes:
+        raise InvalidInput(f"{_DOCUMENT}: prediction.targets: a model of classes has one target")
     arrays = Archive(
         files[_ROWS],
         _ROWS,
@@ -147,7 +159,8 @@ def read_reference(files: Mapping[str, bytes]) -> Reference:
             for name, found in document.performance.items()
             if found is not None and found.value is not None and np.isfinite(found.value)
         },
-        classes=() if document.prediction is None else document.prediction.classes,
+        classes=said.classes,
+        targets=checked_targets(said.targets, f"{_DOCUMENT}: prediction.targets"),
         bounds={
             name: (found.low, found.high)
             for name, found in document.performance.items()

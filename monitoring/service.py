@@ -17,7 +17,7 @@ import msgspec
 
 from monitoring.blocks import read_block
 from monitoring.config import MonitorConfig
-from monitoring.core import MonitorState
+from monitoring.core import MonitorState, labels_by_source
 from monitoring.events import Event, media_type, read_events
 from monitoring.feedback import read_feedback
 from monitoring.health import SET_ASIDE, Health, states, trouble
@@ -37,6 +37,7 @@ from monitoring.runner import STEP_PATIENCE, Runner
 from monitoring.served.writer import PATIENCE, Writer
 from monitoring.state import State
 from monitoring.tables import set_aside_database
+from monitoring.targets import Targets
 from monitoring.upload import unpacked
 from monitoring.waiting import waiting
 from noria.errors import (
@@ -262,7 +263,8 @@ class Monitor:
 
         Raises:
             InvalidInput: a label is malformed; the message names it.
-            Unavailable: too much waits already, or the classes are not known yet.
+            Unavailable: too much waits already, or the names of classes or targets are not known
+                yet.
         """
         core = self.snapshot
         if self.config.classification and self.config.positive and not core.champion:
@@ -271,9 +273,7 @@ class Monitor:
                 "the model's classes are not known yet", fix="send labels once a version serves"
             )
         with foreign():
-            labels = read_feedback(
-                body, self.config, core.classes, core.widths.get(core.champion, 0)
-            )
+            labels = read_feedback(body, self.config, core.classes, Targets.of(core, self.config))
         return self._log.append_labels(labels), len(labels)
 
     def put_reference(self, version: str, body: bytes) -> Future[int]:
@@ -525,6 +525,7 @@ class Monitor:
         return {
             "model": self.config.model,
             "champion": core.champion,
+            "targets": core.targets,
             "references": core.references,
             "counts": self._counts(core),
             "watermark": core.watermark or None,
@@ -572,6 +573,7 @@ class Monitor:
             "processing": self.problem,
             "reference": health.blind,
             "left out": self._processor.left_out,
+            "targets": self.snapshot.renamed,
             SET_ASIDE: self._set_aside(),
             "aggregator": "" if self._sender is None else self._sender.problem,
             "served": "" if self._served is None else self._served.problem,
@@ -591,6 +593,7 @@ class Monitor:
             "processed": core.offset,
             "dropped": self.dropped(),
             "versions": core.rows_by_version,
+            "sources": labels_by_source(core),
             "signals": sum(core.signals.values()),
         }
 

@@ -18,7 +18,16 @@ import numpy as np
 from monitoring.core import MonitorState
 from monitoring.damage import ailment
 from monitoring.log import connect, heals, is_damage
-from monitoring.records import Label, as_rows, decode_keys, key_hashes, of_target
+from monitoring.records import (
+    Label,
+    Outcomes,
+    Told,
+    as_rows,
+    decode_keys,
+    key_hashes,
+    of_target,
+)
+from monitoring.sources import pack, unpack
 from monitoring.table import FloatArray
 from monitoring.tables import ADDED, CORE, SCHEMA, set_aside_database, unreadable
 from noria.errors import MonitoringError, Unavailable
@@ -31,7 +40,8 @@ class Pair(NamedTuple):
 
     ``request`` is the log's offset of a request or a block, ``first`` the row there; ``id`` is
     empty when it is a block. ``truth`` has the labels of rows of which some targets have theirs
-    (float64, row by row, NaN for none yet).
+    (float64, row by row, NaN for none yet), ``sources`` who said them (``monitoring.sources``),
+    None when all of it is feedback.
     """
 
     seq: int
@@ -45,6 +55,7 @@ class Pair(NamedTuple):
     labelled: bytes | None
     first: int = 0
     truth: bytes | None = None
+    sources: bytes | None = None
 
 
 class Seen(NamedTuple):
@@ -162,7 +173,7 @@ class State:
         if not self._new_pairs:
             return
         self._db.executemany(
-            "INSERT INTO pairs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", self._new_pairs
+            "INSERT INTO pairs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", self._new_pairs
         )
         # In the order of the index: neighbours share its pages.
         self._db.executemany("INSERT INTO keys VALUES (?, ?, ?)", sorted(self._new_keys))
@@ -181,15 +192,22 @@ class State:
         for row in self._db.execute("SELECT * FROM pairs WHERE seq >= ? ORDER BY seq", (first,)):
             yield Pair(*row)
 
-    def put_labelled(self, seq: int, labelled: bytes) -> None:
-        """Write which rows of a pair have their label, one byte each."""
-        self._settle()
-        self._db.execute("UPDATE pairs SET labelled = ? WHERE seq = ?", (labelled, seq))
+    def put_truths(
+        self, seq: int, labelled: bytes, truth: bytes | None, sources: bytes | None
+    ) -> None:
+        """Write what is known of the labels of a pair's rows.
 
-    def put_truth(self, seq: int, truth: bytes) -> None:
-        """Write the labels of a pair whose rows have several targets."""
+        Args:
+            seq: The pair.
+            labelled: Which rows have all of theirs, one byte each.
+            truth: The labels, where rows have several targets.
+            sources: Who said them; None when all of it is feedback.
+        """
         self._settle()
-        self._db.execute("UPDATE pairs SET truth = ? WHERE seq = ?", (truth, seq))
+        self._db.execute(
+            "UPDATE pairs SET labelled = ?, truth = ?, sources = ? WHERE seq = ?",
+            (labelled, truth, sources, seq),
+        )
 
     def rows_with_key(self, value: int) -> list[tuple[int, int]]:
         """Return (pair, row) of rows whose entity key has this hash, the newest ones first kept.
@@ -205,47 +223,53 @@ class State:
 
     def put_label(self, label: Label, at: float) -> bool:
         """Keep a label that waits for its prediction; whether none of its key did before."""
-        known = self.label(label.key) is not None
-        if not known or label.correct:
+        known = self.label(label.key)
+        if known is None or known.gives_way(label):
             self._db.execute(
-                "INSERT OR REPLACE INTO labels VALUES (?, ?, ?)", (label.key, label.value, at)
+                "INSERT OR REPLACE INTO labels (key, value, at, source) VALUES (?, ?, ?, ?)",
+                (label.key, label.value, at, label.source),
             )
-        return not known
+        return known is None
 
-    def label(self, key: str) -> float | None:
+    def label(self, key: str) -> Told | None:
         """Return a waiting label."""
-        row = self._db.execute("SELECT value FROM labels WHERE key = ?", (key,)).fetchone()
-        return None if row is None else row[0]
+        row = self._db.execute("SELECT value, source FROM labels WHERE key = ?", (key,)).fetchone()
+        return None if row is None else Told(*row)
 
-    def labels_of_request(self, identity: str, target: int = 0) -> dict[int, float]:
+    def labels_of_request(self, identity: str, target: int = 0) -> dict[int, Told]:
         """Return the waiting labels of a target that name rows of a request: row to value."""
         prefix = of_target(f"id:{identity}:", target)
         rows = self._db.execute(
-            "SELECT key, value FROM labels WHERE key >= ? AND key < ?", (prefix, prefix[:-1] + ";")
+            "SELECT key, value, source FROM labels WHERE key >= ? AND key < ?",
+            (prefix, prefix[:-1] + ";"),
         )
         return {
-            int(key[len(prefix) :]): value for key, value in rows if key[len(prefix) :].isdigit()
+            int(key[len(prefix) :]): Told(*told)
+            for key, *told in rows
+            if key[len(prefix) :].isdigit()
         }
 
     def drop_label(self, key: str) -> None:
         """Forget a label that found its prediction."""
         self._db.execute("DELETE FROM labels WHERE key = ?", (key,))
 
-    def put_outcome(
-        self,
-        seq: int,
-        version: str,
-        at: float,
-        scores: FloatArray,
-        labels: FloatArray,
-        arrivals: FloatArray,
-    ) -> None:
-        """Write labelled rows of one version; ``at`` is when they got their labels."""
-        rows = arrivals.size
-        body = np.concatenate([scores.ravel(), labels.ravel(), arrivals]).tobytes()
+    def put_outcome(self, seq: int, found: Outcomes, at: float, *, measured: bool) -> None:
+        """Write labelled rows of one version.
+
+        Args:
+            seq: The number that they are kept under.
+            found: The rows.
+            at: When they got their labels.
+            measured: Whether the sources of their labels count in the performance.
+        """
+        rows, labels = found.arrivals.size, found.labels
+        body = np.concatenate([found.scores.ravel(), labels.ravel(), found.arrivals]).tobytes()
+        sources = pack(found.sources)
+        last, targets = float(found.arrivals.max()), labels.size // rows
         self._db.execute(
-            "INSERT INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (seq, version, float(arrivals.max()), at, rows, body, labels.size // rows),
+            "INSERT INTO outcomes (seq, version, last, at, rows, body, targets, sources, measured, "
+            "again) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (seq, found.version, last, at, rows, body, targets, sources, measured, found.again),
         )
 
     def put_joins(self, joins: Sequence[Join]) -> None:
@@ -256,34 +280,43 @@ class State:
         )
 
     def places(self, pair: int) -> dict[int, tuple[int, int]]:
-        """Return where each labelled row of a pair is: row to (outcome, place there)."""
+        """Return where each labelled row of a pair is now: row to (outcome, place there)."""
         found: dict[int, tuple[int, int]] = {}
         for outcome, first, rows in self._db.execute(
-            "SELECT outcome, first, rows FROM joins WHERE pair = ?", (pair,)
+            "SELECT outcome, first, rows FROM joins WHERE pair = ? ORDER BY outcome", (pair,)
         ):
             for place, row in enumerate(np.frombuffer(rows, np.int32).tolist(), first):
                 found[row] = (outcome, place)
         return found
 
-    def correct_outcome(self, seq: int, places: Mapping[int, float]) -> tuple[str, int] | None:
-        """Change labels of an outcome, counted row by row: place to value.
+    def is_measured(self, outcome: int) -> bool | None:
+        """Whether an outcome counts in the performance; None where it is not kept here."""
+        row = self._db.execute("SELECT measured FROM outcomes WHERE seq = ?", (outcome,)).fetchone()
+        return None if row is None else bool(row[0])
+
+    def correct_outcome(self, seq: int, places: Mapping[int, Told]) -> tuple[str, int, bool] | None:
+        """Change labels of an outcome, counted row by row: place to what it is now.
 
         Returns:
-            Its version and how many targets a row has; None when it is gone.
+            Its version, how many targets a row has, and whether it counts in the performance; None
+            when it is gone.
         """
         row = self._db.execute(
-            "SELECT version, rows, body, targets FROM outcomes WHERE seq = ?", (seq,)
+            "SELECT version, rows, body, targets, sources, measured FROM outcomes WHERE seq = ?",
+            (seq,),
         ).fetchone()
         if row is None:
             return None
         scores, labels, arrivals = outcome_of(row[2], row[1], row[3])
-        changed = labels.flatten()
-        for place, value in places.items():
+        changed, sources = labels.flatten(), unpack(row[4], labels.size)
+        for place, (value, source) in places.items():
             if 0 <= place < changed.size:
-                changed[place] = value
+                changed[place], sources[place] = value, source
         body = np.concatenate([scores.ravel(), changed, arrivals]).tobytes()
-        self._db.execute("UPDATE outcomes SET body = ? WHERE seq = ?", (body, seq))
-        return row[0], row[3]
+        self._db.execute(
+            "UPDATE outcomes SET body = ?, sources = ? WHERE seq = ?", (body, pack(sources), seq)
+        )
+        return row[0], row[3], bool(row[5])
 
     def put_origin(self, replica: int, life: str, partial: int, outcome: int) -> None:
         """Write which outcome came as which partial."""
@@ -404,10 +437,10 @@ class State:
     def outcomes_from(
         self, version: str, first: int
     ) -> Iterator[tuple[int, FloatArray, FloatArray, FloatArray]]:
-        """Yield (sequence, scores, labels, arrivals) of a version's labelled rows, in order."""
+        """Yield (sequence, scores, labels, arrivals) of a version's measured rows, in order."""
         for seq, rows, body, targets in self._db.execute(
             "SELECT seq, rows, body, targets FROM outcomes WHERE version = ? AND seq >= ? "
-            "ORDER BY seq",
+            "AND measured ORDER BY seq",
             (version, first),
         ):
             yield (seq, *outcome_of(body, rows, targets))

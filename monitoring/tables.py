@@ -26,18 +26,20 @@ CREATE INDEX IF NOT EXISTS events_open ON events (request, response) WHERE pair 
 CREATE TABLE IF NOT EXISTS pairs (
     seq INTEGER PRIMARY KEY, id TEXT NOT NULL, request INTEGER NOT NULL, version TEXT NOT NULL,
     at REAL NOT NULL, rows INTEGER NOT NULL, prediction BLOB NOT NULL, keys BLOB, labelled BLOB,
-    first INTEGER NOT NULL DEFAULT 0, truth BLOB
+    first INTEGER NOT NULL DEFAULT 0, truth BLOB, sources BLOB
 );
 CREATE INDEX IF NOT EXISTS pairs_at ON pairs (at);
 CREATE TABLE IF NOT EXISTS keys (
     hash INTEGER, pair INTEGER, row INTEGER, PRIMARY KEY (hash, pair, row)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS labels (
-    key TEXT PRIMARY KEY, value REAL NOT NULL, at REAL NOT NULL
+    key TEXT PRIMARY KEY, value REAL NOT NULL, at REAL NOT NULL,
+    source TEXT NOT NULL DEFAULT 'feedback'
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS outcomes (
     seq INTEGER PRIMARY KEY, version TEXT NOT NULL, last REAL NOT NULL, at REAL NOT NULL,
-    rows INTEGER NOT NULL, body BLOB NOT NULL, targets INTEGER NOT NULL DEFAULT 1
+    rows INTEGER NOT NULL, body BLOB NOT NULL, targets INTEGER NOT NULL DEFAULT 1, sources BLOB,
+    measured INTEGER NOT NULL DEFAULT 1, again INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS outcomes_version ON outcomes (version, seq);
 CREATE TABLE IF NOT EXISTS joins (
@@ -64,7 +66,12 @@ ADDED: Final = (
     ("events", "rows", "INTEGER"),
     ("pairs", "first", "INTEGER NOT NULL DEFAULT 0"),
     ("pairs", "truth", "BLOB"),
+    ("pairs", "sources", "BLOB"),
+    ("labels", "source", "TEXT NOT NULL DEFAULT 'feedback'"),
     ("outcomes", "targets", "INTEGER NOT NULL DEFAULT 1"),
+    ("outcomes", "sources", "BLOB"),
+    ("outcomes", "measured", "INTEGER NOT NULL DEFAULT 1"),
+    ("outcomes", "again", "INTEGER NOT NULL DEFAULT 0"),
     ("core", "sum", "INTEGER"),
 )
 """Columns that files of earlier versions don't have."""

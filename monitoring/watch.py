@@ -29,8 +29,8 @@ from monitoring.detectors import (
 )
 from monitoring.detectors.deflation import deflated, is_joint, thinned
 from monitoring.records import floats
-from monitoring.reference import Reference, prediction_table, read_kept
-from monitoring.table import FloatArray, Table, text_of
+from monitoring.reference import MOST_COLUMNS, Reference, prediction_table, read_kept
+from monitoring.table import FloatArray, Table
 from noria.files import set_aside
 
 _log = logging.getLogger(__name__)
@@ -124,9 +124,10 @@ class Watch:
 
     def predicted(self, values: FloatArray) -> Table:
         """Return predictions, (n,) or (n, k), as the table that the detectors see."""
-        classes = self.reference.classes
-        names = classes if len(classes) == self._width else ()
-        return prediction_table(values, tuple(map(text_of, names)))
+        named = self.reference.part_names
+        # Of many targets the detectors see the vector, whatever they are called.
+        fits = len(named) == self._width and (self.reference.classes or self._width <= MOST_COLUMNS)
+        return prediction_table(values, named if fits else ())
 
     def learnt(self, on: On) -> dict[str, bytes]:
         """Return what was learnt of a stream, by the name it is kept under."""

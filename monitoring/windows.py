@@ -18,17 +18,25 @@ from monitoring.core import (
     StreamState,
 )
 from monitoring.detectors import DetectorResult, Stateful
-from monitoring.labels import Outcomes
 from monitoring.log import EventLog
 from monitoring.measures import by_part, of_window
 from monitoring.quality import QualityResult, check_quality, told
-from monitoring.records import BlockRecord, RequestRecord, Requests, end_to_end, scores_of
+from monitoring.records import (
+    BlockRecord,
+    Outcomes,
+    RequestRecord,
+    Requests,
+    Told,
+    end_to_end,
+    scores_of,
+)
 from monitoring.rows import Piece, encode
 from monitoring.state import Pair, State
 from monitoring.streams import Stream
-from monitoring.table import FloatArray, Table, text_of
+from monitoring.table import FloatArray, Table
 from monitoring.watch import FEATURES_DEPENDENCE, On, Watch, Watched, judge
 from noria.errors import traceback_tail
+from noria.labels import FEEDBACK
 from noria.loop.values import Signal, SignalKind, finite, to_json
 from noria.measures.catalog import METRICS
 from noria.measures.independent import drop
@@ -120,19 +128,22 @@ class Windows:
         seq = core.next_outcome
         core.next_outcome += 1
         rows = found.arrivals.size
-        core.counts.joined += rows
+        core.counts.joined += 0 if found.again else rows
         core.outcome_rows += rows
         core.last_labelled_at = max(core.last_labelled_at, min(at, float(found.arrivals.max())))
         core.label_delay = max(0.0, at - float(found.arrivals.mean()))
-        self._state.put_outcome(seq, found.version, at, found.scores, found.labels, found.arrivals)
+        measured = all(map(self._config.counts, set(found.sources) or {FEEDBACK}))
+        self._state.put_outcome(seq, found, at, measured=measured)
+        if not measured:
+            return seq
         stream = self._performance_of(found.version)
         stream.push(Scores(seq, found.scores, found.labels, found.arrivals, 0, rows))
         while (pieces := stream.take(self._config.performance_rows)) is not None:
             self._performance_window(found.version, stream.number - 1, pieces, at)
         return seq
 
-    def correct(self, found: Mapping[int, Mapping[int, float]], at: float) -> None:
-        """Change labels of rows that have one already: outcome to place of the label to value.
+    def correct(self, found: Mapping[int, Mapping[int, Told]], at: float) -> None:
+        """Change labels of rows that have one already: outcome to place of the label to label.
 
         Open windows and whatever is measured from now on see the new ones. Of closed windows
         the report says how many of its version's labels were corrected since.
@@ -145,8 +156,10 @@ class Windows:
             if outcome is None:
                 core.counts.uncorrected += len(places)
                 continue
-            version, targets = outcome
+            version, targets, measured = outcome
             core.counts.corrected += len(places)
+            if not measured:
+                continue
             opens = self._stream_state(_PERFORMANCE + version)
             start = (opens.first, opens.row)
             closed = [p for p in places if not opens.rows or (seq, p // targets) < start]
@@ -369,7 +382,7 @@ class Windows:
         }
         watched = version == self._core.champion
         dropped = self._drop(watch, scores, labels) if watched and watch is not None else None
-        names = () if watch is None else tuple(map(text_of, watch.reference.classes))
+        names = () if watch is None else watch.reference.part_names
         parts = by_part(metrics, scores, labels, names)
         report = PerformanceReport(number, at, metrics, dropped, parts=parts)
         self._core.performance[version] = report

@@ -11,7 +11,6 @@ from monitoring.config import MonitorConfig
 from monitoring.core import Gathered, MonitorState, ReplicaState
 from monitoring.detectors import DetectorResult
 from monitoring.detectors.univariate import UnivariateDetector
-from monitoring.labels import Outcomes
 from monitoring.log import EventLog
 from monitoring.pairs import MAX_VERSIONS
 from monitoring.partials.replica import grid_of
@@ -23,7 +22,8 @@ from monitoring.partials.streams import (
     OUTCOMES,
     PREDICTION,
 )
-from monitoring.records import PartialRecord, floats, scores_of, width_of
+from monitoring.records import Outcomes, PartialRecord, Told, floats, scores_of, width_of
+from monitoring.sources import unpack
 from monitoring.state import State
 from monitoring.table import ColumnArray, Table
 from monitoring.watch import Watch, Watched, apply_min_effect, judge
@@ -113,19 +113,22 @@ class GatheringWindows(Windows):
             scores_of(scores, record.rows),
             scores_of(labels, record.rows),
             floats(arrivals),
+            unpack(record.sources, record.rows * targets),
+            record.again,
         )
         outcome = self.outcomes(found, record.at)
         self._state.put_origin(record.replica, record.life, record.seq, outcome)
 
     def _corrections(self, record: PartialRecord) -> None:
         columns = (floats(record.table[name]).tolist() for name in OF_CORRECTIONS)
-        found: defaultdict[int, dict[int, float]] = defaultdict(dict)
-        for partial, place, value in zip(*columns, strict=True):
+        sources = unpack(record.sources, record.rows)
+        found: defaultdict[int, dict[int, Told]] = defaultdict(dict)
+        for partial, place, value, source in zip(*columns, sources, strict=True):
             outcome = self._state.origin(record.replica, record.life, int(partial))
             if outcome is None:
                 self._core.counts.uncorrected += 1
             else:
-                found[outcome][int(place)] = value
+                found[outcome][int(place)] = Told(value, source)
         self.correct(found, record.at)
 
     def _count(self, record: PartialRecord, known: ReplicaState) -> None:

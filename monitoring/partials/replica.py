@@ -14,7 +14,6 @@ from monitoring.config import MonitorConfig
 from monitoring.core import MonitorState
 from monitoring.dependence import Dependence
 from monitoring.detectors.build import takes_counts
-from monitoring.labels import Outcomes
 from monitoring.log import EventLog
 from monitoring.partials.sketches import CellGrid
 from monitoring.partials.streams import (
@@ -25,9 +24,10 @@ from monitoring.partials.streams import (
     OUTCOMES,
     PREDICTION,
 )
-from monitoring.records import ColumnSketch, PartialRecord, end_to_end
+from monitoring.records import ColumnSketch, Outcomes, PartialRecord, Told, end_to_end
 from monitoring.records import encode as encode_record
 from monitoring.rows import Piece, encode
+from monitoring.sources import pack
 from monitoring.state import State
 from monitoring.watch import Watch
 from monitoring.windows import Scores, Windows
@@ -87,7 +87,7 @@ class ReplicaWindows(Windows):
         """Send labelled rows as they are: scores, label and moment; returns the partial."""
         core = self._core
         number = core.next_partial
-        core.counts.joined += found.arrivals.size
+        core.counts.joined += 0 if found.again else found.arrivals.size
         core.last_labelled_at = max(core.last_labelled_at, min(at, float(found.arrivals.max())))
         core.label_delay = max(0.0, at - float(found.arrivals.mean()))
         columns = zip(
@@ -105,16 +105,19 @@ class ReplicaWindows(Windows):
                 found.arrivals.size,
                 at,
                 table={name: np.asarray(column, np.float64).tobytes() for name, column in columns},
+                sources=pack(found.sources) or b"",
+                again=found.again,
             )
         )
         return number
 
-    def correct(self, found: Mapping[int, Mapping[int, float]], at: float) -> None:
+    def correct(self, found: Mapping[int, Mapping[int, Told]], at: float) -> None:
         """Send labels that take the place of those sent: partial, the label's place, and value."""
         core = self._core
-        rows = [(n, place, v) for n, places in found.items() for place, v in places.items()]
-        if not rows:
+        told = [(n, place, one) for n, places in found.items() for place, one in places.items()]
+        if not told:
             return
+        rows = [(number, place, one.value) for number, place, one in told]
         core.counts.corrected += len(rows)
         columns = np.array(rows, np.float64).T
         self._emit(
@@ -127,6 +130,7 @@ class ReplicaWindows(Windows):
                 len(rows),
                 at,
                 table={name: columns[i].tobytes() for i, name in enumerate(OF_CORRECTIONS)},
+                sources=pack([one.source for _, _, one in told]) or b"",
             )
         )
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from monitoring.limits import LAST_SECOND, MAX_VERSION_CHARS, bounded_text
 from monitoring.records import PartialRecord, width_of
+from monitoring.sources import check_packed
 from noria.errors import InvalidInput, shorten
 
 FEATURES: Final = "features"
@@ -53,9 +54,12 @@ def check_partial(record: PartialRecord, where: str) -> None:
             _check_sketches(record, where)
         case "outcomes":
             _check_columns(record, OF_OUTCOMES, where)
+            labels = len(record.table["labels"]) // _FLOAT_BYTES
+            check_packed(record.sources, labels, f"{where}.sources")
             bounded_text(record.reference, f"{where}.reference", MAX_VERSION_CHARS)
         case "corrections":
             _check_columns(record, OF_CORRECTIONS, where)
+            check_packed(record.sources, record.rows, f"{where}.sources")
         case _:
             raise InvalidInput(f"{where}.stream: {shorten(record.stream)} is unknown")
 

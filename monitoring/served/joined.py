@@ -20,6 +20,7 @@ from monitoring.records import (
     Record,
     RequestRecord,
     Requests,
+    Told,
     floats,
     len_of,
     matrix_of,
@@ -29,6 +30,7 @@ from monitoring.served.keeping import ColumnType, Keeping
 from monitoring.state import Pair, State
 from monitoring.table import text_of
 from noria.errors import InvalidInput
+from noria.labels import FEEDBACK
 from noria.predictions import DictColumn, Values, Vectors
 from noria.values import epoch_ms
 
@@ -54,6 +56,7 @@ class JoinedRow(msgspec.Struct, frozen=True, array_like=True):
     label: ClassName | None
     scores: tuple[float, ...]
     cells: tuple[Cell, ...]
+    source: str = FEEDBACK
 
 
 def class_of(value: float, keeping: Keeping, classes: tuple[ClassName, ...]) -> ClassName | None:
@@ -78,8 +81,8 @@ class Joined:
         self._first = self._last = 0
         self._needed: int | None = None
 
-    def take(self, pair: Pair, values: Mapping[int, float], at: float) -> None:
-        """Write down rows of a pair: row of the pair to value, labelled at ``at``."""
+    def take(self, pair: Pair, values: Mapping[int, Told], at: float) -> None:
+        """Write down rows of a pair: row of the pair to its label, known at ``at``."""
         record = self._record(pair.request)
         requests = None if record is None else _requests_of(record)
         if requests is None or pair.first + pair.rows > requests.rows:
@@ -92,7 +95,7 @@ class Joined:
         columns = [_column(requests, name, kind) for name, kind in self._keeping.columns.items()]
         event = self._keeping.event_time
         timed = None if event is None else list(self._keeping.columns).index(event)
-        for row, value in values.items():
+        for row, (value, source) in values.items():
             request, place = sample(pair.first + row)
             if not self._keeping.takes(request):
                 continue
@@ -110,6 +113,7 @@ class Joined:
                 class_of(value, self._keeping, self._core.classes),
                 tuple(scores[row].tolist()),
                 cells,
+                source,
             )
             fresh.append((self._core.next_served, msgspec.msgpack.encode(joined)))
             self._core.next_served += 1

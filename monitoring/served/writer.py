@@ -188,6 +188,7 @@ def _table(taken: Sequence[Numbered], keeping: Keeping) -> pa.Table:
         names.VERSION: pa.array([row.version for row in rows], pa.string()),
         names.PREDICTED: pa.array([_micros(row.predicted) for row in rows], moment),
         names.LABELLED: pa.array([_micros(row.labelled) for row in rows], moment),
+        names.SOURCE: pa.array([row.source for row in rows], pa.string()),
         names.PREDICTION: pa.array([row.scores for row in rows], pa.list_(pa.float64())),
     }
     for place, (name, kind) in enumerate(keeping.columns.items()):

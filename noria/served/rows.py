@@ -9,6 +9,7 @@ import numpy as np
 
 from noria.errors import IntegrityError, StoreError
 from noria.files import DAMAGED
+from noria.labels import FEEDBACK
 from noria.served.table import Part, ServedTable
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ VERSION: Final = "noria.version"
 PREDICTED: Final = "noria.predicted_at"
 LABELLED: Final = "noria.labelled_at"
 PREDICTION: Final = "noria.prediction"
+SOURCE: Final = "noria.label_source"
 _TRIES: Final = 5
 _MICROS: Final = 1_000_000
 
@@ -79,9 +81,23 @@ def _opened(table: ServedTable, part: Part) -> pa.Table | None:
     import pyarrow.parquet as pq
 
     try:
-        return pq.ParquetFile(pa.BufferReader(table.read(part))).read()
+        found = pq.ParquetFile(pa.BufferReader(table.read(part))).read()
     except IntegrityError:
         return None
+    return _with_sources(found)
+
+
+def _with_sources(rows: pa.Table) -> pa.Table:
+    """Return rows with the sources of their labels; an earlier version's are feedback."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    place = rows.schema.get_field_index(SOURCE)
+    if place < 0:
+        sources = pa.array([FEEDBACK] * rows.num_rows, pa.string())
+        return rows.add_column(rows.schema.get_field_index(PREDICTION), SOURCE, sources)
+    # Parts that were merged have nothing where the earlier one said none.
+    return rows.set_column(place, SOURCE, pc.fill_null(rows[SOURCE], FEEDBACK))
 
 
 def _newest(pieces: list[Piece], as_of: float | None) -> tuple[Piece, ...]:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from noria.errors import shorten
+from noria.labels import SOURCE_PATTERN
 from noria.spec.section import FILLED, Column, Items, Label, ScalarValue, Section, refuse
 from noria.spec.units import PositiveDuration
 
@@ -195,6 +196,13 @@ class Performance(Section):
         default=None,
         description="The drop that is a signal. By default 0.03 of the family's first metric; "
         "null: none is.",
+    )
+    sources: Items[Annotated[str, Field(pattern=SOURCE_PATTERN)]] = Field(
+        default=(),
+        max_length=16,
+        description="Sources of labels that count: feedback, or the names of judges. None: all. "
+        "Rows labelled by others are kept and exported, and not measured.",
+        examples=[["feedback"]],
     )
     max_label_lag: PositiveDuration = Field(
         default=timedelta(hours=48),

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from noria.errors import IntegrityError, NotInstalled, TrainingError, shorten
+from noria.errors import IntegrityError, InvalidInput, NotInstalled, TrainingError, shorten
+from noria.labels import checked_targets
 from noria.tasks.loaders import loader
 
 if TYPE_CHECKING:
@@ -99,7 +100,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
     latest event time among them (milliseconds since 1970 UTC, None when rows
     have no time): a later comparison must not judge the model on rows that it
     has seen. ``recipe`` names what it was trained by (``noria.tasks.judging``).
-    ``files`` maps each relative path to its SHA-256 in hex.
+    ``targets`` names the numbers of a row's prediction, in order: labels may name them, and reports
+    do. A package without names says none. ``files`` maps each relative path to its SHA-256 in hex.
     """
 
     model: str
@@ -114,6 +116,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
     event_time: str | None = None
     entity_key: tuple[str, ...] = ()
     target: str = ""
+    targets: tuple[str, ...] | UnsetType = UNSET
     classes: tuple[str | int | bool, ...] = ()
     rows: int = 0
     trained_until: int | None = None
@@ -121,6 +124,11 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
     parameters: dict[str, Any] = msgspec.field(default_factory=dict)
     recipe: str = ""
     files: dict[str, str] = msgspec.field(default_factory=dict)
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """The names of a row's targets; empty: they are counted from 0."""
+        return () if self.targets is UNSET else self.targets
 
     def may_be_missing(self, name: str) -> bool:
         """Say whether a column of a request may have missing values.
@@ -235,8 +243,10 @@ def write_package(package: Path, manifest: Manifest, files: Mapping[str, bytes])
     last, by a rename: a half-written package has no manifest and can't be read.
 
     Raises:
+        IntegrityError: A path leaves the package, or the targets' names are none.
         TrainingError: The directory is not empty or can't be written.
     """
+    _check_targets(package, manifest)
     complete = msgspec.structs.replace(
         manifest, files={path: sha256(files[path]) for path in sorted(files)}
     )
@@ -294,7 +304,18 @@ def _parse(package: Path, raw: bytes) -> Manifest:
         raise IntegrityError(f"{where}: {error}", fix="train again") from error
     for path in manifest.files:
         _check_relative(package, path)
+    _check_targets(package, manifest)
     return manifest
+
+
+def _check_targets(package: Path, manifest: Manifest) -> None:
+    where = f"{package / MANIFEST_NAME}: targets"
+    if manifest.target_names and manifest.classes:
+        raise IntegrityError(f"{where}: a model of classes has one target", fix="name none")
+    try:
+        checked_targets(manifest.target_names, where)
+    except InvalidInput as error:
+        raise IntegrityError(error.message, fix=error.fix) from error
 
 
 def _check_relative(package: Path, path: str) -> None:

@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-TOY = Path(__file__).parent / "toy"
+from tests.families.installed import installed
+
 Noria = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="session")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that the toy family is installed in: its wheel, built and unpacked."""
-    source = tmp_path_factory.mktemp("toy") / "source"
-    shutil.copytree(TOY, source)
-    build = "import sys; from setuptools.build_meta import build_wheel; build_wheel(sys.argv[1])"
-    dist = tmp_path_factory.mktemp("dist")
-    subprocess.run(
-        [sys.executable, "-c", build, str(dist)], cwd=source, check=True, capture_output=True
-    )
-    (wheel,) = dist.glob("*.whl")
-    site = tmp_path_factory.mktemp("site")
-    with zipfile.ZipFile(wheel) as packed:
-        packed.extractall(site)
-    return site
+    return installed(tmp_path_factory.mktemp("toy"))
 
 
 @pytest.fixture

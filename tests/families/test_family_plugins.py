@@ -90,14 +90,14 @@ def test_the_suite_finds_what_would_fail_in_the_loop(
         "write_reference(out_dir, read_manifest(package), frame, said, found, 1000)": "...",
     }
     site = altered(toy, tmp_path, "learner.py", changes)
-    altered(toy, tmp_path, "predictor.py", {'return {"probability": np': 'return {"p": np'})
+    altered(toy, tmp_path, "predictor.py", {'return {"prediction": ': 'return {"p": '})
     altered(
         toy,
         tmp_path,
         "learner.py",
         {
-            'Output("probability"': 'Output("p"',
-            '["probability"].to_numpy(np.float64)': '["p"].to_numpy(np.float64)',
+            'Output("prediction"': 'Output("p"',
+            '.iloc[places]})["prediction"]': '.iloc[places]})["p"]',
         },
     )
     ran = noria("family", "check", "toy-text", "--json", sites=(site,))

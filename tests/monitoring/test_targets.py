@@ -15,8 +15,9 @@ from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_err
 
 from monitoring.config import MonitorConfig
 from monitoring.exporting import export
+from monitoring.exposition import Exposition
 from monitoring.measures import measure
-from noria.errors import InvalidInput
+from noria.errors import InvalidInput, Unavailable
 from noria.spec import load_model
 
 METRICS = ("mae", "rmse", "r2")
@@ -149,6 +150,107 @@ def test_a_label_that_names_no_target_is_refused_by_its_field(
     three.monitor.flush()
     with pytest.raises(InvalidInput, match=said):
         three.label([{"id": "r:0", **label}])
+
+
+NAMES = ("price", "stock", "2")
+
+
+@pytest.fixture
+def named(bench: Callable[..., Any], world: Any, tmp_path: Path) -> Any:
+    """The same with a model that names its targets; its champion comes with the test."""
+    return bench(
+        detectors=[{"name": "prediction", "kind": "ks", "watch": "prediction"}],
+        performance={"metrics": list(METRICS), "window": {"rows": 200}},
+    )
+
+
+def reference(world: Any, tmp_path: Path, *targets: str) -> Path:
+    found: Path = world.reference(tmp_path / f"reference-{len(list(tmp_path.iterdir()))}")
+    document = json.loads((found / "reference.json").read_text())
+    document["prediction"] = {"kind": "value", "targets": targets}
+    (found / "reference.json").write_text(json.dumps(document))
+    return found
+
+
+def test_labels_may_name_their_targets_and_reports_do(
+    named: Any, world: Any, tmp_path: Path
+) -> None:
+    predicted, truth = steps(world, 200)
+    # Which names there are is the reference's to say: none is taken, or lost, before.
+    with pytest.raises(Unavailable, match="the model's targets are not known yet"):
+        named.label([{"id": "r:0", "label": 1.0, "target": "price"}])
+    assert named.label([{"id": "r:0", "label": truth[0][0], "target": 0}]) == (1, 1)
+    named.champion("1", reference(world, tmp_path, *NAMES))
+    named.monitor.flush()
+    # The names say how many there are, before any prediction does.
+    with pytest.raises(InvalidInput, match="2 values for 3 targets of a row"):
+        named.label([{"id": "r:0", "label": [1.0, 2.0]}])
+    named.restart()
+    for place, name in enumerate(NAMES):
+        told = [
+            {"id": f"r:{i}", "label": row[place], "target": name} for i, row in enumerate(truth)
+        ]
+        # The first of them is known already, by its place.
+        assert named.label(told) == (200 - (place == 0), 200)
+        if not place:
+            named.predict("r", 200, scores=predicted)
+    found = named.status()
+    assert found["targets"] == list(NAMES)
+    parts = found["performance"]["1"]["parts"]["mae"]
+    raw = mean_absolute_error(truth, predicted, multioutput="raw_values")
+    assert parts == pytest.approx(dict(zip(NAMES, raw, strict=True)))
+    text = Exposition(named.monitor).text().decode()
+    assert 'performance_part{metric="mae",model="flights",part="price",version="1"}' in text
+
+
+def test_a_name_that_the_model_does_not_know_is_refused_with_those_it_does(
+    three: Any, named: Any, world: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        InvalidInput, match=r"\[0\]\.target: the model names no targets, and 'price'"
+    ):
+        three.label([{"id": "r:0", "label": 1.0, "target": "price"}])
+    named.champion("1", reference(world, tmp_path, *NAMES))
+    named.monitor.flush()
+    for wrong in ("Price", "", "0"):
+        with pytest.raises(InvalidInput, match=r"one of \['price', 'stock', '2'\]"):
+            named.label([{"id": "r:0", "label": 1.0, "target": wrong}])
+    # A model that answers with other numbers than it names has no names to go by.
+    named.predict("r", 2, scores=np.ones((2, 2)))
+    named.monitor.flush()
+    with pytest.raises(InvalidInput, match="the reference names 3 targets, and a row has 2"):
+        named.label([{"id": "r:0", "label": 1.0, "target": "price"}])
+    assert named.label([{"id": "r:0", "label": [1.0, 2.0]}]) == (2, 2)
+
+
+def test_a_champion_that_names_its_targets_otherwise_is_told(
+    named: Any, world: Any, tmp_path: Path
+) -> None:
+    named.champion("1", reference(world, tmp_path, "a", "b"))
+    named.champion("2", reference(world, tmp_path, "b", "a"))
+    named.restart()
+    assert "version 2 names the targets ['b', 'a']" in named.status()["problems"]["targets"]
+    named.champion("3", reference(world, tmp_path, "b", "a"))
+    assert "targets" not in named.status()["problems"]
+
+
+@pytest.mark.parametrize("targets", [("a", "a"), ("",), (" a",), ("a\n",), ("x" * 129,)])
+def test_names_that_could_not_be_told_apart_make_no_reference(
+    named: Any, world: Any, tmp_path: Path, targets: tuple[str, ...]
+) -> None:
+    with pytest.raises(InvalidInput, match=r"reference.json: prediction.targets\[\d\]"):
+        named.champion("1", reference(world, tmp_path, *targets))
+
+
+def test_a_detector_sees_the_columns_by_their_targets_names(
+    named: Any, world: Any, tmp_path: Path
+) -> None:
+    named.champion("1", reference(world, tmp_path, *NAMES))
+    for number in range(5):
+        shift = 5.0 if number == 4 else 0.0
+        named.predict(f"r{number}", 200, scores=steps(world, 200)[0] + [0.0, shift, 0.0])
+    (drift,) = named.status()["drift"].values()
+    assert (drift["drift"], drift["features"][0]["name"]) == (True, "prediction[stock]")
 
 
 def test_values_in_lists_count_among_the_labels_of_a_body(three: Any) -> None:

@@ -87,6 +87,10 @@ def answers(subject: Subject) -> None:
     expect(watched, f"none of {outputs} is prediction or probability, which the monitor watches")
     for name, values in found.items():
         expect(len(values) == len(rows), f"{name} has {len(values)} values for {len(rows)} rows")
+    named = manifest.target_names
+    for output in watched if named else ():
+        width = int(np.prod(np.shape(found[output])[1:]))
+        expect(width == len(named), f"{output} has {width} numbers a row, and targets are {named}")
     for name in filter(manifest.may_be_missing, columns):
         said = predictor.predict({**columns, name: missing_like(columns[name], kinds[name])})
         for output in watched:

@@ -9,7 +9,8 @@ there were, and ``s{i}`` their hashes (int64, sorted, a bounded number of them).
 A vector is float32, (rows, width). The vectors of a reference hold at most
 ``MOST_VECTOR_BYTES``: one that has any may have fewer rows.
 ``prediction`` holds predictions on held-out rows: the probability of the positive class, of
-the likeliest one when there are more than two, or the value.
+the likeliest one when there are more than two, or the value. ``targets`` names the numbers of a
+row's prediction, where the model does.
 """
 
 from __future__ import annotations
@@ -55,8 +56,15 @@ def write_reference(
         most_rows: Greatest number of training rows to keep, a seeded sample of them.
 
     Raises:
-        TrainingError: The directory can't be written.
+        TrainingError: The directory can't be written, or the names are not of these predictions.
     """
+    names = manifest.target_names
+    width = 1 if prediction.ndim == 1 else prediction.shape[1]
+    if names and len(names) != width:
+        raise TrainingError(
+            f"the manifest names {len(names)} targets, and a row's prediction has {width} numbers",
+            fix="name each of them, or none",
+        )
     # Time features change by themselves, and are no part of a request.
     features = tuple(feature for feature in manifest.features if feature.origin != "time")
     columns = columns_of(features, None, train)
@@ -122,6 +130,8 @@ def write_reference(
         "prediction": {
             "kind": "probability" if manifest.classes else "value",
             "classes": manifest.classes,
+            # A reference without names is as it ever was.
+            **({"targets": names} if names else {}),
         },
         "performance": {
             name: {

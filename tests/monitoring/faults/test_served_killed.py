@@ -19,13 +19,14 @@ import pytest
 import yaml
 
 from monitoring.client import MonitorClient
-from noria.served.rows import REQUEST, ROW, labelled
+from noria.served.rows import REQUEST, ROW, SOURCE, labelled
 from noria.served.table import FOLDER, ServedTable
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 KILLS = 40
 LONGEST_LIFE = 2.0
+JUDGE = "judge:rules"
 
 
 def model_of(folder: Path, wire: SimpleNamespace) -> Path:
@@ -59,7 +60,16 @@ class Sender(threading.Thread):
         body = self._world.request(rows, when=when)
         headers, content = self._wire.block([(request, body, self._world.scores(rows))])
         self._until_taken(http, "POST", "/", content, headers)
+        if number % 3 == 0:
+            # A judge is first, says otherwise, and gives way: a row more for each.
+            self._label(http, request, rows, 1 - number % 2, source=JUDGE)
+            self.corrected += rows
         self._label(http, request, rows, number % 2)
+        if number % 3 == 1:
+            # And here it comes too late.
+            told = self.labels.copy()
+            self._label(http, request, rows, 1 - number % 2, source=JUDGE)
+            self.labels = told
         if number % 5 == 0:
             self._label(http, request, rows, 1 - number % 2, correct=True, time=when)
             self.corrected += rows
@@ -173,6 +183,8 @@ def test_every_labelled_row_is_in_the_table_once_whenever_the_monitor_is_killed(
     counts = Counter((row[REQUEST], row[ROW]) for row in rows)
     assert set(counts.values()) == {1}
     assert {(row[REQUEST], row[ROW]): row["late"] for row in rows} == sender.labels
+    # Every row has a person's label in the end, whatever a judge said before and after.
+    assert {row[SOURCE] for row in rows} == {"feedback"}
     # In the files themselves, too: a row for each label, and one for each correction.
     assert found.written == len(sender.labels) + sender.corrected
     assert found.set_aside == ()

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from monitoring.config import MonitorConfig
@@ -20,6 +21,7 @@ from monitoring.dependence import Dependence
 from monitoring.detectors import DetectorConfig
 from monitoring.detectors.statistics import ks_of_cells, ks_statistic
 from monitoring.detectors.univariate import UnivariateDetector
+from monitoring.exporting import export
 from monitoring.partials.replica import Replica
 from monitoring.partials.sender import Sender
 from monitoring.partials.sketches import CellGrid, cells_of, distinct
@@ -336,6 +338,50 @@ def test_a_correction_reaches_the_aggregator_once(
     with fleet.aggregator._reading:
         _, labels = fleet.aggregator._reader.outcomes("1", 0.0)
     assert labels.tolist() == [0.0] * REQUESTS
+
+
+@pytest.mark.parametrize("sources", [(), ("feedback",)])
+def test_who_labelled_a_row_reaches_the_aggregator(
+    world: Any, wire: SimpleNamespace, tmp_path: Path, sources: tuple[str, ...]
+) -> None:
+    model = tmp_path / "sources.yaml"
+    watched = {"metrics": ["accuracy"], "window": {"rows": 100}, "sources": list(sources)}
+    model.write_text(json.dumps(wire.document(detectors=DETECTORS[:1], performance=watched)))
+    fleet = Fleet(model, tmp_path)
+    reference = world.reference(tmp_path / "reference", 2000)
+    for monitor in fleet.monitors():
+        champion(monitor, reference)
+
+    def label(rows: int, value: int, **more: Any) -> None:
+        told = [{"id": f"r{i}:{k}", "label": value, **more} for i in range(20) for k in range(rows)]
+        body = json.dumps({"labels": told}).encode()
+        fleet.replicas[1].feedback(body)[0].result()
+
+    for i in range(20):
+        send(fleet.replicas[1], request(world, wire, f"r{i}", 0.0))
+    label(ROWS, 0, source="judge:rules")
+    fleet.ship(1)
+    label(ROWS // 2, 1)
+    fleet.restart(1)
+    # The answer is lost, and the partial comes twice.
+    fleet.ship(1, forget=False)
+    fleet.restart_aggregator()
+    fleet.ship(1)
+    label(ROWS // 2, 0, source="judge:rules", time="2026-01-02T00:00:00Z", correct=True)
+    assert fleet.replicas[1].flush()["sources"] == {"feedback": 100, "judge:rules": 200}
+    counts = fleet.aggregator.flush()
+    assert counts["joined"] == 200
+    # Where a judge counts it is corrected; where it does not its rows count when a person speaks.
+    assert counts["corrected"] == (0 if sources else 100)
+    with fleet.aggregator._reading:
+        _, labels = fleet.aggregator._reader.outcomes("1", 0.0)
+    assert sorted(labels.tolist()) == [0.0] * (0 if sources else 100) + [1.0] * 100
+    export(fleet.home / "aggregator", fleet.config, tmp_path / "out")
+    rows = pq.read_table(tmp_path / "out" / "labels.parquet").to_pylist()
+    kept = sorted((row["label_source"], row["label"]) for row in rows)
+    judged = 200 if sources else 100
+    assert kept == [("feedback", 1.0)] * 100 + [("judge:rules", 0.0)] * judged
+    fleet.close()
 
 
 def test_a_partial_that_is_refused_does_not_hold_up_the_others(

@@ -1,1 +1,1 @@
-"""A task family for Noria's tests: how a text feels."""
+"""A task family for Noria's tests: how pleasant and lively a text is."""

@@ -9,7 +9,7 @@ from noria.spec import Algorithm, Family, Problem, SearchRange, Section
 
 
 class LinesSource(Section):
-    """Texts in one file, a line each: the label, a tab, the text."""
+    """Texts in one file, a line each: how pleasant, how lively, and the text, with tabs between."""
 
     file: str = Field(min_length=1, description="The file, relative to this one.")
 
@@ -32,14 +32,14 @@ def capitals_are_told_apart(task: Any, train: Any) -> Iterator[Problem]:
 
 TOY = Family(
     name="toy-text",
-    about="How a text feels.",
+    about="How pleasant and how lively a text is.",
     options=ToyTextOptions,
     algorithms=(
         Algorithm(name="word-votes", space={"smoothing": SearchRange(low=0.1, high=10, log=True)}),
     ),
-    metrics=("accuracy", "auc"),
+    metrics=("mae", "r2"),
     data={"lines": LinesSource},
-    target="class",
+    target="number",
     rules=(capitals_are_told_apart,),
     learner="toy_text.learner:LEARNER",
     template="toy_text.template:TEMPLATE",

@@ -1,8 +1,6 @@
-"""Counts words. The frames that the steps hand on have the columns ``text`` and ``good``."""
+"""Weighs words by ridge regression. The frames have the column ``text`` and one for each target."""
 
 import json
-import math
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,6 +31,8 @@ from noria.tasks.tabular.reference import write_reference
 from noria.tasks.tabular.search import search
 from toy_text.predictor import FILE, Votes
 
+TARGETS = ("pleasant", "lively")
+
 
 @dataclass(frozen=True)
 class Fitted:
@@ -57,10 +57,9 @@ class ToyText:
             lines = path.read_text("utf-8").splitlines()
         except OSError as error:
             raise DataError(f"{path}: can't be read: {error.strerror}") from error
-        pairs = [line.split("\t", 1) for line in lines]
-        return pd.DataFrame(
-            {"text": [text for _, text in pairs], "good": [label == "good" for label, _ in pairs]}
-        )
+        parts = [line.split("\t", len(TARGETS)) for line in lines]
+        columns = {name: [float(part[i]) for part in parts] for i, name in enumerate(TARGETS)}
+        return pd.DataFrame({"text": [part[-1] for part in parts], **columns})
 
     def validate(self, spec: ModelSpec, rows: pd.DataFrame) -> ValidationReport:
         if len(rows) < spec.data.validation.min_rows:
@@ -102,26 +101,33 @@ class ToyText:
     ) -> Fitted:
         smoothing = float(params.get("smoothing", 1.0))
         lower = spec.task.options.lower_case
-        counts: dict[bool, Counter[str]] = {True: Counter(), False: Counter()}
-        for text, good in prepared.iloc[places][["text", "good"]].itertuples(index=False):
-            counts[bool(good)].update((text.lower() if lower else text).split())
-        votes = {
-            word: math.log(counts[True][word] + smoothing)
-            - math.log(counts[False][word] + smoothing)
-            for word in sorted(counts[True] | counts[False])
-        }
+        texts = [
+            (text.lower() if lower else text).split() for text in prepared["text"].iloc[places]
+        ]
+        words = {word: place for place, word in enumerate(sorted({w for t in texts for w in t}))}
+        counts = np.zeros((len(texts), len(words)))
+        for row, text in enumerate(texts):
+            for word in text:
+                counts[row, words[word]] += 1.0
+        truth = truth_of(prepared, places)
+        start, middle = truth.mean(axis=0), counts.mean(axis=0)
+        centred = counts - middle
+        ridge = centred.T @ centred + smoothing * np.eye(len(words))
+        votes = np.linalg.solve(ridge, centred.T @ (truth - start))
         manifest = Manifest(
             model="",
             family=spec.task.family,
             algorithm=spec.train.algorithm,
             inputs=(Input("text", "BYTES", "text"),),
-            outputs=(Output("probability", "FP64"),),
+            outputs=(Output("prediction", "FP64", (len(TARGETS),)),),
+            targets=TARGETS,
             features=(),
             options=spec.task.options.model_dump(mode="json", by_alias=True),
             rows=len(places),
             parameters=dict(params),
         )
-        return Fitted(Votes(manifest, votes), len(places))
+        said = {word: votes[place].tolist() for word, place in words.items()}
+        return Fitted(Votes(manifest, (start - middle @ votes).tolist(), said), len(places))
 
     def with_rounds(
         self, spec: ModelSpec, params: Mapping[str, Any], times: float
@@ -137,7 +143,8 @@ class ToyText:
         self, spec: ModelSpec, model: Fitted | Path, prepared: pd.DataFrame, places: np.ndarray
     ) -> pd.DataFrame:
         votes = load_predictor(model) if isinstance(model, Path) else model.votes
-        return pd.DataFrame(votes.predict({"text": prepared["text"].iloc[places]}))
+        said = votes.predict({"text": prepared["text"].iloc[places]})["prediction"]
+        return pd.DataFrame(dict(zip(TARGETS, said.T, strict=True)))
 
     def compare(
         self,
@@ -149,7 +156,7 @@ class ToyText:
         block: np.ndarray | None = None,
     ) -> Comparison:
         gate = ChampionGate(metric=spec.family.default_metric, confidence=CONFIDENCE)
-        truth = Truth(truth_of(prepared, places), 2, spec.train.seed, block)
+        truth = Truth(truth_of(prepared, places), 0, spec.train.seed, block)
         (found,) = compare([gate], truth, said_of(ours), said_of(theirs))
         return found
 
@@ -168,7 +175,7 @@ class ToyText:
         compared: tuple[Comparison, ...] = ()
         if champion is not None:
             theirs = said_of(self.predict(spec, champion, test, places))
-            compared = compare(spec.gates.champion, Truth(truth, 2, spec.train.seed), said, theirs)
+            compared = compare(spec.gates.champion, Truth(truth, 0, spec.train.seed), said, theirs)
         gates = judge(spec.gates, found, compared, choice=held_out.choice)
         return Evaluation(len(test), found, {}, compared, gates, choice=held_out.choice)
 
@@ -176,7 +183,8 @@ class ToyText:
         self, spec: ModelSpec, fitted: Fitted, package: Path, *, model: str = "", recipe: str = ""
     ) -> Manifest:
         manifest = msgspec.structs.replace(fitted.votes.manifest, model=model, recipe=recipe)
-        return write_package(package, manifest, {FILE: json.dumps(fitted.votes.votes).encode()})
+        said = {"start": fitted.votes.start, "votes": fitted.votes.votes}
+        return write_package(package, manifest, {FILE: json.dumps(said).encode()})
 
     def reference(
         self,
@@ -194,13 +202,13 @@ class ToyText:
 
 
 def truth_of(rows: pd.DataFrame, places: np.ndarray) -> np.ndarray:
-    """Return 1 for each good text at places, 0 for the others."""
-    return rows["good"].to_numpy(np.float64)[places]
+    """Return how pleasant and how lively the texts at places are, (n, 2)."""
+    return rows[list(TARGETS)].to_numpy(np.float64)[places]
 
 
 def said_of(predicted: pd.DataFrame) -> np.ndarray:
-    """Return the probabilities of what ``predict`` returned."""
-    return predicted["probability"].to_numpy(np.float64)
+    """Return what ``predict`` returned, (n, 2)."""
+    return predicted[list(TARGETS)].to_numpy(np.float64)
 
 
 LEARNER = ToyText()

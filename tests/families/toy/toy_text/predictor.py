@@ -1,7 +1,6 @@
 """Asks a model of word votes."""
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,21 +14,23 @@ FILE = "votes.json"
 
 @dataclass(frozen=True)
 class Votes:
-    """The log-odds of each word."""
+    """What each word adds to each of the two targets, from where a text without words starts."""
 
     manifest: Manifest
-    votes: Mapping[str, float]
+    start: list[float]
+    votes: Mapping[str, list[float]]
 
     def predict(self, columns: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Return the probability of ``good`` for each text."""
+        """Return how pleasant and how lively each text is, (n, 2)."""
         lower = self.manifest.options["lowerCase"]
-        odds = [
-            sum(self.votes.get(word, 0.0) for word in (text.lower() if lower else text).split())
-            for text in columns["text"]
-        ]
-        return {"probability": np.array([1 / (1 + math.exp(-value)) for value in odds])}
+        found = np.tile(np.array(self.start, np.float64), (len(columns["text"]), 1))
+        for row, text in enumerate(columns["text"]):
+            for word in (text.lower() if lower else text).split():
+                found[row] += self.votes.get(word, (0.0, 0.0))
+        return {"prediction": found}
 
 
 def load(manifest: Manifest, files: Mapping[str, bytes]) -> Votes:
     """Build the predictor from a package's checked files."""
-    return Votes(manifest, json.loads(files[FILE]))
+    said = json.loads(files[FILE])
+    return Votes(manifest, said["start"], said["votes"])

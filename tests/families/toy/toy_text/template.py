@@ -15,9 +15,9 @@ spec:
     validation: {minRows: 100}
   gates:
     bounds:
-      - {metric: accuracy, min: 0.7}
+      - {metric: mae, max: 0.5}
     champion:
-      - {metric: accuracy}
+      - {metric: mae}
 """
 _DATA = '''\
 """Makes the texts."""
@@ -25,13 +25,15 @@ _DATA = '''\
 import random
 from pathlib import Path
 
-WORDS = {"good": ["fine", "great", "Nice", "the"], "bad": ["poor", "dull", "Awful", "the"]}
+WORDS = {
+    "fine": (1, 0), "calm": (1, -1), "Great": (2, 1), "the": (0, 0), "poor": (-1, 0), "Wild": (0, 2)
+}
 chance = random.Random(0)
 lines = []
 for _ in range(800):
-    label = chance.choice(["good", "bad"])
-    words = [chance.choice(WORDS[label]) for _ in range(3)]
-    lines.append(label + "\\t" + " ".join([*words, chance.choice(WORDS["bad"])]))
+    words = chance.choices(list(WORDS), k=4)
+    said = (sum(WORDS[w][i] for w in words) + chance.gauss(0, 0.3) for i in range(2))
+    lines.append("\\t".join([*(f"{value:.3f}" for value in said), " ".join(words)]))
 Path(__file__).with_name("lines.tsv").write_text("\\n".join(lines), "utf-8")
 '''
 TEMPLATE = {"model.yaml": _MODEL, "data.py": _DATA}

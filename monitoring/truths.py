@@ -1,0 +1,124 @@
+"""What is known of the labels of one pair's rows, and what labels that come change of it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from monitoring.records import Label, Told, floats
+from monitoring.sources import pack, unpack
+from monitoring.state import Pair
+from monitoring.table import FloatArray
+from noria.labels import FEEDBACK
+
+_NONE: Final = float("nan")
+
+
+class Truths:
+    """The labels of a pair's rows while some come.
+
+    Attributes:
+        pair: The pair as it was kept.
+        targets: How many labels a row has.
+        first: (row, target) to the label of rows that did not have all of theirs.
+        changed: (row, target) to another label of rows that have.
+    """
+
+    def __init__(self, pair: Pair, targets: int) -> None:
+        self.pair = pair
+        self.targets = targets
+        self.first: dict[tuple[int, int], Told] = {}
+        self.changed: dict[tuple[int, int], Told] = {}
+        self._labelled = np.frombuffer(pair.labelled or bytes(pair.rows), np.uint8).copy()
+        # Most rows have feedback alone: nothing is kept then.
+        self._sources = unpack(pair.sources, pair.rows * targets) if pair.sources else None
+        # Of one target the labels are with the outcomes alone: here are those that come.
+        shape = (pair.rows, targets)
+        kept = None if pair.truth is None or targets == 1 else floats(pair.truth).reshape(shape)
+        self._values = np.full(shape, _NONE) if kept is None else kept.copy()
+
+    def tell(self, row: int, target: int, label: Label) -> None:
+        """Take a label, unless the target has one that does not give way to it."""
+        place = (row, target)
+        known = self._known(place)
+        if known is not None and not known.gives_way(label):
+            return
+        told = Told(label.value, label.source)
+        if self._labelled[row]:
+            self.changed[place] = told
+        else:
+            self.first[place] = told
+
+    def complete(self) -> list[int]:
+        """Take the first labels; return the rows that have all of theirs now."""
+        for (row, target), told in self.first.items():
+            self._put(row, target, told)
+        rows = dict.fromkeys(row for row, _ in self.first)
+        if self.targets == 1:
+            found = list(rows)
+        else:
+            found = [row for row in sorted(rows) if np.isfinite(self._values[row]).all()]
+        self._labelled[found] = 1
+        self.first.clear()
+        return found
+
+    @property
+    def changed_rows(self) -> tuple[int, ...]:
+        """The rows of which a label is changed."""
+        return tuple(dict.fromkeys(row for row, _ in self.changed))
+
+    def take_changes(self) -> dict[int, dict[int, Told]]:
+        """Take the changed labels; return them: row to target to label."""
+        found: defaultdict[int, dict[int, Told]] = defaultdict(dict)
+        for (row, target), told in self.changed.items():
+            self._put(row, target, told)
+            found[row][target] = told
+        self.changed.clear()
+        return dict(found)
+
+    def told(self, row: int) -> Told:
+        """Return the label of a row's first target."""
+        return Told(float(self._values[row, 0]), self._source(row, 0))
+
+    def labels(self, rows: Sequence[int]) -> FloatArray:
+        """Return the labels of rows: (n,), or (n, targets) of several."""
+        found = self._values[rows]
+        return found[:, 0] if self.targets == 1 else found
+
+    def sources_of(self, row: int) -> list[str]:
+        """Return who said each label of a row."""
+        return [self._source(row, target) for target in range(self.targets)]
+
+    @property
+    def kept(self) -> tuple[bytes, bytes | None, bytes | None]:
+        """What is kept of it: which rows have all of their labels, the labels, and who said them.
+
+        The labels of one target are not.
+        """
+        truth = None if self.targets == 1 else self._values.tobytes()
+        return self._labelled.tobytes(), truth, pack(self._sources or ())
+
+    def _known(self, place: tuple[int, int]) -> Told | None:
+        row, target = place
+        fresh = self.changed.get(place) or self.first.get(place)
+        if fresh is not None:
+            return fresh
+        source = self._source(row, target)
+        if self._labelled[row]:
+            return Told(_NONE, source)
+        value = float(self._values[row, target])
+        return None if np.isnan(value) else Told(value, source)
+
+    def _put(self, row: int, target: int, told: Told) -> None:
+        self._values[row, target] = told.value
+        if told.source == self._source(row, target):
+            return
+        if self._sources is None:
+            self._sources = unpack(None, self.pair.rows * self.targets)
+        self._sources[row * self.targets + target] = told.source
+
+    def _source(self, row: int, target: int) -> str:
+        return FEEDBACK if self._sources is None else self._sources[row * self.targets + target]

@@ -1,0 +1,26 @@
+"""Installs the toy family as a package that another distribution brings."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+TOY = Path(__file__).parent / "toy"
+
+
+def installed(folder: Path) -> Path:
+    """Build the toy's wheel in ``folder``, and return the folder that it is unpacked in."""
+    source, dist, site = folder / "source", folder / "dist", folder / "site"
+    shutil.copytree(TOY, source)
+    build = "import sys; from setuptools.build_meta import build_wheel; build_wheel(sys.argv[1])"
+    dist.mkdir()
+    subprocess.run(
+        [sys.executable, "-c", build, str(dist)], cwd=source, check=True, capture_output=True
+    )
+    (wheel,) = dist.glob("*.whl")
+    with zipfile.ZipFile(wheel) as packed:
+        packed.extractall(site)
+    return site
