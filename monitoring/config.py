@@ -134,7 +134,7 @@ class MonitorConfig:
             ),
             window_rows=watch.window.rows,
             learnt_rows=min(watch.reference_rows, LEARNT_WINDOWS * watch.window.rows),
-            metrics=tuple(performance.metrics) or tuple(m.name for m in spec.metrics),
+            metrics=tuple(performance.metrics) or tuple(m.name for m in spec.watched_metrics),
             performance_rows=performance.window.rows,
             drop=None
             if drop is None

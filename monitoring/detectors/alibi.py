@@ -151,23 +151,17 @@ class _Encoded:
         return self._points.encode(table)
 
 
-class AlibiDetector:
-    """One of Alibi's offline detectors.
-
-    Options: ``seed`` (0); ``referenceRows`` (2000, MMD, LSDD and learned kernel; all rows for the
-    others); ``permutations`` (the same: as many as alpha needs); ``folds`` (5, classifier);
-    ``epochs`` (3, learned kernel);
-    ``standardize`` (True, joint tests). Model uncertainty watches one column of probabilities.
-
-    The effect of a result is Alibi's distance: D for KS, the root of MMD^2 or of the
-    squared density difference, the distance between out-of-fold scores for the classifier.
-    """
+class _Fitted:
+    """Alibi's detector of one kind, fitted on a reference: what offline and online ones share."""
 
     def __init__(self, config: DetectorConfig, reference: Table, fitted: Any | None = None) -> None:
         """Fit Alibi's detector on the reference, unless ``fitted`` already is.
 
+        For an online one that is to simulate its thresholds: seconds to a minute.
+
         Raises:
-            InvalidInput: the columns or the options don't suit this kind.
+            InvalidInput: the columns or the options don't suit this kind, or the run time that
+                the budget asks for is out of reach.
             NotInstalled: Alibi Detect is not there, or torch, which the kind needs.
         """
         self._config = config
@@ -186,6 +180,27 @@ class AlibiDetector:
     def config(self) -> DetectorConfig:
         """How it was built."""
         return self._config
+
+    def save(self, folder: Path) -> None:
+        """Write our configuration and reference and, where nothing is pickled, Alibi's detector.
+
+        Of an online one with its state.
+        """
+        save_table(folder, self._config, self._reference)
+        _save_fitted(self._config, self._detector, folder)
+
+
+class AlibiDetector(_Fitted):
+    """One of Alibi's offline detectors.
+
+    Options: ``seed`` (0); ``referenceRows`` (2000, MMD, LSDD and learned kernel; all rows for the
+    others); ``permutations`` (the same: as many as alpha needs); ``folds`` (5, classifier);
+    ``epochs`` (3, learned kernel);
+    ``standardize`` (True, joint tests). Model uncertainty watches one column of probabilities.
+
+    The effect of a result is Alibi's distance: D for KS, the root of MMD^2 or of the
+    squared density difference, the distance between out-of-fold scores for the classifier.
+    """
 
     def score(self, window: Table) -> DetectorResult:
         """Run Alibi's test on one window."""
@@ -211,11 +226,6 @@ class AlibiDetector:
             statistic, p_value, alpha, p_value <= alpha, effect, features, window.rows
         )
 
-    def save(self, folder: Path) -> None:
-        """Write our configuration and reference and, where nothing is pickled, Alibi's detector."""
-        save_table(folder, self._config, self._reference)
-        _save_fitted(self._config, self._detector, folder)
-
     def _features(
         self, window: Table, p_values: FloatArray, distances: FloatArray
     ) -> tuple[FeatureResult, ...]:
@@ -237,7 +247,7 @@ class AlibiDetector:
         return tuple(sorted(found, key=lambda result: (result.p_value, -result.effect)))
 
 
-class AlibiOnlineDetector:
+class AlibiOnlineDetector(_Fitted):
     """Alibi's online MMD or CVM detector, fed the rows of a window one after the other.
 
     A window drifts when any of its rows makes the statistic exceed the
@@ -252,30 +262,6 @@ class AlibiOnlineDetector:
 
     The effect of a result is the largest statistic over its threshold; p_value is None.
     """
-
-    def __init__(self, config: DetectorConfig, reference: Table, fitted: Any | None = None) -> None:
-        """Simulate the thresholds (seconds to a minute), unless ``fitted`` already has them.
-
-        Raises:
-            InvalidInput: the run time that the budget asks for is out of reach.
-            NotInstalled: Alibi Detect is not there, or torch, which the kind needs.
-        """
-        self._config = config
-        self._reference = prepare(config, reference)
-        self._encoder = _Encoded(config, self._reference)
-        self._seed = int(config.options.get("seed", 0))
-        if fitted is None:
-            cd = alibi(config.kind)
-            with _reproducible(self._seed):
-                fitted = _BUILDERS[config.kind](
-                    cd, config, self._reference, self._encoder.encode(self._reference)
-                )
-        self._detector = fitted
-
-    @property
-    def config(self) -> DetectorConfig:
-        """How it was built."""
-        return self._config
 
     def score(self, window: Table) -> DetectorResult:
         """Feed the rows of one window, in order."""
@@ -298,11 +284,6 @@ class AlibiOnlineDetector:
                 for value, name in ranked
             )
         return DetectorResult(statistic, None, threshold, drift, ratio, features, window.rows)
-
-    def save(self, folder: Path) -> None:
-        """Write our configuration and reference, and Alibi's detector with its state."""
-        save_table(folder, self._config, self._reference)
-        _save_fitted(self._config, self._detector, folder)
 
     def state(self) -> bytes:
         """Return Alibi's saved state: file name to content."""

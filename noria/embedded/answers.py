@@ -102,7 +102,7 @@ class Answers:
         fresh = known & ~self._seen
         metrics = {
             metric.name: measure(metric.name, truth[fresh], score[fresh]).value
-            for metric in spec.metrics
+            for metric in spec.watched_metrics
         }
         return Summary(
             rows=int(answered.sum()),

@@ -75,7 +75,8 @@ def report_of(done: Replayed, command: Sequence[object]) -> Report:
     """Return what the page shows.
 
     Raises:
-        InvalidInput: The replay went by the wall's clock: it has no story of its own to tell.
+        InvalidInput: The replay went by the wall's clock: it has no story of its own to tell. Or
+            the family measures no rows.
     """
     chronicle = done.chronicle
     if chronicle is None:
@@ -83,7 +84,11 @@ def report_of(done: Replayed, command: Sequence[object]) -> Report:
             "--report: by the wall's clock the loop runs elsewhere", fix="add --clock event"
         )
     spec, history = done.model.spec, done.history
-    metrics = spec.metrics[:_MOST_METRICS]
+    metrics = spec.watched_metrics[:_MOST_METRICS]
+    if not metrics:
+        raise InvalidInput(
+            f"--report: no metric of {spec.family.name} is measured on rows", fix="leave it out"
+        )
     truth, said = _said(done)
     rows = np.flatnonzero(np.isfinite(truth) & ~done.answers.seen)
 

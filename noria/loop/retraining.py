@@ -267,23 +267,26 @@ def _own(turn: Turn, rows: Rows | None) -> tuple[Signal, ...]:
     if state.champion is None or since is None or state.run is not None:
         return ()
     found = []
-    if rows is not None:
+    # What the spec does not listen to is not even worked out: this runs in every turn.
+    if SignalKind.NEW_DATA in policy.signals and rows is not None:
         needed = evidence.floor_need(turn.spec, state, rows, SignalKind.NEW_DATA)
         if rows.fresh >= needed:
             said = f"{rows.fresh} labelled rows since {since:%Y-%m-%d}, {needed} are enough"
             found.append(_signal(turn, SignalKind.NEW_DATA, said))
     change, seen = state.change, evidence.change_rows(turn)
     waits = any(s.kind is SignalKind.PERFORMANCE for s in state.pending)
-    if change is not None and seen is not None and not waits:
+    listens = SignalKind.PERFORMANCE in policy.signals
+    if listens and change is not None and seen is not None and not waits:
         needed = evidence.change_need(turn.spec, change)
         if seen >= needed:
             began = f"{change.since:%Y-%m-%d %H:%M}"
             said = f"{seen} labelled rows since the change of {began}, {needed} are enough"
             found.append(_signal(turn, SignalKind.PERFORMANCE, said))
-    if policy.schedule is not None and turn.now - since >= policy.schedule:
+    scheduled = policy.schedule if SignalKind.SCHEDULE in policy.signals else None
+    if scheduled is not None and turn.now - since >= scheduled:
         said = f"the last training was at {since:%Y-%m-%d %H:%M}"
         found.append(_signal(turn, SignalKind.SCHEDULE, said))
-    return tuple(s for s in found if s.kind in policy.signals)
+    return tuple(found)
 
 
 def _signal(turn: Turn, kind: SignalKind, detail: str) -> Signal:

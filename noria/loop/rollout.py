@@ -267,7 +267,7 @@ def _step(turn: Turn, rollout: Rollout, traffic: TrafficView) -> None:
     if not judged:
         said = [steps.needs(turn)]
     lacks = "; ".join(said) or "the traffic is not split as wanted"
-    if not _timed_out(turn, rollout, lacks, judged):
+    if not _timed_out(turn, rollout, lacks, judged, step=step):
         turn.hold(
             KIND,
             f"{name(rollout.version)}: {steps.where(turn, rollout)} held: {lacks}",
@@ -363,10 +363,16 @@ def _apply(turn: Turn, rollout: Rollout, traffic: TrafficView, wanted: dict[str,
 
 
 def _timed_out(
-    turn: Turn, rollout: Rollout, held: str, judged: Sequence[Judged] = (), *, failed: bool = False
+    turn: Turn,
+    rollout: Rollout,
+    held: str,
+    judged: Sequence[Judged] = (),
+    *,
+    step: sizing.Plan | None = None,
+    failed: bool = False,
 ) -> bool:
     """Abort when the step has had its time."""
-    limit = steps.limit(turn, rollout)
+    limit = steps.limit(turn, rollout, step)
     if limit is None or rollout.paused is not None or turn.now - rollout.entered < limit:
         return False
     said = f"{steps.where(turn, rollout)} had {format_duration(limit)} and is not decided: {held}"

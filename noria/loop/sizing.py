@@ -99,7 +99,7 @@ def plan(
     )
     waited = [need for need, whole in zip(needs, full, strict=True) if whole]
     smoke = not all(full)
-    if all(check.metric != ERROR_RATE for check in checks):
+    if ERROR_RATE not in [check.metric for check in checks]:
         answered = LEAST if canary.min_samples == "auto" else canary.min_samples
         smoke = smoke or answered > within
         waited += [answered] if answered <= within else []

@@ -130,11 +130,14 @@ def unmet(step: sizing.Plan, judged: Sequence[Judged]) -> list[Judged]:
     ]
 
 
-def limit(turn: Turn, rollout: Rollout) -> timedelta | None:
-    """Return how long it may stay where it is; None: promotion and abort have no time-out."""
+def limit(turn: Turn, rollout: Rollout, step: sizing.Plan | None = None) -> timedelta | None:
+    """Return how long it may stay where it is; None: promotion and abort have no time-out.
+
+    ``step`` is the plan of the step in force, where it is known already.
+    """
     canary = turn.spec.serving.canary
     if rollout.phase is RolloutPhase.STEPPING:
-        return sizing.longest(canary, plan(turn, rollout))
+        return sizing.longest(canary, step or plan(turn, rollout))
     if rollout.phase is RolloutPhase.DEPLOYING:
         return sizing.DEPLOYMENT if canary.step_timeout == "auto" else canary.step_timeout
     return None

@@ -141,6 +141,8 @@ class Turn:
 
     def withdraw(self, *keys: str) -> None:
         """Take actions back that are not done yet."""
+        if not self.state.outbox and not self.actions:
+            return
         if any(key_of(p.action) in keys for p in self.state.outbox):
             self.update(outbox=tuple(p for p in self.state.outbox if key_of(p.action) not in keys))
         self.actions = [a for a in self.actions if key_of(a) not in keys]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
 Unit: TypeAlias = Literal["share", "score", "nats", "target", "seconds"]
+Samples: TypeAlias = Literal["rows", "rankings", "spans", "requests"]
+
+CUTOFFS: Final = (1, 3, 5, 10, 20, 50, 100)
+"""The places of a ranking at which there are metrics: ``ndcg-at-10``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +20,9 @@ class Metric:
 
     ``unit`` is what its numbers are: a share (0 to 1), a score without a unit,
     nats, the target's own unit, or seconds. ``low`` and ``high`` are the limits
-    of its values, None where there is none.
+    of its values, None where there is none. ``of`` is what it is measured on: rows with a
+    prediction and a label, rankings (a query with its scored candidates), the spans of
+    documents, or requests.
     """
 
     name: str
@@ -25,15 +31,40 @@ class Metric:
     low: float | None = None
     high: float | None = None
     about: str = ""
+    of: Samples = "rows"
+
+    @property
+    def is_watched(self) -> bool:
+        """The monitor can measure it from labels that come later: it has those of rows alone."""
+        return self.of == "rows"
 
     @property
     def is_serving(self) -> bool:
         """Measured by the model server on every request; needs no labels."""
-        return self.name in SERVING_METRICS
+        return self.of == "requests"
 
 
-def _share(name: str, about: str, *, better: Literal["greater", "less"] = "greater") -> Metric:
-    return Metric(name, better == "greater", "share", 0.0, 1.0, about)
+def _share(
+    name: str, about: str, *, better: Literal["greater", "less"] = "greater", of: Samples = "rows"
+) -> Metric:
+    return Metric(name, better == "greater", "share", 0.0, 1.0, about, of)
+
+
+def _latency(name: str, about: str) -> Metric:
+    return Metric(name, False, "seconds", 0.0, None, about, "requests")  # noqa: FBT003
+
+
+def _of_rankings() -> Iterator[Metric]:
+    yield _share("reciprocal-rank", "1 / place of the first relevant candidate", of="rankings")
+    for name, about in (
+        ("ndcg", "gain discounted by place, of the best possible"),
+        ("recall", "share of the relevant candidates"),
+        ("precision", "share of the places with a relevant candidate"),
+        ("hit-rate", "share of queries with a relevant candidate"),
+    ):
+        for cutoff in CUTOFFS:
+            said = f"{about}, among the first {cutoff}"
+            yield _share(f"{name}-at-{cutoff}", said, of="rankings")
 
 
 SERVING_METRICS: Final = ("error-rate", "latency-p50", "latency-p99")
@@ -57,9 +88,15 @@ METRICS: Final[Mapping[str, Metric]] = MappingProxyType(
             Metric("mae", False, "target", 0.0, None, "mean absolute error"),  # noqa: FBT003
             Metric("rmse", False, "target", 0.0, None, "root of the mean squared error"),  # noqa: FBT003
             Metric("r2", True, "score", None, 1.0, "share of the variance explained"),  # noqa: FBT003
-            _share("error-rate", "share of requests answered with a 5xx", better="less"),
-            Metric("latency-p50", False, "seconds", 0.0, None, "median time to answer"),  # noqa: FBT003
-            Metric("latency-p99", False, "seconds", 0.0, None, "99th percentile of that time"),  # noqa: FBT003
+            *_of_rankings(),
+            _share("span-f1", "harmonic mean of span-precision and span-recall", of="spans"),
+            _share("span-precision", "share of the spans found that are right", of="spans"),
+            _share("span-recall", "share of the spans that are found", of="spans"),
+            _share(
+                "error-rate", "share of requests answered with a 5xx", better="less", of="requests"
+            ),
+            _latency("latency-p50", "median time to answer"),
+            _latency("latency-p99", "99th percentile of that time"),
         )
     }
 )

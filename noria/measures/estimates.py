@@ -109,16 +109,29 @@ def _mean(rows: Array, wrong: float) -> Estimate:
     value = _sum(rows) / n
     return Estimate(
         value,
-        (rows - value) * _unbiased(n),
+        (rows - value) * unbiased(n),
         down=(float(rows.min()) - value) / (n + 1),
         up=(max(float(rows.max()), wrong) - value) / (n + 1),
         most=wrong / (n + 1),
     )
 
 
-def _unbiased(rows: int) -> float:
+def unbiased(rows: int) -> float:
     """Return the factor of deviations from their own mean: n - 1 in a variance."""
     return math.sqrt(rows / max(rows - 1, 1))
+
+
+def share_of(rows: Array) -> Estimate:
+    """Return the mean of numbers from 0 to 1; one more may be either of these."""
+    n = rows.shape[0]
+    value = _sum(rows) / n
+    return Estimate(
+        value,
+        (rows - value) * unbiased(n),
+        down=-value / (n + 1),
+        up=(1.0 - value) / (n + 1),
+        most=1.0 / (n + 1),
+    )
 
 
 def _average(parts: Sequence[Estimate]) -> Estimate:
@@ -183,7 +196,7 @@ def _r2(truth: Array, prediction: Array) -> Estimate:
     influence = -(errors - error) / deviation + error / deviation**2 * (centred**2 - deviation)
     return Estimate(
         value,
-        influence * _unbiased(n),
+        influence * unbiased(n),
         # A row that errs as the mean does has the influence -R2.
         down=min(-abs(value), float(influence.min())) / (n + 1),
         up=max(0.0, float(influence.max())) / (n + 1),
@@ -262,7 +275,7 @@ def _f1(true: Flags, guessed: Flags, score: Array) -> Estimate:
     down, up = 2.0 * hits / (total + 1.0) - value, 2.0 * (hits + 1.0) / (total + 2.0) - value
     return Estimate(
         value,
-        influence * _unbiased(n),
+        influence * unbiased(n),
         down=down,
         up=up,
         most=max(-down, up),
@@ -289,8 +302,8 @@ def _auc(positive: Flags, guessed: Flags, score: Array) -> Estimate:
     of_down = 1.0 - _midranks(np.sort(up), down) / m - value
     influence = np.empty(score.size)
     rows, rarer = score.size, min(m, n)
-    influence[positive] = of_up * (rows / m * _unbiased(m))
-    influence[~positive] = of_down * (rows / n * _unbiased(n))
+    influence[positive] = of_up * (rows / m * unbiased(m))
+    influence[~positive] = of_down * (rows / n * unbiased(n))
     return Estimate(
         value,
         influence,
@@ -333,7 +346,7 @@ def _average_precision(positive: Flags, guessed: Flags, score: Array) -> Estimat
     better = (float((up * (found + 1.0) / (seen + 1.0)).sum()) + 1.0) / (m + 1)
     return Estimate(
         value,
-        influence * (n / m * _unbiased(m)),
+        influence * (n / m * unbiased(m)),
         down=min(first, last),
         up=max(0.0, better - value),
         most=1.0 / (m + 1),

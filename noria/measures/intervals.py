@@ -5,7 +5,7 @@ be: what n rows have not shown may still be there. So perfect separation, equal 
 and losses that have all been small leave an interval with a width, about that of the
 rule of three. The degrees of freedom are Satterthwaite's (Biometrics Bulletin 2, 1946),
 from the kurtosis of the influences: where a few rows carry the variance, few degrees.
-The accuracy, and F1 of one class, are proportions and have an exact one.
+The accuracy, a hit rate, and F1 of one class are proportions and have an exact one.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def of_one(metric: str, found: Estimate, confidence: float) -> Bounds:
     """Return the two-sided interval of a metric; its value always lies inside."""
     if found.hits is not None:
         low, high = exact(*found.hits, confidence)
-        return (low, high) if metric == "accuracy" else (_f1(low), _f1(high))
+        return (_f1(low), _f1(high)) if metric == "f1" else (low, high)
     least, greatest = _LIMITS.get(metric, (0.0, 1.0))
     if found.parts:
         low, high = _of_magnitudes(found.parts, found.most, confidence)

@@ -13,19 +13,25 @@ from typing import Final
 import numpy as np
 
 from noria.errors import InvalidInput, shorten
-from noria.measures import estimates
+from noria.measures import estimates, rankings, spans
+from noria.measures.catalog import METRICS as CATALOG
 from noria.measures.estimates import CLASSIFICATION, REGRESSION, Array, Estimate, estimate
 from noria.measures.intervals import difference, freedom, of_difference, of_one
 from noria.measures.measurement import Measurement
 
 METRICS: Final = (*CLASSIFICATION, *REGRESSION)
-"""The metrics that predictions and labels are measured by."""
+"""The metrics that predictions and labels of rows are measured by."""
+
+_ALL: Final = (*METRICS, *rankings.RANKINGS, *spans.SPANS)
 
 RARER: Final = 10
 """Rows of the rarest class that an interval of a metric of classes needs."""
 
 ROWS: Final = 100
-"""Rows that an interval of a metric of values needs: what happens once in thirty is seen."""
+"""Rows, queries or documents that an interval of a metric of values, rankings or spans needs.
+
+What happens once in thirty is then seen.
+"""
 
 SPREAD: Final = 10
 """Degrees of freedom that the variance of unbounded errors must be known with."""
@@ -37,13 +43,15 @@ def measure(metric: str, truth: Array, prediction: Array, confidence: float = 0.
     """Measure one metric.
 
     Args:
-        metric: One of ``METRICS``.
-        truth: (n,) values, or (n, t) of t targets a row, or (n,) class codes as floats.
-        prediction: (n,) or (n, t) values, or (n,) probabilities of class 1, or (n, k) of k classes.
+        metric: One of ``METRICS``, ``rankings.RANKINGS`` or ``spans.SPANS``.
+        truth: (n,) values, or (n, t) of t targets a row, or (n,) class codes as floats; (n, m)
+            relevances of n queries (``rankings``), or (n,) documents' ``spans``.
+        prediction: (n,) or (n, t) values, or (n,) probabilities of class 1, or (n, k) of k classes;
+            (n, m) scores, or (n,) documents' spans.
         confidence: Of the two-sided interval, 0 to 1.
 
     Raises:
-        InvalidInput: The metric is unknown.
+        InvalidInput: The metric is unknown, or these are no rankings or spans and it is of them.
     """
     found = _estimated(metric, truth, prediction)
     n = int(truth.shape[0])
@@ -61,15 +69,15 @@ def compare(
     """Measure ours minus theirs on the same rows, in the metric's own direction and unit.
 
     Args:
-        metric: One of ``METRICS``.
-        truth: (n,) or (n, t) as in ``measure``.
-        ours: (n,), (n, t) or (n, k).
+        metric: As in ``measure``.
+        truth: As in ``measure``.
+        ours: As ``prediction`` in ``measure``.
         theirs: The same shape.
         confidence: Of the two-sided interval, 0 to 1; each of its ends alone is a bound that
             holds with (1 + confidence) / 2.
 
     Raises:
-        InvalidInput: The metric is unknown.
+        InvalidInput: As in ``measure``.
     """
     mine, other = _estimated(metric, truth, ours), _estimated(metric, truth, theirs)
     n = int(truth.shape[0])
@@ -101,22 +109,25 @@ def value_of(metric: str, truth: Array, prediction: Array) -> float:
 def parts_of(metric: str, truth: Array, prediction: Array) -> tuple[float, ...]:
     """Return the values that a metric is the mean of: each target's, or each class's.
 
-    NaN where one is not defined on the rows; empty for a metric that is no such mean, and of two
-    classes.
+    Of spans, those of each of ``spans.types_of``. NaN where one is not defined on the rows; empty
+    for a metric that is no such mean, and of two classes.
 
     Raises:
         InvalidInput: The metric is unknown.
     """
     _check(metric)
+    if metric in spans.SPANS:
+        spans.check(metric, truth, prediction)
+        return tuple(one.value for one in spans.parts_of(metric, truth, prediction))
     found = estimates.parts_of(metric, truth, prediction) if truth.shape[0] else []
     return tuple(one.value for one in found) if len(found) > 1 else ()
 
 
 def _check(metric: str) -> None:
-    if metric not in METRICS:
+    if metric not in _ALL:
         raise InvalidInput(
             f"metric: {shorten(metric)} is not one that predictions and labels are measured by",
-            fix=f"use one of {', '.join(METRICS)}",
+            fix=f"use one of {', '.join(_ALL)}",
         )
 
 
@@ -124,22 +135,40 @@ def _estimated(metric: str, truth: Array, prediction: Array) -> Estimate | str:
     """Return the estimate, or why there is none."""
     _check(metric)
     if not truth.shape[0]:
-        return "needs labelled rows, has 0"
-    found = estimate(metric, truth, prediction)
+        return f"needs {_samples(metric)}, has 0"
+    found = _estimate(metric, truth, prediction)
     if math.isfinite(found.value):
         return found
     if metric in REGRESSION and (np.ptp(truth, axis=0) == 0).any():
         return f"needs labels that vary: all {truth.shape[0]} are the same"
     if metric in CLASSIFICATION and (lacks := _lacks_classes(truth, prediction)):
         return lacks
+    if metric in spans.SPANS:
+        return "needs documents with spans, has none"
     return "is not a finite number"
+
+
+def _estimate(metric: str, truth: Array, prediction: Array) -> Estimate:
+    if metric in rankings.RANKINGS:
+        rankings.check(metric, truth, prediction)
+        return rankings.estimate(metric, truth, prediction)
+    if metric in spans.SPANS:
+        spans.check(metric, truth, prediction)
+        return spans.estimate(metric, truth, prediction)
+    return estimate(metric, truth, prediction)
+
+
+def _samples(metric: str) -> str:
+    named = {"rankings": "queries", "spans": "documents"}
+    return named.get(CATALOG[metric].of, "labelled rows")
 
 
 def _lacks(metric: str, truth: Array, prediction: Array, found: Estimate) -> str:
     """Say what the rows lack for an interval; empty: nothing."""
-    if metric in REGRESSION:
+    if metric not in CLASSIFICATION and found.hits is None:
         n = truth.shape[0]
-        return f"needs {ROWS} labelled rows, has {n}" if n < ROWS else _lacks_spread(metric, found)
+        few = f"needs {ROWS} {_samples(metric)}, has {n}"
+        return few if n < ROWS else _lacks_spread(metric, found)
     if found.hits is None:
         return _lacks_classes(truth, prediction) or _lacks_difference(metric, found)
     return "" if found.hits[1] else "needs rows that are positive or called so, has 0"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from noria.measures.catalog import METRICS
 from noria.spec.data import Data
 from noria.spec.families import described
 from noria.spec.family import Family
@@ -70,7 +71,8 @@ def _train(train: Train, family: Family, data: Data | None) -> Any:
 
 
 def _monitoring(monitoring: Monitoring, family: Family, data: Data | None) -> Any:
-    performance = _fill(monitoring.performance, metrics=family.metrics)
+    watched = tuple(name for name in family.metrics if METRICS[name].is_watched)
+    performance = _fill(monitoring.performance, metrics=watched)
     measured = performance.metrics
     first = family.default_metric
     metric = first if first in measured or not measured else measured[0]

@@ -82,6 +82,11 @@ class ModelSpec(Section):
         """The metrics of the task family, its default first."""
         return tuple(METRICS[name] for name in self.family.metrics)
 
+    @property
+    def watched_metrics(self) -> tuple[Metric, ...]:
+        """Those of ``metrics`` that labels of rows are enough for, as they come back later."""
+        return tuple(metric for metric in self.metrics if metric.is_watched)
+
 
 class Model(Section):
     """A machine-learning model, and how it is kept good."""

@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from noria.spec import TrainOn
+from noria.spec import METRICS, TrainOn
 
 Weights = NDArray[np.float64]
 
@@ -97,7 +97,7 @@ FLOOR_SHARE: Final = 0.02
 """``maxDrop: auto`` of the other metrics, as a share of the champion's value."""
 
 FIXED_UNIT: Final = frozenset(
-    {"auc", "average-precision", "accuracy", "f1", "brier", "calibration-gap", "r2"}
+    name for name, metric in METRICS.items() if metric.unit in ("share", "score")
 )
 """Metrics whose ``auto`` margin is FLOOR."""
 

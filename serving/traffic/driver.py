@@ -26,6 +26,7 @@ from noria.files import DAMAGED, clear, locked, make_folder, read_json, write_js
 from noria.process import Pid, Port, ProcessId, command_line, find, free_port, last_words, spawn
 from serving.traffic.launch import ServerLaunch
 from serving.traffic.proxy import Backend, Proxy
+from serving.traffic.split import check_split
 
 _READY_TIMEOUT: Final = 1.0
 _STOP_MARGIN: Final = 5.0
@@ -34,7 +35,6 @@ _LAST_RESTART_DELAY: Final = 30.0
 _MOST_FAILURES: Final = 1_000_000
 _SLOW_SECONDS: Final = 120.0
 _PORT: Final = "--port="
-_FULL: Final = 100
 _log = logging.getLogger(__name__)
 
 
@@ -167,17 +167,7 @@ class TraefikTraffic:
             TrafficError: The sum is not 100, a version is not ready, or Traefik
                 did not take it. Nothing changed.
         """
-        for version, weight in weights.items():
-            if isinstance(weight, bool) or not isinstance(weight, int) or not 0 <= weight <= _FULL:
-                raise TrafficError(
-                    f"{model}: the weight of version {version} is {weight!r}",
-                    fix="give whole percents from 0 to 100",
-                )
-        if sum(weights.values()) != _FULL:
-            raise TrafficError(
-                f"{model}: the weights {dict(weights)} sum to {sum(weights.values())}",
-                fix="give percents that sum to 100",
-            )
+        check_split(model, weights)
         with self._lock():
             self._ensure()
             backends, sticky = self._backends(model, weights)

@@ -12,8 +12,8 @@ from typing import Any, Final
 from noria.errors import TrafficError
 from serving.traffic.kserve_objects import KServeOptions, own_labels
 from serving.traffic.runtime import GRPC_PORT
+from serving.traffic.split import FULL
 
-_FULL: Final = 100
 _NEEDED: Final = ("Accepted", "ResolvedRefs")
 _GRPC_PATH: Final = "/inference.GRPCInferenceService"
 _SERVICE_PORT: Final = 80
@@ -43,7 +43,7 @@ def shares(route: Mapping[str, Any]) -> dict[str, int] | None:
     total = sum(found.values()) if found else 0
     if not found or not total:
         return None
-    return {name: round(_FULL * weight / total) for name, weight in found.items()}
+    return {name: round(FULL * weight / total) for name, weight in found.items()}
 
 
 def in_force(route: Mapping[str, Any]) -> dict[str, int] | None:

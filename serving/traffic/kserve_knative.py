@@ -18,26 +18,23 @@ fails with ``Conflict`` when somebody else wrote meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from noria.errors import TrafficError, Unavailable
-from noria.kube import KubeClient
 from noria.kube.kinds import INFERENCE_SERVICE, Kind
+from serving.traffic.kserve_driver import KServeDriver, not_ready
 from serving.traffic.kserve_objects import (
     CLUSTER_LOCAL,
-    FULL,
     MODEL_LABEL,
     VERSION_LABEL,
     VISIBILITY,
-    Artifact,
-    KServeOptions,
     check_name,
-    check_split,
     inference_service,
     predictor,
 )
+from serving.traffic.split import FULL, check_split
 from serving.traffic.workload import failure, write_spec
 
 REVISION: Final = Kind("serving.knative.dev", "v1", "revisions", "Revision")
@@ -139,27 +136,11 @@ class _Seen:
         return known is not None and known.version == self.newest
 
 
-class KServeKnativeTraffic:
-    """Implements ``noria.loop.ports.Traffic``.
+class KServeKnativeTraffic(KServeDriver):
+    """Implements ``noria.loop.ports.Traffic``; see ``KServeDriver``.
 
-    Args:
-        client: The Kubernetes API.
-        namespace: Where the model lives.
-        resolve: Says where a version's package is.
-        options: How the model is served. gRPC has no effect: Knative serves one port.
+    gRPC has no effect: Knative serves one port.
     """
-
-    def __init__(
-        self,
-        client: KubeClient,
-        namespace: str,
-        resolve: Callable[[str, str], Artifact],
-        options: KServeOptions,
-    ) -> None:
-        self._client = client
-        self._namespace = namespace
-        self._resolve = resolve
-        self._options = options
 
     def deploy(self, model: str, version: str) -> None:
         """Start serving a version with no traffic, and return at once. Idempotent.
@@ -204,11 +185,7 @@ class KServeKnativeTraffic:
         seen = self._look(model)
         down = [v for v in wanted if seen is None or not seen.deployed.get(v)]
         if seen is None or down:
-            raise TrafficError(
-                f"{model}: version {', '.join(down)} is not ready",
-                fix="deploy it and wait until it is; `kubectl describe revision` says what it "
-                "waits for",
-            )
+            raise not_ready(model, down, "revision")
         made = dict(seen.predictor)
         if seen.other is not None:
             made[_PERCENT] = wanted.get(seen.newest, 0)

@@ -17,8 +17,8 @@ from noria.errors import TrafficError
 from noria.spec import Model, Runtime
 from serving.traffic import kserve_server as server
 from serving.traffic.runtime import GRPC_PORT, MODEL_FORMAT, RUNTIME, USER, grpc_port, http_port
+from serving.traffic.split import FULL
 
-FULL: Final = 100
 MODEL_LABEL: Final = "noria.dev/model"
 VERSION_LABEL: Final = "noria.dev/version"
 VISIBILITY: Final = "networking.kserve.io/visibility"
@@ -147,26 +147,6 @@ def check_name(model: str, version: str) -> None:
             f"to have at most {_LONGEST_NAME} characters",
             fix=f"use a name of at most {most} characters",
         )
-
-
-def check_split(model: str, weights: Mapping[str, int]) -> dict[str, int]:
-    """Return the versions that get something.
-
-    Raises:
-        TrafficError: A weight is no whole percent, or they don't sum to 100.
-    """
-    for version, weight in weights.items():
-        if isinstance(weight, bool) or not isinstance(weight, int) or not 0 <= weight <= FULL:
-            raise TrafficError(
-                f"{model}: the weight of version {version} is {weight!r}",
-                fix="give whole percents from 0 to 100",
-            )
-    if sum(weights.values()) != FULL:
-        raise TrafficError(
-            f"{model}: the weights {dict(weights)} sum to {sum(weights.values())}",
-            fix="give percents that sum to 100",
-        )
-    return {version: weight for version, weight in weights.items() if weight}
 
 
 def inference_service(

@@ -19,30 +19,24 @@ from noria.errors import TrafficError
 from noria.kube import KubeClient
 from noria.kube.kinds import HTTP_ROUTE, INFERENCE_SERVICE
 from serving.traffic.gateway import in_force, route
+from serving.traffic.kserve_driver import KServeDriver, not_ready
 from serving.traffic.kserve_objects import (
     MODEL_LABEL,
     VERSION_LABEL,
     Artifact,
     KServeOptions,
     check_name,
-    check_split,
     inference_service,
     predictor,
     predictor_name,
     service_name,
 )
+from serving.traffic.split import check_split
 from serving.traffic.workload import available, failure, write_spec
 
 
-class KServeRouteTraffic:
-    """Implements ``noria.loop.ports.Traffic``.
-
-    Args:
-        client: The Kubernetes API.
-        namespace: Where the model lives.
-        resolve: Says where a version's package is. Called once per deployment.
-        options: How the model is served; ``gateway`` is needed.
-    """
+class KServeRouteTraffic(KServeDriver):
+    """Implements ``noria.loop.ports.Traffic``; see ``KServeDriver``. Needs ``options.gateway``."""
 
     def __init__(
         self,
@@ -55,10 +49,7 @@ class KServeRouteTraffic:
             raise TrafficError(
                 f"the gateway is {options.gateway!r}", fix="name it as namespace/name"
             )
-        self._client = client
-        self._namespace = namespace
-        self._resolve = resolve
-        self._options = options
+        super().__init__(client, namespace, resolve, options)
 
     def deploy(self, model: str, version: str) -> None:
         """Start serving a version with no traffic, and return at once. Idempotent.
@@ -122,10 +113,7 @@ class KServeRouteTraffic:
             if version not in deployed or not self._answers(model, version, deployed[version])
         ]
         if down:
-            raise TrafficError(
-                f"{model}: version {', '.join(down)} is not ready",
-                fix="deploy it and wait until it is; `kubectl describe pod` says what it waits for",
-            )
+            raise not_ready(model, down)
         backends = {service_name(model, version): share for version, share in wanted.items()}
         body = route(model, self._namespace, self._options, backends)
         found = self._route(model)

@@ -18,19 +18,16 @@ fails with ``Conflict`` when somebody else wrote meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from noria.errors import TrafficError, Unavailable
-from noria.kube import KubeClient
 from noria.kube.kinds import HTTP_ROUTE, INFERENCE_SERVICE
 from serving.traffic.gateway import in_force
+from serving.traffic.kserve_driver import KServeDriver, not_ready
 from serving.traffic.kserve_objects import (
-    Artifact,
-    KServeOptions,
     check_name,
     check_overlay,
-    check_split,
     inference_service,
     predictor,
     predictor_name,
@@ -38,30 +35,12 @@ from serving.traffic.kserve_objects import (
     service_name,
 )
 from serving.traffic.kserve_state import Canaries
+from serving.traffic.split import check_split
 from serving.traffic.workload import available, failure, write_spec
 
 
-class KServeStandardTraffic:
-    """Implements ``noria.loop.ports.Traffic``.
-
-    Args:
-        client: The Kubernetes API.
-        namespace: Where the model lives.
-        resolve: Says where a version's package is. Called once per deployment.
-        options: How the model is served.
-    """
-
-    def __init__(
-        self,
-        client: KubeClient,
-        namespace: str,
-        resolve: Callable[[str, str], Artifact],
-        options: KServeOptions,
-    ) -> None:
-        self._client = client
-        self._namespace = namespace
-        self._resolve = resolve
-        self._options = options
+class KServeStandardTraffic(KServeDriver):
+    """Implements ``noria.loop.ports.Traffic``; see ``KServeDriver``."""
 
     def deploy(self, model: str, version: str) -> None:
         """Start serving a version with no traffic, and return at once. Idempotent.
@@ -116,10 +95,7 @@ class KServeStandardTraffic:
         seen = self._look(model)
         down = [v for v in wanted if seen is None or not self._is_up(seen, v)]
         if seen is None or down:
-            raise TrafficError(
-                f"{model}: version {', '.join(down)} is not ready",
-                fix="deploy it and wait until it is; `kubectl describe pod` says what it waits for",
-            )
+            raise not_ready(model, down)
         stable = seen.stable.version
         if stable not in wanted and not self._answers(seen, stable):
             # KServe writes no route while the stable version is down, so it can't be led past

@@ -12,12 +12,12 @@ from typing import Any
 from noria.errors import TrafficError
 from serving.traffic.kserve_objects import (
     CLUSTER_LOCAL,
-    FULL,
     MODEL_LABEL,
     VISIBILITY,
     predictor_name,
     version_of,
 )
+from serving.traffic.split import FULL
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from statistics import NormalDist
 import numpy as np
 
 from noria.spec import ChampionGate, Gates
+from noria.tasks.gates import judge
 from noria.tasks.judging import ERRORS, FLOOR, WIDEST
-from noria.tasks.tabular.gates import judge
-from noria.tasks.tabular.measure import Truth, compare
+from noria.tasks.measure import Truth, compare
 
 _NORMAL = NormalDist()
 # Spread of what only one of two fits says, against what both say.

@@ -87,7 +87,7 @@ def test_the_suite_finds_what_would_fail_in_the_loop(
         'if settings.kind == "none":': "if given is not None:",
         "gates = judge(spec.gates, found, compared, choice=held_out.choice)": "gates = ()",
         "rows=len(places),": "rows=7,",
-        "write_reference(out_dir, read_manifest(package), frame, said, found, 1000)": "...",
+        "write_reference(out_dir, read_manifest(package), {}, said, found, 1000)": "...",
     }
     site = altered(toy, tmp_path, "learner.py", changes)
     altered(toy, tmp_path, "predictor.py", {'return {"prediction": ': 'return {"p": '})
@@ -391,3 +391,25 @@ def test_the_suite_is_given_a_family(noria: Noria, path: str, said: str) -> None
 
 def test_the_shared_sources_are_those_of_the_resource() -> None:
     assert tuple(Source.model_fields) == SHARED_SOURCES
+
+
+def test_a_metric_of_rankings_is_judged_by_the_gates_and_refused_where_the_monitor_measures(
+    noria: Noria, distribution: Distribution, tmp_path: Path
+) -> None:
+    module = described("ranker").replace('("accuracy",)', '("ndcg-at-10", "accuracy")')
+    site = distribution("ranker", {"ranker": "ranker_module:FAMILY"}, module)
+    file = tmp_path / "model.yaml"
+    model = yaml.safe_load(MODEL.format(family="ranker"))
+    model["spec"]["gates"] = {"bounds": [{"metric": "ndcg-at-10", "min": 0.3}]}
+    file.write_text(yaml.safe_dump(model))
+    ran = noria("validate", "-f", file, sites=(site,))
+    assert ran.returncode == 0, ran.stderr
+    model["spec"]["monitoring"] = {"performance": {"metrics": ["ndcg-at-10", "accuracy"]}}
+    analysis = [{"metric": "ndcg-at-10", "maxDrop": 0.01}]
+    model["spec"]["serving"] = {"canary": {"analysis": analysis}}
+    file.write_text(yaml.safe_dump(model))
+    ran = noria("validate", "-f", file, sites=(site,))
+    assert ran.returncode == 2
+    said = "ndcg-at-10 is measured on rankings, and the monitor knows labels of rows alone"
+    assert f"spec.monitoring.performance.metrics[0]: {said}" in ran.stderr
+    assert f"spec.serving.canary.analysis[0].metric: {said}" in ran.stderr

@@ -28,10 +28,10 @@ from noria.tasks.judging import (
     judged_rows,
     recipes_of,
 )
+from noria.tasks.measure import Truth, compare
 from noria.tasks.origins import judge, origins
 from noria.tasks.package import read_manifest
 from noria.tasks.tabular.evaluation import said_of
-from noria.tasks.tabular.measure import Truth, compare
 
 TASKS = family("tabular-classification")
 SMALL = {"n_estimators": 30}

@@ -17,10 +17,10 @@ from noria.measures.measurement import Measurement
 from noria.spec import ChampionGate, Gates, ModelSpec
 from noria.tasks.candidate import fit_all
 from noria.tasks.families import family
+from noria.tasks.gates import judge
 from noria.tasks.held_out import HeldOut
+from noria.tasks.measure import Truth, compare
 from noria.tasks.protocol import Choice, Comparison, Evaluation
-from noria.tasks.tabular.gates import judge
-from noria.tasks.tabular.measure import Truth, compare
 
 TASKS = family("tabular-classification")
 MakeSpec = Callable[..., ModelSpec]

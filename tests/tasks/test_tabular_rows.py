@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from noria.errors import DataError, LeakageError
 from noria.spec import ModelSpec
+from noria.tasks.encoding import time_feature
 from noria.tasks.families import family
-from noria.tasks.tabular.encoding import time_feature
 from noria.tasks.tabular.folds import RowFacts, folds, hold_out
 
 MakeSpec = Callable[..., ModelSpec]

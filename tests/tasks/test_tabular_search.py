@@ -15,7 +15,7 @@ import pytest
 from noria.errors import InvalidInput, TrainingError
 from noria.spec import ModelSpec, Search
 from noria.tasks.families import family
-from noria.tasks.tabular.search import search
+from noria.tasks.search import search
 
 SPACE = {"x": {"low": -2.0, "high": 3.5}, "n": {"choices": [1, 2, 3]}}
 
@@ -66,7 +66,7 @@ import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import os, signal, pathlib
 from test_tabular_search import bowl, settings_of
-from noria.tasks.tabular.search import search
+from noria.tasks.search import search
 calls = []
 def deadly(params, fold):
     calls.append(fold)

@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 from monitoring.table import text_of
 from noria.errors import DataError, InvalidInput
 from noria.spec import ModelSpec
+from noria.tasks.encoding import Encoder
 from noria.tasks.families import family
 from noria.tasks.package import Feature, Input, Manifest, Output
-from noria.tasks.tabular.encoding import Encoder
 from noria.values import label, number, place_of, text
 from noria.values.columns import read_column
 from serving.columns import InputBinder

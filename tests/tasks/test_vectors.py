@@ -20,7 +20,7 @@ from noria.spec import ModelSpec, parse_model
 from noria.tasks.candidate import Made, make_candidate
 from noria.tasks.families import family
 from noria.tasks.package import Feature, load_predictor, read_manifest
-from noria.tasks.tabular.reference import MOST_VECTOR_BYTES
+from noria.tasks.reference import MOST_VECTOR_BYTES
 
 ROWS, WIDTH = 400, 5
 DOUBLES = pa.list_(pa.float64())
@@ -212,12 +212,14 @@ def test_a_reference_keeps_so_many_vectors_that_it_stays_small(tmp_path: Path) -
         }
     )
     from noria.tasks.package import Manifest
+    from noria.tasks.reference import write_reference
     from noria.tasks.tabular.hand_made import outputs_of
-    from noria.tasks.tabular.reference import write_reference
+    from noria.tasks.tabular.schema import columns_of
 
     features = (Feature("point", "vector", width=width), Feature("size", "numeric"))
     manifest = Manifest("m", "custom", "own-class", (), outputs_of(()), features)
-    write_reference(tmp_path / "out", manifest, frame, np.zeros(10), {}, 10_000)
+    columns = columns_of(features, None, frame)
+    write_reference(tmp_path / "out", manifest, columns, np.zeros(10), {}, 10_000)
     reference = read_reference(read_folder(tmp_path / "out"))
     assert reference.features.rows == MOST_VECTOR_BYTES // (4 * width) == 52
     assert reference.features.columns["point"].shape == (52, width)

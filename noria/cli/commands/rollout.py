@@ -29,76 +29,32 @@ def rollout() -> None:
     """Promote, abort, pause or resume by hand."""
 
 
-@app.command()
-def promote(
-    name: NameArgument,
-    reason: ReasonOption = "",
-    by: ByOption = "",
-    home: HomeOption = DEFAULT_HOME,
-    namespace: NamespaceOption = None,
-) -> None:
-    """Give the candidate all of the traffic now, without the remaining steps."""
-    submit(name, "promote", reason, by, home, namespace)
+def _add(name: str, verb: str, about: str) -> None:
+    """Add a command that puts one verb into the loop's inbox."""
+
+    @app.command(name=name, help=about)
+    def told(
+        name: NameArgument,
+        reason: ReasonOption = "",
+        by: ByOption = "",
+        home: HomeOption = DEFAULT_HOME,
+        namespace: NamespaceOption = None,
+    ) -> None:
+        submit(name, verb, reason, by, home, namespace)
 
 
-@app.command()
-def abort(
-    name: NameArgument,
-    reason: ReasonOption = "",
-    by: ByOption = "",
-    home: HomeOption = DEFAULT_HOME,
-    namespace: NamespaceOption = None,
-) -> None:
-    """Put all of the traffic back on the champion, or cancel the training run."""
-    submit(name, "abort", reason, by, home, namespace)
-
-
-@app.command()
-def pause(
-    name: NameArgument,
-    reason: ReasonOption = "",
-    by: ByOption = "",
-    home: HomeOption = DEFAULT_HOME,
-    namespace: NamespaceOption = None,
-) -> None:
-    """Hold the candidate at its share of the traffic."""
-    submit(name, "pause", reason, by, home, namespace)
-
-
-@app.command()
-def resume(
-    name: NameArgument,
-    reason: ReasonOption = "",
-    by: ByOption = "",
-    home: HomeOption = DEFAULT_HOME,
-    namespace: NamespaceOption = None,
-) -> None:
-    """Go on after a pause."""
-    submit(name, "resume", reason, by, home, namespace)
-
-
-@app.command()
-def retrain(
-    name: NameArgument,
-    reason: ReasonOption = "",
-    by: ByOption = "",
-    home: HomeOption = DEFAULT_HOME,
-    namespace: NamespaceOption = None,
-) -> None:
-    """Ask for a training run now."""
-    submit(name, "train", reason, by, home, namespace)
-
-
-@app.command(name="reset-breaker")
-def reset_breaker(
-    name: NameArgument,
-    reason: ReasonOption = "",
-    by: ByOption = "",
-    home: HomeOption = DEFAULT_HOME,
-    namespace: NamespaceOption = None,
-) -> None:
-    """Let signals start runs again after the loop-breaker has opened."""
-    submit(name, "reset-breaker", reason, by, home, namespace)
+_add(
+    "promote", "promote", "Give the candidate all of the traffic now, without the remaining steps."
+)
+_add("abort", "abort", "Put all of the traffic back on the champion, or cancel the training run.")
+_add("pause", "pause", "Hold the candidate at its share of the traffic.")
+_add("resume", "resume", "Go on after a pause.")
+_add("retrain", "train", "Ask for a training run now.")
+_add(
+    "reset-breaker",
+    "reset-breaker",
+    "Let signals start runs again after the loop-breaker has opened.",
+)
 
 
 def submit(name: str, verb: str, reason: str, by: str, home: Path, namespace: str | None) -> None:

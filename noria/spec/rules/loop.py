@@ -12,7 +12,7 @@ from noria.spec.families import described
 from noria.spec.monitoring import Monitoring
 from noria.spec.retraining import Retraining
 from noria.spec.rules.data import repeats
-from noria.spec.rules.metric import too_wide, unfit, unreachable
+from noria.spec.rules.metric import too_wide, unfit, unreachable, unwatched
 from noria.spec.serving import Check, Serving
 from noria.spec.units import format_duration
 from noria.spec.words import meant_or_choose
@@ -32,7 +32,7 @@ def canary_steps_rise(serving: Serving) -> Iterator[Problem]:
 
 
 def analysis_can_be_measured(task: Any, serving: Serving) -> Iterator[Problem]:
-    """Checks are of metrics that exist here, each with limits that can be met."""
+    """Checks are of metrics that can be measured here, each with limits that can be met."""
     seen: set[str] = set()
     for index, check in enumerate(serving.canary.analysis):
         path = f"spec.serving.canary.analysis[{index}]"
@@ -42,6 +42,7 @@ def analysis_can_be_measured(task: Any, serving: Serving) -> Iterator[Problem]:
             )
         seen.add(check.metric)
         yield from unfit(f"{path}.metric", check.metric, described(task), SERVING_METRICS)
+        yield from unwatched(f"{path}.metric", check.metric)
         yield from _limits(path, check)
         delay = serving.batching.max_delay
         latency = check.metric in METRICS and METRICS[check.metric].unit == "seconds"

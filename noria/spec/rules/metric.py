@@ -22,6 +22,16 @@ def unfit(path: str, name: str, family: Family, also: Sequence[str] = ()) -> Ite
         yield Problem(path, f"{name!r} is not a metric", fix)
 
 
+def unwatched(path: str, name: str) -> Iterator[Problem]:
+    """Yield a problem for a metric that the monitor, and so the canary, can't measure."""
+    metric = METRICS.get(name)
+    if metric is not None and metric.of in ("rankings", "spans"):
+        said = f"{name} is measured on {metric.of}, and the monitor knows labels of rows alone"
+        yield Problem(
+            path, said, "remove it here; spec.gates and spec.train.search can judge by it"
+        )
+
+
 def unreachable(
     path: str, name: str, *, low: float | None = None, high: float | None = None
 ) -> Iterator[Problem]:

@@ -11,7 +11,7 @@ from noria.spec.data import Data
 from noria.spec.families import described
 from noria.spec.monitoring import BACKENDS, Detector, DetectorKind, Monitoring
 from noria.spec.rules.data import repeats
-from noria.spec.rules.metric import too_wide, unfit
+from noria.spec.rules.metric import too_wide, unfit, unwatched
 from noria.spec.serving import Serving
 from noria.spec.words import choose, meant_or_choose
 
@@ -149,20 +149,22 @@ def windows_have_a_reference(monitoring: Monitoring) -> Iterator[Problem]:
 
 
 def performance_can_be_measured(task: Any, monitoring: Monitoring) -> Iterator[Problem]:
-    """Metrics are of this family, and the one that signals is among the measured."""
+    """Metrics are of this family and of rows, and the one that signals is among the measured."""
     performance = monitoring.performance
     path = "spec.monitoring.performance"
     for index, metric in enumerate(performance.metrics):
         yield from unfit(f"{path}.metrics[{index}]", metric, described(task))
+        yield from unwatched(f"{path}.metrics[{index}]", metric)
     yield from repeats(f"{path}.metrics", performance.metrics)
     if performance.drop is None:
         return
     metric = performance.drop.metric
-    misfits = list(unfit(f"{path}.drop.metric", metric, described(task)))
+    at = f"{path}.drop.metric"
+    misfits = [*unfit(at, metric, described(task)), *unwatched(at, metric)]
     yield from misfits
     if not misfits and metric not in performance.metrics:
         yield Problem(
-            f"{path}.drop.metric",
+            at,
             f"{metric} is not among performance.metrics",
             f"add {metric} to metrics, or watch another",
         )

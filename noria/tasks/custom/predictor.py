@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from noria.errors import IntegrityError, NotInstalled
 from noria.tasks.custom.answers import checked
+from noria.tasks.encoding import Columns, Encoder
 from noria.tasks.package import Manifest
 from noria.tasks.pickles import refuse_pickles
-from noria.tasks.tabular.encoding import Columns, Encoder
 
 if TYPE_CHECKING:
     import pandas as pd

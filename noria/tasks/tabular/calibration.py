@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noria.errors import IntegrityError
-from noria.tasks.tabular.arrays import pack, unpack
+from noria.tasks.arrays import pack, unpack
 from noria.tasks.tabular.links import logit, sigmoid
 
 Array = NDArray[np.float64]

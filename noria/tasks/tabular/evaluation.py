@@ -14,14 +14,14 @@ from noria.errors import DataError, LeakageError, NoriaError
 from noria.measures.measurement import Measurement
 from noria.measures.measuring import measure
 from noria.spec import ChampionGate, ModelSpec
+from noria.tasks.encoding import Columns
+from noria.tasks.gates import judge
 from noria.tasks.held_out import BLOCK, HeldOut
 from noria.tasks.judging import CONFIDENCE
+from noria.tasks.measure import Truth, compare
 from noria.tasks.package import Manifest, load_predictor
 from noria.tasks.protocol import Comparison, Evaluation
 from noria.tasks.sources.rows import moments
-from noria.tasks.tabular.encoding import Columns
-from noria.tasks.tabular.gates import judge
-from noria.tasks.tabular.measure import Truth, compare
 from noria.tasks.tabular.schema import columns_of, target_of
 from noria.tasks.tabular.threads import limited_to
 from noria.values import Class

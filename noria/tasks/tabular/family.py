@@ -121,8 +121,8 @@ class Tabular:
 
     def features(self, spec: ModelSpec, base: Path, rows: pd.DataFrame) -> pd.DataFrame:
         """See ``TaskFamily.features``; looked-up features are held against maxMissing here."""
+        from noria.tasks.encoding import time_feature
         from noria.tasks.sources.rows import moments
-        from noria.tasks.tabular.encoding import time_feature
         from noria.tasks.tabular.leakage import refuse_answers
         from noria.tasks.tabular.schema import features_of, target_of
         from noria.tasks.tabular.validation import missing_problems
@@ -276,8 +276,8 @@ class Tabular:
         block: NDArray[np.int64] | None = None,
     ) -> Comparison:
         """See ``TaskFamily.compare``."""
+        from noria.tasks.measure import Truth
         from noria.tasks.tabular.evaluation import compare_recipes
-        from noria.tasks.tabular.measure import Truth
 
         target = prepared.target
         truth = Truth(target.values[places], len(target.classes), spec.train.seed, block)
@@ -321,9 +321,10 @@ class Tabular:
         out_dir: Path,
     ) -> None:
         """See ``TaskFamily.reference``."""
+        from noria.tasks.reference import write_reference
         from noria.tasks.sources.rows import moments
         from noria.tasks.tabular.evaluation import measured, said_of, truth_of
-        from noria.tasks.tabular.reference import write_reference
+        from noria.tasks.tabular.schema import columns_of
 
         manifest = read_manifest(package)
         event_time, until = spec.data.event_time, manifest.trained_until
@@ -333,7 +334,7 @@ class Tabular:
         write_reference(
             out_dir,
             manifest,
-            frame,
+            columns_of(manifest.features, None, frame),
             said,
             measured(spec, truth_of(spec, manifest.classes, test), said),
             spec.monitoring.reference_rows,

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from noria.errors import DataError
 from noria.spec import ModelSpec, cpu_count
+from noria.tasks.encoding import Encoder
 from noria.tasks.package import Feature
 from noria.tasks.sources.rows import moments
 from noria.tasks.tabular import calibration
 from noria.tasks.tabular.describe import TabularClassificationOptions
-from noria.tasks.tabular.encoding import Encoder
 from noria.tasks.tabular.fit import Design, balanced, fit
 from noria.tasks.tabular.folds import Fold, RowFacts, deciles, folds
 from noria.tasks.tabular.predictor import probabilities

@@ -33,7 +33,7 @@ class OwnFit(Tabular, ABC):
     ) -> FittedMatrix:
         """See ``TaskFamily.fit``.
 
-        ``prepared.design.matrix`` (n, d) has all rows, encoded as ``noria.tasks.tabular.encoding``
+        ``prepared.design.matrix`` (n, d) has all rows, encoded as ``noria.tasks.encoding``
         says, ``prepared.target`` their values or codes; ``manifest_of`` describes the model.
         """
         ...

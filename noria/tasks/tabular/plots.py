@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from noria.errors import TrainingError
 from noria.measures.measuring import value_of
+from noria.tasks.measure import Truth
 from noria.tasks.tabular.evaluation import scores
-from noria.tasks.tabular.measure import Truth
 
 if TYPE_CHECKING:
     from noria.tasks.tabular.evaluation import Asked

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from noria.tasks.encoding import Columns, Encoder
 from noria.tasks.package import Manifest
 from noria.tasks.tabular import calibration
-from noria.tasks.tabular.encoding import Columns, Encoder
 from noria.tasks.tabular.links import sigmoid, softmax
 from noria.tasks.tabular.scorers import Scorer, load_scorer
 

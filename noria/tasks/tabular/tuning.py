@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from noria.measures.measuring import value_of
 from noria.spec import ModelSpec
 from noria.tasks.protocol import TuneResult
+from noria.tasks.search import search
 from noria.tasks.tabular.fit import Design
 from noria.tasks.tabular.folds import Fold, RowFacts
 from noria.tasks.tabular.learn import cross_validation
-from noria.tasks.tabular.search import search
 
 Ask: TypeAlias = Callable[[Mapping[str, Any], Fold], NDArray[np.float64]]
 """Fits on one side of a fold and returns what it predicts of the other."""

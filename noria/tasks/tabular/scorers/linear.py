@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from noria.tasks.tabular.arrays import pack, unpack
+from noria.tasks.arrays import pack, unpack
 from noria.tasks.tabular.scorers import required
 
 Array = NDArray[np.float64]

@@ -15,7 +15,9 @@ import pandas as pd
 from noria.errors import DataError
 from noria.measures.measuring import measure, value_of
 from noria.spec import ChampionGate, ModelSpec
+from noria.tasks.gates import judge
 from noria.tasks.judging import CONFIDENCE
+from noria.tasks.measure import Truth, compare
 from noria.tasks.package import (
     Input,
     Manifest,
@@ -25,10 +27,8 @@ from noria.tasks.package import (
     write_package,
 )
 from noria.tasks.protocol import Comparison, Evaluation, Split, TuneResult, ValidationReport
-from noria.tasks.tabular.gates import judge
-from noria.tasks.tabular.measure import Truth, compare
-from noria.tasks.tabular.reference import write_reference
-from noria.tasks.tabular.search import search
+from noria.tasks.reference import write_reference
+from noria.tasks.search import search
 from toy_text.predictor import FILE, Votes
 
 TARGETS = ("pleasant", "lively")
@@ -198,7 +198,7 @@ class ToyText:
         said = said_of(held_out.model)
         truth = truth_of(test, np.arange(len(test)))
         found = {metric.name: measure(metric.name, truth, said) for metric in spec.metrics}
-        write_reference(out_dir, read_manifest(package), frame, said, found, 1000)
+        write_reference(out_dir, read_manifest(package), {}, said, found, 1000)
 
 
 def truth_of(rows: pd.DataFrame, places: np.ndarray) -> np.ndarray:

@@ -21,16 +21,14 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from noria.errors import TrainingError
 from noria.measures.measurement import Measurement
 from noria.seen import hashes_of
+from noria.tasks.arrays import pack
+from noria.tasks.encoding import Columns, Encoder
 from noria.tasks.package import Manifest
-from noria.tasks.tabular.arrays import pack
-from noria.tasks.tabular.encoding import Encoder
-from noria.tasks.tabular.schema import columns_of
 
 MOST_VECTOR_BYTES: Final = 8 << 20
 """Of all vectors of a reference, as float32: 2,730 rows of 768 numbers."""
@@ -40,7 +38,7 @@ _FLOAT32_BYTES: Final = 4
 def write_reference(
     out_dir: Path,
     manifest: Manifest,
-    train: pd.DataFrame,
+    columns: Columns,
     prediction: NDArray[np.float64],
     performance: Mapping[str, Measurement],
     most_rows: int,
@@ -50,7 +48,7 @@ def write_reference(
     Args:
         out_dir: A directory; made if missing.
         manifest: Of the package that predicted.
-        train: Training rows with their features.
+        columns: Of the training rows, for each feature that is no time, as a predictor takes them.
         prediction: (n,) or (n, k) on held-out rows.
         performance: Metrics on them.
         most_rows: Greatest number of training rows to keep, a seeded sample of them.
@@ -67,7 +65,6 @@ def write_reference(
         )
     # Time features change by themselves, and are no part of a request.
     features = tuple(feature for feature in manifest.features if feature.origin != "time")
-    columns = columns_of(features, None, train)
     matrix = Encoder(features, None).encode(columns)
     rows = matrix.shape[0]
     vectors = sum(feature.size for feature in features if feature.kind == "vector")
