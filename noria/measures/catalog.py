@@ -36,6 +36,9 @@ def _share(name: str, about: str, *, better: Literal["greater", "less"] = "great
     return Metric(name, better == "greater", "share", 0.0, 1.0, about)
 
 
+OF_LABELS: Final = ("rating",)
+"""What labels are measured by alone, where what is predicted is no number: a text."""
+
 SERVING_METRICS: Final = ("error-rate", "latency-p50", "latency-p99")
 """What the model server measures on every request, for every family."""
 
@@ -57,6 +60,7 @@ METRICS: Final[Mapping[str, Metric]] = MappingProxyType(
             Metric("mae", False, "target", 0.0, None, "mean absolute error"),  # noqa: FBT003
             Metric("rmse", False, "target", 0.0, None, "root of the mean squared error"),  # noqa: FBT003
             Metric("r2", True, "score", None, 1.0, "share of the variance explained"),  # noqa: FBT003
+            Metric("rating", True, "score", None, None, "mean of the ratings of answers"),  # noqa: FBT003
             _share("error-rate", "share of requests answered with a 5xx", better="less"),
             Metric("latency-p50", False, "seconds", 0.0, None, "median time to answer"),  # noqa: FBT003
             Metric("latency-p99", False, "seconds", 0.0, None, "99th percentile of that time"),  # noqa: FBT003

@@ -14,12 +14,21 @@ import numpy as np
 
 from noria.errors import InvalidInput, shorten
 from noria.measures import estimates
-from noria.measures.estimates import CLASSIFICATION, REGRESSION, Array, Estimate, estimate
+from noria.measures.estimates import (
+    CLASSIFICATION,
+    LABELS,
+    REGRESSION,
+    Array,
+    Estimate,
+    estimate,
+)
 from noria.measures.intervals import difference, freedom, of_difference, of_one
 from noria.measures.measurement import Measurement
 
-METRICS: Final = (*CLASSIFICATION, *REGRESSION)
-"""The metrics that predictions and labels are measured by."""
+METRICS: Final = (*CLASSIFICATION, *REGRESSION, *LABELS)
+"""The metrics that predictions and labels are measured by, the last ones by labels alone."""
+
+_UNBOUNDED: Final = (*REGRESSION, *LABELS)
 
 RARER: Final = 10
 """Rows of the rarest class that an interval of a metric of classes needs."""
@@ -137,7 +146,7 @@ def _estimated(metric: str, truth: Array, prediction: Array) -> Estimate | str:
 
 def _lacks(metric: str, truth: Array, prediction: Array, found: Estimate) -> str:
     """Say what the rows lack for an interval; empty: nothing."""
-    if metric in REGRESSION:
+    if metric in _UNBOUNDED:
         n = truth.shape[0]
         return f"needs {ROWS} labelled rows, has {n}" if n < ROWS else _lacks_spread(metric, found)
     if found.hits is None:
@@ -152,7 +161,7 @@ def _lacks_classes(truth: Array, prediction: Array) -> str:
 
 
 def _lacks_spread(metric: str, found: Estimate) -> str:
-    if metric not in REGRESSION:
+    if metric not in _UNBOUNDED:
         return ""
     if lacks := _lacks_difference(metric, found):
         return lacks
@@ -167,6 +176,6 @@ def _lacks_spread(metric: str, found: Estimate) -> str:
 def _lacks_difference(metric: str, found: Estimate) -> str:
     """Say that nothing tells how far one more row could be; a bounded metric's range does."""
     n = found.influence.size
-    if metric in (*REGRESSION, "log-loss") and float(np.abs(found.influence).max()) <= _SAME:
+    if metric in (*_UNBOUNDED, "log-loss") and float(np.abs(found.influence).max()) <= _SAME:
         return f"needs rows that differ: all {n} give the same"
     return ""
