@@ -11,7 +11,7 @@ from monitoring.budget import FalseAlarmBudget
 from monitoring.served.keeping import Keeping
 from monitoring.table import Kind
 from noria.exchange.signature import FieldType
-from noria.exchange.texts import OF_TEXTS
+from noria.exchange.texts import ANSWER_ID, OF_TEXTS
 from noria.spec import Data, Detector, Model
 
 LEARNT_WINDOWS: Final = 4
@@ -120,7 +120,7 @@ class MonitorConfig:
             positive="" if positive is None or not rows else str(positive),
             features=features,
             widths={f.name: f.width or 0 for f in spec.data.features if f.type == "vector"},
-            entity_key=tuple(spec.data.entity_key) if rows else (),
+            entity_key=tuple(spec.data.entity_key) if rows else (ANSWER_ID,),
             event_time=spec.data.event_time if rows else None,
             detectors=tuple(
                 WatchedDetector(

@@ -219,6 +219,7 @@ class PairJoiner:
             core.counts.mismatched += 1
             self._fresh[request.id] = (Seen(seen.request, seen.response, _NO_PAIR), at)
             return
+        exchange = exchange_of(request, response)
         pair = Pair(
             seq=core.next_pair,
             id=request.id,
@@ -227,13 +228,13 @@ class PairJoiner:
             at=at,
             rows=request.rows,
             prediction=response.prediction,
-            keys=None if request.keys is None else encode_keys(request.keys),
+            keys=None if exchange.keys is None else encode_keys(exchange.keys),
             labelled=None,
         )
         core.set_aside({**request.aside, **response.aside}, 1)
         self._fresh[request.id] = (Seen(seen.request, seen.response, pair.seq), at)
-        self._keep(pair, request.keys or ())
-        self._paired(pair, exchange_of(request, response), ((request.id, request.rows),))
+        self._keep(pair, exchange.keys or ())
+        self._paired(pair, exchange, ((request.id, request.rows),))
 
     def _bounded(self, version: str) -> str:
         """Versions come from outside: only so many become labels of metrics."""

@@ -36,7 +36,7 @@ class ResponseRecord(msgspec.Struct, frozen=True, array_like=True, tag="p"):
     """A response: the prediction of each row as float64 bytes, one number a row or several.
 
     Without any number it is empty, and ``aside`` says why. ``columns`` are what is watched of an
-    answer that is a text, as a request's are.
+    answer that is a text, as a request's are; ``keys`` are its rows', where they have them.
     """
 
     id: str
@@ -45,6 +45,7 @@ class ResponseRecord(msgspec.Struct, frozen=True, array_like=True, tag="p"):
     prediction: bytes
     aside: dict[str, str] = {}
     columns: dict[str, Values] = {}
+    keys: tuple[str, ...] | None = None
 
 
 class AsideRecord(msgspec.Struct, frozen=True, array_like=True, tag="a"):
@@ -212,7 +213,10 @@ def exchange_of(request: RequestRecord, response: ResponseRecord) -> RequestReco
         for name, column in response.columns.items()
         if len_of(column) == request.rows and name not in request.columns
     }
-    return replace(request, columns={**request.columns, **found}) if found else request
+    if not found:
+        return request
+    keys = response.keys if request.keys is None else request.keys
+    return replace(request, columns={**request.columns, **found}, keys=keys)
 
 
 def fits(column: Vectors, rows: int) -> bool:

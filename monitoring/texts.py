@@ -6,12 +6,20 @@ from array import array
 from typing import Final
 
 from monitoring.events import Event
+from monitoring.keys import keys_of
 from monitoring.records import AsideRecord, RequestRecord, ResponseRecord
 from monitoring.table import MISSING
 from noria.cloudevents import REQUEST_TYPE
 from noria.exchange.openai import read_request, read_response
-from noria.exchange.texts import OF_TEXTS, Described, Unread, of_answered, of_asked
-from noria.predictions import DictColumn, Values
+from noria.exchange.texts import (
+    ANSWER_ID,
+    OF_TEXTS,
+    Described,
+    Unread,
+    of_answered,
+    of_asked,
+)
+from noria.predictions import LONG, DictColumn, Values
 
 _NAN: Final = float("nan")
 _FIRST: Final = array("i", [0]).tobytes()
@@ -32,9 +40,13 @@ def read_text(event: Event) -> RequestRecord | ResponseRecord | AsideRecord:
         columns = _columns(of_asked(asked))
         return RequestRecord(event.id, event.version, 1, columns, aside=asked.aside)
     answered = read_response(event.body)
-    aside = {"answer": answered.reason} if isinstance(answered, Unread) else answered.aside
     columns = _columns(of_answered(answered))
-    return ResponseRecord(event.id, event.version, 1, b"", aside, columns)
+    if isinstance(answered, Unread):
+        aside = {"answer": answered.reason}
+        return ResponseRecord(event.id, event.version, 1, b"", aside, columns)
+    keys, is_long = keys_of([[answered.id]])
+    aside = {**answered.aside, **({ANSWER_ID: LONG} if is_long else {})}
+    return ResponseRecord(event.id, event.version, 1, b"", aside, columns, keys)
 
 
 def _columns(described: Described) -> dict[str, Values]:

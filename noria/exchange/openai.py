@@ -86,6 +86,7 @@ class _Usage(msgspec.Struct):
 
 class _Response(msgspec.Struct):
     choices: list[_Choice] | None | msgspec.UnsetType = msgspec.UNSET
+    id: str | None = None
     model: str | None = None
     usage: _Usage | None = None
     error: Any = None
@@ -249,6 +250,7 @@ def _answer(pieces: list[_Response]) -> Answered | Unread:
         model,
         _count(usage.prompt_tokens),
         _count(usage.completion_tokens),
+        next((piece.id for piece in pieces if piece.id), None),
         {**aside, **long},
     )
 

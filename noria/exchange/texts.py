@@ -11,8 +11,8 @@ from noria.exchange.signature import Field, Signature
 Described: TypeAlias = dict[str, float | str | None]
 """By field: its value, None where the exchange does not say it."""
 
-LENGTH: Final = "{}.length"
-"""What the number of characters of a text is called."""
+ANSWER_ID: Final = "answer.id"
+"""The key of an exchange: a label may name it by that, whatever the request's id is."""
 
 OF_TEXTS: Final = Signature(
     "one request with its first answer",
@@ -47,7 +47,8 @@ class Asked(msgspec.Struct, frozen=True):
 class Answered(msgspec.Struct, frozen=True):
     """The first answer: its texts, calls of tools, why it ended, who gave it, and tokens used.
 
-    What the response does not say is None. ``aside`` says what of it was not read.
+    What the response does not say is None. ``id`` is the response's own. ``aside`` says what of
+    it was not read.
     """
 
     texts: tuple[str, ...]
@@ -57,6 +58,7 @@ class Answered(msgspec.Struct, frozen=True):
     model: str | None = None
     prompt_tokens: int | None = None
     answer_tokens: int | None = None
+    id: str | None = None
     aside: dict[str, str] = {}
 
 
