@@ -35,7 +35,8 @@ _CLOUD_EVENTS: Final = ("application/cloudevents-batch+json", "application/cloud
 _MESSAGES: Final = "application/msgpack"
 _ZIP: Final = "application/zip"
 _PARQUET: Final = b"application/vnd.apache.parquet"
-_EVENTS: Final = frozenset({MEDIA_TYPE, *_CLOUD_EVENTS, _JSON})
+_STREAM: Final = "text/event-stream"
+_EVENTS: Final = frozenset({MEDIA_TYPE, *_CLOUD_EVENTS, _JSON, _STREAM})
 _METHODS: Final[Mapping[str, tuple[str, ...]]] = {
     "/": ("OPTIONS", "POST"),
     "/feedback": ("POST",),

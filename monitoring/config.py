@@ -10,6 +10,8 @@ from typing import Any, Final, Literal
 from monitoring.budget import FalseAlarmBudget
 from monitoring.served.keeping import Keeping
 from monitoring.table import Kind
+from noria.exchange.signature import FieldType
+from noria.exchange.texts import ANSWER_ID, OF_TEXTS
 from noria.spec import Data, Detector, Model
 
 LEARNT_WINDOWS: Final = 4
@@ -69,6 +71,10 @@ class MonitorConfig:
     when nothing has changed. ``logged`` are the columns that the log holds: what is watched, and
     what is kept of rows that get their label (``keeping``). The performance counts labels of
     ``sources``, of all when it names none.
+
+    A model ``is_of_texts`` when what is asked and answered are texts. Its features are the columns
+    of ``noria.exchange.texts``, of which no training has rows: they are learnt from the champion's
+    first exchanges, as its performance is from the first labelled window.
     """
 
     model: str
@@ -89,6 +95,7 @@ class MonitorConfig:
     max_label_lag: float
     logged: Mapping[str, Kind]
     keeping: Keeping | None
+    is_of_texts: bool = False
     sources: tuple[str, ...] = ()
 
     def counts(self, source: str) -> bool:
@@ -105,19 +112,22 @@ class MonitorConfig:
         positive = getattr(options, "positive_class", None)
         redacted = frozenset(spec.serving.payload_log.redact)
         keeping = Keeping.of(model)
+        rows = not spec.is_of_texts
         features: dict[str, Kind] = {
             feature.name: _KINDS[feature.type]
             for feature in spec.data.features
             if feature.type != "text" and feature.name not in redacted
         }
+        if not rows:
+            features = {field.name: _KINDS_OF_FIELDS[field.type] for field in OF_TEXTS.fields}
         return cls(
             model=model.name,
-            classification=spec.is_classification,
-            positive="" if positive is None else str(positive),
+            classification=spec.is_classification and rows,
+            positive="" if positive is None or not rows else str(positive),
             features=features,
             widths={f.name: f.width or 0 for f in spec.data.features if f.type == "vector"},
-            entity_key=tuple(spec.data.entity_key),
-            event_time=spec.data.event_time,
+            entity_key=tuple(spec.data.entity_key) if rows else (ANSWER_ID,),
+            event_time=spec.data.event_time if rows else None,
             detectors=tuple(
                 WatchedDetector(
                     d.name,
@@ -139,7 +149,7 @@ class MonitorConfig:
             drop=None
             if drop is None
             else Drop(
-                drop.metric or spec.metrics[0].name,
+                drop.metric or spec.watched_metrics[0].name,
                 drop.most,
                 drop.confidence,
                 drop.is_relative,
@@ -151,6 +161,7 @@ class MonitorConfig:
             logged=features if keeping is None else keeping.logged(features),
             keeping=keeping,
             sources=tuple(performance.sources),
+            is_of_texts=spec.is_of_texts,
         )
 
 
@@ -160,6 +171,7 @@ _KINDS: Final[Mapping[str, Kind]] = {
     "categorical": "categorical",
     "vector": "vector",
 }
+_KINDS_OF_FIELDS: Final[Mapping[FieldType, Kind]] = {"number": "numeric", "text": "categorical"}
 
 
 def _columns(detector: Detector, data: Data, redacted: Collection[str]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from monitoring.table import FloatArray
 from noria.errors import InvalidInput, traceback_tail
 from noria.loop.values import finite
 from noria.measures import measuring
-from noria.measures.estimates import REGRESSION
+from noria.measures.estimates import LABELS, REGRESSION
 from noria.measures.measurement import Measurement
 
 _SHOWN: Final = 300
@@ -37,7 +37,7 @@ def measure(
     """Measure one metric on the rows that have a label.
 
     Args:
-        metric: One of ``noria.measures.measuring.METRICS``.
+        metric: One of ``noria.measures.measuring.METRICS``; of labels alone ``scores`` are nothing.
         scores: (n,) probabilities of the positive class, or predicted values; of k > 2 classes
             (n, k), each one's probability in their order; of t targets (n, t).
         labels: (n,) the place of the class, or true values, or (n, t); NaN where there is none.
@@ -47,6 +47,9 @@ def measure(
     Raises:
         InvalidInput: The metric is unknown.
     """
+    if metric in LABELS:
+        known = labels[_known(labels)]
+        return measuring.measure(metric, known, known, confidence)
     width = 1 if scores.ndim == 1 else scores.shape[1]
     wanted = classes if classes > _MANY else 1
     if not width:

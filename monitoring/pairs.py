@@ -10,12 +10,14 @@ import numpy as np
 from monitoring.core import MonitorState
 from monitoring.log import EventLog, Logged
 from monitoring.records import (
+    AsideRecord,
     BlockRecord,
     Record,
     RequestRecord,
     Requests,
     ResponseRecord,
     encode_keys,
+    exchange_of,
     is_whole,
     key_hashes,
     width_of,
@@ -90,6 +92,16 @@ class PairJoiner:
             request = self._find(seen.request)
             if isinstance(request, RequestRecord):
                 self._pair(request, record, seen.request, at)
+
+    def aside(self, record: AsideRecord, logged: Logged, at: float) -> None:
+        """Take a request that could not be read, at ``at``: it is counted, and never paired."""
+        seen = self.seen(record.id)
+        if seen.request is not None:
+            self._core.counts.duplicates += 1
+            return
+        self._core.counts.requests += 1
+        self._core.set_aside(record.aside, 1)
+        self._note(record, logged.offset, Seen(logged.offset, seen.response, _NO_PAIR), at)
 
     def block(self, record: BlockRecord, logged: Logged, moments: Sequence[Moment]) -> None:
         """Take requests with their responses; neighbours that arrived at once are one pair.
@@ -207,6 +219,7 @@ class PairJoiner:
             core.counts.mismatched += 1
             self._fresh[request.id] = (Seen(seen.request, seen.response, _NO_PAIR), at)
             return
+        exchange = exchange_of(request, response)
         pair = Pair(
             seq=core.next_pair,
             id=request.id,
@@ -215,13 +228,13 @@ class PairJoiner:
             at=at,
             rows=request.rows,
             prediction=response.prediction,
-            keys=None if request.keys is None else encode_keys(request.keys),
+            keys=None if exchange.keys is None else encode_keys(exchange.keys),
             labelled=None,
         )
         core.set_aside({**request.aside, **response.aside}, 1)
         self._fresh[request.id] = (Seen(seen.request, seen.response, pair.seq), at)
-        self._keep(pair, request.keys or ())
-        self._paired(pair, request, ((request.id, request.rows),))
+        self._keep(pair, exchange.keys or ())
+        self._paired(pair, exchange, ((request.id, request.rows),))
 
     def _bounded(self, version: str) -> str:
         """Versions come from outside: only so many become labels of metrics."""

@@ -25,6 +25,7 @@ from monitoring.partials.gathering import GatheringWindows
 from monitoring.partials.replica import Replica, ReplicaWindows
 from monitoring.records import (
     NO_TIME,
+    AsideRecord,
     BlockRecord,
     LabelsRecord,
     PartialRecord,
@@ -158,6 +159,11 @@ class Processor:
             *self._state.oldest_open_offsets(),
             *(offset for gathered in core.gathered.values() for offset in gathered.offsets[:1]),
             *self._state.oldest_requests(self._windows.first_feature_pair()),
+            *(
+                self._state.oldest_answers(self._windows.first_feature_pair())
+                if self._config.is_of_texts
+                else ()
+            ),
             *(() if self._joined is None else self._joined.oldest_needed()),
         ]
         self._log.prune(min(needed), core.received - 2 * self._config.max_label_lag)
@@ -254,6 +260,8 @@ class Processor:
                 self._pairs.request(record, logged, self._now())
             case ResponseRecord():
                 self._pairs.response(record, logged, self._now())
+            case AsideRecord():
+                self._pairs.aside(record, logged, self._now())
             case BlockRecord():
                 self._pairs.block(record, logged, self._moments(record))
             case LabelsRecord():

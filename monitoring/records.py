@@ -7,6 +7,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from monitoring.table import FloatArray, VectorArray
 from noria.labels import FEEDBACK, outranks
@@ -35,7 +36,8 @@ class RequestRecord(msgspec.Struct, frozen=True, array_like=True, tag="q"):
 class ResponseRecord(msgspec.Struct, frozen=True, array_like=True, tag="p"):
     """A response: the prediction of each row as float64 bytes, one number a row or several.
 
-    Without any number it is empty, and ``aside`` says why.
+    Without any number it is empty, and ``aside`` says why. ``columns`` are what is watched of an
+    answer that is a text, as a request's are; ``keys`` are its rows', where they have them.
     """
 
     id: str
@@ -43,6 +45,15 @@ class ResponseRecord(msgspec.Struct, frozen=True, array_like=True, tag="p"):
     rows: int
     prediction: bytes
     aside: dict[str, str] = {}
+    columns: dict[str, Values] = {}
+    keys: tuple[str, ...] | None = None
+
+
+class AsideRecord(msgspec.Struct, frozen=True, array_like=True, tag="a"):
+    """A request that can't be read: ``aside`` says why. Whatever answers it has no rows."""
+
+    id: str
+    aside: dict[str, str]
 
 
 class BlockRecord(msgspec.Struct, frozen=True, array_like=True, tag="b"):
@@ -190,7 +201,13 @@ NO_TIME: Final = -(1 << 63)
 Requests: TypeAlias = RequestRecord | BlockRecord
 """What holds the features of rows."""
 Record: TypeAlias = (
-    RequestRecord | ResponseRecord | BlockRecord | LabelsRecord | ReferenceRecord | PartialRecord
+    RequestRecord
+    | ResponseRecord
+    | AsideRecord
+    | BlockRecord
+    | LabelsRecord
+    | ReferenceRecord
+    | PartialRecord
 )
 
 _encoder = msgspec.msgpack.Encoder()
@@ -214,7 +231,7 @@ def decode(body: bytes) -> Record:
 def ids_of(record: Record | None) -> tuple[str, ...]:
     """Return the request ids that a record is about."""
     match record:
-        case RequestRecord() | ResponseRecord():
+        case RequestRecord() | ResponseRecord() | AsideRecord():
             return (record.id,)
         case BlockRecord():
             return record.ids
@@ -226,6 +243,22 @@ def is_whole(record: RequestRecord) -> bool:
     return all(len_of(column) == record.rows for column in record.columns.values()) and all(
         fits(column, record.rows) for column in record.vectors.values()
     )
+
+
+def exchange_of(request: RequestRecord, response: ResponseRecord) -> RequestRecord:
+    """Return a request with what is watched of its answer beside its own columns.
+
+    Of a damaged answer nothing is.
+    """
+    found = {
+        name: column
+        for name, column in response.columns.items()
+        if len_of(column) == request.rows and name not in request.columns
+    }
+    if not found:
+        return request
+    keys = response.keys if request.keys is None else request.keys
+    return replace(request, columns={**request.columns, **found}, keys=keys)
 
 
 def fits(column: Vectors, rows: int) -> bool:

@@ -31,13 +31,14 @@ from monitoring.partials.streams import check_partial
 from monitoring.payload import read_payload
 from monitoring.processor import SINGLE, ArrivalClock, Processor, Role
 from monitoring.readers import Outbox, StateReader
-from monitoring.records import PartialRecord, ReferenceRecord, encode
+from monitoring.records import AsideRecord, PartialRecord, ReferenceRecord, encode
 from monitoring.reference import keep_reference, read_folder, read_reference
 from monitoring.runner import STEP_PATIENCE, Runner
 from monitoring.served.writer import PATIENCE, Writer
 from monitoring.state import State
 from monitoring.tables import set_aside_database
 from monitoring.targets import Targets
+from monitoring.texts import read_text
 from monitoring.upload import unpacked
 from monitoring.waiting import waiting
 from noria.errors import (
@@ -115,6 +116,11 @@ class Monitor:
         Raises:
             MonitoringError: the files can't be opened or read.
         """
+        if config.is_of_texts and (setting.role.replica is not None or setting.role.replicas):
+            raise InvalidInput(
+                f"{config.model}: exchanges of texts are watched by one monitor",
+                fix="start it without --replica and --replicas",
+            )
         home = setting.home
         make_folder(home)
         with suppress(OSError):
@@ -201,7 +207,7 @@ class Monitor:
             Unavailable: too much waits already; they are dropped and counted.
         """
         with foreign():
-            if media_type(headers) == MEDIA_TYPE:
+            if media_type(headers) == MEDIA_TYPE and not self.config.is_of_texts:
                 block = read_block(body, self.config)
                 records, events = [(block.rows, encode(block))], 2 * len(block.ids)
             else:
@@ -217,6 +223,9 @@ class Monitor:
                 f"inferenceservicename: {shorten(event.model)} is not watched here",
                 fix=f"this monitor watches {self.config.model!r}",
             )
+        if self.config.is_of_texts:
+            found = read_text(event)
+            return int(not isinstance(found, AsideRecord)), encode(found)
         record = read_payload(event, self.config)
         return record.rows, encode(record)
 

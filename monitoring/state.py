@@ -374,6 +374,15 @@ class State:
         ).fetchone()
         return [offset for offset in row if offset is not None]
 
+    def oldest_answers(self, first_pair: int) -> list[int]:
+        """Return that of their responses, where they came as events of their own."""
+        self._settle()
+        row = self._db.execute(
+            "SELECT min(e.response) FROM pairs p JOIN events e ON e.id = p.id WHERE p.seq >= ?",
+            (first_pair,),
+        ).fetchone()
+        return [offset for offset in row if offset is not None]
+
     def oldest_requests(self, first_pair: int) -> list[int]:
         """Return the smallest log offset of the requests of pairs from ``first_pair`` on."""
         self._settle()

@@ -39,6 +39,12 @@ def _performance(config: MonitorConfig, core: MonitorState, rows: Callable[[str]
     drop = config.drop
     if drop is None:
         return ""
+    if config.is_of_texts and drop.metric not in core.expected:
+        labelled = rows(f"performance/{core.champion}")
+        return (
+            f"learns what {drop.metric} is held to: {labelled:,} of {config.performance_rows:,} "
+            "labelled exchanges"
+        )
     if drop.metric not in core.expected:
         return f"{drop.metric} has no value at training to be held to"
     report = core.performance.get(core.champion)

@@ -3,12 +3,14 @@
 Those of the features have the training rows of the champion's reference. Those of the prediction
 learn theirs from the first rows that the champion answers: its held-out predictions are of a fit
 on fewer rows, which is another model, and another model's predictions differ without any drift.
+Of a model of texts nothing is known from training: what describes its exchanges is learnt from the
+champion's first ones, and what it is worth from its first labelled window.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -28,14 +30,26 @@ from monitoring.detectors import (
     load_detector,
 )
 from monitoring.detectors.deflation import deflated, is_joint, thinned
+from monitoring.learnt import (
+    NOTHING,
+    LearntFeatures,
+    learn_features,
+    read_features,
+    read_performance,
+)
 from monitoring.records import floats
 from monitoring.reference import MOST_COLUMNS, Reference, prediction_table, read_kept
+from monitoring.rows import Piece
 from monitoring.table import FloatArray, Table
+from noria.errors import InvalidInput
 from noria.files import set_aside
+from noria.measures.measurement import Measurement
 
 _log = logging.getLogger(__name__)
 On: TypeAlias = Literal["features", "prediction"]
 LEARNT: Final = "learnt/prediction"
+LEARNT_FEATURES: Final = "learnt/features"
+LEARNT_PERFORMANCE: Final = "learnt/performance"
 _DEPENDENCE: Final = "dependence/"
 FEATURES_DEPENDENCE: Final = _DEPENDENCE + "features"
 """What is kept under these names beside the detectors' states; no detector's has a slash."""
@@ -74,7 +88,11 @@ class Watch:
         """
         reference = read_kept(folder)
         names = [c.name for c in reference.features.schema if c.name in config.features]
-        self.reference: Reference = replace(reference, features=reference.features.select(names))
+        self.reference: Reference = (
+            NOTHING
+            if config.is_of_texts
+            else replace(reference, features=reference.features.select(names))
+        )
         # What was fitted while other columns were redacted must not be read back.
         fitted /= sha256(msgspec.json.encode(names)).hexdigest()[:16]
         self.problems: dict[str, str] = {}
@@ -82,14 +100,15 @@ class Watch:
         self._fitted_in = fitted
         self._streams = streams
         self._learnt = b""
+        self._learnt_features = b""
+        self._learnt_performance = b""
         self._width = 1
-        self._watched: dict[On, tuple[Watched, ...]] = {
-            "features": self._fit_all("features", self.reference.features, fitted),
-            "prediction": (),
-        }
-        self.dependence: dict[On, Dependence] = {
-            "features": Dependence(self.reference.features, config.window_rows, streams=streams)
-        }
+        self._watched: dict[On, tuple[Watched, ...]] = {"features": (), "prediction": ()}
+        self.dependence: dict[On, Dependence] = {}
+        if not config.is_of_texts:
+            table = self.reference.features
+            self._watched["features"] = self._fit_all("features", table, fitted)
+            self.dependence["features"] = Dependence(table, config.window_rows, streams=streams)
 
     @property
     def watched(self) -> tuple[Watched, ...]:
@@ -105,6 +124,30 @@ class Watch:
         """How many answered rows the detectors of the prediction have to learn from; 0: none."""
         learns = any(watched.on == "prediction" for watched in self._config.detectors)
         return self._config.learnt_rows if learns and not self._learnt else 0
+
+    @property
+    def missing_exchanges(self) -> int:
+        """How many exchanges of texts the detectors of the features have to learn from; 0: none."""
+        known = not self._config.is_of_texts or self._learnt_features
+        return 0 if known else self._config.learnt_rows
+
+    @property
+    def misses_performance(self) -> bool:
+        """Whether the next labelled window is what later ones are held to."""
+        return self._config.is_of_texts and not self._learnt_performance
+
+    def learn_exchanges(self, pieces: Sequence[Piece]) -> int:
+        """Take the first exchanges of the champion as what others are held to; return how many."""
+        return self._take_features(learn_features(self._config.features, pieces))
+
+    def learn_performance(self, metrics: Mapping[str, Measurement], needed: str) -> None:
+        """Take a window's metrics as what later ones are held to, once ``needed`` is surely known.
+
+        Without an interval it is not: the next window may be.
+        """
+        found = metrics.get(needed)
+        if found is not None and found.low is not None and found.high is not None:
+            self._take_performance({needed: found})
 
     def learn(self, values: FloatArray) -> None:
         """Take the first predictions of the champion, in order, as what others are held to.
@@ -134,7 +177,14 @@ class Watch:
         found = {_DEPENDENCE + on: self.dependence[on].state()} if on in self.dependence else {}
         if on == "prediction" and self._learnt:
             found[LEARNT if self._width == 1 else f"{LEARNT}/{self._width}"] = self._learnt
+        if on == "features" and self._learnt_features:
+            found[LEARNT_FEATURES] = self._learnt_features
         return found
+
+    def learnt_performance(self) -> dict[str, bytes]:
+        """Return what was learnt of the performance, by the name it is kept under."""
+        known = self._learnt_performance
+        return {LEARNT_PERFORMANCE: known} if known else {}
 
     def restore(self, states: Mapping[str, bytes]) -> None:
         """Put back what was learnt, and every stateful detector; a damaged one is named."""
@@ -148,6 +198,8 @@ class Watch:
             self._learnt = b""
             self._watched["prediction"] = ()
             self.dependence.pop("prediction", None)
+        if self._config.is_of_texts:
+            self._restore_texts(states)
         for on, dependence in self.dependence.items():
             dependence.restore(states.get(_DEPENDENCE + on))
         for watched in self.watched:
@@ -158,6 +210,49 @@ class Watch:
                 except Exception as error:  # noqa: BLE001 - a third party's: the others go on
                     _log.warning("detector %s starts afresh: %s", watched.name, error)
                     self.problems[watched.name] = f"its state is damaged, it starts afresh: {error}"
+
+    def _restore_texts(self, states: Mapping[str, bytes]) -> None:
+        """Put back what was learnt of exchanges; what is damaged is learnt anew, and named."""
+        self.reference = NOTHING
+        self._learnt_features = self._learnt_performance = b""
+        self._watched["features"] = ()
+        self.dependence.pop("features", None)
+        kept: tuple[tuple[str, Callable[[bytes], object]], ...] = (
+            (LEARNT_FEATURES, lambda body: self._take_features(read_features(body))),
+            (LEARNT_PERFORMANCE, lambda body: self._take_performance(read_performance(body))),
+        )
+        for name, take in kept:
+            self.problems.pop(name, None)
+            try:
+                if name in states:
+                    take(states[name])
+            except InvalidInput as error:
+                _log.warning("%s is learnt anew: %s", name, error)
+                self.problems[name] = f"it is damaged, and learnt anew: {error}"
+
+    def _take_features(self, found: LearntFeatures) -> int:
+        table = found.table()
+        self.reference = replace(
+            self.reference, features=table, missing=found.missing(), seen=found.seen()
+        )
+        self._learnt_features = msgspec.msgpack.encode(found)
+        rows, streams = self._config.window_rows, self._streams
+        self.dependence["features"] = Dependence(table, rows, streams=streams, live=True)
+        kept_in = self._fitted_in / sha256(self._learnt_features).hexdigest()[:16]
+        self._watched["features"] = self._fit_all("features", table, kept_in)
+        return table.rows
+
+    def _take_performance(self, found: Mapping[str, Measurement]) -> None:
+        self.reference = replace(
+            self.reference,
+            performance={name: one.value for name, one in found.items() if one.value is not None},
+            bounds={
+                name: (one.low, one.high)
+                for name, one in found.items()
+                if one.low is not None and one.high is not None
+            },
+        )
+        self._learnt_performance = msgspec.msgpack.encode(found)
 
     def _fit_all(self, on: On, table: Table, fitted: Path) -> tuple[Watched, ...]:
         chosen = [watched for watched in self._config.detectors if watched.on == on]

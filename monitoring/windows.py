@@ -26,15 +26,24 @@ from monitoring.records import (
     Outcomes,
     RequestRecord,
     Requests,
+    ResponseRecord,
     Told,
     end_to_end,
+    exchange_of,
     scores_of,
 )
 from monitoring.rows import Piece, encode
 from monitoring.state import Pair, State
 from monitoring.streams import Stream
 from monitoring.table import FloatArray, Table
-from monitoring.watch import FEATURES_DEPENDENCE, On, Watch, Watched, judge
+from monitoring.watch import (
+    FEATURES_DEPENDENCE,
+    LEARNT_PERFORMANCE,
+    On,
+    Watch,
+    Watched,
+    judge,
+)
 from noria.errors import traceback_tail
 from noria.labels import FEEDBACK
 from noria.loop.values import Signal, SignalKind, finite, to_json
@@ -114,8 +123,9 @@ class Windows:
             # Without a reference, these rows are in no window.
             self._core.counts.blind_rows += pair.rows
             return
-        self._features.push(Piece(pair.seq, request, pair.first, pair.first + pair.rows))
-        while (pieces := self._features.take(self._config.window_rows)) is not None:
+        if self._shows_features(pair):
+            self._features.push(Piece(pair.seq, request, pair.first, pair.first + pair.rows))
+        while (pieces := self._features.take(self._feature_rows())) is not None:
             self._features_window(self._watch, pieces, pair.at)
         if pair.version == self._core.champion and pair.prediction:
             self._prediction.push(_scores(pair))
@@ -212,6 +222,9 @@ class Windows:
         for on in _ON:
             for name, state in watch.learnt(on).items() if watch and on in self._moved else ():
                 self._state.put_detector_state(name, state)
+        if watch is not None and LEARNT_PERFORMANCE in self._moved:
+            for name, state in watch.learnt_performance().items():
+                self._state.put_detector_state(name, state)
         for watched in () if watch is None else watch.watched:
             if watched.name in self._moved and isinstance(watched.detector, Stateful):
                 try:
@@ -245,9 +258,9 @@ class Windows:
         core = self._core
         broken = False
         for pair in self._state.pairs_from(self.first_pair()):
-            if self._needs_record(pair) and not broken:
-                record = self._log.get(pair.request)
-                if isinstance(record, RequestRecord | BlockRecord):
+            if self._needs_record(pair) and self._shows_features(pair) and not broken:
+                record = self._exchange(pair)
+                if record is not None:
                     self._features.refill(
                         Piece(pair.seq, record, pair.first, pair.first + pair.rows)
                     )
@@ -261,6 +274,29 @@ class Windows:
             core.counts.lost_rows += lost
             self._features.clear()
 
+    def _exchange(self, pair: Pair) -> Requests | None:
+        """Return what the log has of a pair; None when its request is gone."""
+        record = self._log.get(pair.request)
+        if not isinstance(record, RequestRecord | BlockRecord):
+            return None
+        if not self._config.is_of_texts or isinstance(record, BlockRecord):
+            return record
+        seen = self._state.seen(pair.id)
+        response = None if seen is None or not seen.response else self._log.get(seen.response)
+        return exchange_of(record, response) if isinstance(response, ResponseRecord) else None
+
+    def _shows_features(self, pair: Pair) -> bool:
+        """Whether rows are in a window of the features: those of texts are the champion's alone.
+
+        A version's answers are described there, too, and another version's are no drift.
+        """
+        return not self._config.is_of_texts or pair.version == self._core.champion
+
+    def _feature_rows(self) -> int:
+        """Return how many rows the features' next window has, or has to learn from."""
+        missing = 0 if self._watch is None else self._watch.missing_exchanges
+        return missing or self._config.window_rows
+
     def _needs_record(self, pair: Pair) -> bool:
         return pair.seq >= self._features.first(self._core.next_pair)
 
@@ -270,8 +306,16 @@ class Windows:
         return missing or self._config.window_rows
 
     def _note_learning(self) -> None:
-        missing = 0 if self._watch is None else self._watch.missing_rows
-        self._core.learning = {"prediction": missing} if missing else {}
+        watch = self._watch
+        missing = (
+            {}
+            if watch is None
+            else {
+                "prediction": watch.missing_rows,
+                "features": watch.missing_exchanges,
+            }
+        )
+        self._core.learning = {stream: rows for stream, rows in missing.items() if rows}
 
     def _prediction_window(self, watch: Watch, scores: Sequence[Scores], at: float) -> None:
         self._predictions(
@@ -307,9 +351,16 @@ class Windows:
             self._moved.add(on)
 
     def _features_window(self, watch: Watch, pieces: Sequence[Piece], at: float) -> None:
+        number = self._features.number - 1
+        if watch.missing_exchanges:
+            rows = watch.learn_exchanges(pieces)
+            self._moved.add("features")
+            self._core.problems |= watch.problems
+            self._note_learning()
+            self._keep("features", number, at, {"drift": {}, "learnt": rows})
+            return
         reference = watch.reference
         window = encode(reference.features.schema, pieces, reference.seen)
-        number = self._features.number - 1
         quality = check_quality(window, reference.ranges, reference.missing, self._config.quality)
         self._depend(watch, "features", window)
         self._judged(
@@ -389,13 +440,18 @@ class Windows:
         found = {"metrics": metrics} | ({"parts": parts} if parts else {})
         self._keep(_PERFORMANCE + version, number, at, found)
         limit = self._config.drop
+        if watched and watch is not None and limit is not None and watch.misses_performance:
+            watch.learn_performance(metrics, limit.metric)
+            self._moved.add(LEARNT_PERFORMANCE)
+            self._core.expected = dict(watch.reference.performance)
         if (
             dropped is not None
             and limit is not None
             and dropped.least > limit.limit(dropped.expected)
         ):
+            since_when = "in its first window" if self._config.is_of_texts else "at training"
             said = (
-                f"{dropped.metric} is {dropped.value:.4g}, {dropped.expected:.4g} at training: "
+                f"{dropped.metric} is {dropped.value:.4g}, {dropped.expected:.4g} {since_when}: "
                 f"worse by {dropped.least:.4g} or more with confidence {limit.confidence:g}, "
                 f"{limit} allowed"
             )

@@ -29,7 +29,7 @@ def served_here(model: Model) -> Model:
     runtime = model.spec.serving.runtime
     if runtime is None:
         return model
-    if not runtime.is_watched:
+    if runtime.speaks_openai:
         raise InvalidInput(
             f"{model.name}: {_PATH}.protocol: {runtime.protocol} needs {runtime.called}, and one "
             "machine has only Noria's server, which speaks v2 and v1",

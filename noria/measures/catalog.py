@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
 Unit: TypeAlias = Literal["share", "score", "nats", "target", "seconds"]
-Samples: TypeAlias = Literal["rows", "rankings", "spans", "requests"]
+Samples: TypeAlias = Literal["rows", "labels", "rankings", "spans", "requests"]
 
 CUTOFFS: Final = (1, 3, 5, 10, 20, 50, 100)
 """The places of a ranking at which there are metrics: ``ndcg-at-10``."""
@@ -21,8 +21,8 @@ class Metric:
     ``unit`` is what its numbers are: a share (0 to 1), a score without a unit,
     nats, the target's own unit, or seconds. ``low`` and ``high`` are the limits
     of its values, None where there is none. ``of`` is what it is measured on: rows with a
-    prediction and a label, rankings (a query with its scored candidates), the spans of
-    documents, or requests.
+    prediction and a label, labels alone (where a text is predicted), rankings (a query with its
+    scored candidates), the spans of documents, or requests.
     """
 
     name: str
@@ -67,6 +67,9 @@ def _of_rankings() -> Iterator[Metric]:
             yield _share(f"{name}-at-{cutoff}", said, of="rankings")
 
 
+OF_LABELS: Final = ("rating",)
+"""What labels are measured by alone, where what is predicted is no number: a text."""
+
 SERVING_METRICS: Final = ("error-rate", "latency-p50", "latency-p99")
 """What the model server measures on every request, for every family."""
 
@@ -88,6 +91,7 @@ METRICS: Final[Mapping[str, Metric]] = MappingProxyType(
             Metric("mae", False, "target", 0.0, None, "mean absolute error"),  # noqa: FBT003
             Metric("rmse", False, "target", 0.0, None, "root of the mean squared error"),  # noqa: FBT003
             Metric("r2", True, "score", None, 1.0, "share of the variance explained"),  # noqa: FBT003
+            Metric("rating", True, "score", None, None, "mean of the ratings of answers", "labels"),  # noqa: FBT003
             *_of_rankings(),
             _share("span-f1", "harmonic mean of span-precision and span-recall", of="spans"),
             _share("span-precision", "share of the spans found that are right", of="spans"),

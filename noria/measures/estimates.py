@@ -67,8 +67,11 @@ def estimate(metric: str, truth: Array, prediction: Array) -> Estimate:
     Args:
         metric: One of ``ESTIMATED``.
         truth: (n,) values, or (n, t) of t targets, or (n,) class codes as floats.
-        prediction: (n,) or (n, t) values, or (n,) probabilities of class 1, or (n, k).
+        prediction: (n,) or (n, t) values, or (n,) probabilities of class 1, or (n, k). A metric of
+            labels alone does not look at it.
     """
+    if metric in _LABELS:
+        return _LABELS[metric](truth)
     if metric in _REGRESSION:
         if truth.ndim == 1:
             return _REGRESSION[metric](truth, prediction)
@@ -158,6 +161,15 @@ def _over_targets(parts: Sequence[Estimate]) -> Estimate:
         up=float(np.mean([part.up for part in parts], axis=0)),
         most=float(np.mean([part.most for part in parts], axis=0)),
     )
+
+
+# --- labels alone ---------------------------------------------------------------------------
+
+
+def _rating(truth: Array) -> Estimate:
+    """Return the mean label; one more is as low, or as high, as any that was seen."""
+    found = _mean(truth, float(truth.max()))
+    return replace(found, most=max(found.up, -found.down))
 
 
 # --- regression -----------------------------------------------------------------------------
@@ -373,5 +385,8 @@ _OF_A_CLASS: Final[Mapping[str, Callable[[Flags, Flags, Array], Estimate]]] = Ma
 """Of the rows that are of a class, those that are called so, and its scores; the metric is the
 mean over classes."""
 
+_LABELS: Final[Mapping[str, Callable[[Array], Estimate]]] = MappingProxyType({"rating": _rating})
+
 REGRESSION: Final = tuple(_REGRESSION)
+LABELS: Final = tuple(_LABELS)
 CLASSIFICATION: Final = (*_OF_A_CLASS, *_CLASSIFICATION)

@@ -24,6 +24,7 @@ _LIMITS: Final[dict[str, tuple[float, float]]] = {
     "mae": (0.0, math.inf),
     "rmse": (0.0, math.inf),
     "r2": (-math.inf, 1.0),
+    "rating": (-math.inf, math.inf),
 }
 
 

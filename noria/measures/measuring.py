@@ -15,14 +15,22 @@ import numpy as np
 from noria.errors import InvalidInput, shorten
 from noria.measures import estimates, rankings, spans
 from noria.measures.catalog import METRICS as CATALOG
-from noria.measures.estimates import CLASSIFICATION, REGRESSION, Array, Estimate, estimate
+from noria.measures.estimates import (
+    CLASSIFICATION,
+    LABELS,
+    REGRESSION,
+    Array,
+    Estimate,
+    estimate,
+)
 from noria.measures.intervals import difference, freedom, of_difference, of_one
 from noria.measures.measurement import Measurement
 
-METRICS: Final = (*CLASSIFICATION, *REGRESSION)
-"""The metrics that predictions and labels of rows are measured by."""
+METRICS: Final = (*CLASSIFICATION, *REGRESSION, *LABELS)
+"""The metrics that predictions and labels of rows are measured by, the last by labels alone."""
 
 _ALL: Final = (*METRICS, *rankings.RANKINGS, *spans.SPANS)
+_UNBOUNDED: Final = (*REGRESSION, *LABELS)
 
 RARER: Final = 10
 """Rows of the rarest class that an interval of a metric of classes needs."""
@@ -181,7 +189,7 @@ def _lacks_classes(truth: Array, prediction: Array) -> str:
 
 
 def _lacks_spread(metric: str, found: Estimate) -> str:
-    if metric not in REGRESSION:
+    if metric not in _UNBOUNDED:
         return ""
     if lacks := _lacks_difference(metric, found):
         return lacks
@@ -196,6 +204,6 @@ def _lacks_spread(metric: str, found: Estimate) -> str:
 def _lacks_difference(metric: str, found: Estimate) -> str:
     """Say that nothing tells how far one more row could be; a bounded metric's range does."""
     n = found.influence.size
-    if metric in (*REGRESSION, "log-loss") and float(np.abs(found.influence).max()) <= _SAME:
+    if metric in (*_UNBOUNDED, "log-loss") and float(np.abs(found.influence).max()) <= _SAME:
         return f"needs rows that differ: all {n} give the same"
     return ""

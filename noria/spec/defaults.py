@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from noria.measures.catalog import METRICS
+from noria.measures.catalog import METRICS, OF_LABELS
 from noria.spec.data import Data
 from noria.spec.families import described
 from noria.spec.family import Family
@@ -38,7 +38,11 @@ def completed(sections: Mapping[str, Any]) -> dict[str, Any]:
             default = (ChampionGate(metric=family.default_metric),)
             filled["gates"] = _fill(filled["gates"], champion=default)
         if "monitoring" in filled:
-            filled["monitoring"] = _monitoring(filled["monitoring"], family, filled.get("data"))
+            filled["monitoring"] = (
+                _monitoring_of_texts(filled["monitoring"])
+                if "serving" in filled and filled["serving"].answers_texts
+                else _monitoring(filled["monitoring"], family, filled.get("data"))
+            )
             if "retraining" in filled:
                 filled["retraining"] = _retraining(
                     filled["retraining"], filled["monitoring"], filled.get("data")
@@ -84,6 +88,20 @@ def _monitoring(monitoring: Monitoring, family: Family, data: Data | None) -> An
     return _replace(
         _fill(monitoring, detectors=_detectors(family, data)),
         performance=_replace(performance, drop=drop),
+    )
+
+
+def _monitoring_of_texts(monitoring: Monitoring) -> Any:
+    """Return it for a model of texts: what they are measured by are labels, on no known scale."""
+    performance = _fill(monitoring.performance, metrics=OF_LABELS)
+    drop = performance.drop
+    if drop is not None:
+        drop = _fill(drop, metric=OF_LABELS[0], max="5%")
+    elif "drop" not in performance.model_fields_set and performance.metrics:
+        drop = PerformanceDrop(metric=OF_LABELS[0], max="5%")
+    detectors = (Detector(name="exchanges", kind="tabular", watch="features"),)
+    return _replace(
+        _fill(monitoring, detectors=detectors), performance=_replace(performance, drop=drop)
     )
 
 

@@ -7,7 +7,7 @@ from typing import Final, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from noria.measures.catalog import METRICS, Metric
+from noria.measures.catalog import METRICS, OF_LABELS, Metric
 from noria.spec.data import Data
 from noria.spec.defaults import completed
 from noria.spec.families import described
@@ -78,13 +78,24 @@ class ModelSpec(Section):
         return self.family.target == "class"
 
     @property
+    def is_of_texts(self) -> bool:
+        """What is asked and answered are texts, whatever the rows that it is trained on are."""
+        return self.serving.answers_texts
+
+    @property
     def metrics(self) -> tuple[Metric, ...]:
         """The metrics of the task family, its default first."""
         return tuple(METRICS[name] for name in self.family.metrics)
 
     @property
     def watched_metrics(self) -> tuple[Metric, ...]:
-        """Those of ``metrics`` that labels of rows are enough for, as they come back later."""
+        """What the answers are measured by while it serves, the default first.
+
+        Of ``metrics`` those that labels of rows are enough for, as they come back later; of a model
+        that answers texts, those of labels alone.
+        """
+        if self.is_of_texts:
+            return tuple(METRICS[name] for name in OF_LABELS)
         return tuple(metric for metric in self.metrics if metric.is_watched)
 
 

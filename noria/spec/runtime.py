@@ -148,8 +148,8 @@ class Runtime(Section):
     protocol: Protocol = Field(
         default="v2",
         description="How requests and answers look, which is how the monitor reads them: v2 (Open "
-        "Inference Protocol), v1 (instances and predictions) or openai, which the monitor can't "
-        "read yet.",
+        "Inference Protocol), v1 (instances and predictions) or openai (chat completions and "
+        "completions), where lengths, tokens and ends of texts are watched in place of features.",
     )
     metrics: MetricNames = Field(
         default_factory=MetricNames, description="The series of its own metrics."
@@ -172,6 +172,6 @@ class Runtime(Section):
         return (self.readiness or READINESS[self.protocol]).replace("{model}", model)
 
     @property
-    def is_watched(self) -> bool:
-        """Whether the monitor can read what is asked and answered."""
-        return self.protocol != "openai"
+    def speaks_openai(self) -> bool:
+        """Whether requests and answers are texts, by OpenAI's API."""
+        return self.protocol == "openai"

@@ -236,6 +236,11 @@ class Serving(Section):
     )
 
     @property
+    def answers_texts(self) -> bool:
+        """Whether its server is asked and answers in texts, which are no rows of columns."""
+        return self.runtime is not None and self.runtime.speaks_openai
+
+    @property
     def metrics(self) -> MetricNames:
         """The series that the servers count in."""
         return NORIA if self.runtime is None else self.runtime.metrics

@@ -81,7 +81,7 @@ def route(
         if options.grpc:
             rules.append(_rule([("PathPrefix", _GRPC_PATH)], backends, GRPC_PORT))
         rules.append(_rule([("PathPrefix", "/")], backends, _SERVICE_PORT))
-    elif options.server is not None and not options.server.is_watched:
+    elif options.server is not None and options.server.speaks_openai:
         raise TrafficError(
             f"{model}: {options.server.protocol} has the same paths for every model, and KServe's "
             "configuration gives no host name",

@@ -271,7 +271,7 @@ def _own(
         if own.image
         else server.named(own, artifact.uri, said, resources)
     )
-    if options.sink and options.sample and own.is_watched:
+    if options.sink and options.sample:
         annotations = {VERSION_LABEL: version, VERSION_ANNOTATION: version}
         made |= {"annotations": annotations, **server.logger(options.sink)}
     return made

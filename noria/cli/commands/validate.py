@@ -104,6 +104,6 @@ def _own_server(model: Model) -> list[str]:
         f"no alert {name}: spec.serving.runtime.metrics does not name what it needs"
         for name in left_out(model)
     ]
-    if not runtime.is_watched or not serving.payload_log.sample:
+    if not serving.payload_log.sample:
         found.append("the monitor sees nothing of the traffic: no drift, no performance")
     return found

@@ -12,7 +12,7 @@ from noria.spec.families import described
 from noria.spec.monitoring import Monitoring
 from noria.spec.retraining import Retraining
 from noria.spec.rules.data import repeats
-from noria.spec.rules.metric import too_wide, unfit, unreachable, unwatched
+from noria.spec.rules.metric import too_wide, unfit, unfit_for_texts, unreachable, unwatched
 from noria.spec.serving import Check, Serving
 from noria.spec.units import format_duration
 from noria.spec.words import meant_or_choose
@@ -41,8 +41,11 @@ def analysis_can_be_measured(task: Any, serving: Serving) -> Iterator[Problem]:
                 f"{path}.metric", f"{check.metric} is there twice", "put its limits in one check"
             )
         seen.add(check.metric)
-        yield from unfit(f"{path}.metric", check.metric, described(task), SERVING_METRICS)
-        yield from unwatched(f"{path}.metric", check.metric)
+        if serving.answers_texts:
+            yield from unfit_for_texts(f"{path}.metric", check.metric, SERVING_METRICS)
+        else:
+            yield from unfit(f"{path}.metric", check.metric, described(task), SERVING_METRICS)
+            yield from unwatched(f"{path}.metric", check.metric)
         yield from _limits(path, check)
         delay = serving.batching.max_delay
         latency = check.metric in METRICS and METRICS[check.metric].unit == "seconds"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from noria.errors import Problem
-from noria.measures.catalog import METRICS, Metric
+from noria.measures.catalog import METRICS, OF_LABELS, Metric
 from noria.spec.family import Family
 from noria.spec.words import choose, did_you_mean
 
@@ -30,6 +30,14 @@ def unwatched(path: str, name: str) -> Iterator[Problem]:
         yield Problem(
             path, said, "remove it here; spec.gates and spec.train.search can judge by it"
         )
+
+
+def unfit_for_texts(path: str, name: str, also: Sequence[str] = ()) -> Iterator[Problem]:
+    """Yield a problem if a metric is neither of labels alone nor one of ``also``."""
+    known = (*also, *OF_LABELS)
+    if name not in known:
+        said = "does not measure a text" if name in METRICS else "is not a metric"
+        yield Problem(path, f"{name} {said}", choose(known))
 
 
 def unreachable(

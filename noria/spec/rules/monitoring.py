@@ -7,11 +7,12 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from noria.errors import Problem
+from noria.exchange.texts import OF_TEXTS
 from noria.spec.data import Data
 from noria.spec.families import described
 from noria.spec.monitoring import BACKENDS, Detector, DetectorKind, Monitoring
 from noria.spec.rules.data import repeats
-from noria.spec.rules.metric import too_wide, unfit, unwatched
+from noria.spec.rules.metric import too_wide, unfit, unfit_for_texts, unwatched
 from noria.spec.serving import Serving
 from noria.spec.words import choose, meant_or_choose
 
@@ -35,6 +36,8 @@ COLUMN_TYPES: Final[Mapping[DetectorKind, tuple[str, ...]]] = MappingProxyType(
     }
 )
 """The types of columns that a statistic is defined on."""
+
+_TYPES: Final = {"number": "numeric", "text": "categorical"}
 
 ON_PREDICTION: Final[tuple[DetectorKind, ...]] = (
     "ks",
@@ -81,9 +84,17 @@ def detectors_exist(task: Any, monitoring: Monitoring) -> Iterator[Problem]:
             )
 
 
-def detectors_have_columns(data: Data, monitoring: Monitoring) -> Iterator[Problem]:
-    """A detector's columns are features of types that its statistic is defined on."""
+def detectors_have_columns(
+    data: Data, serving: Serving, monitoring: Monitoring
+) -> Iterator[Problem]:
+    """A detector's columns are features of types that its statistic is defined on.
+
+    Of a model of texts they are the columns that describe an exchange.
+    """
+    texts = serving.answers_texts
     types: dict[str, str] = {feature.name: feature.type for feature in data.features}
+    if texts:
+        types = {field.name: _TYPES[field.type] for field in OF_TEXTS.fields}
     for index, detector in enumerate(monitoring.detectors):
         path = f"spec.monitoring.detectors[{index}]"
         yield from repeats(f"{path}.columns", detector.columns)
@@ -99,7 +110,7 @@ def detectors_have_columns(data: Data, monitoring: Monitoring) -> Iterator[Probl
                     "remove it, or write watch: features",
                 )
         elif types:
-            yield from _misfits(path, detector, types, data.time_features)
+            yield from _misfits(path, detector, types, () if texts else data.time_features)
 
 
 def _misfits(
@@ -148,19 +159,28 @@ def windows_have_a_reference(monitoring: Monitoring) -> Iterator[Problem]:
         )
 
 
-def performance_can_be_measured(task: Any, monitoring: Monitoring) -> Iterator[Problem]:
-    """Metrics are of this family and of rows, and the one that signals is among the measured."""
+def performance_can_be_measured(
+    task: Any, serving: Serving, monitoring: Monitoring
+) -> Iterator[Problem]:
+    """Metrics are of rows of this family, or of texts, and the one that signals is measured."""
     performance = monitoring.performance
     path = "spec.monitoring.performance"
+
+    def misfits_of(where: str, name: str) -> Iterator[Problem]:
+        if serving.answers_texts:
+            yield from unfit_for_texts(where, name)
+        else:
+            yield from unfit(where, name, described(task))
+            yield from unwatched(where, name)
+
     for index, metric in enumerate(performance.metrics):
-        yield from unfit(f"{path}.metrics[{index}]", metric, described(task))
-        yield from unwatched(f"{path}.metrics[{index}]", metric)
+        yield from misfits_of(f"{path}.metrics[{index}]", metric)
     yield from repeats(f"{path}.metrics", performance.metrics)
     if performance.drop is None:
         return
     metric = performance.drop.metric
     at = f"{path}.drop.metric"
-    misfits = [*unfit(at, metric, described(task)), *unwatched(at, metric)]
+    misfits = list(misfits_of(at, metric))
     yield from misfits
     if not misfits and metric not in performance.metrics:
         yield Problem(

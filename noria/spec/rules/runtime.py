@@ -8,6 +8,7 @@ from typing import Final
 
 from noria.errors import Problem, shorten
 from noria.measures.catalog import METRICS, SERVING_METRICS
+from noria.spec.data import Data
 from noria.spec.monitoring import Monitoring
 from noria.spec.rules.data import repeats
 from noria.spec.runtime import Runtime
@@ -135,33 +136,25 @@ def kserve_logs_a_runtime(serving: Serving) -> Iterator[Problem]:
         )
 
 
-def what_cannot_be_read_is_not_watched(
-    serving: Serving, monitoring: Monitoring
+def texts_have_no_prediction(
+    data: Data, serving: Serving, monitoring: Monitoring
 ) -> Iterator[Problem]:
-    """A protocol that the monitor can't read leaves detectors, drops and quality unmeasured."""
-    runtime = serving.runtime
-    if runtime is None or runtime.is_watched:
+    """Of a model of texts no number is predicted, and no row is kept."""
+    if not serving.answers_texts:
         return
-    why = f"the monitor can't read {runtime.protocol}"
-    if monitoring.detectors:
-        yield Problem(
-            "spec.monitoring.detectors",
-            f"{', '.join(d.name for d in monitoring.detectors)} would see nothing: {why}",
-            "write detectors: []",
-        )
-    if monitoring.performance.drop is not None:
-        yield Problem(
-            "spec.monitoring.performance.drop",
-            f"{monitoring.performance.drop.metric} would never be measured: {why}",
-            "write drop: null",
-        )
-    for index, check in enumerate(serving.canary.analysis):
-        if check.metric not in SERVING_METRICS:
+    for index, detector in enumerate(monitoring.detectors):
+        if detector.watch == "prediction":
             yield Problem(
-                f"spec.serving.canary.analysis[{index}].metric",
-                f"{check.metric} can't be measured: {why}",
-                f"choose of {', '.join(SERVING_METRICS)}",
+                f"spec.monitoring.detectors[{index}].watch",
+                "prediction, and texts are no numbers",
+                "write watch: features, which are the columns of the exchanges",
             )
+    if data.served is not None:
+        yield Problem(
+            "spec.data.served",
+            "openai has texts, and only what describes them is kept",
+            "remove it",
+        )
 
 
 RUNTIME_RULES: Final = (
@@ -169,5 +162,5 @@ RUNTIME_RULES: Final = (
     a_runtime_gets_no_secrets_in_clear,
     a_runtime_is_counted,
     kserve_logs_a_runtime,
-    what_cannot_be_read_is_not_watched,
+    texts_have_no_prediction,
 )

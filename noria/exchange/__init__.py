@@ -1,0 +1,1 @@
+"""What was asked and answered under one request id, whatever the model is."""
