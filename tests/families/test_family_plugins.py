@@ -393,13 +393,14 @@ def test_the_shared_sources_are_those_of_the_resource() -> None:
     assert tuple(Source.model_fields) == SHARED_SOURCES
 
 
-def test_a_metric_of_rankings_is_judged_by_the_gates_and_refused_where_the_monitor_measures(
-    noria: Noria, distribution: Distribution, tmp_path: Path
+def test_a_metric_of_rankings_is_refused_where_the_monitor_measures(
+    noria: Noria, toy: Path, tmp_path: Path
 ) -> None:
-    module = described("ranker").replace('("accuracy",)', '("ndcg-at-10", "accuracy")')
-    site = distribution("ranker", {"ranker": "ranker_module:FAMILY"}, module)
-    file = tmp_path / "model.yaml"
-    model = yaml.safe_load(MODEL.format(family="ranker"))
+    changes = {'metrics=("accuracy", "auc")': 'metrics=("ndcg-at-10", "accuracy")'}
+    site = altered(toy, tmp_path, "describe.py", changes)
+    noria("init", "mood", "--family", "toy-text", sites=(site,))
+    file = tmp_path / "mood" / "model.yaml"
+    model = yaml.safe_load(file.read_text())
     model["spec"]["gates"] = {"bounds": [{"metric": "ndcg-at-10", "min": 0.3}]}
     file.write_text(yaml.safe_dump(model))
     ran = noria("validate", "-f", file, sites=(site,))
