@@ -26,6 +26,7 @@ from monitoring.records import (
 from monitoring.state import Join, Pair, State
 from monitoring.table import FloatArray
 from monitoring.truths import Truths
+from noria.labels import FEEDBACK
 
 BY_ID: Final = "id:"
 BY_KEY: Final = "key:"
@@ -214,7 +215,10 @@ class LabelJoiner:
         pair = one.pair
         scores = scores_of(pair.prediction, pair.rows)
         for measured in (True, False):
-            alike = [row for row in rows if all(map(self._counts, one.sources_of(row))) == measured]
+            if one.is_judged:
+                alike = [row for row in rows if self._measures(one, row) == measured]
+            else:
+                alike = list(rows) if self._counts(FEEDBACK) == measured else []
             if alike:
                 sources = list(chain.from_iterable(map(one.sources_of, alike)))
                 batches[pair.version, scores.shape[1:], measured].append(
@@ -269,7 +273,7 @@ class LabelJoiner:
                 if row not in places:
                     # It was labelled by an earlier version of this monitor.
                     self._core.counts.uncorrected += len(told)
-                elif all(map(self._counts, one.sources_of(row))) != measured[row]:
+                elif self._measures(one, row) != measured[row]:
                     again.append(row)
                 else:
                     outcome, place = places[row]
@@ -284,7 +288,11 @@ class LabelJoiner:
     def _was_measured(self, one: Truths, row: int, places: Mapping[int, tuple[int, int]]) -> bool:
         """Whether a row counts in the performance with the labels that it has so far."""
         known = self._state.is_measured(places[row][0]) if row in places else None
-        return all(map(self._counts, one.sources_of(row))) if known is None else known
+        return self._measures(one, row) if known is None else known
+
+    def _measures(self, one: Truths, row: int) -> bool:
+        """Whether the labels of a row, as they are now, count in the performance."""
+        return all(map(self._counts, one.sources_of(row)))
 
 
 _Alike: TypeAlias = tuple[str, tuple[int, ...], bool]

@@ -88,6 +88,11 @@ class Truths:
         found = self._values[rows]
         return found[:, 0] if self.targets == 1 else found
 
+    @property
+    def is_judged(self) -> bool:
+        """Whether any label was ever a judge's."""
+        return self._sources is not None
+
     def sources_of(self, row: int) -> list[str]:
         """Return who said each label of a row."""
         return [self._source(row, target) for target in range(self.targets)]

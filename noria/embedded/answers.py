@@ -5,7 +5,7 @@ Nothing here knows a family: an output is a column, and one of several classes a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -67,7 +67,7 @@ class Answers:
 
     @property
     def columns(self) -> Mapping[str, npt.NDArray[Any]]:
-        """The outputs by name, (n,) each; of an output with k classes ``NAME.CLASS`` each."""
+        """The outputs by name, (n,) each; of one with k classes or targets ``NAME.CLASS``."""
         return self._columns
 
     def take(self, rows: slice, answer: Answer) -> None:
@@ -203,6 +203,7 @@ def _flat(
             yield name, values
             continue
         wide = values.reshape(len(values), -1)
-        names = manifest.classes if len(manifest.classes) == wide.shape[1] else range(wide.shape[1])
+        known: Sequence[object] = manifest.classes or manifest.target_names
+        names = known if len(known) == wide.shape[1] else range(wide.shape[1])
         for part, column in zip(names, wide.T, strict=True):
             yield f"{name}.{part}", column

@@ -150,12 +150,12 @@ def mood(toy: Path, tmp_path: Path) -> Iterator[Mood]:
 
 
 def test_the_toy_is_served_watched_retrained_and_promoted(mood: Mood) -> None:
-    (said,) = json.loads(mood.noria("predict", "mood", "--row", "text=Great calm the"))[
+    (said,) = json.loads(mood.noria("predict", "mood", "--row", "text=Great calm the the"))[
         "predictions"
     ]
     assert said == pytest.approx([3, 0], abs=0.3)
     file = mood.folder / "texts.json"
-    file.write_text(json.dumps([{"text": "poor poor the"}, {"text": "Wild Great Wild"}]))
+    file.write_text(json.dumps([{"text": "poor poor the the"}, {"text": "Wild Great Wild the"}]))
     batch = json.loads(mood.noria("predict", "mood", "--file", str(file)))["predictions"]
     assert batch[0] == pytest.approx([-2, 0], abs=0.3)
     assert batch[1] == pytest.approx([2, 5], abs=0.3)
