@@ -14,9 +14,12 @@ import yaml
 
 from monitoring.app import App
 from monitoring.config import MonitorConfig
+from monitoring.partials.replica import Replica
+from monitoring.processor import Role
 from monitoring.service import Monitor, Setting
 from noria.asgi import Hosts, Listen, background
 from noria.errors import InvalidInput
+from noria.exchange.texts import OF_TEXTS
 from noria.spec import load_model
 
 MODEL = "helper"
@@ -410,10 +413,18 @@ async def test_a_rating_is_a_number_by_the_requests_id(
     assert found.json()["error"].startswith(said)
 
 
-def test_texts_have_no_replicas(rooms: Rooms) -> None:
-    from monitoring.partials.replica import Replica
-    from monitoring.processor import Role
+def test_what_is_watched_of_texts_needs_not_be_written(rooms: Rooms) -> None:
+    config = rooms.config()
+    assert set(config.features) == set(OF_TEXTS.names)
+    assert [(d.name, d.kind, d.on, d.columns) for d in config.detectors] == [
+        ("exchanges", "tabular", "features", ())
+    ]
+    assert (config.metrics, config.classification, config.keeping) == (("rating",), False, None)
+    assert config.drop is not None
+    assert (config.drop.metric, config.drop.limit(4.0)) == ("rating", 0.2)
 
+
+def test_texts_have_no_replicas(rooms: Rooms) -> None:
     for role in (Role(Replica(1, 2)), Role(replicas=2)):
         with pytest.raises(InvalidInput, match="exchanges of texts are watched by one monitor"):
             Monitor(rooms.config(), Setting(rooms.folder / "s", role=role), lambda: 0.0)
