@@ -82,7 +82,7 @@ def by_part(
     parts = {
         name: measuring.parts_of(name, truth, said)
         for name, found in metrics.items()
-        if found.value is not None
+        if found.value is not None and name not in LABELS
     }
     named = names if len(names) == scores.shape[1] else tuple(map(str, range(scores.shape[1])))
     return {
