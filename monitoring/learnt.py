@@ -136,10 +136,12 @@ def _within(column: Column, values: ColumnArray) -> ColumnArray:
 
 
 def _values(column: LearntColumn) -> ColumnArray:
-    width = np.float64 if column.kind == "numeric" else np.int32
-    if len(column.values) % np.dtype(width).itemsize:
-        raise InvalidInput(f"{column.name}: {len(column.values)} bytes are no column")
-    return np.frombuffer(column.values, width)
+    try:
+        if column.kind == "numeric":
+            return np.frombuffer(column.values, np.float64)
+        return np.frombuffer(column.values, np.int32)
+    except ValueError as error:
+        raise InvalidInput(f"{column.name}: {len(column.values)} bytes are no column") from error
 
 
 def _missing(values: ColumnArray) -> float:

@@ -37,7 +37,8 @@ def measure(
     """Measure one metric on the rows that have a label.
 
     Args:
-        metric: One of ``noria.measures.measuring.METRICS``; of labels alone ``scores`` are nothing.
+        metric: One of ``noria.measures.measuring.METRICS``; or one of labels alone, which does not
+            look at ``scores``.
         scores: (n,) probabilities of the positive class, or predicted values; of k > 2 classes
             (n, k), each one's probability in their order; of t targets (n, t).
         labels: (n,) the place of the class, or true values, or (n, t); NaN where there is none.
@@ -48,8 +49,7 @@ def measure(
         InvalidInput: The metric is unknown.
     """
     if metric in LABELS:
-        known = labels[_known(labels)]
-        return measuring.measure(metric, known, known, confidence)
+        return measuring.measure_labels(metric, labels[_known(labels)], confidence)
     width = 1 if scores.ndim == 1 else scores.shape[1]
     wanted = classes if classes > _MANY else 1
     if not width:
@@ -82,7 +82,7 @@ def by_part(
     parts = {
         name: measuring.parts_of(name, truth, said)
         for name, found in metrics.items()
-        if found.value is not None
+        if found.value is not None and name not in LABELS
     }
     named = names if len(names) == scores.shape[1] else tuple(map(str, range(scores.shape[1])))
     return {

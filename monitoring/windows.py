@@ -307,14 +307,9 @@ class Windows:
 
     def _note_learning(self) -> None:
         watch = self._watch
-        missing = (
-            {}
-            if watch is None
-            else {
-                "prediction": watch.missing_rows,
-                "features": watch.missing_exchanges,
-            }
-        )
+        missing = {"features": 0, "prediction": 0}
+        if watch is not None:
+            missing = {"features": watch.missing_exchanges, "prediction": watch.missing_rows}
         self._core.learning = {stream: rows for stream, rows in missing.items() if rows}
 
     def _prediction_window(self, watch: Watch, scores: Sequence[Scores], at: float) -> None:

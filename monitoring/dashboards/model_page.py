@@ -320,11 +320,14 @@ def _measured(model: Model, metric: str) -> Panel:
         most = f"{number(drop.most)} * abs({expected})" if drop.is_relative else number(drop.most)
         bound = [Query(f"{expected} {sign} {most}", "limit")]
     better = "higher" if METRICS[metric].greater_is_better else "lower"
+    held = "the champion's value on held-out rows"
+    if model.spec.is_of_texts:
+        held = "there is nothing of texts, so the champion's first labelled window"
     said = "" if not bound else " Beyond the limit with all of its interval it is a signal."
     return Panel(
         f"{metric} by version",
         f"Of the last window of labelled rows, with its 95 % interval; {better} is better. At "
-        f"training: the champion's value on held-out rows.{said}",
+        f"training: {held}.{said}",
         [
             Query(worst("noria_monitor_performance", "version", matchers=which), "v{{version}}"),
             Query(

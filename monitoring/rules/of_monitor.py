@@ -25,6 +25,8 @@ def rules(scope: Scope) -> Iterator[Rule]:
 def _the_world(scope: Scope) -> Iterator[Rule]:
     name = scope.model.name
     watch = scope.model.spec.monitoring
+    texts = scope.model.spec.is_of_texts
+    known = "first asked and answered" if texts else "was trained on"
     if watch.detectors:
         yield Rule(
             name="NoriaDrift",
@@ -34,7 +36,7 @@ def _the_world(scope: Scope) -> Iterator[Rule]:
             summary=f"{name}: detector {{{{ $labels.detector }}}} sees drift",
             description=(
                 f"The last window of {watch.window.rows} rows differs from what version "
-                "{{ $labels.version }} was trained on, at a level that keeps to the false-alarm "
+                f"{{{{ $labels.version }}}} {known}, at a level that keeps to the false-alarm "
                 f"budget ({watch.false_alarm_budget.probability:g} within "
                 f"{watch.false_alarm_budget.horizon} windows)."
             ),
@@ -54,6 +56,7 @@ def _the_world(scope: Scope) -> Iterator[Rule]:
         )
     drop = watch.performance.drop
     if drop is not None:
+        since = "in its first labelled window" if texts else "at training"
         least = scope.worst("noria_monitor_performance_drop_low", "version", "metric")
         most = number(drop.most)
         if drop.is_relative:
@@ -68,7 +71,8 @@ def _the_world(scope: Scope) -> Iterator[Rule]:
             summary=f"{name}: {{{{ $labels.metric }}}} has dropped",
             description=(
                 "{{ $labels.metric }} of version {{ $labels.version }} on labelled traffic is "
-                "worse than at training by at least {{ $value | printf `%.3g` }} with confidence "
+                f"worse than {since} by at least "
+                "{{ $value | printf `%.3g` }} with confidence "
                 f"{drop.confidence:g}; {drop} is allowed."
             ),
         )

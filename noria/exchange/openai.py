@@ -85,7 +85,7 @@ class _Usage(msgspec.Struct):
 
 
 class _Response(msgspec.Struct):
-    choices: list[_Choice] | None | msgspec.UnsetType = msgspec.UNSET
+    choices: list[_Choice] | msgspec.UnsetType | None = msgspec.UNSET
     id: str | None = None
     model: str | None = None
     usage: _Usage | None = None

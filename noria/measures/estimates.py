@@ -67,11 +67,8 @@ def estimate(metric: str, truth: Array, prediction: Array) -> Estimate:
     Args:
         metric: One of ``ESTIMATED``.
         truth: (n,) values, or (n, t) of t targets, or (n,) class codes as floats.
-        prediction: (n,) or (n, t) values, or (n,) probabilities of class 1, or (n, k). A metric of
-            labels alone does not look at it.
+        prediction: (n,) or (n, t) values, or (n,) probabilities of class 1, or (n, k).
     """
-    if metric in _LABELS:
-        return _LABELS[metric](truth)
     if metric in _REGRESSION:
         if truth.ndim == 1:
             return _REGRESSION[metric](truth, prediction)
@@ -166,9 +163,14 @@ def _over_targets(parts: Sequence[Estimate]) -> Estimate:
 # --- labels alone ---------------------------------------------------------------------------
 
 
-def _rating(truth: Array) -> Estimate:
+def of_labels(metric: str, labels: Array) -> Estimate:
+    """Return a metric, one of ``LABELS``, of n labels alone; n > 0."""
+    return _LABELS[metric](labels)
+
+
+def _rating(labels: Array) -> Estimate:
     """Return the mean label; one more is as low, or as high, as any that was seen."""
-    found = _mean(truth, float(truth.max()))
+    found = _mean(labels, float(labels.max()))
     return replace(found, most=max(found.up, -found.down))
 
 

@@ -22,12 +22,13 @@ from noria.measures.estimates import (
     Array,
     Estimate,
     estimate,
+    of_labels,
 )
 from noria.measures.intervals import difference, freedom, of_difference, of_one
 from noria.measures.measurement import Measurement
 
-METRICS: Final = (*CLASSIFICATION, *REGRESSION, *LABELS)
-"""The metrics that predictions and labels of rows are measured by, the last by labels alone."""
+METRICS: Final = (*CLASSIFICATION, *REGRESSION)
+"""The metrics that predictions and labels of rows are measured by."""
 
 _ALL: Final = (*METRICS, *rankings.RANKINGS, *spans.SPANS)
 _UNBOUNDED: Final = (*REGRESSION, *LABELS)
@@ -68,6 +69,28 @@ def measure(metric: str, truth: Array, prediction: Array, confidence: float = 0.
     lacks = _lacks(metric, truth, prediction, found)
     low, high = (None, None) if lacks else of_one(metric, found, confidence)
     method = "" if lacks else "exact" if found.hits is not None else "influence"
+    return Measurement(metric, found.value, low, high, n, confidence, method, lacks)
+
+
+def measure_labels(metric: str, labels: Array, confidence: float = 0.95) -> Measurement:
+    """Measure what labels alone say, where there is no number that they could be held to.
+
+    Args:
+        metric: One of ``noria.measures.estimates.LABELS``.
+        labels: (n,) values.
+        confidence: Of the two-sided interval, 0 to 1.
+    """
+    n = labels.size
+    if not n:
+        said = "needs labelled rows, has 0"
+        return Measurement(metric, None, confidence=confidence, problem=said)
+    found = of_labels(metric, labels)
+    if not math.isfinite(found.value):
+        said = "is not a finite number"
+        return Measurement(metric, None, samples=n, confidence=confidence, problem=said)
+    lacks = f"needs {ROWS} labelled rows, has {n}" if n < ROWS else _lacks_spread(metric, found)
+    low, high = (None, None) if lacks else of_one(metric, found, confidence)
+    method = "" if lacks else "influence"
     return Measurement(metric, found.value, low, high, n, confidence, method, lacks)
 
 

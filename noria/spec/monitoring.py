@@ -188,14 +188,15 @@ class Performance(Section):
         json_schema_extra=FILLED,
         default=(),
         max_length=20,
-        description="Metrics to measure. By default all of the task family.",
+        description="Metrics to measure. By default all of the task family; where a server answers "
+        "texts, rating alone: the mean of the labels.",
     )
     window: Window = Field(default_factory=Window, description="Labelled rows measured together.")
     drop: PerformanceDrop | None = Field(
         json_schema_extra=FILLED,
         default=None,
-        description="The drop that is a signal. By default 0.03 of the family's first metric; "
-        "null: none is.",
+        description="The drop that is a signal. By default 0.03 of the family's first metric, and "
+        "of texts 5% of the rating in the champion's first labelled window; null: none is.",
     )
     sources: Items[Annotated[str, Field(pattern=SOURCE_PATTERN)]] = Field(
         default=(),
@@ -254,7 +255,8 @@ class Monitoring(Section):
         default=(),
         max_length=32,
         description="Drift detectors. By default, for families that read columns, a tabular one on "
-        "the features and a KS test on the prediction; MMD on vectors, where there are any.",
+        "the features and a KS test on the prediction; MMD on vectors, where there are any. Of "
+        "texts a tabular one on what describes them.",
     )
     performance: Performance = Field(
         default_factory=Performance, description="Performance on labels that come later."

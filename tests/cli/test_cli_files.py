@@ -141,9 +141,6 @@ def own_server(project: Path, **runtime: Any) -> None:
         "canary": {"analysis": analysis},
         "batching": {"maxRows": 1},
     }
-    if runtime.get("protocol") == "openai":
-        model["spec"]["monitoring"] = {"detectors": [], "performance": {"drop": None}}
-        model["spec"]["retraining"] = {"signals": ["manual"]}
     project.write_text(yaml.safe_dump(model))
 
 
@@ -157,6 +154,12 @@ def test_validate_notes_what_becomes_of_a_server_of_ones_own(noria: Noria, proje
     own_server(project, protocol="openai")
     notes = noria("validate", "-f", str(project)).stdout
     assert "one machine has only Noria's server, which speaks v2 and v1" in notes
+    assert "sees nothing of the traffic" not in notes
+    model = yaml.safe_load(project.read_text())
+    model["spec"]["serving"]["payloadLog"] = {"sample": 0}
+    model["spec"]["monitoring"] = {"detectors": []}
+    project.write_text(yaml.safe_dump(model))
+    notes = noria("validate", "-f", str(project)).stdout
     assert "note: the monitor sees nothing of the traffic" in notes
 
 

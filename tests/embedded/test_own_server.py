@@ -27,9 +27,6 @@ def own_server(parcels: Path, **runtime: Any) -> None:
         "runtime": {"image": IMAGE, "metrics": metrics, **runtime},
         "canary": {"analysis": [{"metric": "error-rate", "max": 0.01}]},
     }
-    if runtime.get("protocol") == "openai":
-        model["spec"]["monitoring"] = {"detectors": [], "performance": {"drop": None}}
-        model["spec"]["retraining"] = {"signals": ["manual"]}
     parcels.write_text(yaml.safe_dump(model))
 
 

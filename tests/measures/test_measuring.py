@@ -11,7 +11,7 @@ from sklearn import metrics as sk
 from noria.errors import InvalidInput
 from noria.measures.catalog import METRICS as CATALOG
 from noria.measures.estimates import CLASSIFICATION, REGRESSION, estimate
-from noria.measures.measuring import METRICS, compare, measure, value_of
+from noria.measures.measuring import METRICS, compare, measure, measure_labels, value_of
 from noria.spec.families import describe
 from tests.measures.coverage import laplace, logistic, three
 
@@ -233,6 +233,36 @@ def test_what_is_not_defined_says_why() -> None:
     )
     broken = measure("mae", np.arange(200.0), np.full(200, np.nan))
     assert (broken.value, broken.problem) == (None, "is not a finite number")
+
+
+def test_ratings_are_measured_by_themselves() -> None:
+    ratings = np.random.default_rng(3).integers(1, 6, 400).astype(np.float64)
+    found = measure_labels("rating", ratings)
+    error = float(ratings.std(ddof=1)) / 20.0
+    assert found.value == pytest.approx(ratings.mean())
+    assert found.low is not None
+    assert found.high is not None
+    # A little wider than Student's: one more may be as bad, or as good, as any.
+    assert 1.96 * error < found.value - found.low < 2.2 * error
+    assert 1.96 * error < found.high - found.value < 2.2 * error
+    assert CATALOG["rating"].greater_is_better
+
+
+@pytest.mark.parametrize(
+    ("ratings", "value", "problem"),
+    [
+        (np.empty(0), None, "needs labelled rows, has 0"),
+        (np.arange(99.0), 49.0, "needs 100 labelled rows, has 99"),
+        (np.full(200, 5.0), 5.0, "needs rows that differ: all 200 give the same"),
+        (np.full(200, 1.7e308), None, "is not a finite number"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_ratings_that_bound_no_mean_say_why(
+    ratings: Array, value: float | None, problem: str
+) -> None:
+    found = measure_labels("rating", ratings)
+    assert (found.value, found.low, found.problem) == (value, None, problem)
 
 
 def test_a_certain_mistake_costs_a_finite_log_loss() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,17 @@ import yaml
 
 from monitoring.app import App
 from monitoring.config import MonitorConfig
+from monitoring.partials.replica import Replica
+from monitoring.processor import Role
 from monitoring.service import Monitor, Setting
 from noria.asgi import Hosts, Listen, background
 from noria.errors import InvalidInput
+from noria.exchange.texts import OF_TEXTS
 from noria.spec import load_model
 
 MODEL = "helper"
 LEARNT, ROWS = 400, 100
-SECRET = "my card is 4111-1111"
+PRIVATE = "my card is 4111-1111"
 BATCH = {"content-type": "application/cloudevents-batch+json"}
 
 
@@ -131,14 +134,18 @@ class Door:
         found = await self.http.post("/", content=content, headers=headers(identity, kind, version))
         return found.status_code
 
-    async def chat(self, count: int, *, words: float = 40.0, version: str = "1", **more: Any) -> None:
+    async def chat(
+        self, count: int, *, words: float = 40.0, version: str = "1", **more: Any
+    ) -> None:
         """Send so many exchanges whose answers have about so many characters."""
         events = []
         for _ in range(count):
             identity, self.sent = f"c{self.sent}", self.sent + 1
             bodies = {
                 "request": question(int(self.random.gamma(4, 10))),
-                "response": answer(int(self.random.gamma(4, words)), **more),
+                "response": answer(
+                    int(self.random.gamma(4, words)), **{"id": f"chatcmpl-{identity}", **more}
+                ),
             }
             for kind, body in bodies.items():
                 given = headers(identity, kind, version)
@@ -203,14 +210,14 @@ async def test_every_shape_of_an_exchange_is_a_row_and_no_text_is_kept(
     door: Door, rooms: Rooms
 ) -> None:
     picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
-    parts = [{"type": "text", "text": SECRET}, picture]
+    parts = [{"type": "text", "text": PRIVATE}, picture]
     exchanges: list[tuple[Any, Any]] = [
         (question(5), answer(9)),
         (question(5, stream=True), streamed(12)),
         ({"model": MODEL, "messages": [{"role": "user", "content": parts}]}, answer(3)),
         (
-            {"model": MODEL, "prompt": SECRET},
-            answer(0, choices=[{"index": 0, "text": SECRET, "finish_reason": "length"}]),
+            {"model": MODEL, "prompt": PRIVATE},
+            answer(0, choices=[{"index": 0, "text": PRIVATE, "finish_reason": "length"}]),
         ),
     ]
     for number, (request, response) in enumerate(exchanges):
@@ -223,7 +230,7 @@ async def test_every_shape_of_an_exchange_is_a_row_and_no_text_is_kept(
     assert status["waiting"]["features"] == "learns its reference: 4 of 400 rows"
     kept = b"".join(path.read_bytes() for path in (rooms.folder / "state").rglob("*.db*"))
     assert b"prompt.length" in kept
-    assert SECRET.encode() not in kept
+    assert PRIVATE.encode() not in kept
 
 
 async def test_what_can_not_be_read_is_named_and_stops_nothing(door: Door) -> None:
@@ -357,7 +364,7 @@ async def test_ratings_are_the_performance_and_a_drop_of_their_mean_is_a_signal(
     asked = await door.http.get(f"/models/{MODEL}/measure?metric=rating")
     assert asked.json()["samples"] == 3 * ROWS
     metrics = (await door.http.get("/metrics")).text
-    assert 'performance{' in metrics
+    assert "performance{" in metrics
     assert 'metric="rating"' in metrics
 
 
@@ -370,9 +377,10 @@ async def test_a_rating_may_name_the_answer_by_the_id_that_its_client_knows(door
         assert await door.event(f"r{name}", "request", question(5)) == 200
         said = answer(5, id=f"chatcmpl-{name}")
         assert await door.event(f"r{name}", "response", said) == 200
-    assert (
-        await door.http.post("/feedback", json={"model": MODEL, "labels": labels})
-    ).json() == {"accepted": 1, "duplicates": 1}
+    assert (await door.http.post("/feedback", json={"model": MODEL, "labels": labels})).json() == {
+        "accepted": 1,
+        "duplicates": 1,
+    }
     counts = (await door.status())["counts"]
     assert (counts["joined"], counts["orphan_labels"]) == (2, 0)
 
@@ -405,10 +413,18 @@ async def test_a_rating_is_a_number_by_the_requests_id(
     assert found.json()["error"].startswith(said)
 
 
-def test_texts_have_no_replicas(rooms: Rooms) -> None:
-    from monitoring.partials.replica import Replica
-    from monitoring.processor import Role
+def test_what_is_watched_of_texts_needs_not_be_written(rooms: Rooms) -> None:
+    config = rooms.config()
+    assert set(config.features) == set(OF_TEXTS.names)
+    assert [(d.name, d.kind, d.on, d.columns) for d in config.detectors] == [
+        ("exchanges", "tabular", "features", ())
+    ]
+    assert (config.metrics, config.classification, config.keeping) == (("rating",), False, None)
+    assert config.drop is not None
+    assert (config.drop.metric, config.drop.limit(4.0)) == ("rating", 0.2)
 
+
+def test_texts_have_no_replicas(rooms: Rooms) -> None:
     for role in (Role(Replica(1, 2)), Role(replicas=2)):
         with pytest.raises(InvalidInput, match="exchanges of texts are watched by one monitor"):
             Monitor(rooms.config(), Setting(rooms.folder / "s", role=role), lambda: 0.0)

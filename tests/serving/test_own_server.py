@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ def test_kserves_logger_tells_the_monitor_with_the_version(kind: dict[str, str])
     assert found["annotations"]["noria.dev/model-version"] == "7"
 
 
-def test_nothing_is_logged_that_nobody_wants_or_can_read() -> None:
+def test_nothing_is_logged_that_nobody_wants() -> None:
     runtime = {"metrics": METRICS, "image": IMAGE}
     analysis = {"analysis": [{"metric": "error-rate", "max": 0.01}]}
     blind: dict[str, Any] = {
@@ -114,11 +115,11 @@ def test_nothing_is_logged_that_nobody_wants_or_can_read() -> None:
     log = {"runtime": runtime, "canary": analysis, "payloadLog": {"sample": 0}}
     quiet = sample_model(serving=log, **blind)
     assert "logger" not in made(KServeOptions.of(quiet, "prod"))
-    unread = sample_model(
-        serving={"runtime": {**runtime, "protocol": "openai"}, "canary": analysis}, **blind
-    )
-    given = KServeOptions.of(unread, "prod", gateway="a/b")
-    assert "logger" not in made(given)
+
+
+def test_texts_are_logged_and_need_a_host_of_their_own() -> None:
+    given = replace(options(image=IMAGE, protocol="openai"), gateway="a/b")
+    assert made(given)["logger"]["mode"] == "all"
     with pytest.raises(TrafficError, match="openai has the same paths for every model"):
         route("flights", "prod", given, {"flights-v7-predictor": 100})
 
