@@ -33,7 +33,7 @@ from monitoring.records import (
     scores_of,
 )
 from monitoring.sources import unpack
-from monitoring.state import Pair, outcome_of, translated
+from monitoring.state import PAIRS, Pair, outcome_of, translated
 from monitoring.table import FloatArray, missing_vectors
 from monitoring.tables import CORE
 from noria.errors import InvalidInput, NoriaError
@@ -191,7 +191,7 @@ class _Exchanges:
         )
         # By its number, not by the index of times: nothing has to be sorted then.
         pairs = self._state.execute(
-            "SELECT * FROM pairs WHERE +at >= ? AND +at < ? ORDER BY seq",
+            f"{PAIRS} WHERE +at >= ? AND +at < ? ORDER BY seq",
             (self._span.since, self._span.until),
         )
         requests = _Requests(self._state)

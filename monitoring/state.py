@@ -58,6 +58,13 @@ class Pair(NamedTuple):
     sources: bytes | None = None
 
 
+# By name: columns that were added to a file of an earlier version come last there.
+_PAIR: Final = ", ".join(Pair._fields)
+_PUT_PAIR: Final = f"INSERT INTO pairs ({_PAIR}) VALUES ({', '.join('?' * len(Pair._fields))})"  # noqa: S608 - our own names
+PAIRS: Final = f"SELECT {_PAIR} FROM pairs"  # noqa: S608 - our own names
+"""Reads pairs, as ``Pair`` has them."""
+
+
 class Seen(NamedTuple):
     """Which events of a request id were seen: offsets in the log, and the pair they made.
 
@@ -173,7 +180,8 @@ class State:
         if not self._new_pairs:
             return
         self._db.executemany(
-            "INSERT INTO pairs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", self._new_pairs
+            _PUT_PAIR,
+            self._new_pairs,
         )
         # In the order of the index: neighbours share its pages.
         self._db.executemany("INSERT INTO keys VALUES (?, ?, ?)", sorted(self._new_keys))
@@ -183,13 +191,13 @@ class State:
     def pair(self, seq: int) -> Pair | None:
         """Return one pair."""
         self._settle()
-        row = self._db.execute("SELECT * FROM pairs WHERE seq = ?", (seq,)).fetchone()
+        row = self._db.execute(f"{PAIRS} WHERE seq = ?", (seq,)).fetchone()
         return None if row is None else Pair(*row)
 
     def pairs_from(self, first: int) -> Iterator[Pair]:
         """Yield pairs with a sequence number of at least ``first``, in order."""
         self._settle()
-        for row in self._db.execute("SELECT * FROM pairs WHERE seq >= ? ORDER BY seq", (first,)):
+        for row in self._db.execute(f"{PAIRS} WHERE seq >= ? ORDER BY seq", (first,)):
             yield Pair(*row)
 
     def put_truths(

@@ -10,7 +10,8 @@ ROOT = Path(__file__).parents[1]
 
 def test_every_package_and_module_of_ours_has_its_layer() -> None:
     linter = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
-    (contract,) = (one for one in linter["contracts"] if one["type"] == "layers")
+    layered = (one for one in linter["contracts"] if one["type"] == "layers")
+    (contract,) = (one for one in layered if "containers" not in one)
     named = {name.strip() for layer in contract["layers"] for name in layer.split("|")}
     parts = {
         f"noria.{place.stem}"

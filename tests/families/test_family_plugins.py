@@ -396,7 +396,7 @@ def test_the_shared_sources_are_those_of_the_resource() -> None:
 def test_a_metric_of_rankings_is_refused_where_the_monitor_measures(
     noria: Noria, toy: Path, tmp_path: Path
 ) -> None:
-    changes = {'metrics=("accuracy", "auc")': 'metrics=("ndcg-at-10", "accuracy")'}
+    changes = {'metrics=("mae", "r2")': 'metrics=("ndcg-at-10", "mae")'}
     site = altered(toy, tmp_path, "describe.py", changes)
     noria("init", "mood", "--family", "toy-text", sites=(site,))
     file = tmp_path / "mood" / "model.yaml"
@@ -405,7 +405,7 @@ def test_a_metric_of_rankings_is_refused_where_the_monitor_measures(
     file.write_text(yaml.safe_dump(model))
     ran = noria("validate", "-f", file, sites=(site,))
     assert ran.returncode == 0, ran.stderr
-    model["spec"]["monitoring"] = {"performance": {"metrics": ["ndcg-at-10", "accuracy"]}}
+    model["spec"]["monitoring"] = {"performance": {"metrics": ["ndcg-at-10", "mae"]}}
     analysis = [{"metric": "ndcg-at-10", "maxDrop": 0.01}]
     model["spec"]["serving"] = {"canary": {"analysis": analysis}}
     file.write_text(yaml.safe_dump(model))

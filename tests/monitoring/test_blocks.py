@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from monitoring.config import MonitorConfig
 from monitoring.service import Monitor, Setting
+from monitoring.tables import ADDED
 from noria.errors import InvalidInput
 from noria.predictions import MEDIA_TYPE, Block, DictColumn, Output, encode
 from noria.spec import load_model
@@ -382,8 +383,7 @@ def test_state_of_an_earlier_version_is_read_on(
     monitor.flush()
     opened.close(home)
     with sqlite3.connect(home / "state.db") as state:
-        added = ("events first", "events rows", "pairs first", "pairs truth", "outcomes targets")
-        for table, column in map(str.split, added):
+        for table, column, _ in ADDED:
             state.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
     monitor = opened(home)
     monitor.accept(*wire.block([("new", world.request(2), scores)])).result()
