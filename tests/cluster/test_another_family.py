@@ -49,7 +49,7 @@ def site(world: World) -> Iterator[Path]:
     (world.folder / "toy").mkdir()
     found = installed(world.folder / "toy")
     crd = run(found, world.folder, sys.executable, "-m", "noria.cli", "schema", "crd")
-    world.cluster.kubectl("apply", "--server-side", "--filename=-", stdin=crd)
+    world.cluster.kubectl("apply", "--server-side", "--force-conflicts", "--filename=-", stdin=crd)
     yield found
     world.cluster.kubectl("delete", "models", "--all", f"--namespace={world.namespace}")
     world.kill()

@@ -286,8 +286,9 @@ def test_the_monitor_is_given_the_reference_of_the_version_that_serves(world: Wo
         world.until(
             lambda: world.condition("flights", "Monitored")["status"] == "True", "and it is said"
         )
-        told = world.metrics()
-        assert f'noria_loop_champion_info{{model="flights",namespace="{world.namespace}"' in told
+        # It is watched from its first request on; the champion it is when it has all the traffic.
+        info = f'noria_loop_champion_info{{model="flights",namespace="{world.namespace}"'
+        world.until(lambda: info in world.metrics(), "it is the champion")
         assert world.status("flights")["url"].endswith("/v2/models/flights")
         assert world.denied() == 0
     finally:

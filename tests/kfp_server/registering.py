@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -9,14 +10,15 @@ from typing import Any
 
 import msgspec
 
-from components.resource import read_model
+from components.resource import resource_json
 from noria.registry import Candidate, MlflowRegistry
 from noria.tasks.protocol import Evaluation
 
 
 def register(parameters: Mapping[str, str], given: Mapping[str, Any]) -> str:
     """Register a version as the pipeline's last step would, from the run's own parameters."""
-    resource = read_model(parameters["model"])
+    # Of the resource its name alone: its family may be installed elsewhere only.
+    resource = json.loads(resource_json(parameters["model"]))
     evaluation = Evaluation(rows=given.get("rows", 100), metrics={}, baseline={})
     if given.get("evaluation"):
         content = Path(given["evaluation"]).read_bytes()
@@ -29,7 +31,7 @@ def register(parameters: Mapping[str, str], given: Mapping[str, Any]) -> str:
     )
     return registry.register(
         Candidate(
-            model=resource.name,
+            model=resource["metadata"]["name"],
             run_id=parameters["run_id"],
             package=Path(given["package"]),
             reference=Path(given["reference"]),
