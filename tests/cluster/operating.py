@@ -415,7 +415,7 @@ class World:
         """Return the display name of every run that was ever made of a Model."""
         return [r["display_name"] for r in self.kfp.runs() if r["display_name"].startswith(name)]
 
-    def until(self, condition: Callable[[], object], what: str, seconds: float = 60.0) -> None:
+    def until(self, condition: Callable[[], object], what: str, seconds: float = 180.0) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             if self.beat is not None:

@@ -62,7 +62,7 @@ class Project:
     def home(self) -> Path:
         return self.folder / ".noria"
 
-    def noria(self, *arguments: str, stdin: str = "", timeout: float = 150) -> Ran:
+    def noria(self, *arguments: str, stdin: str = "", timeout: float = 300) -> Ran:
         done = subprocess.run(
             [sys.executable, "-m", "noria.cli", *arguments],
             cwd=self.folder,
@@ -77,7 +77,7 @@ class Project:
         assert "bug in Noria" not in done.stderr
         return Ran(done.returncode, done.stdout, done.stderr)
 
-    def ok(self, *arguments: str, stdin: str = "", timeout: float = 150) -> str:
+    def ok(self, *arguments: str, stdin: str = "", timeout: float = 300) -> str:
         ran = self.noria(*arguments, stdin=stdin, timeout=timeout)
         assert ran.code == 0, f"noria {' '.join(arguments)}: {ran.out}{ran.err}{self.log()}"
         return ran.out
@@ -94,7 +94,7 @@ class Project:
         return next((model for model in self.models() if model["name"] == name), nothing)
 
     def until(
-        self, condition: Callable[[dict[str, Any]], bool], name: str = NAME, seconds: float = 90
+        self, condition: Callable[[dict[str, Any]], bool], name: str = NAME, seconds: float = 180
     ) -> dict[str, Any]:
         """Wait until the model's status fulfils a condition."""
         deadline = time.monotonic() + seconds

@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e.conftest import NAME, ROW, Project
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(800)]
 
 _PAIRS = [f"{name}={value}" for name, value in ROW.items()]
 _ROWS = [f"--row={pair}" for pair in _PAIRS]

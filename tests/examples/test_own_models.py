@@ -21,7 +21,7 @@ from noria.spec import load_model
 from noria.tasks.sources.files import load_module
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(800)]
 
 
 class Project:
@@ -53,7 +53,7 @@ class Project:
 
 def drift_of(project: Project, wanted: str) -> list[str]:
     """Return what `noria status` says of drift, once it says what is wanted."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while True:
         (model,) = json.loads(project.noria("status", "--json"))["models"]
         drift: list[str] | None = model["drift"]
