@@ -35,7 +35,7 @@ from monitoring.records import (
 from monitoring.sources import unpack
 from monitoring.state import PAIRS, Pair, outcome_of, translated
 from monitoring.table import FloatArray, missing_vectors
-from monitoring.tables import CORE
+from monitoring.tables import CORE, check_current
 from noria.errors import InvalidInput, NoriaError
 from noria.predictions import DictColumn, Values, Vectors
 
@@ -100,7 +100,7 @@ def export(folder: Path, config: MonitorConfig, out: Path, span: Span = Span()) 
         span: Which arrivals, labels and windows.
 
     Raises:
-        InvalidInput: No monitor has kept anything there.
+        InvalidInput: No monitor has kept anything there, or one of an earlier version has.
         NoriaError: A file can't be written, or the monitor's not be read.
     """
     path = folder / "state.db"
@@ -109,6 +109,7 @@ def export(folder: Path, config: MonitorConfig, out: Path, span: Span = Span()) 
     try:
         out.mkdir(parents=True, exist_ok=True)
         with translated(), _reading(path) as state, _log_of(folder) as log:
+            check_current(state, path)
             tables = {
                 "exchanges": _Exchanges(state, log, config, span).batches(),
                 "labels": _labels(state, span),

@@ -11,11 +11,12 @@ import numpy as np
 from noria.errors import InvalidInput
 from noria.labels import FEEDBACK, checked_source
 
-_MOST_NAMES: Final = 1 << 16
+_CODE: Final = np.dtype(np.uint32)
+"""A name for each label of the largest request has a code."""
 
 
 class _Packed(msgspec.Struct, frozen=True, array_like=True):
-    """``codes`` (uint16) are places in ``names``, one for each label."""
+    """``codes`` (uint32) are places in ``names``, one for each label."""
 
     names: tuple[str, ...]
     codes: bytes
@@ -29,7 +30,7 @@ def pack(sources: Sequence[str]) -> bytes | None:
     places = {name: place for place, name in enumerate(dict.fromkeys(sources))}
     if not places.keys() - {FEEDBACK}:
         return None
-    codes = np.array([places[name] for name in sources], np.uint16).tobytes()
+    codes = np.array([places[name] for name in sources], _CODE).tobytes()
     return msgspec.msgpack.encode(_Packed(tuple(places), codes))
 
 
@@ -38,7 +39,7 @@ def unpack(body: bytes | None, labels: int) -> list[str]:
     if not body:
         return [FEEDBACK] * labels
     found = _decoder.decode(body)
-    return [found.names[code] for code in np.frombuffer(found.codes, np.uint16).tolist()]
+    return [found.names[code] for code in np.frombuffer(found.codes, _CODE).tolist()]
 
 
 def check_packed(body: bytes, labels: int, where: str) -> None:
@@ -55,8 +56,7 @@ def check_packed(body: bytes, labels: int, where: str) -> None:
         raise InvalidInput(f"{where}: {error}") from error
     for name in found.names:
         checked_source(name, where)
-    if len(found.codes) != np.dtype(np.uint16).itemsize * labels:
+    if len(found.codes) != _CODE.itemsize * labels:
         raise InvalidInput(f"{where}: {len(found.codes)} bytes do not fit {labels} labels")
-    codes = np.frombuffer(found.codes, np.uint16)
-    if codes.max(initial=0) >= min(len(found.names), _MOST_NAMES):
+    if np.frombuffer(found.codes, _CODE).max(initial=0) >= len(found.names):
         raise InvalidInput(f"{where}: a place beyond its {len(found.names)} names")

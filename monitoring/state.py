@@ -58,11 +58,16 @@ class Pair(NamedTuple):
     sources: bytes | None = None
 
 
-# By name: columns that were added to a file of an earlier version come last there.
-_PAIR: Final = ", ".join(Pair._fields)
-_PUT_PAIR: Final = f"INSERT INTO pairs ({_PAIR}) VALUES ({', '.join('?' * len(Pair._fields))})"  # noqa: S608 - our own names
-PAIRS: Final = f"SELECT {_PAIR} FROM pairs"  # noqa: S608 - our own names
-"""Reads pairs, as ``Pair`` has them."""
+PAIRS: Final = (
+    "SELECT seq, id, request, version, at, rows, prediction, keys, labelled, first, truth, sources "
+    "FROM pairs"
+)
+"""Reads pairs, as ``Pair`` has them: a file of an earlier version has its columns in another order.
+"""
+_PUT_PAIR: Final = (
+    "INSERT INTO pairs (seq, id, request, version, at, rows, prediction, keys, labelled, first, "
+    "truth, sources) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
 
 
 class Seen(NamedTuple):
@@ -179,10 +184,7 @@ class State:
     def _settle(self) -> None:
         if not self._new_pairs:
             return
-        self._db.executemany(
-            _PUT_PAIR,
-            self._new_pairs,
-        )
+        self._db.executemany(_PUT_PAIR, self._new_pairs)
         # In the order of the index: neighbours share its pages.
         self._db.executemany("INSERT INTO keys VALUES (?, ?, ?)", sorted(self._new_keys))
         self._new_pairs.clear()

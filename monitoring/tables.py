@@ -11,6 +11,7 @@ from zlib import crc32
 import msgspec
 
 from monitoring.core import MonitorState
+from noria.errors import InvalidInput
 from noria.files import set_aside
 
 SCHEMA: Final = """
@@ -112,6 +113,20 @@ def unreadable(path: Path) -> str:
         except (sqlite3.Error, msgspec.MsgspecError, ValueError, TypeError) as error:
             return str(error)
     return ""
+
+
+def check_current(connection: sqlite3.Connection, where: Path) -> None:
+    """Refuse a file that an earlier version wrote and no monitor has opened since.
+
+    Raises:
+        InvalidInput: It lacks columns; a monitor that starts adds them.
+    """
+    there = _columns(connection)
+    if any((table, column) not in there for table, column, _ in ADDED):
+        raise InvalidInput(
+            f"{where} was written by an earlier version",
+            fix="start the model once with this one (`noria up`): its monitor brings it up to date",
+        )
 
 
 def _columns(connection: sqlite3.Connection) -> set[tuple[str, str]]:

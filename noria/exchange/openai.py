@@ -9,6 +9,7 @@ Sources: OpenAI's API reference (chat, completions); server-sent events: HTML St
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
@@ -34,6 +35,9 @@ a message that is neither text nor image, a name that is too long."""
 MAX_MESSAGES: Final = 10_000
 """Of one request; parts of messages, and prompts, are held to it, too."""
 
+MAX_CHUNKS: Final = 1 << 18
+"""Of one streamed response: a token each, and more than models write at once."""
+
 _MAX_NAME_CHARS: Final = 256
 _MAX_TOKENS: Final = 1 << 53
 _IMAGES: Final = frozenset({"image", "image_url", "input_image"})
@@ -41,6 +45,7 @@ _TEXTS: Final = frozenset({"text", "input_text", "output_text", "refusal"})
 _FILTERED: Final = "content_filter"
 _DONE: Final = b"[DONE]"
 _FIELD: Final = b"data"
+_LINE: Final = re.compile(rb"([^\r\n]*)(?:\r\n|\r|\n|\Z)")
 _STREAM: Final = (b"data", b":", b"event", b"id", b"retry")
 _CUT: Final = "truncated"
 """What msgspec says of a text that ends too early."""
@@ -181,7 +186,8 @@ def _completion(prompt: str | list[Any]) -> Asked | Unread:
 def _events(stream: bytes) -> Iterator[bytes]:
     """Yield the data of each server-sent event; the last one may lack its blank line."""
     data: list[bytes] = []
-    for line in stream.splitlines():
+    # One line at a time: of a hostile stream the list would be many times the stream.
+    for line in (found[1] for found in _LINE.finditer(stream)):
         if not line:
             if data:
                 yield b"\n".join(data)
@@ -210,6 +216,8 @@ def _streamed(events: Iterable[bytes]) -> Answered | Unread:
             # Cut within an event; whatever follows is not of this stream.
             return Unread(TRUNCATED, model)
         model = model or _named(chunk.model)[0]
+        if len(chunks) == MAX_CHUNKS:
+            return Unread(LARGE, model)
         chunks.append(chunk)
     found = _answer(chunks)
     if isinstance(found, Answered) and not done and found.finish is None:

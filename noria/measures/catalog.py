@@ -10,6 +10,9 @@ from typing import Final, Literal, TypeAlias
 Unit: TypeAlias = Literal["share", "score", "nats", "target", "seconds"]
 Samples: TypeAlias = Literal["rows", "labels", "rankings", "spans", "requests"]
 
+_GREATER: Final = True
+_LESS: Final = False
+
 CUTOFFS: Final = (1, 3, 5, 10, 20, 50, 100)
 """The places of a ranking at which there are metrics: ``ndcg-at-10``."""
 
@@ -51,7 +54,7 @@ def _share(
 
 
 def _latency(name: str, about: str) -> Metric:
-    return Metric(name, False, "seconds", 0.0, None, about, "requests")  # noqa: FBT003
+    return Metric(name, _LESS, "seconds", 0.0, None, about, "requests")
 
 
 def _of_rankings() -> Iterator[Metric]:
@@ -79,7 +82,7 @@ METRICS: Final[Mapping[str, Metric]] = MappingProxyType(
         for metric in (
             _share("auc", "area under the ROC curve"),
             _share("average-precision", "area under the precision-recall curve"),
-            Metric("log-loss", False, "nats", 0.0, None, "mean negative log-likelihood"),  # noqa: FBT003
+            Metric("log-loss", _LESS, "nats", 0.0, None, "mean negative log-likelihood"),
             _share("brier", "mean squared error of the probability", better="less"),
             _share(
                 "calibration-gap",
@@ -88,10 +91,12 @@ METRICS: Final[Mapping[str, Metric]] = MappingProxyType(
             ),
             _share("accuracy", "share of rows whose label is right"),
             _share("f1", "harmonic mean of precision and recall"),
-            Metric("mae", False, "target", 0.0, None, "mean absolute error"),  # noqa: FBT003
-            Metric("rmse", False, "target", 0.0, None, "root of the mean squared error"),  # noqa: FBT003
-            Metric("r2", True, "score", None, 1.0, "share of the variance explained"),  # noqa: FBT003
-            Metric("rating", True, "score", None, None, "mean of the ratings of answers", "labels"),  # noqa: FBT003
+            Metric("mae", _LESS, "target", 0.0, None, "mean absolute error"),
+            Metric("rmse", _LESS, "target", 0.0, None, "root of the mean squared error"),
+            Metric("r2", _GREATER, "score", None, 1.0, "share of the variance explained"),
+            Metric(
+                "rating", _GREATER, "score", None, None, "mean of the ratings of answers", "labels"
+            ),
             *_of_rankings(),
             _share("span-f1", "harmonic mean of span-precision and span-recall", of="spans"),
             _share("span-precision", "share of the spans found that are right", of="spans"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from noria.exchange.openai import MAX_MESSAGES, read_request, read_response
+from noria.exchange.openai import MAX_CHUNKS, MAX_MESSAGES, read_request, read_response
 from noria.exchange.texts import OF_TEXTS, Answered, Asked, Unread, of_answered, of_asked
 
 USAGE = {"prompt_tokens": 11, "completion_tokens": 4, "total_tokens": 15}
@@ -127,6 +127,11 @@ def test_streamed_and_whole_answers_are_described_alike() -> None:
     assert of_answered(answered(b": ping\r\n\r\n" + windows)) == once
     # As a text, how CloudEvents in JSON hold it.
     assert of_answered(answered(json.dumps(STREAM.decode()).encode())) == once
+
+
+def test_a_stream_without_end_is_not_held_in_memory() -> None:
+    found = read_response(b"data: {}\n\n" * (MAX_CHUNKS + 1))
+    assert found == Unread("large")
 
 
 def test_a_completion_is_answered_by_texts() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 
 from monitoring import exporting
 from monitoring.exporting import Span, export, watermark
+from monitoring.tables import ADDED
 from noria.errors import InvalidInput
 
 START = "2013-02-01T00:00:00Z"
@@ -58,6 +61,21 @@ def test_answered_rows_come_with_their_labels_in_order_of_arrival(
     assert [str(at)[:10] for at in found.column("time").to_pylist()[::50]] == [
         *["2013-02-01"] * 4, "2013-02-03",
     ]  # fmt: skip
+
+
+def test_what_an_earlier_version_kept_is_exported_once_it_was_opened(
+    told: Any, tmp_path: Path
+) -> None:
+    told.monitor.close()
+    with closing(sqlite3.connect(told.home / "state.db")) as state:
+        for table, column, _ in ADDED:
+            state.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+        state.commit()
+    with pytest.raises(InvalidInput, match="written by an earlier version") as refused:
+        export(told.home, told.config, tmp_path / "out")
+    assert "noria up" in str(refused.value.fix)
+    told.monitor = told.open()
+    assert export(told.home, told.config, tmp_path / "out")["exchanges"] == 250
 
 
 def test_columns_have_the_types_of_what_is_in_them(told: Any, tmp_path: Path) -> None:

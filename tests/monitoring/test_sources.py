@@ -269,6 +269,11 @@ def test_sources_are_kept_by_name_and_what_is_not_theirs_is_refused() -> None:
     assert packed is not None
     assert unpack(packed, 5) == names
     check_packed(packed, 5, "x")
+    # As many as one request may have, each from somebody else.
+    many = [f"judge:{number}" for number in range(100_000)]
+    packed_many = pack(many)
+    assert packed_many is not None
+    assert unpack(packed_many, len(many)) == many
     for body, labels in ((packed, 4), (b"\x00", 1), (packed[:-2] + b"\xff\xff", 5)):
         with pytest.raises(InvalidInput, match="x: "):
             check_packed(body, labels, "x")
