@@ -23,8 +23,3 @@ class Signature(msgspec.Struct, frozen=True):
 
     sample: str
     fields: tuple[Field, ...]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of the fields, in their order."""
-        return tuple(field.name for field in self.fields)

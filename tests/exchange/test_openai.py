@@ -234,5 +234,5 @@ def test_an_answer_that_can_not_be_read_says_why_and_who_gave_it(
 
 def test_every_field_of_the_signature_is_described() -> None:
     said = {**of_asked(Asked((), 1)), **of_answered(Answered(("a",)))}
-    assert set(said) == set(OF_TEXTS.names)
+    assert set(said) == {field.name for field in OF_TEXTS.fields}
     assert set(of_answered(Unread("unknown"))) == set(of_answered(Answered(())))

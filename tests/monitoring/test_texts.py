@@ -415,7 +415,7 @@ async def test_a_rating_is_a_number_by_the_requests_id(
 
 def test_what_is_watched_of_texts_needs_not_be_written(rooms: Rooms) -> None:
     config = rooms.config()
-    assert set(config.features) == set(OF_TEXTS.names)
+    assert set(config.features) == {field.name for field in OF_TEXTS.fields}
     assert [(d.name, d.kind, d.on, d.columns) for d in config.detectors] == [
         ("exchanges", "tabular", "features", ())
     ]
