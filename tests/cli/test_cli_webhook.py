@@ -42,7 +42,7 @@ def test_alerts_are_kept_and_a_term_ends_it(tmp_path: Path) -> None:
         text=True,
     )
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not ready.exists():
             assert time.monotonic() < deadline
             assert process.poll() is None

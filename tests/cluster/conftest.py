@@ -36,7 +36,7 @@ def namespace(cluster: Cluster) -> Iterator[str]:
     """A fresh namespace; its deletion is asked for, and not waited for."""
     name = f"noria-test-{secrets.token_hex(4)}"
     cluster.kubectl("create", "namespace", name)
-    ends = time.monotonic() + 30
+    ends = time.monotonic() + 120
     # Pods can be made only when the controller manager has made the account they run as.
     while not cluster.kubectl(
         "get", "serviceaccount", "default", f"--namespace={name}", "--ignore-not-found"

@@ -84,7 +84,7 @@ def install(cluster: Cluster) -> None:
     crd = ROOT / "manifests" / "crd" / "models.noria.dev.yaml"
     cluster.kubectl("apply", "--server-side", f"--filename={crd}")
     client = KubeClient.connect(cluster.kubeconfig)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not client.has_kind(MODEL):
         assert time.monotonic() < deadline, "the API server does not serve Models"
         time.sleep(0.1)

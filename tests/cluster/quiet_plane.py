@@ -24,7 +24,7 @@ class Quiet:
         """Make a namespace that pods can be made in."""
         self.plane.kubectl("create", "namespace", name)
         self.plane.kubectl(
-            "wait", "--for=create", "serviceaccount/default", f"--namespace={name}", "--timeout=30s"
+            "wait", "--for=create", "serviceaccount/default", f"--namespace={name}", "--timeout=99s"
         )
         return name
 

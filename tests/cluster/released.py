@@ -146,7 +146,7 @@ class Released(World):
         if self.monitor is None or time.monotonic() - self._fed < FED_EVERY:
             return
         self._fed = time.monotonic()
-        with httpx.Client(base_url=self.monitor_url, timeout=30, trust_env=False) as http:
+        with httpx.Client(base_url=self.monitor_url, timeout=60, trust_env=False) as http:
             for version in versions:
                 self._requests += 1
                 self._request(http, f"r{self._requests}", version)

@@ -30,7 +30,7 @@ Noria = Callable[..., Result]
 def client(cluster: Cluster) -> Iterator[KubeClient]:
     with closing(KubeClient.connect(cluster.kubeconfig)) as made:
         made.apply(CRD, crd(), None)
-        ends = time.monotonic() + 30
+        ends = time.monotonic() + 120
         while not made.has_kind(MODEL):
             assert time.monotonic() < ends
             time.sleep(0.1)

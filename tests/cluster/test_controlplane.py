@@ -53,7 +53,7 @@ def node(cluster: Cluster) -> Node:
     return cluster.node
 
 
-def until(what: Callable[[], bool], seconds: float = 60) -> None:
+def until(what: Callable[[], bool], seconds: float = 120) -> None:
     ends = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < ends, "not within the time"
@@ -93,7 +93,7 @@ def test_the_api_server_answers(cluster: Cluster) -> None:
 def test_a_deleted_namespace_takes_everything_with_it(cluster: Cluster) -> None:
     cluster.kubectl("create", "namespace", "to-be-deleted")
     cluster.kubectl("create", "configmap", "a", "--namespace=to-be-deleted")
-    cluster.kubectl("delete", "namespace", "to-be-deleted", "--timeout=60s")
+    cluster.kubectl("delete", "namespace", "to-be-deleted", "--timeout=240s")
     assert not get(cluster, "to-be-deleted", "configmap", "a")
 
 
@@ -148,9 +148,9 @@ def test_a_claim_is_bound_and_a_job_ends(cluster: Cluster, node: Node, namespace
     apply(cluster, namespace, json.dumps(document | {"spec": claim}))
     where = f"--namespace={namespace}"
     cluster.kubectl("create", "job", "once", "--image=localhost/once:1", where)
-    cluster.kubectl("wait", "--for=condition=Complete", "job/once", "--timeout=60s", where)
+    cluster.kubectl("wait", "--for=condition=Complete", "job/once", "--timeout=240s", where)
     cluster.kubectl(
-        "wait", "--for=jsonpath={.status.phase}=Bound", "pvc/data", "--timeout=60s", where
+        "wait", "--for=jsonpath={.status.phase}=Bound", "pvc/data", "--timeout=240s", where
     )
 
 

@@ -27,7 +27,7 @@ EXAMPLES = sorted((ROOT / "examples").glob("*/model.yaml"))
 @pytest.fixture(scope="module", autouse=True)
 def established(cluster: Cluster) -> None:
     cluster.kubectl("apply", "--server-side", "--force-conflicts", f"--filename={CRD}")
-    ends = time.monotonic() + 30
+    ends = time.monotonic() + 120
     while "True" not in cluster.kubectl(
         "get", "crd", "models.noria.dev",
         "--output=jsonpath={.status.conditions[?(@.type=='Established')].status}",

@@ -115,7 +115,7 @@ def test_it_installs_with_pods_that_a_restricted_namespace_takes(
         condition = "jsonpath={.status.conditions[?(@.type=='Progressing')].status}=True"
         cluster.kubectl(
             "wait", f"deployment/{name}", f"--namespace={restricted}", f"--for={condition}",
-            "--timeout=30s",
+            "--timeout=240s",
         )  # fmt: skip
         selector = f"--selector=app.kubernetes.io/component={name.removeprefix('noria-')}"
         pods = json.loads(
@@ -153,8 +153,8 @@ def test_helm_test_leaves_nothing_of_itself(
 ) -> None:
     if cluster.node is None:
         pytest.skip("no stand-in for the nodes: the pod would need the image")
-    installed(CHART, "--wait", "--timeout=120s")
-    said = helm("test", "noria", f"--namespace={restricted}", "--timeout=120s")
+    installed(CHART, "--wait", "--timeout=240s")
+    said = helm("test", "noria", f"--namespace={restricted}", "--timeout=240s")
     assert "noria-test" in said
     assert "Succeeded" in said
     selector = "--selector=app.kubernetes.io/component=test"

@@ -117,7 +117,7 @@ def test_flights_from_helm_install_to_helm_uninstall(
         route.close()
     tells_the_story(world)
     world.cluster.kubectl(
-        "delete", "nm", "flights", f"--namespace={world.namespace}", "--timeout=60s"
+        "delete", "nm", "flights", f"--namespace={world.namespace}", "--timeout=240s"
     )
     world.until(lambda: contents(world) == before, "nothing is left of flights")
     assert_never_denied(world)

@@ -158,7 +158,7 @@ def test_a_stopped_leader_has_lost_when_it_goes_on(
     with leader(client, namespace, "me").hold() as tenure:
         won = time.monotonic()
         os.kill(contender.pid, signal.SIGCONT)
-        said = contender.communicate(timeout=20)[0].splitlines()
+        said = contender.communicate(timeout=120)[0].splitlines()
         assert not tenure.lost
         assert spec(client, namespace)["holderIdentity"] == "me"
     leads = [float(line.split()[1]) for line in said if line.startswith("leads")]

@@ -190,7 +190,7 @@ def test_a_writer_killed_between_segment_and_record_changes_nothing(
     assert segments(client, namespace) == []
 
     arguments = [sys.executable, "-c", _KILLED, str(cluster.kubeconfig), namespace]
-    killed = subprocess.run(arguments, check=False, timeout=60)
+    killed = subprocess.run(arguments, check=False, timeout=300)
     assert killed.returncode == -9
 
     left = segments(client, namespace)
@@ -429,7 +429,7 @@ def account(client: KubeClient, cluster: Any, namespace: str, name: str, verbs: 
     return Path(cluster.kubeconfig_for(name, namespace))
 
 
-def eventually(happened: Callable[[], bool], seconds: float = 30.0) -> None:
+def eventually(happened: Callable[[], bool], seconds: float = 120.0) -> None:
     ends = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < ends

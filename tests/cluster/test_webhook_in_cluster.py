@@ -45,7 +45,7 @@ def webhook(cluster: Any, namespace: str, tmp_path: Path) -> Iterator[str]:
             "NORIA_NAMESPACES": "",
         },
     )
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 120
     while not ready.exists():
         assert time.monotonic() < deadline
         assert process.poll() is None

@@ -66,7 +66,7 @@ class Traffic:
 
     def sent(self, rows: int) -> None:
         """Wait until so many rows more were answered."""
-        wanted, deadline = self.answered + rows, time.monotonic() + 60
+        wanted, deadline = self.answered + rows, time.monotonic() + 120
         while self.answered < wanted:
             assert time.monotonic() < deadline, (self.answered, self.failed)
             time.sleep(0.02)
@@ -80,7 +80,7 @@ class Traffic:
         self._thread.join()
 
     def _send(self) -> None:
-        with httpx.Client(trust_env=False, timeout=10) as client:
+        with httpx.Client(trust_env=False, timeout=60) as client:
             while not self._stop.wait(_PAUSE):
                 longer = self._longer
                 rows = [self._instance(longer) for _ in range(_ROWS_A_REQUEST)]

@@ -289,7 +289,7 @@ def test_a_lost_registry_is_named_and_not_replaced_by_an_empty_one(
         done = subprocess.run(
             [sys.executable, "-m", "noria.cli", *command, str(project / "model.yaml"),
              "--home", str(home)],
-            capture_output=True, text=True, check=False, timeout=200,
+            capture_output=True, text=True, check=False, timeout=300,
         )  # fmt: skip
         assert done.returncode == 1, done.stderr
         assert "mlflow.db" in done.stderr

@@ -69,7 +69,7 @@ def _a_training_that_down_cut_off_goes_on(delays: Project) -> str:
 
 def _kill_run(delays: Project, run: str) -> None:
     leader = delays.home / "runs" / run / "runner.json"
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not leader.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     loop = delays.pids()["loop"]
@@ -98,7 +98,7 @@ def _all_at_once(delays: Project) -> None:
 def _one_under_a_running_loop(delays: Project, victim: str) -> None:
     before = delays.pids()
     delays.kill(victim)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while (after := delays.pids()).get(victim) in (None, before[victim]):
         assert time.monotonic() < deadline, delays.log()
         time.sleep(0.1)

@@ -49,7 +49,7 @@ def entries(project: Project) -> Callable[[], Iterator[Any]]:
     return lambda: Machine(project.home).entries(NAME)
 
 
-def eventually(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
+def eventually(condition: Callable[[], bool], what: str, seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, what

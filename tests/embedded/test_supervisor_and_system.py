@@ -187,7 +187,7 @@ def _kill(monitor: MonitorProcess) -> None:
 
 
 def _until(so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not so():
         assert time.monotonic() < deadline
         time.sleep(0.01)

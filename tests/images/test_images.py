@@ -77,7 +77,7 @@ def port() -> int:
         return int(free.getsockname()[1])
 
 
-def answers(url: str, process: subprocess.Popen[str], seconds: float = 60) -> httpx.Response:
+def answers(url: str, process: subprocess.Popen[str], seconds: float = 120) -> httpx.Response:
     """Ask until it answers 200; a process that ended shows what it said."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -233,7 +233,7 @@ def test_the_initializer_refuses_an_alias(buildah: images.Buildah, image: Named)
         ["python", "-m", "noria.registry.initializer", "models:/small@champion", "/tmp/models"],
         environment={"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"},
     ) as process:
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=120)
     assert process.returncode == 2
     assert "models:/small@champion" in out
 

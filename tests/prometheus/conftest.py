@@ -110,7 +110,7 @@ class Hub:
             stdout=self._log,
             stderr=self._log,
         )
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         with PrometheusClient(self.url, timeout=1) as client:
             while not client.ready():
                 assert time.monotonic() < deadline, (folder / "log").read_text()
@@ -119,7 +119,7 @@ class Hub:
     def scraped(self) -> None:
         """Wait for a scrape that began after now and has been appended."""
         wanted = self.scrapes + 2
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while self.scrapes < wanted:
             assert time.monotonic() < deadline, "Prometheus does not scrape"
             time.sleep(0.01)

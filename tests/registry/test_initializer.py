@@ -217,7 +217,7 @@ def _run(server: str, source: str, folder: Path) -> subprocess.CompletedProcess[
     }
     arguments = [sys.executable, "-m", "noria.registry.initializer", source, str(folder)]
     return subprocess.run(
-        arguments, env=environment, capture_output=True, text=True, check=False, timeout=120
+        arguments, env=environment, capture_output=True, text=True, check=False, timeout=300
     )
 
 

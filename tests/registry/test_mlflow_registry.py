@@ -286,7 +286,7 @@ def test_reading_the_registry_does_not_import_mlflow(home: Path) -> None:
         "heavy = {'mlflow', 'pandas', 'numpy', 'sqlalchemy'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=300)
 
 
 def test_the_model_card_says_what_was_measured(

@@ -32,7 +32,7 @@ class RunningServer:
     log: Path
 
     def client(self) -> httpx.Client:
-        return httpx.Client(base_url=self.url, timeout=10, trust_env=False)
+        return httpx.Client(base_url=self.url, timeout=60, trust_env=False)
 
     def metric(self, name: str, **labels: str) -> float:
         """Return the sum of a metric's samples that carry the labels."""
@@ -78,7 +78,7 @@ def launch(
         process = subprocess.Popen(
             arguments, stdout=output, stderr=output, env={**os.environ, **(environment or {})}
         )
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not ready_file.exists():
         if process.poll() is not None or time.monotonic() > deadline:
             process.kill()

@@ -512,7 +512,7 @@ async def test_the_port_listens_on_ipv6() -> None:
 
 def test_a_client_that_talks_no_grpc_is_let_go(server: Any) -> None:
     for words in (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\x00" * 1000, b"\x16\x03\x01\x02\x00"):
-        with socket.create_connection(("127.0.0.1", server.grpc), timeout=20) as connection:
+        with socket.create_connection(("127.0.0.1", server.grpc), timeout=60) as connection:
             connection.sendall(words)
             connection.settimeout(20)
             with suppress(ConnectionError):
@@ -530,6 +530,6 @@ def test_health_is_read_by_grpcs_own_client(server: Any) -> None:
     )
     said = subprocess.run(
         [sys.executable, "-c", code, f"127.0.0.1:{server.grpc}"],
-        capture_output=True, text=True, check=True, timeout=60,
+        capture_output=True, text=True, check=True, timeout=300,
     )  # fmt: skip
     assert said.stdout.split() == ["1", "1"]

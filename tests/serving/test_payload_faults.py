@@ -123,7 +123,7 @@ def outcome(*values: Any, dtype: Any = np.float64) -> Outcome:
 
 
 def until(seen: Callable[[], Any], what: str = "") -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not seen():
         assert time.monotonic() < deadline, what
         time.sleep(0.01)
@@ -368,7 +368,7 @@ def test_closing_counts_what_was_not_sent() -> None:
             log.offer(f"r-{place}", outcome(1.0), 0.0)
         began = time.monotonic()
         log.close(0.3)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 30
         assert lost(log) == {"closed": 20}
 
 
@@ -420,7 +420,7 @@ def monitor(tmp_path: Path) -> Iterator[httpx.Client]:
          str(tmp_path / "monitor"), "--ready-file", str(ready)],
     )  # fmt: skip
     until(ready.exists, "the monitor did not get ready")
-    with httpx.Client(base_url=json.loads(ready.read_text())["url"], timeout=30) as client:
+    with httpx.Client(base_url=json.loads(ready.read_text())["url"], timeout=60) as client:
         yield client
     process.terminate()
     process.wait(30)

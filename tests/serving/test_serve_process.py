@@ -29,7 +29,7 @@ def test_a_request_in_flight_is_answered_after_sigterm(start_server: Any) -> Non
     server = start_server()
     body = json.dumps(BODY).encode()
     url = httpx.URL(server.url)
-    with socket.create_connection((url.host, url.port), timeout=10) as connection:
+    with socket.create_connection((url.host, url.port), timeout=60) as connection:
         connection.sendall(
             b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
             b"Content-Length: %d\r\n\r\n" % (URL.encode(), len(body))

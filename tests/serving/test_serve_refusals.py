@@ -183,7 +183,7 @@ def test_no_bad_request_counts_as_an_error_of_the_server(server: Any) -> None:
 
 def exchange(server: Any, sent: bytes) -> bytes:
     url = httpx.URL(server.url)
-    with socket.create_connection((url.host, url.port), timeout=10) as connection:
+    with socket.create_connection((url.host, url.port), timeout=60) as connection:
         connection.sendall(sent)
         connection.shutdown(socket.SHUT_WR)
         received = b""

@@ -60,7 +60,7 @@ def world(tmp_path: Path, package: Path) -> Iterator[World]:
 
 
 def wait_ready(traffic: TraefikTraffic, *versions: str) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not all(traffic.ready("m").get(version) for version in versions):
         assert time.monotonic() < deadline, "not ready"
         time.sleep(0.05)
@@ -125,7 +125,7 @@ class Load:
             thread.start()
 
     def _run(self) -> None:
-        with httpx.Client(trust_env=False, timeout=10) as client:
+        with httpx.Client(trust_env=False, timeout=60) as client:
             while not self._stop.is_set():
                 try:
                     answer = client.post(f"{self.url}/v2/models/m/infer", json=BODY)
@@ -225,7 +225,7 @@ def test_a_version_that_can_not_load_is_never_ready_and_its_log_is_quoted(
     world.package = tmp_path / "nothing-here"
     traffic = world.open()
     traffic.deploy("m", "1")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not traffic.problems("m"):
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -265,7 +265,7 @@ def test_a_server_that_cannot_start_says_why_and_heals_with_what_is_corrected(
     world.package = world.home / "nowhere"
     traffic = world.open()
     traffic.deploy("m", "1")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while "can't start" not in traffic.problems("m").get("1", ""):
         assert time.monotonic() < deadline, traffic.problems("m")
         time.sleep(0.05)
@@ -333,7 +333,7 @@ def test_what_no_longer_answers_is_ended_and_started_again(world: World) -> None
     before = dict(traffic.processes)
     for pid in before.values():
         os.kill(pid, signal.SIGSTOP)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while set(before.values()) & set(traffic.processes.values()) or not traffic.ready("m")["1"]:
         assert time.monotonic() < deadline
         traffic.ensure()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -185,28 +184,12 @@ def test_everything_that_is_exported_is_there() -> None:
     assert all(hasattr(noria.spec, name) for name in noria.spec.__all__)
 
 
-def test_importing_the_spec_is_cheap() -> None:
+def test_importing_the_spec_loads_nothing_heavy() -> None:
     heavy = ("torch", "pandas", "numpy", "mlflow", "kfp", "yaml")
-    script = (
-        "import sys, time; from pydantic import BaseModel, Field, BeforeValidator, JsonValue;"
-        "alone = time.process_time(); import noria.spec; spent = time.process_time();"
-        f"print(alone, spent, *[name for name in {heavy} if name in sys.modules])"
-    )
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("COV")}
-    runs = [
-        subprocess.run(
-            [sys.executable, "-c", script],
-            check=True,
-            capture_output=True,
-            text=True,
-            env=environment,
-        ).stdout.split()
-        for _ in range(4)  # the fastest: the others share their processor with other tests
-    ]
-    alone, spent, *loaded = min(runs, key=lambda run: float(run[1]))
-    assert loaded == []
-    # Most of it is pydantic's own; on a busy machine that alone may take as long.
-    assert float(spent) < max(0.3, 1.6 * float(alone))
+    script = f"import sys, noria.spec; print(*(n for n in {heavy} if n in sys.modules))"
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stdout.split() == []
 
 
 def _dump(model: Model) -> dict[str, Any]:

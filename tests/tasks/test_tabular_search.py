@@ -76,7 +76,7 @@ def deadly(params, fold):
 search(settings_of({kind!r}, trials=14), {{}}, deadly, 2, 3, pathlib.Path(sys.argv[1]), "s")
 """
     killed = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "killed")], check=False, timeout=100
+        [sys.executable, "-c", code, str(tmp_path / "killed")], check=False, timeout=300
     )
     assert killed.returncode == -signal.SIGKILL
     calls: list[int] = []

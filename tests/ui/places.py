@@ -152,7 +152,7 @@ def running(
     with (
         listen.bind() as listener,
         background(gate, listener),
-        httpx.Client(base_url=listen.url(listener), timeout=20) as client,
+        httpx.Client(base_url=listen.url(listener), timeout=60) as client,
     ):
         yield client
 

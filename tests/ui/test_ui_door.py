@@ -174,7 +174,7 @@ def test_the_command_serves_a_home_until_it_is_told_to_stop(place: Place, tmp_pa
         url = json.loads(ready.read_text())["url"]
         assert "canary of v2" in httpx.get(url).text
         process.send_signal(signal.SIGTERM)
-        said, _ = process.communicate(timeout=20)
+        said, _ = process.communicate(timeout=120)
     assert process.returncode == 0
     assert url in said
     refused = subprocess.run(
@@ -193,11 +193,11 @@ def test_silent_connections_keep_nobody_out(place: Place) -> None:
         address = (pages.base_url.host, pages.base_url.port or 0)
         pages.post("/login", data={"token": TOKEN}, headers=origin(pages))
         for number in range(700):
-            line = stack.enter_context(socket.create_connection(address, timeout=10))
+            line = stack.enter_context(socket.create_connection(address, timeout=60))
             if number % 2:
                 line.sendall(b"GET / HTTP/1.1\r\nhost: lo")
         assert pages.get("/healthz").status_code == 200
-        with httpx.Client(base_url=pages.base_url, cookies=pages.cookies, timeout=20) as another:
+        with httpx.Client(base_url=pages.base_url, cookies=pages.cookies, timeout=60) as another:
             assert another.get("/").status_code == 200
 
 
@@ -275,7 +275,7 @@ def test_health_says_that_there_is_nothing_to_make_pages_from(place: Place) -> N
 
 def raw(pages: httpx.Client, data: str) -> bytes:
     address = (pages.base_url.host, pages.base_url.port or 0)
-    with socket.create_connection(address, timeout=10) as line:
+    with socket.create_connection(address, timeout=60) as line:
         line.sendall(data.encode())
         return line.recv(65536)
 

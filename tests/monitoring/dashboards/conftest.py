@@ -149,7 +149,7 @@ class _running:  # noqa: N801 - a context manager
     def __init__(self, data: Path, config: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             address = f"127.0.0.1:{free.getsockname()[1]}"
-        self._client = httpx.Client(base_url=f"http://{address}", timeout=20, trust_env=False)
+        self._client = httpx.Client(base_url=f"http://{address}", timeout=60, trust_env=False)
         program = shutil.which("prometheus")
         assert program is not None
         self._log = (config.parent / "prometheus.log").open("w")
@@ -165,7 +165,7 @@ class _running:  # noqa: N801 - a context manager
         )
 
     def __enter__(self) -> httpx.Client:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             try:
                 if self._client.get("/-/ready").status_code == 200:

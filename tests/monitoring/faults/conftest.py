@@ -69,7 +69,7 @@ class Lives:
         self.pid = int(self._forker.stdout.readline())
         return self.pid
 
-    def wait_ready(self, seconds: float = 60.0) -> str:
+    def wait_ready(self, seconds: float = 120.0) -> str:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if (found := self.ready()) is not None:

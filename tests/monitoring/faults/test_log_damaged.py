@@ -59,7 +59,7 @@ class Damaged:
     ) -> None:
         self.process = lives(home=home)
         self._wire, self._world = wire, world
-        self.http = httpx.Client(base_url=self.process.start(), timeout=30)
+        self.http = httpx.Client(base_url=self.process.start(), timeout=60)
         reference = world.reference(home.with_suffix(".reference"), 400)
         with MonitorClient(self.process.url) as client:
             client.put_reference(wire.model, "1", reference, champion=True)
@@ -81,7 +81,7 @@ class Damaged:
                 self.acknowledged.append(f"{name}{i}/{kind}")
 
     def restart(self) -> dict[str, Any]:
-        self.http = httpx.Client(base_url=self.process.start(), timeout=30)
+        self.http = httpx.Client(base_url=self.process.start(), timeout=60)
         counts: dict[str, Any] = self.http.post("/flush").raise_for_status().json()
         return counts
 

@@ -46,7 +46,7 @@ def test_a_full_disk_is_told_loses_nothing_and_heals_by_itself(
     lives: Callable[..., Any], world: Any, wire: SimpleNamespace, small_disk: Path
 ) -> None:
     process = lives(home=small_disk / "home")
-    with httpx.Client(base_url=process.start(), timeout=30) as http:
+    with httpx.Client(base_url=process.start(), timeout=60) as http:
 
         def send(i: int) -> httpx.Response:
             body = json.dumps(world.request(100))
@@ -72,7 +72,7 @@ def test_a_full_disk_is_told_loses_nothing_and_heals_by_itself(
         assert (health.status_code, "full" in health.json()["problem"]) == (503, True)
         ballast.unlink()
         # Without a single request: a client that was told 503 may never come again.
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while http.get("/healthz").status_code != 200:
             assert time.monotonic() < deadline, http.get("/healthz").text
             time.sleep(0.1)
@@ -106,7 +106,7 @@ def test_a_clock_that_is_set_back_loses_nothing_and_hides_no_silence(
     passed[0] += 300
     assert monitored.monitor.window_age() == 300
     # To its threads five minutes passed in no time: until their next step they look stuck.
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not monitored.monitor.health().ok:
         assert time.monotonic() < deadline
     monitored.predict("after", 400)
@@ -140,7 +140,7 @@ def test_a_client_that_sends_a_gigabyte_is_refused_at_once(
     head += b"transfer-encoding: chunked" if chunked else b"content-length: %d" % (1 << 30)
     piece = bytes(MIB)
     sent = 0
-    with socket.create_connection((url.hostname or "", url.port or 0), timeout=30) as client:
+    with socket.create_connection((url.hostname or "", url.port or 0), timeout=60) as client:
         client.sendall(head + b"\r\n\r\n")
         with suppress(OSError):
             while sent < 1 << 30:
@@ -227,7 +227,7 @@ def test_many_slow_connections_are_held_to_a_number(lives: Callable[..., Any]) -
     url = urlsplit(process.start("--max-connections", "50"))
     address = (url.hostname or "", url.port or 0)
     head = b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\n{"
-    clients = [socket.create_connection(address, timeout=10) for _ in range(80)]
+    clients = [socket.create_connection(address, timeout=60) for _ in range(80)]
     try:
         for client in clients:
             try:
@@ -248,7 +248,7 @@ def test_many_slow_connections_are_held_to_a_number(lives: Callable[..., Any]) -
     finally:
         for client in clients:
             client.close()
-    with httpx.Client(base_url=process.url, timeout=10) as http:
+    with httpx.Client(base_url=process.url, timeout=60) as http:
         assert http.get("/healthz").status_code == 200
 
 

@@ -67,7 +67,7 @@ def test_killed_replicas_and_a_killed_aggregator_count_each_row_once(
             http.post(replica.url, headers=headers, content=content).raise_for_status()
     for replica in replicas.values():
         http.post(f"{replica.url}/flush").raise_for_status()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     with MonitorClient(aggregator.url) as client:
         while (counts := client.flush())["rows"] < 3600:
             assert time.monotonic() < deadline, f"seed {seed}: {counts}"

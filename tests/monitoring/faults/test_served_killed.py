@@ -50,7 +50,7 @@ class Sender(threading.Thread):
 
     def run(self) -> None:
         number = 0
-        with httpx.Client(timeout=30) as http:
+        with httpx.Client(timeout=60) as http:
             while not self.over.is_set():
                 self._one(http, f"r{number}", self._chance.choice((1, 3)), number)
                 number += 1
@@ -111,7 +111,7 @@ class Reader(threading.Thread):
         self.lists = 0
 
     def run(self) -> None:
-        with httpx.Client(timeout=30) as http:
+        with httpx.Client(timeout=60) as http:
             while not self.over.is_set():
                 url = self._process.ready()
                 try:
@@ -166,7 +166,7 @@ def test_every_labelled_row_is_in_the_table_once_whenever_the_monitor_is_killed(
     sender.join(120)
     assert not sender.is_alive()
     lists = reader.lists
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while reader.lists < lists + 2 and time.monotonic() < deadline:
         time.sleep(0.01)
     reader.over.set()
