@@ -1,4 +1,4 @@
-"""The demo itself, as ``make demo`` runs it, but ended after the spring."""
+"""The demo itself, as ``make demo`` runs it, but ended after two months."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import pytest
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
-_LAST_MONTH = 5
+_LAST_MONTH = 3
 _PREDICTORS = ("loop", "frozen", "monthly", "no_change")
 
 
-def test_the_quick_demo_runs_the_loop_through_the_spring(tmp_path: Path) -> None:
+def test_the_quick_demo_runs_the_loop_for_two_months(tmp_path: Path) -> None:
     figures = tmp_path / "figures.json"
     until = ("--until", str(_LAST_MONTH))
     ran = subprocess.run(
@@ -30,10 +30,10 @@ def test_the_quick_demo_runs_the_loop_through_the_spring(tmp_path: Path) -> None
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     found = json.loads(figures.read_text())
-    assert found["rows"] > 14_000
+    assert found["rows"] > 6_000
     for metric in ("auc", "log_loss"):
         assert all(isinstance(found[metric][name], float) for name in _PREDICTORS)
-    assert 0.5 < found["auc"]["frozen"] < found["auc"]["loop"] < 1
+    assert 0.5 < found["auc"]["frozen"] <= found["auc"]["loop"] < 1
     assert found["auc"]["no_change"] < found["auc"]["loop"]
     assert 1 <= found["retrains"]["loop"] <= 13
     assert found["retrains"]["monthly"] == _LAST_MONTH - 2

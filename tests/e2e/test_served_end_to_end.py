@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 NAME = "orders"
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 BASE = 7 * 96
-ROWS = 1_400
+ROWS = 1_250
 START = "2026-01-08"
 
 
@@ -79,7 +79,7 @@ def document(**served: Any) -> dict[str, Any]:
             },
             "retraining": {
                 "signals": ["new-data"],
-                "newData": {"growth": 0.3},
+                "newData": {"growth": 1.0},
                 "cooldown": "0s",
                 "runsPerDay": 20,
                 "trainOn": {"kind": "all"},

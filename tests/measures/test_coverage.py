@@ -28,7 +28,7 @@ from tests.measures.coverage import (
 )
 
 pytestmark = pytest.mark.slow
-RUNS = 400
+RUNS = 200
 
 
 def covers(found: Cell) -> None:
