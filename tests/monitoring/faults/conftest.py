@@ -15,18 +15,20 @@ from typing import Any
 import pytest
 
 _FORKER = '''
-"""Has imported the monitor once; every line of arguments is a monitor of its own."""
+"""Has imported the monitor once; every line is a monitor of its own: its arguments, its log."""
 import json, os, sys
 import scipy.stats
 import monitoring.watch
 from monitoring.__main__ import main
 
 for line in sys.stdin:
+    arguments, log = json.loads(line)
     child = os.fork()
     if child == 0:
         sys.stdin.close()
+        os.dup2(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), 2)
         try:
-            code = main(json.loads(line))
+            code = main(arguments)
         finally:
             sys.stderr.flush()
             os._exit(locals().get("code", 70))
@@ -36,24 +38,44 @@ for line in sys.stdin:
 '''
 
 
+class Forkers:
+    """The processes that fork monitors: of each as many at once as one test needs."""
+
+    def __init__(self) -> None:
+        self._idle: list[subprocess.Popen[str]] = []
+
+    def take(self) -> subprocess.Popen[str]:
+        if self._idle:
+            return self._idle.pop()
+        return subprocess.Popen(
+            [sys.executable, "-c", _FORKER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def give_back(self, forker: subprocess.Popen[str]) -> None:
+        self._idle.append(forker)
+
+    def close(self) -> None:
+        for forker in self._idle:
+            assert forker.stdin is not None
+            with forker:
+                forker.stdin.close()
+                forker.wait(30)
+
+
 class Lives:
     """``python -m monitoring`` again and again, in the same folder, each a process of its own.
 
     A process that has imported everything forks, which leaves out only the imports.
     """
 
-    def __init__(self, model: Path, home: Path, log: Path) -> None:
+    def __init__(self, forkers: Forkers, model: Path, home: Path, log: Path) -> None:
         self.model, self.home = model, home
         self._ready = home.with_suffix(".ready")
         self.log = log
-        self._log = log.open("ab")
-        self._forker = subprocess.Popen(
-            [sys.executable, "-c", _FORKER],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            text=True,
-        )
+        self._forkers, self._forker = forkers, forkers.take()
         self.pid = 0
         self.url = ""
 
@@ -64,7 +86,7 @@ class Lives:
         self._ready.unlink(missing_ok=True)
         asked = ["--model", str(self.model), "--state", str(self.home)]
         asked += ["--ready-file", str(self._ready), *arguments]
-        self._forker.stdin.write(json.dumps(asked) + "\n")
+        self._forker.stdin.write(json.dumps([asked, str(self.log)]) + "\n")
         self._forker.stdin.flush()
         self.pid = int(self._forker.stdout.readline())
         return self.pid
@@ -113,19 +135,25 @@ class Lives:
     def close(self) -> None:
         if self.pid:
             self.end(signal.SIGKILL)
-        assert self._forker.stdin is not None
-        with self._forker:
-            self._forker.stdin.close()
-            self._forker.wait(30)
-        self._log.close()
+        self._forkers.give_back(self._forker)
+
+
+@pytest.fixture(scope="session")
+def forkers() -> Iterator[Forkers]:
+    found = Forkers()
+    yield found
+    found.close()
 
 
 @pytest.fixture
-def lives(tmp_path: Path, model_file: Callable[..., Path]) -> Iterator[Callable[..., Lives]]:
+def lives(
+    forkers: Forkers, tmp_path: Path, model_file: Callable[..., Path]
+) -> Iterator[Callable[..., Lives]]:
     made: list[Lives] = []
 
     def make(home: Path | None = None, model: Path | None = None, **monitoring: Any) -> Lives:
         found = Lives(
+            forkers,
             model_file(**monitoring) if model is None else model,
             tmp_path / f"home{len(made)}" if home is None else home,
             tmp_path / f"monitor{len(made)}.log",
