@@ -54,7 +54,7 @@ def source(*rows: tuple[str, int, float, float]) -> pd.DataFrame:
         {
             "size": [float(row[1]) for row in rows],
             "at": pd.DatetimeIndex([hour(row[1]) for row in rows]).as_unit("us"),
-            "order": [row[0] for row in rows],
+            "order": pd.Series([row[0] for row in rows], dtype=object),
             "price": [row[2] for row in rows],
             "stock": [row[3] for row in rows],
         }

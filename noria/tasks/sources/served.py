@@ -58,8 +58,9 @@ def ingested(
     """
     table, told = _served(spec, model, location, as_of)
     needed = spec.data.validation.min_rows
-    served = _labelled(spec, table, _last_targets(spec, table), as_of)
-    if _stands_alone(spec) and len(served) >= needed:
+    alone = _stands_alone(spec)
+    served = _labelled(spec, table, _last_targets(spec, table), as_of) if alone else table
+    if alone and len(served) >= needed:
         base, source_read = served.iloc[:0], False
     else:
         base, source_read = source(), True
@@ -158,12 +159,12 @@ def _frame(spec: ModelSpec, found: Sequence[Piece]) -> pd.DataFrame:
     A column that requests do not have is missing; ``labelTime`` is when the label came.
     """
     data, known = spec.data, roles_of(spec)
-    roles: dict[str, Role] = {name: known[name] for name in row_columns(data)}
+    named = [names_of(piece.table) for piece in found]
+    targets = list(dict.fromkeys(name for rows in named for names in rows for name in names))
+    roles: dict[str, Role] = dict.fromkeys(targets, "number")
+    roles |= {name: known[name] for name in row_columns(data)}
     if data.label_time is not None:
         roles.pop(data.label_time)
-    named = [names_of(piece.table) for piece in found]
-    targets = dict.fromkeys(name for rows in named for names in rows for name in names)
-    roles = dict.fromkeys(targets, "number") | roles
     pieces = found or (None,)
     parts = [_part(piece, roles) for piece in pieces]
     samples = [_samples(piece) for piece in pieces]
