@@ -13,7 +13,7 @@ import pytest
 # Another process, for families are found once in each. The monitor is a real one, and the steps are
 # those of a pipeline; only the servers between are left out.
 LEARNS = """
-import json, random, sys
+import json, random, sys, time
 from pathlib import Path
 
 import pandas as pd
@@ -48,7 +48,7 @@ def said(predictor, texts):
 
 
 first, _, predictor = candidate(1, None)
-monitor = Monitor(MonitorConfig.from_model(model), Setting(folder / "monitor"))
+monitor = Monitor(MonitorConfig.from_model(model), Setting(folder / "monitor"), time.time)
 reference = {"path": str(first.reference), "champion": True}
 monitor.put_reference("1", json.dumps(reference).encode()).result()
 monitor.flush()
