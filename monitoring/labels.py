@@ -12,6 +12,7 @@ import numpy as np
 from monitoring.core import MonitorState
 from monitoring.pairs import IdRows, PairJoiner
 from monitoring.records import (
+    Dated,
     Label,
     LabelsRecord,
     Outcomes,
@@ -52,8 +53,8 @@ class Sink(Protocol):
 class Kept(Protocol):
     """Writes down rows that got a label, or another one."""
 
-    def take(self, pair: Pair, values: Mapping[int, Told], at: float) -> None:
-        """Take rows of a pair: row of the pair to its label, known at ``at``."""
+    def take(self, pair: Pair, rows: Mapping[int, Sequence[Dated | None]], at: float) -> None:
+        """Take rows of a pair as they are known at ``at``: row to the label of each target."""
         ...
 
 
@@ -105,7 +106,7 @@ class LabelJoiner:
             target, _ = target_of(label.key)
             for seq, row in rows:
                 if seq not in found:
-                    found[seq] = Truths(pairs[seq], self._targets(pairs[seq]))
+                    found[seq] = self._truths(pairs[seq], at)
                 if target < found[seq].targets:
                     found[seq].tell(row, target, label)
                 else:
@@ -125,7 +126,7 @@ class LabelJoiner:
         """
         if not self._core.waiting_labels:
             return
-        found = Truths(pair, self._targets(pair))
+        found = self._truths(pair, pair.at)
         first = 0
         for identity, rows in requests:
             taken: list[str] = []
@@ -201,10 +202,12 @@ class LabelJoiner:
         for one in found:
             if not one.first:
                 continue
+            told = one.first_rows
             rows = one.complete()
             self._state.put_truths(one.pair.seq, *one.kept)
+            # As far as it is known: of a row whose other labels never come nothing else is left.
+            self._keep(one, told, at)
             if rows:
-                self._keep(one, rows, at)
                 self._batch(one, rows, batches)
         self._hand_on(batches, at, again=False)
 
@@ -250,14 +253,13 @@ class LabelJoiner:
         """Return how many labels a row of a pair has."""
         return 1 if self._classification else width_of(pair.prediction, pair.rows) or 1
 
+    def _truths(self, pair: Pair, at: float) -> Truths:
+        """Return what is known of a pair's labels while some come, at ``at``."""
+        return Truths(pair, self._targets(pair), None if self._kept is None else at)
+
     def _keep(self, one: Truths, rows: Sequence[int], at: float) -> None:
-        """Let labelled rows be kept; those of several targets are no rows to learn from."""
-        if self._kept is None:
-            return
-        if one.targets == 1:
-            self._kept.take(one.pair, {row: one.told(row) for row in rows}, at)
-        else:
-            self._core.counts.unkept += len(rows)
+        if self._kept is not None:
+            self._kept.take(one.pair, {row: one.known(row) for row in rows}, at)
 
     def _correct(self, found: Sequence[Truths], at: float) -> None:
         """Change labels of rows that have all of theirs: where they are, or by new outcomes."""

@@ -306,6 +306,7 @@ class Processor:
         if not record.champion or (same and core.champion == record.version and not self.blind):
             return
         before, named = core.champion, core.targets
+        unknown = not before or bool(self.blind)
         core.champion = record.version
         watch = self._watch(record.version)
         if named and core.targets and core.targets != named:
@@ -316,6 +317,8 @@ class Processor:
             )
         elif before != record.version:
             core.renamed = ""
+        if unknown and watch is not None and self._joined is not None:
+            self._joined.name()
         self._windows.switch(watch)
 
     def _watch(self, version: str) -> Watch | None:

@@ -111,6 +111,17 @@ class Told(NamedTuple):
         return label.correct and not outranks(self.source, label.source)
 
 
+class Dated(NamedTuple):
+    """What a target is said to be, by whom, and since when: epoch seconds.
+
+    ``at`` is None where an earlier version took the label, which did not keep when.
+    """
+
+    value: float
+    source: str
+    at: float | None
+
+
 class Outcomes(NamedTuple):
     """Rows of one version with their labels; ``arrivals`` is when each was predicted.
 

@@ -77,7 +77,8 @@ class Reference:
 
     Attributes:
         features: rows seen in training.
-        prediction: one numeric column ``prediction``: predictions on held-out rows.
+        prediction: predictions on held-out rows, as ``prediction_table`` has them; without those
+            that are not finite.
         ranges: numeric feature to (min, max) over the whole training set; NaN where unknown.
         missing: feature to the share of training rows that lack it, 0 to 1.
         seen: categorical feature to the hashes of categories that training had beyond those of
@@ -142,11 +143,10 @@ def read_reference(files: Mapping[str, bytes]) -> Reference:
     if len(rows) > 1:
         raise InvalidInput(f"{_ROWS} has columns of different lengths {shorten(rows)}")
     has_prediction = "prediction.npy" in arrays.names
-    prediction = (arrays.array("prediction.npy") if has_prediction else np.empty(0)).ravel()
-    prediction = prediction.astype(np.float64)
+    prediction = arrays.array("prediction.npy") if has_prediction else np.empty(0)
     return Reference(
         features=Table(tuple(schema), columns, rows.pop() if rows else 0),
-        prediction=prediction_table(prediction[np.isfinite(prediction)]),
+        prediction=_predictions(prediction.astype(np.float64), said.targets),
         ranges={
             f.name: (_NAN if f.min is None else f.min, _NAN if f.max is None else f.max)
             for f in document.features
@@ -201,6 +201,14 @@ def read_kept(folder: Path) -> Reference:
     if not folder.name.endswith(f"-{_digest(files)}"):
         raise IntegrityError(f"{folder.name} is not what was put", fix="put the reference again")
     return read_reference(files)
+
+
+def _predictions(values: FloatArray, targets: Sequence[str]) -> Table:
+    if values.ndim != _MATRIX or not values.size:
+        values = values.ravel()
+        return prediction_table(values[np.isfinite(values)])
+    names = targets if values.shape[1] == len(targets) else ()
+    return prediction_table(values[np.isfinite(values).all(axis=1)], names)
 
 
 def prediction_table(values: FloatArray, names: Sequence[str] = ()) -> Table:

@@ -585,7 +585,7 @@ class Monitor:
             "targets": self.snapshot.renamed,
             SET_ASIDE: self._set_aside(),
             "aggregator": "" if self._sender is None else self._sender.problem,
-            "served": "" if self._served is None else self._served.problem,
+            "served": self._unkept(),
         }
         said |= {f"thread {name}": worker.problem for name, worker in health.workers.items()}
         found = {name: problem for name, problem in said.items() if problem}
@@ -593,6 +593,13 @@ class Monitor:
             if seconds > SILENT_SECONDS:
                 found[f"replica {number}"] = "its rows are missing: it is silent"
         return found
+
+    def _unkept(self) -> str:
+        """Say why labelled rows are not written to the table; empty: they are."""
+        keeping = self.config.keeping
+        if self._served is None or keeping is None:
+            return ""
+        return self._served.problem or keeping.refusal(self.snapshot.targets)
 
     def _counts(self, core: MonitorState) -> dict[str, Any]:
         counts: dict[str, Any] = msgspec.to_builtins(core.counts)

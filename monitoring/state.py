@@ -41,7 +41,8 @@ class Pair(NamedTuple):
     ``request`` is the log's offset of a request or a block, ``first`` the row there; ``id`` is
     empty when it is a block. ``truth`` has the labels of rows of which some targets have theirs
     (float64, row by row, NaN for none yet), ``sources`` who said them (``monitoring.sources``),
-    None when all of it is feedback.
+    None when all of it is feedback, and ``told`` when they came (as the labels are, epoch seconds),
+    None where nobody keeps that.
     """
 
     seq: int
@@ -56,17 +57,18 @@ class Pair(NamedTuple):
     first: int = 0
     truth: bytes | None = None
     sources: bytes | None = None
+    told: bytes | None = None
 
 
 PAIRS: Final = (
-    "SELECT seq, id, request, version, at, rows, prediction, keys, labelled, first, truth, sources "
-    "FROM pairs"
+    "SELECT seq, id, request, version, at, rows, prediction, keys, labelled, first, truth, "
+    "sources, told FROM pairs"
 )
 """Reads pairs, as ``Pair`` has them: a file of an earlier version has its columns in another order.
 """
 _PUT_PAIR: Final = (
     "INSERT INTO pairs (seq, id, request, version, at, rows, prediction, keys, labelled, first, "
-    "truth, sources) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "truth, sources, told) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 
 
@@ -203,7 +205,12 @@ class State:
             yield Pair(*row)
 
     def put_truths(
-        self, seq: int, labelled: bytes, truth: bytes | None, sources: bytes | None
+        self,
+        seq: int,
+        labelled: bytes,
+        truth: bytes | None,
+        sources: bytes | None,
+        told: bytes | None,
     ) -> None:
         """Write what is known of the labels of a pair's rows.
 
@@ -212,11 +219,12 @@ class State:
             labelled: Which rows have all of theirs, one byte each.
             truth: The labels, where rows have several targets.
             sources: Who said them; None when all of it is feedback.
+            told: When they came; None where nobody keeps that.
         """
         self._settle()
         self._db.execute(
-            "UPDATE pairs SET labelled = ?, truth = ?, sources = ? WHERE seq = ?",
-            (labelled, truth, sources, seq),
+            "UPDATE pairs SET labelled = ?, truth = ?, sources = ?, told = ? WHERE seq = ?",
+            (labelled, truth, sources, told, seq),
         )
 
     def rows_with_key(self, value: int) -> list[tuple[int, int]]:
@@ -363,7 +371,15 @@ class State:
 
     def put_served(self, rows: Sequence[tuple[int, bytes]]) -> None:
         """Write rows, by their numbers, that wait for the table of what was served."""
-        self._db.executemany("INSERT INTO served VALUES (?, ?)", rows)
+        self._db.executemany("INSERT OR REPLACE INTO served VALUES (?, ?)", rows)
+
+    def served(self) -> list[tuple[int, bytes]]:
+        """Return the rows that wait for the table of what was served, by their numbers."""
+        return self._db.execute("SELECT seq, body FROM served ORDER BY seq").fetchall()
+
+    def drop_served(self, number: int) -> None:
+        """Forget a row that waits for the table."""
+        self._db.execute("DELETE FROM served WHERE seq = ?", (number,))
 
     def detector_states(self) -> dict[str, bytes]:
         """Return the states of the stateful detectors by name."""

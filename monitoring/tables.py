@@ -27,7 +27,7 @@ CREATE INDEX IF NOT EXISTS events_open ON events (request, response) WHERE pair 
 CREATE TABLE IF NOT EXISTS pairs (
     seq INTEGER PRIMARY KEY, id TEXT NOT NULL, request INTEGER NOT NULL, version TEXT NOT NULL,
     at REAL NOT NULL, rows INTEGER NOT NULL, prediction BLOB NOT NULL, keys BLOB, labelled BLOB,
-    first INTEGER NOT NULL DEFAULT 0, truth BLOB, sources BLOB
+    first INTEGER NOT NULL DEFAULT 0, truth BLOB, sources BLOB, told BLOB
 );
 CREATE INDEX IF NOT EXISTS pairs_at ON pairs (at);
 CREATE TABLE IF NOT EXISTS keys (
@@ -68,6 +68,7 @@ ADDED: Final = (
     ("pairs", "first", "INTEGER NOT NULL DEFAULT 0"),
     ("pairs", "truth", "BLOB"),
     ("pairs", "sources", "BLOB"),
+    ("pairs", "told", "BLOB"),
     ("labels", "source", "TEXT NOT NULL DEFAULT 'feedback'"),
     ("outcomes", "targets", "INTEGER NOT NULL DEFAULT 1"),
     ("outcomes", "sources", "BLOB"),

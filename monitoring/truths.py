@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from monitoring.records import Label, Told, floats
+from monitoring.records import Dated, Label, Told, floats
 from monitoring.sources import pack, unpack
 from monitoring.state import Pair
 from monitoring.table import FloatArray
@@ -27,9 +27,17 @@ class Truths:
         changed: (row, target) to another label of rows that have.
     """
 
-    def __init__(self, pair: Pair, targets: int) -> None:
+    def __init__(self, pair: Pair, targets: int, at: float | None = None) -> None:
+        """Start from what is kept of a pair.
+
+        Args:
+            pair: The pair.
+            targets: How many labels a row has.
+            at: When the labels that come are known, epoch seconds; None: nobody keeps that.
+        """
         self.pair = pair
         self.targets = targets
+        self._at = at
         self.first: dict[tuple[int, int], Told] = {}
         self.changed: dict[tuple[int, int], Told] = {}
         self._labelled = np.frombuffer(pair.labelled or bytes(pair.rows), np.uint8).copy()
@@ -39,6 +47,10 @@ class Truths:
         shape = (pair.rows, targets)
         kept = None if pair.truth is None or targets == 1 else floats(pair.truth).reshape(shape)
         self._values = np.full(shape, _NONE) if kept is None else kept.copy()
+        self._told: FloatArray | None = None
+        if at is not None:
+            told = None if pair.told is None else floats(pair.told).reshape(shape)
+            self._told = np.full(shape, _NONE) if told is None else told.copy()
 
     def tell(self, row: int, target: int, label: Label) -> None:
         """Take a label, unless the target has one that does not give way to it."""
@@ -66,6 +78,11 @@ class Truths:
         return found
 
     @property
+    def first_rows(self) -> tuple[int, ...]:
+        """The rows that get a label that they did not have, before they are complete."""
+        return tuple(dict.fromkeys(row for row, _ in self.first))
+
+    @property
     def changed_rows(self) -> tuple[int, ...]:
         """The rows of which a label is changed."""
         return tuple(dict.fromkeys(row for row, _ in self.changed))
@@ -79,9 +96,12 @@ class Truths:
         self.changed.clear()
         return dict(found)
 
-    def told(self, row: int) -> Told:
-        """Return the label of a row's first target."""
-        return Told(float(self._values[row, 0]), self._source(row, 0))
+    def known(self, row: int) -> list[Dated | None]:
+        """Return what is known of each target of a row; None where no label has come.
+
+        Of one target it is what came last.
+        """
+        return [self._dated(row, target) for target in range(self.targets)]
 
     def labels(self, rows: Sequence[int]) -> FloatArray:
         """Return the labels of rows: (n,), or (n, targets) of several."""
@@ -98,13 +118,15 @@ class Truths:
         return [self._source(row, target) for target in range(self.targets)]
 
     @property
-    def kept(self) -> tuple[bytes, bytes | None, bytes | None]:
-        """What is kept of it: which rows have all of their labels, the labels, and who said them.
+    def kept(self) -> tuple[bytes, bytes | None, bytes | None, bytes | None]:
+        """What is kept of it: which rows have all of their labels, the labels, who said them, when.
 
-        The labels of one target are not.
+        The labels of one target are not, nor is when they came.
         """
-        truth = None if self.targets == 1 else self._values.tobytes()
-        return self._labelled.tobytes(), truth, pack(self._sources or ())
+        several = self.targets > 1
+        truth = self._values.tobytes() if several else None
+        told = self._told.tobytes() if several and self._told is not None else None
+        return self._labelled.tobytes(), truth, pack(self._sources or ()), told
 
     def _known(self, place: tuple[int, int]) -> Told | None:
         row, target = place
@@ -119,11 +141,20 @@ class Truths:
 
     def _put(self, row: int, target: int, told: Told) -> None:
         self._values[row, target] = told.value
+        if self._told is not None:
+            self._told[row, target] = self._at
         if told.source == self._source(row, target):
             return
         if self._sources is None:
             self._sources = unpack(None, self.pair.rows * self.targets)
         self._sources[row * self.targets + target] = told.source
+
+    def _dated(self, row: int, target: int) -> Dated | None:
+        value = float(self._values[row, target])
+        if np.isnan(value):
+            return None
+        at = _NONE if self._told is None else float(self._told[row, target])
+        return Dated(value, self._source(row, target), None if np.isnan(at) else at)
 
     def _source(self, row: int, target: int) -> str:
         return FEEDBACK if self._sources is None else self._sources[row * self.targets + target]

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from noria.errors import DataError, InvalidInput, ServingError, Unavailable, shorten
 from noria.spec import CsvSource, ModelSpec, ParquetSource, Source
 from noria.tasks.families import family
-from noria.tasks.sources.rows import moments
+from noria.tasks.sources.rows import label_columns, moments
 from noria.tasks.sources.typed import read_as
 from noria.values.vectors import stacked, width_of
 
@@ -35,8 +35,9 @@ class History:
     """``n`` labelled rows, sorted by event time.
 
     ``columns`` holds what a client sends, (n,) each or (n, width) of a vector, and
-    ``datatypes`` the Open Inference Protocol's type of each; ``label`` (n,) is the target;
-    ``event_ms`` and ``label_ms`` (n,) say when the row happened and when its label became known.
+    ``datatypes`` the Open Inference Protocol's type of each; ``label`` (n,) is the target, or
+    (n, k) those that ``targets`` names; ``event_ms`` and ``label_ms`` (n,) say when the row
+    happened and when its label became known.
     """
 
     columns: Mapping[str, npt.NDArray[Any]]
@@ -44,6 +45,7 @@ class History:
     label: npt.NDArray[Any]
     event_ms: npt.NDArray[np.int64]
     label_ms: npt.NDArray[np.int64]
+    targets: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.label)
@@ -63,6 +65,7 @@ class History:
             self.label[first:],
             self.event_ms[first:],
             self.label_ms[first:],
+            self.targets,
         )
 
 
@@ -116,6 +119,12 @@ def read_history(
     order = np.argsort(event, kind="stable")
     rows, event = rows.iloc[order], event[order]
     known = moments(rows, spec.data.label_time) if spec.data.label_time else event
+    targets = label_columns(spec.data, rows)
+    if not targets:
+        raise DataError(
+            "spec.data.source: its rows have no column of a label, so no answer can be measured",
+            fix="let the family's ingest return one for each target",
+        )
     datatypes = sent_datatypes(spec)
     vectors = {feature.name for feature in spec.data.features if feature.type == "vector"}
     return History(
@@ -128,9 +137,12 @@ def read_history(
             for name, datatype in datatypes.items()
         },
         datatypes=datatypes,
-        label=rows[spec.data.target].to_numpy(),
+        label=rows[spec.data.target].to_numpy()
+        if spec.data.target is not None
+        else np.column_stack([read_as(rows[name], "number") for name in targets]),
         event_ms=event,
         label_ms=known,
+        targets=tuple(targets) if spec.data.target is None else (),
     )
 
 
@@ -327,7 +339,8 @@ class Labels:
     def known(self, until_ms: int) -> Sequence[tuple[int, Mapping[str, Any]]]:
         """Return labels that became known up to ``until_ms`` and were not handed out yet.
 
-        Each comes with the number of its row; it is ready for the monitor's ``/feedback``.
+        Each comes with the number of its row; it is ready for the monitor's ``/feedback``. Of
+        several targets there is one for each that the row has.
         """
         out = []
         history, order = self._history, self._order
@@ -335,11 +348,13 @@ class Labels:
             row = int(order[self._next])
             if not self._ids[row]:  # its request has not been sent: it stays first in line
                 break
-            label = {
-                "id": self._ids[row],
-                "label": history.label[row : row + 1].tolist()[0],
-                "time": moment(history.label_ms[row]).isoformat(),
-            }
-            out.append((row, label))
+            time = moment(history.label_ms[row]).isoformat()
+            said = history.label[row : row + 1].tolist()[0]
+            if not history.targets:
+                out.append((row, {"id": self._ids[row], "label": said, "time": time}))
+            for name, value in zip(history.targets, said if history.targets else (), strict=True):
+                if value == value:
+                    label = {"id": self._ids[row], "label": value, "target": name, "time": time}
+                    out.append((row, label))
             self._next += 1
         return out

@@ -6,21 +6,22 @@ From then on it stands for itself, and nothing that is forgotten later touches i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final, TypeAlias
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from monitoring.core import ClassName, MonitorState
 from monitoring.log import EventLog
 from monitoring.records import (
     BlockRecord,
+    Dated,
     Record,
     RequestRecord,
     Requests,
-    Told,
     floats,
     len_of,
     matrix_of,
@@ -36,6 +37,7 @@ from noria.values import epoch_ms
 
 Cell: TypeAlias = float | str | bool | tuple[float, ...] | None
 _RECORDS: Final = 16
+_NONE: Final = float("nan")
 _TRUTHS: Final[Mapping[str, bool]] = {"true": True, "false": False, "1": True, "0": False}
 
 
@@ -45,6 +47,9 @@ class JoinedRow(msgspec.Struct, frozen=True, array_like=True):
     Of ``cells`` one of type time is epoch ms, one of type vector its numbers.
     ``label`` is a class's name, or the number; None while the classes are not known, and then
     ``value`` says which it is once they are.
+
+    Of a row whose targets have names ``targets`` has the label of each, None for one that has not
+    come, and no other field says what it is. ``names`` are theirs, none while they are not known.
     """
 
     request: str
@@ -57,6 +62,25 @@ class JoinedRow(msgspec.Struct, frozen=True, array_like=True):
     scores: tuple[float, ...]
     cells: tuple[Cell, ...]
     source: str = FEEDBACK
+    targets: tuple[Dated | None, ...] = ()
+    names: tuple[str, ...] = ()
+
+    @property
+    def is_named(self) -> bool:
+        """Whether it is known what its label, or each of its targets, is called."""
+        return bool(self.names) if self.targets else self.label is not None
+
+    def told(self, name: str) -> Dated | None:
+        """Return the label of one of its named targets."""
+        return self.targets[self.names.index(name)] if name in self.names else None
+
+
+_decoder: Final = msgspec.msgpack.Decoder(JoinedRow)
+
+
+def decode(body: bytes) -> JoinedRow:
+    """Read a row that waits for the table."""
+    return _decoder.decode(body)
 
 
 def class_of(value: float, keeping: Keeping, classes: tuple[ClassName, ...]) -> ClassName | None:
@@ -81,13 +105,15 @@ class Joined:
         self._first = self._last = 0
         self._needed: int | None = None
 
-    def take(self, pair: Pair, values: Mapping[int, Told], at: float) -> None:
-        """Write down rows of a pair: row of the pair to its label, known at ``at``."""
+    def take(self, pair: Pair, rows: Mapping[int, Sequence[Dated | None]], at: float) -> None:
+        """Write down rows of a pair as they are known at ``at``: row to each target's label."""
         record = self._record(pair.request)
         requests = None if record is None else _requests_of(record)
-        if requests is None or pair.first + pair.rows > requests.rows:
-            # It came before rows were kept, and the log has forgotten it.
-            self._core.counts.unkept += len(values)
+        width = max(map(len, rows.values()), default=0)
+        names = self._names(width)
+        if requests is None or pair.first + pair.rows > requests.rows or names is None:
+            # It came before rows were kept, and the log has forgotten it; or it has no columns.
+            self._core.counts.unkept += len(rows)
             return
         scores = scores_of(pair.prediction, pair.rows).reshape(pair.rows, -1)
         sample = _samples(requests)
@@ -95,7 +121,8 @@ class Joined:
         columns = [_column(requests, name, kind) for name, kind in self._keeping.columns.items()]
         event = self._keeping.event_time
         timed = None if event is None else list(self._keeping.columns).index(event)
-        for row, (value, source) in values.items():
+        one = self._is_one(width)
+        for row, known in rows.items():
             request, place = sample(pair.first + row)
             if not self._keeping.takes(request):
                 continue
@@ -103,21 +130,59 @@ class Joined:
             if timed is not None and cells[timed] is None:
                 self._core.counts.unkept += 1
                 continue
+            told = known[0] if one else None
             joined = JoinedRow(
                 request,
                 place,
                 pair.version,
                 pair.at,
                 at,
-                value,
-                class_of(value, self._keeping, self._core.classes),
+                _NONE if told is None else told.value,
+                None if told is None else self._class(told.value),
                 tuple(scores[row].tolist()),
                 cells,
-                source,
+                FEEDBACK if told is None else told.source,
+                () if one else tuple(known),
+                names,
             )
             fresh.append((self._core.next_served, msgspec.msgpack.encode(joined)))
             self._core.next_served += 1
         self._state.put_served(fresh)
+
+    def name(self) -> None:
+        """Say of the rows that wait for the names of their targets which they are.
+
+        A row that the champion names no columns for is not kept, and counted.
+        """
+        for number, body in self._state.served():
+            row = decode(body)
+            if not row.targets or row.names:
+                continue
+            names = self._names(len(row.targets))
+            if names is None:
+                self._state.drop_served(number)
+                self._core.counts.unkept += 1
+            else:
+                self._state.put_served(
+                    [(number, msgspec.msgpack.encode(replace(row, names=names)))]
+                )
+
+    def _class(self, value: float) -> ClassName | None:
+        return class_of(value, self._keeping, self._core.classes)
+
+    def _is_one(self, width: int) -> bool:
+        """Whether a row of so many targets has its label in the column of the one target."""
+        return width == 1 and self._keeping.target is not None
+
+    def _names(self, width: int) -> tuple[str, ...] | None:
+        """Return what the targets of a row are called, as the champion says.
+
+        Without one nobody can tell: none. None where there are no columns for them.
+        """
+        names = self._core.targets
+        if self._is_one(width) or not self._core.champion:
+            return ()
+        return None if len(names) != width or self._keeping.refusal(names) else names
 
     def oldest_needed(self) -> list[int]:
         """Return the smallest log offset of a row that may still get its label.

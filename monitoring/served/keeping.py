@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from monitoring.table import Kind
+from noria.errors import shorten
 from noria.seen import hash_of
+from noria.served.rows import OURS
 from noria.spec import Model, ModelSpec
 
 ColumnType: TypeAlias = Literal["number", "boolean", "text", "time", "vector"]
@@ -31,12 +33,13 @@ _HASHES: Final = 1 << 64
 class Keeping:
     """How labelled rows of one model are kept. ``retention`` is in seconds.
 
-    ``columns`` are those of a request, name to type, without redacted ones. ``share`` of the
-    requests are kept.
+    ``columns`` are those of a request, name to type, without redacted ones. ``target`` is the
+    column of the label of a row that has one; None: that has a name as each of several has.
+    ``share`` of the requests are kept.
     """
 
     columns: Mapping[str, ColumnType]
-    target: str
+    target: str | None
     classification: bool
     event_time: str | None
     share: float
@@ -46,7 +49,7 @@ class Keeping:
     def of(cls, model: Model) -> Keeping | None:
         """Take it from the resource; None when nothing is kept."""
         spec, served = model.spec, model.spec.data.served
-        if served is None or spec.data.target is None:
+        if served is None or (spec.data.target is None and spec.is_classification):
             return None
         redacted = {*served.redact, *spec.serving.payload_log.redact}
         return cls(
@@ -61,6 +64,16 @@ class Keeping:
     def takes(self, request: str) -> bool:
         """Whether a request is in the sample; the same one is always, whatever else comes."""
         return hash_of(request) % _HASHES < self.share * _HASHES
+
+    def refusal(self, names: Sequence[str]) -> str:
+        """Say why targets of these names can't be columns; empty: they can."""
+        taken = [name for name in names if name in self.columns or name.startswith(OURS)]
+        if not taken:
+            return ""
+        return (
+            f"labelled rows are not kept: a column has the name of the target {shorten(taken[0])}; "
+            "name the target otherwise"
+        )
 
     def logged(self, features: Mapping[str, Kind]) -> dict[str, Kind]:
         """Return the watched features, and the columns that are kept besides, for the log."""

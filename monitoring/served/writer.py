@@ -15,11 +15,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-import msgspec
+from msgspec.structs import replace
 
 from monitoring.core import ClassName
 from monitoring.log import connect
-from monitoring.served.joined import JoinedRow, class_of
+from monitoring.served.joined import JoinedRow, class_of, decode
 from monitoring.served.keeping import Keeping
 from monitoring.state import translated
 from noria.errors import NoriaError
@@ -37,7 +37,7 @@ _EVERY_SECONDS: Final = 5.0
 PATIENCE: Final = 300.0
 """Seconds after which a turn is taken for stuck."""
 _UNNAMED: Final = "labelled rows wait to be kept: the champion's reference names no classes yet"
-_decoder: Final = msgspec.msgpack.Decoder(JoinedRow)
+_NAMELESS: Final = "labelled rows wait to be kept: no champion has named their targets yet"
 Numbered: TypeAlias = tuple[int, JoinedRow]
 
 
@@ -65,7 +65,7 @@ class Writer:
         self._now = now
         self._turn = threading.Lock()
         self._woken = threading.Event()
-        self._unnamed = False
+        self._waits = ""
         self.problem = ""
         self.worker = Worker("served", self._step, every=_EVERY_SECONDS)
 
@@ -98,7 +98,7 @@ class Writer:
                     self._db.execute("DELETE FROM served WHERE seq <= ?", (taken[-1][0],))
                 count += len(taken)
             self.table.expire(self._kept_from())
-        self.problem = _UNNAMED if self._unnamed else ""
+        self.problem = self._waits
         return count
 
     def _step(self) -> None:
@@ -112,21 +112,23 @@ class Writer:
             self.problem = str(error)
 
     def _waiting(self) -> list[Numbered]:
-        """Return the oldest rows that wait, up to the first whose label has no name yet."""
+        """Return the oldest rows that wait, up to the first whose label has no name yet.
+
+        Who names the targets of a row is the processor, in the transaction that brings the names.
+        """
         with translated():
             found = self._db.execute(
                 "SELECT seq, body FROM served ORDER BY seq LIMIT ?", (_ROWS,)
             ).fetchall()
         taken: list[Numbered] = []
-        self._unnamed = False
+        self._waits = ""
         for number, body in found:
-            row = _decoder.decode(body)
-            if row.label is None:
-                label = class_of(row.value, self._keeping, self._classes())
-                if label is None:
-                    self._unnamed = True
-                    break
-                row = msgspec.structs.replace(row, label=label)
+            row = decode(body)
+            if not row.targets and row.label is None:
+                row = replace(row, label=class_of(row.value, self._keeping, self._classes()))
+            if not row.is_named:
+                self._waits = _NAMELESS if row.targets else _UNNAMED
+                break
             taken.append((number, row))
         return taken
 
@@ -188,22 +190,51 @@ def _table(taken: Sequence[Numbered], keeping: Keeping) -> pa.Table:
         names.VERSION: pa.array([row.version for row in rows], pa.string()),
         names.PREDICTED: pa.array([_micros(row.predicted) for row in rows], moment),
         names.LABELLED: pa.array([_micros(row.labelled) for row in rows], moment),
-        names.SOURCE: pa.array([row.source for row in rows], pa.string()),
+        names.SOURCE: pa.array([_sources(row) for row in rows], pa.string()),
         names.PREDICTION: pa.array([row.scores for row in rows], pa.list_(pa.float64())),
     }
+    targets = tuple(dict.fromkeys(name for row in rows for name in row.names))
+    if targets:
+        columns[names.TARGETS] = pa.array(
+            [row.names or None for row in rows], pa.list_(pa.string())
+        )
+    for name in targets:
+        told = [row.told(name) for row in rows]
+        since = [None if one is None or one.at is None else _micros(one.at) for one in told]
+        columns[names.of_target(names.LABELLED, name)] = pa.array(since, moment)
+        by = [None if one is None else one.source for one in told]
+        columns[names.of_target(names.SOURCE, name)] = pa.array(by, pa.string())
     for place, (name, kind) in enumerate(keeping.columns.items()):
         cells: list[Any] = [row.cells[place] for row in rows]
         if kind == "time":
             cells = [None if cell is None else round(float(cell) * 1000) for cell in cells]
         columns[name] = pa.array(cells, types[kind])
-    columns[keeping.target] = _labels([row.label for row in rows])
+    only = keeping.target
+    if only is not None and not all(row.names for row in rows):
+        columns[only] = _labels([row.label for row in rows])
+    for name in targets:
+        # The champion before this one may have had one target, of the same name.
+        labels = [_value(row, name) if row.names or name != only else row.label for row in rows]
+        columns[name] = pa.array(labels, pa.float64())
     return pa.table(columns)
+
+
+def _sources(row: JoinedRow) -> str:
+    """Return who labelled a row: of several targets every source, with spaces between."""
+    if not row.targets:
+        return row.source
+    return " ".join(sorted({one.source for one in row.targets if one is not None}))
+
+
+def _value(row: JoinedRow, name: str) -> float | None:
+    told = row.told(name)
+    return None if told is None else told.value
 
 
 def _labels(labels: list[Any]) -> pa.Array:
     import pyarrow as pa
 
-    kinds = {type(label) for label in labels}
+    kinds = {type(label) for label in labels if label is not None}
     if len(kinds) == 1:
         return pa.array(labels)
     # Classes of several types can't be learned together: their texts tell what they were.

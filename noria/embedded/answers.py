@@ -98,7 +98,7 @@ class Answers:
         answered = self._answered
         versions, counts = np.unique(self._version[answered].astype(str), return_counts=True)
         truth, score = self.scored()
-        known = np.isfinite(truth) & answered
+        known = is_whole(truth) & answered
         fresh = known & ~self._seen
         metrics = {
             metric.name: measure(metric.name, truth[fresh], score[fresh]).value
@@ -116,14 +116,14 @@ class Answers:
     def scored(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Return labels and scores as ``noria.measures`` takes them: (n,), and (n,) or (n, k).
 
-        Of classes the labels are codes, the k classes those that any version knew. NaN is the
-        label of a class that the version that answered did not know, or of a row without answer.
+        Of k named targets both are (n, k); a row that lacks a label or an answer of one has NaN
+        for all of its labels. Of classes the labels are codes, the k classes those that any version
+        knew. NaN is the label of a class that the version that answered did not know, or of a row
+        without answer.
         """
         classes = list(dict.fromkeys(c for m in self._known.values() for c in m.classes))
         if not classes:
-            score = self._columns.get("prediction", np.full(len(self._history), np.nan))
-            truth = self._history.label.astype(np.float64)
-            return np.where(np.isnan(score), np.nan, truth), score
+            return self._values()
         place = {(type(name), name): code for code, name in enumerate(classes)}
         codes = np.array(
             [place.get((type(name), name), -1) for name in self._history.label.tolist()]
@@ -138,10 +138,22 @@ class Answers:
             return truth, self._columns["probability"]
         return truth, np.column_stack([self._probability(name) for name in classes])
 
+    def _values(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        truth = self._history.label.astype(np.float64)
+        nothing = np.full(len(self._history), np.nan)
+        if not self._history.targets:
+            score = self._columns.get("prediction", nothing)
+            return np.where(np.isnan(score), np.nan, truth), score
+        names = (f"prediction.{name}" for name in self._history.targets)
+        scores = np.column_stack([self._columns.get(name, nothing) for name in names])
+        whole = np.isfinite(scores).all(axis=1) & np.isfinite(truth).all(axis=1)
+        return np.where(whole[:, None], truth, np.nan), scores
+
     def write(self, path: Path) -> None:
         """Write the answered rows to a Parquet file, in order of event time.
 
-        Columns: ``event_time``, ``label_time``, ``label``, ``version``, each output, ``seen``.
+        Columns: ``event_time``, ``label_time``, ``label`` (of several targets ``label.TARGET``),
+        ``version``, each output, ``seen``.
 
         Raises:
             NoriaError: The file can't be written.
@@ -157,6 +169,13 @@ class Answers:
                 fix="give another file with --predictions",
             ) from error
 
+    def _labels(self) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+        history = self._history
+        if not history.targets:
+            yield "label", history.label
+        for place, name in enumerate(history.targets):
+            yield f"label.{name}", history.label[:, place]
+
     def _table(self) -> pa.Table:
         import pyarrow as pa
 
@@ -165,7 +184,7 @@ class Answers:
         columns = {
             "event_time": pa.array(self._history.event_ms[rows], pa.int64()).cast(moment),
             "label_time": pa.array(self._history.label_ms[rows], pa.int64()).cast(moment),
-            "label": pa.array(self._history.label[rows].tolist()),
+            **{name: pa.array(values[rows].tolist()) for name, values in self._labels()},
             "version": pa.array(self._version[rows].tolist(), pa.string()),
         }
         for name, values in self._columns.items():
@@ -189,6 +208,12 @@ class Answers:
                 second = manifest.classes.index(name) == 1
                 found[rows] = of_two[rows] if second else 1 - of_two[rows]
         return found
+
+
+def is_whole(truth: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Say of each row of ``Answers.scored``'s labels, (n,) or (n, k), whether none is missing."""
+    finite: npt.NDArray[np.bool_] = np.isfinite(truth)
+    return finite if finite.ndim == 1 else finite.all(axis=1)
 
 
 def _ours(columns: Mapping[str, object]) -> tuple[str, ...]:

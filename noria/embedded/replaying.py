@@ -142,7 +142,7 @@ class Messenger:
         for start in range(0, len(sent), _LABEL_BATCH):
             self._feedback(sent[start : start + _LABEL_BATCH])
         self.labels += len(sent)
-        return [row for row, _ in known]
+        return list(dict.fromkeys(row for row, _ in known))
 
 
 def replay_rows(

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from noria.backtest.rivals import periods
-from noria.embedded.answers import Answers
+from noria.embedded.answers import Answers, is_whole
 from noria.embedded.chronicle import Chronicle
 from noria.embedded.replaying import Replayed
 from noria.errors import InvalidInput
@@ -90,7 +90,7 @@ def report_of(done: Replayed, command: Sequence[object]) -> Report:
             f"--report: no metric of {spec.family.name} is measured on rows", fix="leave it out"
         )
     truth, said = _said(done)
-    rows = np.flatnonzero(np.isfinite(truth) & ~done.answers.seen)
+    rows = np.flatnonzero(is_whole(truth) & ~done.answers.seen)
 
     def values(part: npt.NDArray[np.int64]) -> dict[str, dict[str, float | None]]:
         return {m.name: _values(m.name, truth[part], said, part) for m in metrics}

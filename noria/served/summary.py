@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from noria.errors import InvalidInput
-from noria.served.rows import LABELLED, PREDICTED, PREDICTION, VERSION, Labelled, labelled
+from noria.served.rows import (
+    LABELLED,
+    PREDICTED,
+    PREDICTION,
+    TARGETS,
+    VERSION,
+    Labelled,
+    labelled,
+    written,
+)
 from noria.served.table import ServedTable
 
 if TYPE_CHECKING:
@@ -56,7 +65,8 @@ def summary(table: ServedTable) -> Summary:
     Raises:
         StoreError: It can't be read.
     """
-    found = labelled(table)
+    whole = written(table)
+    found = whole.known()
     days: Counter[str] = Counter()
     versions: Counter[str] = Counter()
     delays: list[float] = []
@@ -71,7 +81,7 @@ def summary(table: ServedTable) -> Summary:
     parts = table.parts()
     return Summary(
         rows=found.rows,
-        corrections=found.written - found.rows,
+        corrections=whole.corrections,
         days=dict(sorted(days.items())),
         versions=dict(sorted(versions.items())),
         delays=Delays(*_quantiles(delays)) if delays else None,
@@ -130,9 +140,12 @@ def _write(table: pa.Table, path: Path, *, csv: bool) -> None:
     from pyarrow import csv as arrow
 
     # A field of CSV is one value: several numbers are written as JSON.
-    place = table.schema.get_field_index(PREDICTION)
-    texts = [msgspec.json.encode(value).decode() for value in table[PREDICTION].to_pylist()]
-    arrow.write_csv(table.set_column(place, PREDICTION, pa.array(texts)), path)
+    for name in (PREDICTION, TARGETS):
+        place = table.schema.get_field_index(name)
+        if place >= 0:
+            texts = [msgspec.json.encode(value).decode() for value in table[name].to_pylist()]
+            table = table.set_column(place, name, pa.array(texts))
+    arrow.write_csv(table, path)
 
 
 def _micros(table: pa.Table, name: str) -> list[int]:

@@ -9,8 +9,9 @@ there were, and ``s{i}`` their hashes (int64, sorted, a bounded number of them).
 A vector is float32, (rows, width). The vectors of a reference hold at most
 ``MOST_VECTOR_BYTES``: one that has any may have fewer rows.
 ``prediction`` holds predictions on held-out rows: the probability of the positive class, of
-the likeliest one when there are more than two, or the value. ``targets`` names the numbers of a
-row's prediction, where the model does.
+the likeliest one when there are more than two, or the value, (rows,); of several targets the
+value of each, (rows, targets), of as many rows as ``MOST_VECTOR_BYTES`` hold. ``targets`` names
+the numbers of a row's prediction, where the model does.
 """
 
 from __future__ import annotations
@@ -118,7 +119,7 @@ def write_reference(
                     "missing": 1.0 - known.size / rows if rows else 0.0,
                 }
             )
-    arrays["prediction"] = prediction if prediction.ndim == 1 else prediction.max(axis=1)
+    arrays["prediction"] = _kept(prediction, manifest)
     said = {
         "format": 1,
         "model": manifest.model,
@@ -147,3 +148,17 @@ def write_reference(
         (out_dir / "reference.json").write_bytes(text)
     except OSError as error:
         raise TrainingError(f"{out_dir}: the reference can't be written: {error}") from error
+
+
+def _kept(prediction: NDArray[np.float64], manifest: Manifest) -> NDArray[np.float64]:
+    if prediction.ndim == 1:
+        return prediction
+    if manifest.classes or prediction.shape[1] == 1:
+        greatest: NDArray[np.float64] = prediction.max(axis=1)
+        return greatest
+    rows, width = prediction.shape
+    most = MOST_VECTOR_BYTES // (prediction.itemsize * max(width, 1))
+    if rows <= most:
+        return prediction
+    rng = np.random.default_rng(manifest.seed)
+    return prediction[np.sort(rng.choice(rows, most, replace=False))]

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from msgspec import structs
 
 from noria.embedded.answers import Answers
 from noria.embedded.replaying import refuse_seen
@@ -158,3 +159,21 @@ def test_the_first_honest_start_is_named() -> None:
     assert "--start 1970-01-01T04:00:01" in str(refused.value)
     with pytest.raises(InvalidInput, match="--rows FILE"):
         refuse_seen(rows, manifest("tabular-classification", ("no", "yes"), 20.0), "7")
+
+
+def test_named_targets_are_measured_together_and_written_by_their_names(tmp_path: Path) -> None:
+    named = structs.replace(manifest("tabular-regression", (), None), targets=("a", "b"))
+    truth = np.array([[1.0, 10.0], [2.0, 20.0], [3.0, np.nan], [4.0, 40.0]])
+    event = np.arange(4, dtype=np.int64) * HOUR
+    rows = History({}, {}, truth, event, event, ("a", "b"))
+    answers = Answers(rows, {"1": named}.__getitem__)
+    said = np.array([[1.5, 10.0], [2.0, 21.0], [3.0, 30.0]])
+    answers.take(slice(0, 3), Answer("x", "1", {"prediction": said}))
+    found = answers.summary(spec_of("tabular-regression"))
+    # One row lacks a label, and one an answer.
+    assert (found.rows, found.measured, found.unknown) == (3, 2, 1)
+    assert found.metrics["mae"] == pytest.approx((0.5 + 0 + 0 + 1) / 4)
+    answers.write(tmp_path / "p.parquet")
+    written = pq.read_table(tmp_path / "p.parquet")
+    assert written.column("label.b").to_pylist()[:2] == [10.0, 20.0]
+    assert written.column("prediction.b").to_pylist() == [10.0, 21.0, 30.0]

@@ -125,6 +125,22 @@ def test_labels_come_in_the_order_they_became_known_each_once() -> None:
     assert [row for row, _ in labels.known(9 * HOUR)] == [0]
 
 
+def test_of_named_targets_each_has_a_label_of_its_own() -> None:
+    event = np.array([0, HOUR])
+    values = np.array([[1.0, 2.0], [3.0, np.nan]])
+    labels = Labels(History({}, {}, values, event, event, ("price", "stock")))
+    labels.answered(slice(0, 2), "a")
+    said = [
+        (row, label["id"], label["target"], label["label"]) for row, label in labels.known(HOUR)
+    ]
+    # One that is missing is not sent: it may still come.
+    assert said == [
+        (0, "a:0", "price", 1.0),
+        (0, "a:0", "stock", 2.0),
+        (1, "a:1", "price", 3.0),
+    ]
+
+
 def test_no_label_comes_before_its_row_was_answered() -> None:
     labels = Labels(history([0, 1], label_hours=[2, 3]))
     labels.answered(slice(1, 2), "late")

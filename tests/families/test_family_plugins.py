@@ -148,6 +148,21 @@ def test_the_toy_is_listed_after_norias_own(noria: Noria, toy: Path) -> None:
     assert shown.count("ready") == 4
 
 
+def test_what_the_toy_served_is_kept_where_the_columns_of_a_request_are_named(
+    noria: Noria, toy: Path, tmp_path: Path
+) -> None:
+    noria("init", "mood", "--family", "toy-text", sites=(toy,))
+    file = tmp_path / "mood" / "model.yaml"
+    served = "  data:\n    served: {}\n"
+    file.write_text(file.read_text().replace("  data:\n", served))
+    ran = noria("validate", "-f", file, sites=(toy,))
+    assert ran.returncode == 2
+    assert "spec.data.served: toy-text does not say what columns a request has" in ran.stderr
+    named = served + "    features: [{name: text, type: text}]\n"
+    file.write_text(file.read_text().replace(served, named))
+    assert noria("validate", "-f", file, sites=(toy,)).returncode == 0
+
+
 def test_a_project_of_the_toy_starts_and_validates(noria: Noria, toy: Path, tmp_path: Path) -> None:
     made = noria("init", "mood", "--family", "toy-text", sites=(toy,))
     assert made.returncode == 0, made.stderr

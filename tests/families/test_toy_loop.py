@@ -11,11 +11,12 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pyarrow.parquet as pq
 import pytest
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -29,6 +30,7 @@ WORDS = {
     "poor": (-1, 0),
     "Wild": (0, 2),
 }
+ODD = {"Odd": (3, -2)}
 JUDGE = "judge:words"
 WATCHED = """
   serving:
@@ -40,6 +42,12 @@ WATCHED = """
     window: {rows: 200}
     detectors: [{name: mood, kind: ks, watch: prediction}]
     performance: {metrics: [mae, r2], window: {rows: 200}, sources: [feedback]}
+"""
+
+
+KEPT = """
+    served: {retention: 36500d}
+    features: [{name: text, type: text}]
 """
 
 
@@ -108,12 +116,19 @@ class Mood:
             process.terminate()
         return found
 
-    def send(self, texts: int, words: Sequence[str] = tuple(WORDS)) -> None:
+    def send(
+        self,
+        texts: int,
+        words: Sequence[str] = tuple(WORDS),
+        more: Mapping[str, tuple[int, int]] = {},
+    ) -> None:
         """Ask about texts of some words, twenty at a time.
 
         A judge, which is a rule that counts words and knows half of what they mean, rates each at
-        once; people tell what is so of every text, by the targets' names.
+        once; people tell what is so of every text, by the targets' names. ``more`` is what further
+        words mean.
         """
+        meaning = {**WORDS, **more}
         server = self.status()["url"]
         for _ in range(texts // 20):
             asked = [self._random.choices(words, k=4) for _ in range(20)]
@@ -121,10 +136,15 @@ class Mood:
             tensor = {"name": "text", "shape": [20], "datatype": "BYTES", "data": data}
             request = {"id": f"r{self._sent}", "inputs": [tensor]}
             httpx.post(f"{server}/infer", json=request).raise_for_status()
-            truth = [[sum(WORDS[word][i] for word in text) for i in range(2)] for text in asked]
+            truth = [[sum(meaning[word][i] for word in text) for i in range(2)] for text in asked]
             self._tell(lambda row, truth=truth: [value / 2 for value in truth[row]], JUDGE)
             self._tell(lambda row, truth=truth: truth[row], "feedback")
             self._sent += 1
+
+    def say(self, text: str) -> list[float]:
+        """What is answered about one text."""
+        found = json.loads(self.noria("predict", "mood", "--row", f"text={text}"))
+        return [float(value) for value in found["predictions"][0]]
 
     def _tell(self, rating: Callable[[int], list[float]], source: str) -> None:
         labels = [
@@ -139,11 +159,23 @@ class Mood:
 
 @pytest.fixture
 def mood(toy: Path, tmp_path: Path) -> Iterator[Mood]:
-    project = Mood(tmp_path, toy)
+    yield from up(Mood(tmp_path, toy), "")
+
+
+@pytest.fixture
+def learning(toy: Path, tmp_path: Path) -> Iterator[Mood]:
+    """The same, which learns from what it served."""
+    yield from up(Mood(tmp_path, toy), KEPT)
+
+
+def up(project: Mood, data: str) -> Iterator[Mood]:
+    """Make the project, with more in ``spec.data``, and start it."""
     project.noria("init", "mood", "--family", "toy-text")
-    subprocess.run([sys.executable, str(tmp_path / "mood" / "data.py")], check=True)
-    with (tmp_path / "mood" / "model.yaml").open("a") as file:
-        file.write(WATCHED.lstrip("\n"))
+    folder = project.folder / "mood"
+    subprocess.run([sys.executable, str(folder / "data.py")], check=True)
+    model = folder / "model.yaml"
+    text = model.read_text().replace("  data:\n", "  data:\n" + data.lstrip("\n"))
+    model.write_text(text + WATCHED.lstrip("\n"))
     project.noria("up", "-f", "mood/model.yaml", "--detach")
     yield project
     project.noria("down")
@@ -188,3 +220,21 @@ def test_the_toy_is_served_watched_retrained_and_promoted(mood: Mood) -> None:
     assert "is the champion" in why
     # The canary was judged by what people said of its targets.
     assert "mae" in why
+
+
+def test_the_toy_learns_both_targets_of_what_it_served(learning: Mood) -> None:
+    # A word that its source has not: what it means people alone have told.
+    assert learning.say("Odd the the the") != pytest.approx([3, -2], abs=1)
+    learning.send(400, (*WORDS, "Odd"), ODD)
+    learning.until(lambda _: learning.watched()["counts"]["joined"] == 400)
+    assert learning.watched()["counts"]["dropped"]["unkept"] == 0
+    assert json.loads(learning.noria("data", "mood", "stats", "--json"))["rows"] == 400
+    learning.noria("data", "mood", "export", "--out", "kept.parquet")
+    rows = pq.read_table(learning.folder / "kept.parquet").to_pylist()
+    assert {row["noria.label_source.lively"] for row in rows} == {"feedback"}
+    for row in rows:
+        words = [{**WORDS, **ODD}[word] for word in row["text"].split()]
+        assert [row[name] for name in TARGETS] == [sum(word[i] for word in words) for i in (0, 1)]
+    learning.noria("rollout", "retrain", "mood")
+    learning.until(lambda found: int(found["champion"]) > 1, words=tuple(WORDS))
+    assert learning.say("Odd the the the") == pytest.approx([3, -2], abs=0.3)

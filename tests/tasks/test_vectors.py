@@ -15,6 +15,7 @@ import pytest
 
 from components.steps import fingerprint
 from monitoring.reference import read_folder, read_reference
+from monitoring.table import Table
 from noria.errors import DataError, InvalidInput
 from noria.spec import ModelSpec, parse_model
 from noria.tasks.candidate import Made, make_candidate
@@ -230,6 +231,27 @@ def test_a_reference_keeps_so_many_vectors_that_it_stays_small(tmp_path: Path) -
         "width": width,
         "missing": 0.0,
     }
+
+
+def test_a_reference_keeps_the_held_out_predictions_of_each_target(tmp_path: Path) -> None:
+    from noria.tasks.package import Manifest
+    from noria.tasks.reference import write_reference
+    from noria.tasks.tabular.hand_made import outputs_of
+
+    def kept(prediction: np.ndarray, targets: tuple[str, ...]) -> Table:
+        folder = tmp_path / f"reference-{prediction.shape}"
+        manifest = Manifest("m", "custom", "own-class", (), outputs_of(()), (), targets=targets)
+        write_reference(folder, manifest, {}, prediction, {}, 1000)
+        return read_reference(read_folder(folder)).prediction
+
+    said = np.arange(6.0).reshape(3, 2)
+    found = kept(said, ("price", "stock"))
+    assert list(found.columns) == ["prediction[price]", "prediction[stock]"]
+    assert np.column_stack(list(found.columns.values())).tolist() == said.tolist()
+    # Of one target it is as it ever was, and of very many as many rows as a reference may have.
+    assert kept(said[:, :1], ("price",)).columns["prediction"].tolist() == [0.0, 2.0, 4.0]
+    wide = kept(np.ones((100, 20_000)), ()).columns["prediction"]
+    assert wide.shape == (MOST_VECTOR_BYTES // (8 * 20_000), 20_000) == (52, 20_000)
 
 
 def test_a_fingerprint_tells_one_number_of_one_vector_apart() -> None:

@@ -17,13 +17,25 @@ _PATH: Final = "spec.data.served"
 
 
 def what_was_served_is_rows(task: Any, data: Data) -> Iterator[Problem]:
-    """The family learns a target from rows of columns that the table can hold."""
+    """The family learns from labelled rows, and it is known what columns requests have."""
     if data.served is None:
         return
     family = described(task)
-    if family.target is None or not set(family.sources) & set(SHARED_SOURCES):
+    if family.target is None:
+        yield Problem(_PATH, f"{family.name} does not learn from labelled rows", "remove it")
+    elif set(family.sources) & set(SHARED_SOURCES):
+        return
+    elif not data.request_columns():
         yield Problem(
-            _PATH, f"{family.name} does not learn from labelled rows of columns", "remove it"
+            _PATH,
+            f"{family.name} does not say what columns a request has, and nothing would be kept",
+            "name them in spec.data.features, or remove it",
+        )
+    elif family.target == "class" and data.target is None:
+        yield Problem(
+            _PATH,
+            "a class is kept in the column spec.data.target, and there is none",
+            "name it, or remove it here",
         )
 
 

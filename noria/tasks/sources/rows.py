@@ -96,6 +96,18 @@ def row_columns(data: Data) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def label_columns(data: Data, rows: pd.DataFrame) -> list[str]:
+    """Return the columns of ingested rows that are labels.
+
+    It is ``data.target``. Of a model that has none, as of one of several targets, they are those
+    that the spec names for nothing else.
+    """
+    if data.target is not None:
+        return [data.target]
+    named = row_columns(data)
+    return [str(name) for name in rows.columns if name not in named]
+
+
 def moments(rows: pd.DataFrame, column: str) -> np.ndarray:
     """Return a time column of ingested rows as int64 milliseconds since 1970 UTC."""
     return rows[column].to_numpy(dtype="datetime64[ms]").astype(np.int64)

@@ -4,6 +4,10 @@ A row is known from its label's arrival, or from its event, whichever is later; 
 corrected by then counts as corrected. Two rows are one when entity key and event time are the
 same; where the spec has not both, or a part of the key is missing, when all that training reads
 of them is the same, one for one. Where the source has the row, the source's counts.
+
+A row of several targets has a column for each, by its name, and is known once all of them are.
+Which there are the frame of the source says, by the columns that no request has, where the spec
+names no target. Where the source is not read, the row that was labelled last does.
 """
 
 from __future__ import annotations
@@ -17,15 +21,16 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from noria.errors import DataError
+from noria.errors import DataError, shorten
 from noria.served.remote import opened, places
-from noria.served.rows import LABELLED, NUMBER, REQUEST, ROW, Piece, labelled
+from noria.served.rows import LABELLED, NUMBER, REQUEST, ROW, TARGETS, Piece, labelled, names_of
 from noria.served.used import ServedRows
 from noria.spec import Data, ModelSpec
-from noria.tasks.sources.rows import moments, ordered, recent, row_columns
+from noria.tasks.sources.rows import label_columns, moments, ordered, recent, row_columns
 from noria.tasks.sources.typed import Part, frame_of, roles_of
 from noria.values.columns import Role, read_column
 
+_IDS: Final = [REQUEST, ROW, LABELLED]
 ATTRIBUTE: Final = "noria.served"
 """Attribute of a frame: which rows of it were served, as a ``ServedRows`` in plain values."""
 
@@ -51,15 +56,18 @@ def ingested(
         DataError: The rows of the source, or a value that was served, can't be read.
         StoreError, Unavailable: The table can't be read now.
     """
-    served, told = _served(spec, model, location, as_of)
+    table, told = _served(spec, model, location, as_of)
     needed = spec.data.validation.min_rows
-    if _stands_alone(spec) and len(served) >= needed:
+    alone = _stands_alone(spec)
+    served = _labelled(spec, table, _last_targets(spec, table), as_of) if alone else table
+    if alone and len(served) >= needed:
         base, source_read = served.iloc[:0], False
     else:
         base, source_read = source(), True
+        served = _labelled(spec, table, _targets_of(spec, base), as_of)
         served = _without_known(spec, base, served)
-    ids = served[[REQUEST, ROW, LABELLED]]
-    served = served.drop(columns=[REQUEST, ROW, LABELLED])
+    ids = served[_IDS]
+    served = served.drop(columns=_IDS)
     frame = recent(spec, _together(spec, base, served), as_of)
     frame = ordered(spec.data, frame)
     used = told | {
@@ -86,7 +94,7 @@ def _stands_alone(spec: ModelSpec) -> bool:
 def _served(
     spec: ModelSpec, model: str, location: str, as_of: datetime | None
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Return the served rows that count, with their samples and label times, and of what parts."""
+    """Return the served rows with their samples and label times, and of what parts they are."""
     if not location:
         return _frame(spec, ()), {"known": 0}
     pieces: list[Piece] = []
@@ -97,14 +105,52 @@ def _served(
         pieces += found.pieces
         missing += (*set_aside, *found.set_aside)
     frame = _frame(spec, pieces)
-    told = {"known": len(frame), "parts": len(pieces), "set_aside": tuple(missing)}
-    data = spec.data
+    return frame, {"known": len(frame), "parts": len(pieces), "set_aside": tuple(missing)}
+
+
+def _labelled(
+    spec: ModelSpec, table: pd.DataFrame, targets: Sequence[str], as_of: datetime | None
+) -> pd.DataFrame:
+    """Return the rows of a table that count: those with a label of each of the targets."""
+    data, frame = spec.data, table
     if data.event_time is not None:
         frame = frame[frame[data.event_time].notna()]
         if as_of is not None:
             frame = frame[frame[data.event_time] <= pd.Timestamp(as_of)]
-    frame = frame[frame[data.target].notna()]
-    return recent(spec, _once(data, frame), as_of), told
+    there = [name for name in targets if name in frame.columns]
+    if len(there) < len(targets):
+        frame = frame.iloc[:0]
+        frame = frame.assign(**{name: np.empty(0) for name in targets if name not in there})
+    frame = frame[frame[list(targets)].notna().all(axis=1)]
+    frame = frame[list(dict.fromkeys((*row_columns(data), *targets, *_IDS)))]
+    return recent(spec, _once(data, frame), as_of)
+
+
+def _targets_of(spec: ModelSpec, base: pd.DataFrame) -> list[str]:
+    """Return the columns of a source's rows that are labels.
+
+    Raises:
+        DataError: Rows that were served have other columns.
+    """
+    found = label_columns(spec.data, base)
+    wanted, there = {*row_columns(spec.data), *found}, set(map(str, base.columns))
+    said = [f"have no column {shorten(name)}" for name in sorted(wanted - there)]
+    said += [f"have a column {shorten(name)}" for name in sorted(there - wanted)]
+    said += [] if found else ["have no column of a label"]
+    if said:
+        raise DataError(
+            f"spec.data.source: its rows {said[0]}, unlike rows that were served",
+            fix="let the family's ingest return what requests hold, and each target, and no more; "
+            "or remove spec.data.served",
+        )
+    return found
+
+
+def _last_targets(spec: ModelSpec, table: pd.DataFrame) -> list[str]:
+    """Return the target, or those of the row that was labelled last."""
+    if spec.data.target is not None:
+        return [spec.data.target]
+    return list(table[TARGETS].iloc[-1]) if len(table) else []
 
 
 def _frame(spec: ModelSpec, found: Sequence[Piece]) -> pd.DataFrame:
@@ -113,14 +159,17 @@ def _frame(spec: ModelSpec, found: Sequence[Piece]) -> pd.DataFrame:
     A column that requests do not have is missing; ``labelTime`` is when the label came.
     """
     data, known = spec.data, roles_of(spec)
-    roles: dict[str, Role] = {name: known[name] for name in row_columns(data)}
+    named = [names_of(piece.table) for piece in found]
+    targets = list(dict.fromkeys(name for rows in named for names in rows for name in names))
+    roles: dict[str, Role] = dict.fromkeys(targets, "number")
+    roles |= {name: known[name] for name in row_columns(data)}
     if data.label_time is not None:
         roles.pop(data.label_time)
     pieces = found or (None,)
     parts = [_part(piece, roles) for piece in pieces]
     samples = [_samples(piece) for piece in pieces]
     frame = frame_of(parts, roles, read_column)
-    for name in (REQUEST, ROW, NUMBER, LABELLED):
+    for name in (REQUEST, ROW, NUMBER, LABELLED, TARGETS):
         frame[name] = np.concatenate([sample[name] for sample in samples])
     frame[LABELLED] = pd.DatetimeIndex(frame[LABELLED], tz="UTC").as_unit("us")
     frame = frame.sort_values([LABELLED, NUMBER], kind="stable").drop(columns=NUMBER)
@@ -131,7 +180,8 @@ def _frame(spec: ModelSpec, found: Sequence[Piece]) -> pd.DataFrame:
                 ~(known_from < frame[data.event_time]), frame[data.event_time]
             )
         frame[data.label_time] = known_from
-    return frame[[*row_columns(data), REQUEST, ROW, LABELLED]].reset_index(drop=True)
+    columns = dict.fromkeys((*row_columns(data), *targets, *_IDS, TARGETS))
+    return frame[list(columns)].reset_index(drop=True)
 
 
 def _part(piece: Piece | None, roles: dict[str, Role]) -> Part:
@@ -165,13 +215,17 @@ def _samples(piece: Piece | None) -> dict[str, np.ndarray]:
             ROW: np.empty(0, np.int64),
             NUMBER: np.empty(0, np.int64),
             LABELLED: np.empty(0, "datetime64[us]"),
+            TARGETS: np.empty(0, object),
         }
+    targets = np.empty(piece.table.num_rows, object)
+    targets[:] = names_of(piece.table)
     labelled_at = piece.table[LABELLED].cast(pa.int64()).to_numpy().astype("datetime64[us]")
     return {
         REQUEST: np.array(piece.table[REQUEST].to_pylist(), object),
         ROW: piece.table[ROW].to_numpy().astype(np.int64),
         NUMBER: piece.table[NUMBER].to_numpy(),
         LABELLED: labelled_at,
+        TARGETS: targets,
     }
 
 
@@ -215,7 +269,7 @@ def _content(spec: ModelSpec, base: pd.DataFrame) -> list[str]:
     """Return what training reads of a row: all but when its label became known."""
     redacted = spec.data.served.redact if spec.data.served is not None else ()
     skipped = {spec.data.label_time, *redacted, *spec.serving.payload_log.redact}
-    requested = {*spec.data.request_columns(), spec.data.target}
+    requested = {*spec.data.request_columns(), *label_columns(spec.data, base)}
     return [name for name in base.columns if name in requested and name not in skipped]
 
 
@@ -233,15 +287,15 @@ def _marks(data: Data, rows: pd.DataFrame, columns: list[str]) -> pd.Series:
 
 
 def _together(spec: ModelSpec, base: pd.DataFrame, served: pd.DataFrame) -> pd.DataFrame:
-    target = str(spec.data.target)
+    targets = label_columns(spec.data, served)
     if base.empty or served.empty:
         frame = (served if base.empty else base).copy()
     else:
-        served = served.assign(**{target: served[target].astype(object)})
-        base = base.assign(**{target: base[target].astype(object)})
+        served = served.assign(**{name: served[name].astype(object) for name in targets})
+        base = base.assign(**{name: base[name].astype(object) for name in targets})
         frame = pd.concat([base, served[list(base.columns)]], ignore_index=True)
-    frame = frame.assign(**{target: frame[target].infer_objects()})
-    kinds = {*map(type, frame[target].tolist())}
+    frame = frame.assign(**{name: frame[name].infer_objects() for name in targets})
+    kinds = {type(value) for name in targets for value in frame[name].tolist()}
     if spec.is_classification and len(kinds) > 1:
         raise DataError(
             f"spec.data.served: the labels that were served are of another type than those of "
