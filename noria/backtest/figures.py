@@ -12,8 +12,6 @@ from typing import Any, Final
 
 import msgspec
 
-from noria.measures.catalog import METRICS
-
 PREDICTORS: Final = ("loop", "frozen", "monthly", "grow", "no_change")
 RETRAINING: Final = ("loop", "monthly", "grow")
 
@@ -88,6 +86,7 @@ class Figures:
 
     model: str
     metric: str
+    greater_is_better: bool
     rows: int
     trained_on: int
     start: datetime
@@ -106,11 +105,6 @@ class Figures:
     alerts: tuple[tuple[datetime, str], ...]
     notes: tuple[str, ...]
     seconds: float
-
-    @property
-    def greater_is_better(self) -> bool:
-        """In which direction the metric is better."""
-        return METRICS[self.metric].greater_is_better
 
     def count(self, outcome: str) -> int:
         """Return how many retrains ended so."""

@@ -14,8 +14,8 @@ from noria.backtest.figures import PREDICTORS, Alarm, Period, Retrain, Split, Va
 from noria.backtest.rivals import periods
 from noria.backtest.walk import Walked, moment
 from noria.loop.state import RunKind
-from noria.measures.catalog import METRICS
-from noria.measures.measuring import compare, value_of
+from noria.measures.catalog import Metric
+from noria.measures.measuring import compare, metric_of, value_of
 from noria.tasks.protocol import Evaluation
 
 _ONE_ERROR: Final = 0.6826895
@@ -25,13 +25,13 @@ Floats = npt.NDArray[np.float64]
 Said = Mapping[str, Floats]
 
 
-def pooled(metric: str, truth: Floats, said: Said) -> dict[str, float | None]:
+def pooled(metric: Metric, truth: Floats, said: Said) -> dict[str, float | None]:
     """Return the metric of each predictor over all rows that every one of them answered."""
     return {name: _value(metric, truth, said[name]) for name in PREDICTORS}
 
 
 def by_period(
-    metric: str, event_ms: npt.NDArray[np.int64], truth: Floats, said: Said
+    metric: Metric, event_ms: npt.NDArray[np.int64], truth: Floats, said: Said
 ) -> tuple[str, tuple[Period, ...], tuple[Period, ...]]:
     """Return what a period is called, the months (or parts), and the weeks."""
     cut = periods(event_ms)
@@ -49,7 +49,7 @@ def by_period(
 
 
 def _cut(
-    metric: str,
+    metric: Metric,
     event_ms: npt.NDArray[np.int64],
     truth: Floats,
     said: Said,
@@ -70,12 +70,15 @@ def _cut(
     )
 
 
-def share_of(metric: str, truth: Floats, said: Said, values: Values) -> tuple[float | None, str]:
+def share_of(
+    metric: str | Metric, truth: Floats, said: Said, values: Values
+) -> tuple[float | None, str]:
     """Return the loop's share of the monthly gain; or None, and why there is none."""
+    metric = metric_of(metric)
     loop, frozen, monthly = (values[name] for name in ("loop", "frozen", "monthly"))
     if loop is None or frozen is None or monthly is None:
-        return None, f"{metric} is not defined"
-    sign = 1.0 if METRICS[metric].greater_is_better else -1.0
+        return None, f"{metric.name} is not defined"
+    sign = 1.0 if metric.greater_is_better else -1.0
     gain = sign * (monthly - frozen)
     found = compare(metric, truth, said["monthly"], said["frozen"], _ONE_ERROR)
     error = math.nan if found.low is None or found.high is None else (found.high - found.low) / 2
@@ -152,7 +155,7 @@ def alerts(walked: Walked) -> tuple[tuple[datetime, str], ...]:
     return tuple((at, text) for at, text in walked.said if text.startswith("alert "))
 
 
-def _value(metric: str, truth: Floats, said: Floats) -> float | None:
+def _value(metric: Metric, truth: Floats, said: Floats) -> float | None:
     usable = np.isfinite(said) if said.ndim == 1 else np.isfinite(said).all(axis=1)
     value = value_of(metric, truth[usable], said[usable])
     return value if math.isfinite(value) else None

@@ -191,7 +191,7 @@ class Backtest:
         fits: Fits,
         began: float,
     ) -> Figures:
-        history, metric, walked = self._history, self._model.spec.metrics[0].name, looped.walked
+        history, metric, walked = self._history, self._model.spec.metrics[0], looped.walked
         event = history.event_ms[history.start :]
         answered = _answered_by_all(said)
         truth = looped.truth[answered]
@@ -199,12 +199,13 @@ class Backtest:
         values = measure.pooled(metric, truth, kept)
         share, no_share = measure.share_of(metric, truth, kept, values)
         period, months, weeks = measure.by_period(metric, event[answered], truth, kept)
-        log = measure.retrain_log(walked, metric)
+        log = measure.retrain_log(walked, metric.name)
         costs = {name: sum(f.result().done.seconds for f in fits[name]) for name in _REFITS}
         still = {"frozen": 0, "no_change": 0}
         return Figures(
             model=self._model.name,
-            metric=metric,
+            metric=metric.name,
+            greater_is_better=metric.greater_is_better,
             rows=int(answered.sum()),
             trained_on=looped.first.done.rows,
             start=moment(event[0]),

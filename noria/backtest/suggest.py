@@ -17,7 +17,7 @@ from noria.backtest.history import History
 from noria.backtest.pool import Pool
 from noria.backtest.progress import Progress
 from noria.backtest.run import Backtest, Looped
-from noria.measures.catalog import METRICS
+from noria.measures.catalog import Metric
 from noria.measures.measuring import compare
 from noria.spec import Model, parse_model
 
@@ -60,7 +60,7 @@ def suggest(
     model: Model, history: History, pool: Pool, cache: Path, progress: Progress
 ) -> Suggestion:
     """Choose settings on all of a history; give it only what may be looked at."""
-    metric = model.spec.metrics[0].name
+    metric = model.spec.metrics[0]
     best = Backtest(model, history, pool, cache).loop(progress)
     changed: dict[str, float] = {}
     for path in SETTINGS:
@@ -77,11 +77,11 @@ def suggest(
     return Suggestion(model, changed)
 
 
-def _clearly_better(metric: str, ours: Looped, theirs: Looped) -> bool:
+def _clearly_better(metric: Metric, ours: Looped, theirs: Looped) -> bool:
     found = compare(metric, ours.truth, ours.said, theirs.said, _ONE_ERROR)
     if found.low is None or found.high is None:
         return False
-    return found.low > 0 if METRICS[metric].greater_is_better else found.high < 0
+    return found.low > 0 if metric.greater_is_better else found.high < 0
 
 
 def _at(model: Model, path: tuple[str, ...]) -> Any:

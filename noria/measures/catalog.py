@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
-Unit: TypeAlias = Literal["share", "score", "nats", "target", "seconds"]
+from noria.errors import InvalidInput, shorten
+
+Unit: TypeAlias = Literal["share", "score", "nats", "target", "seconds", "own"]
 Samples: TypeAlias = Literal["rows", "labels", "rankings", "spans", "requests"]
+
+Statistic: TypeAlias = Callable[[Any, Any], Any]
+"""A function of truth and prediction, arrays of n samples."""
 
 _GREATER: Final = True
 _LESS: Final = False
+_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 CUTOFFS: Final = (1, 3, 5, 10, 20, 50, 100)
 """The places of a ranking at which there are metrics: ``ndcg-at-10``."""
@@ -22,10 +29,10 @@ class Metric:
     """One metric.
 
     ``unit`` is what its numbers are: a share (0 to 1), a score without a unit,
-    nats, the target's own unit, or seconds. ``low`` and ``high`` are the limits
-    of its values, None where there is none. ``of`` is what it is measured on: rows with a
-    prediction and a label, labels alone (where a text is predicted), rankings (a query with its
-    scored candidates), the spans of documents, or requests.
+    nats, the target's own unit, seconds, or one that only a family knows. ``low`` and ``high``
+    are the limits of its values, None where there is none. ``of`` is what it is measured on: rows
+    with a prediction and a label, labels alone (where a text is predicted), rankings (a query with
+    its scored candidates), the spans of documents, or requests.
     """
 
     name: str
@@ -45,6 +52,57 @@ class Metric:
     def is_serving(self) -> bool:
         """Measured by the model server on every request; needs no labels."""
         return self.of == "requests"
+
+
+@dataclass(frozen=True, slots=True)
+class OwnMetric(Metric):
+    """A metric that a task family brings (``Family.own_metrics``).
+
+    It has one of two functions of truth and prediction, which are what the family's learner gives
+    to ``measuring.measure``, and can't be written to. ``per_sample`` returns a number for each of
+    n samples, (n,), and the metric is their mean; where ``low`` and ``high`` are given, each
+    sample's number lies within. ``whole`` returns one number of all samples, which has no interval
+    here: it is shown and searched by, and judges nothing.
+
+    Raises:
+        InvalidInput: The name is one of Noria's metrics or none that a spec can have, there is not
+            one function, or the limits cross.
+    """
+
+    unit: Unit = "own"
+    per_sample: Statistic | None = None
+    whole: Statistic | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what can't be a metric beside Noria's own."""
+        if self.name in METRICS:
+            raise InvalidInput(
+                f"metric {self.name}: Noria has a metric of that name", fix="give it another name"
+            )
+        if _NAME.fullmatch(self.name) is None:
+            raise InvalidInput(
+                f"metric {shorten(self.name)}: is no name",
+                fix="write at most 63 of a-z, 0-9 and -, such as pinball-loss",
+            )
+        if callable(self.per_sample) == callable(self.whole):
+            raise InvalidInput(
+                f"metric {self.name}: needs one function", fix="give per_sample or whole"
+            )
+        if self.low is not None and self.high is not None and not self.low < self.high:
+            raise InvalidInput(
+                f"metric {self.name}: low {self.low} is not under high {self.high}",
+                fix="give the limits of its values, or none",
+            )
+
+    @property
+    def is_watched(self) -> bool:
+        """The monitor need not have the family installed, so that it measures Noria's alone."""
+        return False
+
+    @property
+    def is_bounded(self) -> bool:
+        """Both limits are known."""
+        return self.low is not None and self.high is not None
 
 
 def _share(

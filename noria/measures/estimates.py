@@ -123,15 +123,26 @@ def unbiased(rows: int) -> float:
 
 def share_of(rows: Array) -> Estimate:
     """Return the mean of numbers from 0 to 1; one more may be either of these."""
+    return between(rows, 0.0, 1.0)
+
+
+def between(rows: Array, low: float, high: float) -> Estimate:
+    """Return the mean of numbers from ``low`` to ``high``; one more may be either of these."""
     n = rows.shape[0]
     value = _sum(rows) / n
     return Estimate(
         value,
         (rows - value) * unbiased(n),
-        down=-value / (n + 1),
-        up=(1.0 - value) / (n + 1),
-        most=1.0 / (n + 1),
+        down=(low - value) / (n + 1),
+        up=(high - value) / (n + 1),
+        most=(high - low) / (n + 1),
     )
+
+
+def unscaled(rows: Array) -> Estimate:
+    """Return the mean of numbers on no known scale; one more is as low, or high, as any seen."""
+    found = _mean(rows, float(rows.max()))
+    return replace(found, most=max(found.up, -found.down))
 
 
 def _average(parts: Sequence[Estimate]) -> Estimate:
@@ -166,12 +177,6 @@ def _over_targets(parts: Sequence[Estimate]) -> Estimate:
 def of_labels(metric: str, labels: Array) -> Estimate:
     """Return a metric, one of ``LABELS``, of n labels alone; n > 0."""
     return _LABELS[metric](labels)
-
-
-def _rating(labels: Array) -> Estimate:
-    """Return the mean label; one more is as low, or as high, as any that was seen."""
-    found = _mean(labels, float(labels.max()))
-    return replace(found, most=max(found.up, -found.down))
 
 
 # --- regression -----------------------------------------------------------------------------
@@ -387,7 +392,7 @@ _OF_A_CLASS: Final[Mapping[str, Callable[[Flags, Flags, Array], Estimate]]] = Ma
 """Of the rows that are of a class, those that are called so, and its scores; the metric is the
 mean over classes."""
 
-_LABELS: Final[Mapping[str, Callable[[Array], Estimate]]] = MappingProxyType({"rating": _rating})
+_LABELS: Final[Mapping[str, Callable[[Array], Estimate]]] = MappingProxyType({"rating": unscaled})
 
 REGRESSION: Final = tuple(_REGRESSION)
 LABELS: Final = tuple(_LABELS)

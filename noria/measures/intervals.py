@@ -12,28 +12,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
+from noria.measures.catalog import Metric
 from noria.measures.estimates import Array, Estimate
 from noria.measures.proportion import exact
 
 Bounds: TypeAlias = tuple[float, float]
 
-_LIMITS: Final[dict[str, tuple[float, float]]] = {
-    "log-loss": (0.0, math.inf),
-    "mae": (0.0, math.inf),
-    "rmse": (0.0, math.inf),
-    "r2": (-math.inf, 1.0),
-    "rating": (-math.inf, math.inf),
-}
 
-
-def of_one(metric: str, found: Estimate, confidence: float) -> Bounds:
+def of_one(metric: Metric, found: Estimate, confidence: float) -> Bounds:
     """Return the two-sided interval of a metric; its value always lies inside."""
     if found.hits is not None:
         low, high = exact(*found.hits, confidence)
-        return (_f1(low), _f1(high)) if metric == "f1" else (low, high)
-    least, greatest = _LIMITS.get(metric, (0.0, 1.0))
+        return (_f1(low), _f1(high)) if metric.name == "f1" else (low, high)
+    least = -math.inf if metric.low is None else metric.low
+    greatest = math.inf if metric.high is None else metric.high
     if found.parts:
         low, high = _of_magnitudes(found.parts, found.most, confidence)
     else:

@@ -13,8 +13,9 @@ from typing import Final
 import numpy as np
 
 from noria.errors import InvalidInput, shorten
-from noria.measures import estimates, rankings, spans
+from noria.measures import estimates, own, rankings, spans
 from noria.measures.catalog import METRICS as CATALOG
+from noria.measures.catalog import Metric, OwnMetric
 from noria.measures.estimates import (
     CLASSIFICATION,
     LABELS,
@@ -48,11 +49,31 @@ SPREAD: Final = 10
 _SAME: Final = 1e-12
 
 
-def measure(metric: str, truth: Array, prediction: Array, confidence: float = 0.95) -> Measurement:
+def metric_of(metric: str | Metric) -> Metric:
+    """Return a metric of Noria's by its name; one that a family brings is itself.
+
+    Raises:
+        InvalidInput: It is none that predictions and labels are measured by.
+    """
+    if isinstance(metric, OwnMetric):
+        return metric
+    name = metric.name if isinstance(metric, Metric) else metric
+    if name not in _ALL:
+        raise InvalidInput(
+            f"metric: {shorten(name)} is not one that predictions and labels are measured by",
+            fix=f"use one of {', '.join(_ALL)}; one that a family brings is given as it is, "
+            "not by its name",
+        )
+    return CATALOG[name]
+
+
+def measure(
+    metric: str | Metric, truth: Array, prediction: Array, confidence: float = 0.95
+) -> Measurement:
     """Measure one metric.
 
     Args:
-        metric: One of ``METRICS``, ``rankings.RANKINGS`` or ``spans.SPANS``.
+        metric: One of ``METRICS``, ``rankings.RANKINGS`` or ``spans.SPANS``; or a family's own.
         truth: (n,) values, or (n, t) of t targets a row, or (n,) class codes as floats; (n, m)
             relevances of n queries (``rankings``), or (n,) documents' ``spans``.
         prediction: (n,) or (n, t) values, or (n,) probabilities of class 1, or (n, k) of k classes;
@@ -60,16 +81,18 @@ def measure(metric: str, truth: Array, prediction: Array, confidence: float = 0.
         confidence: Of the two-sided interval, 0 to 1.
 
     Raises:
-        InvalidInput: The metric is unknown, or these are no rankings or spans and it is of them.
+        InvalidInput: The metric is unknown, these are no rankings or spans and it is of them, or
+            a family's own fails.
     """
+    metric = metric_of(metric)
     found = _estimated(metric, truth, prediction)
     n = int(truth.shape[0])
     if isinstance(found, str):
-        return Measurement(metric, None, samples=n, confidence=confidence, problem=found)
+        return Measurement(metric.name, None, samples=n, confidence=confidence, problem=found)
     lacks = _lacks(metric, truth, prediction, found)
     low, high = (None, None) if lacks else of_one(metric, found, confidence)
     method = "" if lacks else "exact" if found.hits is not None else "influence"
-    return Measurement(metric, found.value, low, high, n, confidence, method, lacks)
+    return Measurement(metric.name, found.value, low, high, n, confidence, method, lacks)
 
 
 def measure_labels(metric: str, labels: Array, confidence: float = 0.95) -> Measurement:
@@ -88,14 +111,15 @@ def measure_labels(metric: str, labels: Array, confidence: float = 0.95) -> Meas
     if not math.isfinite(found.value):
         said = "is not a finite number"
         return Measurement(metric, None, samples=n, confidence=confidence, problem=said)
-    lacks = f"needs {ROWS} labelled rows, has {n}" if n < ROWS else _lacks_spread(metric, found)
-    low, high = (None, None) if lacks else of_one(metric, found, confidence)
+    of = CATALOG[metric]
+    lacks = f"needs {ROWS} labelled rows, has {n}" if n < ROWS else _lacks_spread(of, found)
+    low, high = (None, None) if lacks else of_one(of, found, confidence)
     method = "" if lacks else "influence"
     return Measurement(metric, found.value, low, high, n, confidence, method, lacks)
 
 
 def compare(
-    metric: str, truth: Array, ours: Array, theirs: Array, confidence: float = 0.95
+    metric: str | Metric, truth: Array, ours: Array, theirs: Array, confidence: float = 0.95
 ) -> Measurement:
     """Measure ours minus theirs on the same rows, in the metric's own direction and unit.
 
@@ -110,11 +134,12 @@ def compare(
     Raises:
         InvalidInput: As in ``measure``.
     """
+    metric = metric_of(metric)
     mine, other = _estimated(metric, truth, ours), _estimated(metric, truth, theirs)
     n = int(truth.shape[0])
     if isinstance(mine, str) or isinstance(other, str):
         said = mine if isinstance(mine, str) else str(other)
-        return Measurement(metric, None, samples=n, confidence=confidence, problem=said)
+        return Measurement(metric.name, None, samples=n, confidence=confidence, problem=said)
     apart = difference(mine, other)
     lacks = (
         _lacks(metric, truth, ours, mine)
@@ -124,16 +149,16 @@ def compare(
     )
     low, high = (None, None) if lacks else of_difference(mine, other, confidence)
     method = "" if lacks else "paired influence"
-    return Measurement(metric, apart.value, low, high, n, confidence, method, lacks)
+    return Measurement(metric.name, apart.value, low, high, n, confidence, method, lacks)
 
 
-def value_of(metric: str, truth: Array, prediction: Array) -> float:
+def value_of(metric: str | Metric, truth: Array, prediction: Array) -> float:
     """Return a metric without its interval; NaN where it is not defined on the rows.
 
     Raises:
-        InvalidInput: The metric is unknown.
+        InvalidInput: As in ``measure``.
     """
-    found = _estimated(metric, truth, prediction)
+    found = _estimated(metric_of(metric), truth, prediction)
     return math.nan if isinstance(found, str) else found.value
 
 
@@ -146,7 +171,7 @@ def parts_of(metric: str, truth: Array, prediction: Array) -> tuple[float, ...]:
     Raises:
         InvalidInput: The metric is unknown.
     """
-    _check(metric)
+    metric_of(metric)
     if metric in spans.SPANS:
         spans.check(metric, truth, prediction)
         return tuple(one.value for one in spans.parts_of(metric, truth, prediction))
@@ -154,49 +179,44 @@ def parts_of(metric: str, truth: Array, prediction: Array) -> tuple[float, ...]:
     return tuple(one.value for one in found) if len(found) > 1 else ()
 
 
-def _check(metric: str) -> None:
-    if metric not in _ALL:
-        raise InvalidInput(
-            f"metric: {shorten(metric)} is not one that predictions and labels are measured by",
-            fix=f"use one of {', '.join(_ALL)}",
-        )
-
-
-def _estimated(metric: str, truth: Array, prediction: Array) -> Estimate | str:
+def _estimated(metric: Metric, truth: Array, prediction: Array) -> Estimate | str:
     """Return the estimate, or why there is none."""
-    _check(metric)
     if not truth.shape[0]:
         return f"needs {_samples(metric)}, has 0"
     found = _estimate(metric, truth, prediction)
     if math.isfinite(found.value):
         return found
-    if metric in REGRESSION and (np.ptp(truth, axis=0) == 0).any():
+    if metric.name in REGRESSION and (np.ptp(truth, axis=0) == 0).any():
         return f"needs labels that vary: all {truth.shape[0]} are the same"
-    if metric in CLASSIFICATION and (lacks := _lacks_classes(truth, prediction)):
+    if metric.name in CLASSIFICATION and (lacks := _lacks_classes(truth, prediction)):
         return lacks
-    if metric in spans.SPANS:
+    if metric.name in spans.SPANS:
         return "needs documents with spans, has none"
     return "is not a finite number"
 
 
-def _estimate(metric: str, truth: Array, prediction: Array) -> Estimate:
-    if metric in rankings.RANKINGS:
-        rankings.check(metric, truth, prediction)
-        return rankings.estimate(metric, truth, prediction)
-    if metric in spans.SPANS:
-        spans.check(metric, truth, prediction)
-        return spans.estimate(metric, truth, prediction)
-    return estimate(metric, truth, prediction)
+def _estimate(metric: Metric, truth: Array, prediction: Array) -> Estimate:
+    if isinstance(metric, OwnMetric):
+        return own.estimate(metric, truth, prediction)
+    if metric.name in rankings.RANKINGS:
+        rankings.check(metric.name, truth, prediction)
+        return rankings.estimate(metric.name, truth, prediction)
+    if metric.name in spans.SPANS:
+        spans.check(metric.name, truth, prediction)
+        return spans.estimate(metric.name, truth, prediction)
+    return estimate(metric.name, truth, prediction)
 
 
-def _samples(metric: str) -> str:
+def _samples(metric: Metric) -> str:
     named = {"rankings": "queries", "spans": "documents"}
-    return named.get(CATALOG[metric].of, "labelled rows")
+    return named.get(metric.of, "labelled rows")
 
 
-def _lacks(metric: str, truth: Array, prediction: Array, found: Estimate) -> str:
+def _lacks(metric: Metric, truth: Array, prediction: Array, found: Estimate) -> str:
     """Say what the rows lack for an interval; empty: nothing."""
-    if metric not in CLASSIFICATION and found.hits is None:
+    if isinstance(metric, OwnMetric) and metric.whole is not None:
+        return "has no interval: it is no mean over samples"
+    if metric.name not in CLASSIFICATION and found.hits is None:
         n = truth.shape[0]
         few = f"needs {ROWS} {_samples(metric)}, has {n}"
         return few if n < ROWS else _lacks_spread(metric, found)
@@ -211,8 +231,8 @@ def _lacks_classes(truth: Array, prediction: Array) -> str:
     return f"needs {RARER} labelled rows of the rarer class, has {rarer}" if rarer < RARER else ""
 
 
-def _lacks_spread(metric: str, found: Estimate) -> str:
-    if metric not in _UNBOUNDED:
+def _lacks_spread(metric: Metric, found: Estimate) -> str:
+    if not _is_unbounded(metric):
         return ""
     if lacks := _lacks_difference(metric, found):
         return lacks
@@ -224,9 +244,16 @@ def _lacks_spread(metric: str, found: Estimate) -> str:
     return f"needs about {wanted} labelled rows, has {n}: a few great errors outweigh the rest"
 
 
-def _lacks_difference(metric: str, found: Estimate) -> str:
+def _lacks_difference(metric: Metric, found: Estimate) -> str:
     """Say that nothing tells how far one more row could be; a bounded metric's range does."""
     n = found.influence.size
-    if metric in (*_UNBOUNDED, "log-loss") and float(np.abs(found.influence).max()) <= _SAME:
+    unbounded = _is_unbounded(metric) or metric.name == "log-loss"
+    if unbounded and float(np.abs(found.influence).max()) <= _SAME:
         return f"needs rows that differ: all {n} give the same"
     return ""
+
+
+def _is_unbounded(metric: Metric) -> bool:
+    if isinstance(metric, OwnMetric):
+        return not metric.is_bounded
+    return metric.name in _UNBOUNDED

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from noria.errors import Problem, SpecError
-from noria.measures.catalog import METRICS, SERVING_METRICS, Metric
+from noria.measures.catalog import METRICS, SERVING_METRICS, Metric, OwnMetric
 from noria.spec.data import (
     CsvSource,
     Data,
@@ -96,6 +96,7 @@ __all__ = [
     "Monitoring",
     "Needs",
     "NewData",
+    "OwnMetric",
     "ParquetSource",
     "PayloadLog",
     "Performance",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from noria.measures.catalog import METRICS, OF_LABELS
+from noria.measures.catalog import OF_LABELS
 from noria.spec.data import Data
 from noria.spec.families import described
 from noria.spec.family import Family
@@ -75,7 +75,7 @@ def _train(train: Train, family: Family, data: Data | None) -> Any:
 
 
 def _monitoring(monitoring: Monitoring, family: Family, data: Data | None) -> Any:
-    watched = tuple(name for name in family.metrics if METRICS[name].is_watched)
+    watched = tuple(name for name in family.metrics if _is_watched(family, name))
     performance = _fill(monitoring.performance, metrics=watched)
     measured = performance.metrics
     first = family.default_metric
@@ -89,6 +89,11 @@ def _monitoring(monitoring: Monitoring, family: Family, data: Data | None) -> An
         _fill(monitoring, detectors=_detectors(family, data)),
         performance=_replace(performance, drop=drop),
     )
+
+
+def _is_watched(family: Family, name: str) -> bool:
+    metric = family.metric(name)
+    return metric is not None and metric.is_watched
 
 
 def _monitoring_of_texts(monitoring: Monitoring) -> Any:

@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema
 
 from noria.errors import InvalidInput, NotInstalled, shorten
-from noria.measures.catalog import METRICS
+from noria.measures.catalog import METRICS, OwnMetric
 from noria.spec.family import SHARED_SOURCES, Family
 from noria.spec.words import did_you_mean
 
@@ -194,9 +194,7 @@ def _misdescribed(name: str, family: Family) -> Iterator[str]:
         yield "it has no algorithm"
     if not family.metrics:
         yield "it has no metric"
-    for metric in family.metrics:
-        if metric not in METRICS:
-            yield f"{metric} is not a metric of noria.measures"
+    yield from _misnamed_metrics(family)
     yield from (
         f"spec.data.source has the key {key} already, or it is not one lower-case word"
         for key in family.data
@@ -207,6 +205,28 @@ def _misdescribed(name: str, family: Family) -> Iterator[str]:
             kind.model_rebuild()
         except Exception as error:  # noqa: BLE001 - pydantic's schema builder raises several kinds
             yield f"{kind.__name__} can't be built: {type(error).__name__}: {error}"
+
+
+def _misnamed_metrics(family: Family) -> Iterator[str]:
+    odd = [one for one in family.own_metrics if not isinstance(one, OwnMetric)]
+    if odd:
+        yield f"own_metrics has a {type(odd[0]).__name__}, not a noria.spec.OwnMetric"
+        return
+    own = [metric.name for metric in family.own_metrics]
+    for name in family.metrics:
+        if name not in METRICS and name not in own:
+            yield f"{name} is not a metric of noria.measures, and own_metrics does not bring it"
+    for place, name in enumerate(own):
+        if name in own[:place]:
+            yield f"own_metrics brings {name} twice"
+        if name not in family.metrics and family.narrow is None:
+            yield f"own_metrics brings {name}, and metrics does not name it"
+    for metric in family.own_metrics:
+        if metric.whole is not None and metric.name == next(iter(family.metrics), ""):
+            yield (
+                f"{metric.name} is its default metric and has no interval to judge by; name first "
+                "one that has"
+            )
 
 
 class FromFamilies:

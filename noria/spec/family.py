@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from typing import Any, Final, Literal, TypeAlias
 
 from noria.errors import Problem
+from noria.measures.catalog import METRICS, Metric, OwnMetric
 from noria.spec.monitoring import Detector
 from noria.spec.section import Section
 from noria.spec.spaces import SearchRange
@@ -58,7 +59,9 @@ class Family:
         about: What it predicts from what, one line.
         options: The class of ``spec.task.options``; every key has a default.
         algorithms: What can be fitted; the first is the default.
-        metrics: Names in ``noria.measures.catalog``; the first is the default.
+        metrics: Names in ``noria.measures.catalog``, and those of ``own_metrics``; the first is the
+            default.
+        own_metrics: Metrics that it brings, for training, the search and the gates.
         sources: The shared keys of ``spec.data.source`` that it reads.
         data: Keys of its own in ``spec.data.source``, with their classes.
         target: What the target column holds; None: it learns without one.
@@ -87,6 +90,7 @@ class Family:
     metrics: tuple[str, ...]
     learner: str
     template: str
+    own_metrics: tuple[OwnMetric, ...] = ()
     sources: tuple[str, ...] = ()
     data: Mapping[str, type[Section]] = field(default_factory=dict)
     target: Literal["class", "number"] | None = None
@@ -124,6 +128,10 @@ class Family:
     def default_metric(self) -> str:
         """The metric wherever one is needed and none is named."""
         return self.metrics[0]
+
+    def metric(self, name: str) -> Metric | None:
+        """Return a metric of its own, or of Noria's; None when there is none of that name."""
+        return next((one for one in self.own_metrics if one.name == name), METRICS.get(name))
 
     @property
     def algorithm_names(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from typing import Final, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from noria.errors import InvalidInput, shorten
 from noria.measures.catalog import METRICS, OF_LABELS, Metric
 from noria.spec.data import Data
 from noria.spec.defaults import completed
@@ -85,7 +86,21 @@ class ModelSpec(Section):
     @property
     def metrics(self) -> tuple[Metric, ...]:
         """The metrics of the task family, its default first."""
-        return tuple(METRICS[name] for name in self.family.metrics)
+        return tuple(self.metric(name) for name in self.family.metrics)
+
+    def metric(self, name: str) -> Metric:
+        """Return the metric that a gate or the search names: Noria's, or the family's own.
+
+        Raises:
+            InvalidInput: There is none of that name.
+        """
+        found = self.family.metric(name)
+        if found is None:
+            raise InvalidInput(
+                f"{shorten(name)} is not a metric of {self.family.name}",
+                fix=f"use one of {', '.join(self.family.metrics)}",
+            )
+        return found
 
     @property
     def watched_metrics(self) -> tuple[Metric, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noria.measures import measuring
-from noria.measures.catalog import METRICS
+from noria.measures.catalog import Metric
 from noria.spec import ChampionGate
 from noria.tasks.protocol import Comparison
 
@@ -50,12 +50,20 @@ class Truth:
 
 
 def compare(
-    gates: Sequence[ChampionGate], truth: Truth, candidate: Array, champion: Array
+    gates: Sequence[ChampionGate],
+    truth: Truth,
+    candidate: Array,
+    champion: Array,
+    metrics: Sequence[Metric] = (),
 ) -> tuple[Comparison, ...]:
-    """Return a paired comparison per gate on the same n rows."""
+    """Return a paired comparison per gate on the same n rows.
+
+    ``metrics``: where a gate may name one of the family's own, ``spec.metrics``.
+    """
+    named = {metric.name: metric for metric in metrics}
     return tuple(
         _in_blocks(gate, truth, candidate, champion)
-        or _compared(gate, truth.values, candidate, champion)
+        or _compared(gate, named.get(gate.metric), truth.values, candidate, champion)
         for gate in gates
     )
 
@@ -73,7 +81,8 @@ def _in_blocks(
         return None
     blocks = [np.nonzero(truth.block == number)[0] for number in np.unique(truth.block)]
     parts = [
-        _compared(gate, truth.values[rows], candidate[rows], champion[rows]) for rows in blocks
+        _compared(gate, None, truth.values[rows], candidate[rows], champion[rows])
+        for rows in blocks
     ]
     if len(parts) == 1 or any(part.low is None for part in parts):
         return None
@@ -105,22 +114,25 @@ def _in_blocks(
     )
 
 
-def _compared(gate: ChampionGate, truth: Array, candidate: Array, champion: Array) -> Comparison:
+def _compared(
+    gate: ChampionGate, metric: Metric | None, truth: Array, candidate: Array, champion: Array
+) -> Comparison:
+    metric = metric or measuring.metric_of(gate.metric)
     # Each end of the two-sided interval is a one-sided bound of the gate's confidence.
-    found = measuring.compare(gate.metric, truth, candidate, champion, 2.0 * gate.confidence - 1.0)
+    found = measuring.compare(metric, truth, candidate, champion, 2.0 * gate.confidence - 1.0)
     if found.value is None:
         return Comparison(gate.metric, found.samples, gate.confidence, problem=found.problem)
     low, high = found.low, found.high
     sign = 1.0
-    if not METRICS[gate.metric].greater_is_better:
+    if not metric.greater_is_better:
         sign = -1.0
         low, high = (None, None) if low is None or high is None else (-high, -low)
     return Comparison(
         metric=gate.metric,
         samples=found.samples,
         confidence=gate.confidence,
-        candidate=measuring.value_of(gate.metric, truth, candidate),
-        champion=measuring.value_of(gate.metric, truth, champion),
+        candidate=measuring.value_of(metric, truth, candidate),
+        champion=measuring.value_of(metric, truth, champion),
         difference=sign * found.value,
         low=low,
         high=high,

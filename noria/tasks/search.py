@@ -20,7 +20,8 @@ import numpy as np
 from noria.deadline import OutOfTime, time_limit
 from noria.errors import InvalidInput, TrainingError
 from noria.files import sqlite_uri
-from noria.spec import METRICS, Search, SearchRange
+from noria.measures.measuring import metric_of
+from noria.spec import Metric, Search, SearchRange
 from noria.tasks.protocol import Trial, TuneResult
 
 # Fold number -> the metric on that fold.
@@ -36,6 +37,7 @@ def search(
     workdir: Path,
     fingerprint: str,
     clock: Callable[[], float] = time.monotonic,
+    metric: Metric | None = None,
 ) -> TuneResult:
     """Find hyperparameters.
 
@@ -48,6 +50,8 @@ def search(
         workdir: Where the study is kept.
         fingerprint: Of the rows and of everything that ``score`` depends on.
         clock: Seconds, for the timeout, which also ends a trial under way.
+        metric: The one that ``settings`` names, where it may be one of the family's own:
+            ``spec.metric(settings.metric)``.
 
     Returns the defaults, without a metric, when no trial ends in time.
 
@@ -57,7 +61,7 @@ def search(
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    greater = METRICS[settings.metric].greater_is_better
+    greater = (metric or metric_of(settings.metric)).greater_is_better
     pruner = (
         optuna.pruners.MedianPruner(n_startup_trials=4)
         if settings.kind == "bayesian"
@@ -102,7 +106,7 @@ def search(
             except OutOfTime:
                 study.tell(trial, state=optuna.trial.TrialState.FAIL)
                 break
-        return _result(optuna, study, settings, defaults)
+        return _result(optuna, study, settings, defaults, 1.0 if greater else -1.0)
 
 
 def _run(
@@ -183,7 +187,9 @@ def _storage(workdir: Path) -> Iterator[Any]:
             storage.engine.dispose()
 
 
-def _result(optuna: Any, study: Any, settings: Search, defaults: Mapping[str, Any]) -> TuneResult:
+def _result(
+    optuna: Any, study: Any, settings: Search, defaults: Mapping[str, Any], sign: float
+) -> TuneResult:
     metric = settings.metric
     complete = optuna.trial.TrialState.COMPLETE
     trials = [trial for trial in study.get_trials(deepcopy=False) if "params" in trial.user_attrs]
@@ -206,6 +212,5 @@ def _result(optuna: Any, study: Any, settings: Search, defaults: Mapping[str, An
             f"spec.train.search: no trial completed; {metric} is not defined on the folds",
             fix="give more rows, fewer folds, or another metric",
         )
-    sign = 1.0 if METRICS[metric].greater_is_better else -1.0
     best = max(completed, key=lambda record: sign * (record.value or 0.0))
     return TuneResult(dict(best.params), records, best.value, metric)

@@ -106,7 +106,7 @@ def test_the_suite_finds_what_would_fail_in_the_loop(
     assert found == {
         "answers": "none of ['p'] is prediction or probability, which the monitor watches",
         "searches": "spec.train.search asks for 2 trials, and tune made 0",
-        "gates": "only 0 of 1 gates were judged",
+        "gates": "only 0 of 2 gates were judged",
         "fresh": "the manifest says 7 rows, and it was fitted on 640",
         "reference": "reference wrote no reference.json, rows.npz",
     }
@@ -411,7 +411,7 @@ def test_the_shared_sources_are_those_of_the_resource() -> None:
 def test_a_metric_of_rankings_is_refused_where_the_monitor_measures(
     noria: Noria, toy: Path, tmp_path: Path
 ) -> None:
-    changes = {'metrics=("mae", "r2")': 'metrics=("ndcg-at-10", "mae")'}
+    changes = {'metrics=("mae", "r2"': 'metrics=("ndcg-at-10", "mae"'}
     site = altered(toy, tmp_path, "describe.py", changes)
     noria("init", "mood", "--family", "toy-text", sites=(site,))
     file = tmp_path / "mood" / "model.yaml"

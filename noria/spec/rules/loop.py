@@ -45,7 +45,7 @@ def analysis_can_be_measured(task: Any, serving: Serving) -> Iterator[Problem]:
             yield from unfit_for_texts(f"{path}.metric", check.metric, SERVING_METRICS)
         else:
             yield from unfit(f"{path}.metric", check.metric, described(task), SERVING_METRICS)
-            yield from unwatched(f"{path}.metric", check.metric)
+            yield from unwatched(f"{path}.metric", check.metric, described(task))
         yield from _limits(path, check)
         delay = serving.batching.max_delay
         latency = check.metric in METRICS and METRICS[check.metric].unit == "seconds"
@@ -62,7 +62,8 @@ def analysis_can_be_measured(task: Any, serving: Serving) -> Iterator[Problem]:
 def _limits(path: str, check: Check) -> Iterator[Problem]:
     if check.min is None and check.max is None and check.max_drop is None:
         yield Problem(path, f"{check.metric} has no limit", "give max, min or maxDrop")
-    yield from unreachable(path, check.metric, low=check.min, high=check.max)
+    metric = METRICS.get(check.metric)
+    yield from unreachable(path, metric, low=check.min, high=check.max)
     if check.max_drop is not None and check.max_drop < 0:
         yield Problem(
             f"{path}.maxDrop",
@@ -70,7 +71,7 @@ def _limits(path: str, check: Check) -> Iterator[Problem]:
             "write 0 or more; a gain is asked for in spec.gates.champion",
         )
     else:
-        yield from too_wide(f"{path}.maxDrop", check.metric, check.max_drop)
+        yield from too_wide(f"{path}.maxDrop", metric, check.max_drop)
 
 
 def a_shadow_is_not_sticky(serving: Serving) -> Iterator[Problem]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from noria.errors import Problem
-from noria.measures.catalog import METRICS, OF_LABELS, Metric
+from noria.measures.catalog import METRICS, OF_LABELS, Metric, OwnMetric
 from noria.spec.family import Family
 from noria.spec.words import choose, did_you_mean
 
@@ -22,14 +22,26 @@ def unfit(path: str, name: str, family: Family, also: Sequence[str] = ()) -> Ite
         yield Problem(path, f"{name!r} is not a metric", fix)
 
 
-def unwatched(path: str, name: str) -> Iterator[Problem]:
+def unwatched(path: str, name: str, family: Family) -> Iterator[Problem]:
     """Yield a problem for a metric that the monitor, and so the canary, can't measure."""
-    metric = METRICS.get(name)
-    if metric is not None and metric.of in ("rankings", "spans"):
+    metric = family.metric(name)
+    by = "spec.gates and spec.train.search can judge by it"
+    if isinstance(metric, OwnMetric):
+        by = by if metric.whole is None else "spec.train.search can go by it"
+        said = f"{name} is a metric of {family.name}'s own, and the monitor measures Noria's alone"
+    elif metric is not None and metric.of in ("rankings", "spans"):
         said = f"{name} is measured on {metric.of}, and the monitor knows labels of rows alone"
-        yield Problem(
-            path, said, "remove it here; spec.gates and spec.train.search can judge by it"
-        )
+    else:
+        return
+    yield Problem(path, said, f"remove it here; {by}")
+
+
+def unjudged(path: str, name: str, family: Family) -> Iterator[Problem]:
+    """Yield a problem for a metric without an interval, which no gate can judge by."""
+    metric = family.metric(name)
+    if isinstance(metric, OwnMetric) and metric.whole is not None:
+        said = f"{name} has no interval to judge by: it is no mean over samples"
+        yield Problem(path, said, "judge by another; spec.train.search can go by it")
 
 
 def unfit_for_texts(path: str, name: str, also: Sequence[str] = ()) -> Iterator[Problem]:
@@ -41,10 +53,9 @@ def unfit_for_texts(path: str, name: str, also: Sequence[str] = ()) -> Iterator[
 
 
 def unreachable(
-    path: str, name: str, *, low: float | None = None, high: float | None = None
+    path: str, metric: Metric | None, *, low: float | None = None, high: float | None = None
 ) -> Iterator[Problem]:
     """Yield a problem for limits that cross, or that the metric's values can't reach."""
-    metric = METRICS.get(name)
     for key, limit in (("min", low), ("max", high)):
         if metric is not None and limit is not None:
             yield from _outside(f"{path}.{key}", metric, limit)
@@ -52,16 +63,15 @@ def unreachable(
         yield Problem(f"{path}.min", f"{low:g} is over max, {high:g}", "swap them")
 
 
-def too_wide(path: str, name: str, drop: float | None) -> Iterator[Problem]:
+def too_wide(path: str, metric: Metric | None, drop: float | None) -> Iterator[Problem]:
     """Yield a problem for a drop that is more than the whole range of the metric."""
-    metric = METRICS.get(name)
     if drop is None or metric is None or metric.low is None or metric.high is None:
         return
     span = metric.high - metric.low
     if abs(drop) >= span:
         yield Problem(
             path,
-            f"{drop:g} is the whole range of {name}",
+            f"{drop:g} is the whole range of {metric.name}",
             f"write less than {span:g}, such as 0.02",
         )
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from noria.errors import Problem
 from noria.exchange.texts import OF_TEXTS
+from noria.measures.catalog import METRICS
 from noria.spec.data import Data
 from noria.spec.families import described
 from noria.spec.monitoring import BACKENDS, Detector, DetectorKind, Monitoring
@@ -171,7 +172,7 @@ def performance_can_be_measured(
             yield from unfit_for_texts(where, name)
         else:
             yield from unfit(where, name, described(task))
-            yield from unwatched(where, name)
+            yield from unwatched(where, name, described(task))
 
     for index, metric in enumerate(performance.metrics):
         yield from misfits_of(f"{path}.metrics[{index}]", metric)
@@ -189,7 +190,7 @@ def performance_can_be_measured(
             f"add {metric} to metrics, or watch another",
         )
     if not performance.drop.is_relative:
-        yield from too_wide(f"{path}.drop.max", metric, performance.drop.most)
+        yield from too_wide(f"{path}.drop.max", METRICS.get(metric), performance.drop.most)
 
 
 def the_monitor_sees_what_it_watches(serving: Serving, monitoring: Monitoring) -> Iterator[Problem]:

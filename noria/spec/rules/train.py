@@ -10,7 +10,7 @@ from noria.spec.data import Data
 from noria.spec.families import described
 from noria.spec.gates import Gates
 from noria.spec.rules.data import repeats
-from noria.spec.rules.metric import too_wide, unfit, unreachable
+from noria.spec.rules.metric import too_wide, unfit, unjudged, unreachable
 from noria.spec.spaces import SearchRange
 from noria.spec.train import Train
 from noria.spec.units import format_duration
@@ -148,17 +148,20 @@ def gates_can_be_measured(task: Any, gates: Gates) -> Iterator[Problem]:
             "asks nothing of a candidate, so any would take traffic",
             "give bounds or champion",
         )
+    family = described(task)
     for index, bound in enumerate(gates.bounds):
         path = f"spec.gates.bounds[{index}]"
-        yield from unfit(f"{path}.metric", bound.metric, described(task))
-        yield from unreachable(path, bound.metric, low=bound.min, high=bound.max)
+        yield from unfit(f"{path}.metric", bound.metric, family)
+        yield from unjudged(f"{path}.metric", bound.metric, family)
+        yield from unreachable(path, family.metric(bound.metric), low=bound.min, high=bound.max)
         if bound.min is None and bound.max is None:
             yield Problem(path, f"{bound.metric} has no limit", "give min, max or both")
     for index, gate in enumerate(gates.champion):
         path = f"spec.gates.champion[{index}]"
-        yield from unfit(f"{path}.metric", gate.metric, described(task))
+        yield from unfit(f"{path}.metric", gate.metric, family)
+        yield from unjudged(f"{path}.metric", gate.metric, family)
         if isinstance(gate.max_drop, float):
-            yield from too_wide(f"{path}.maxDrop", gate.metric, gate.max_drop)
+            yield from too_wide(f"{path}.maxDrop", family.metric(gate.metric), gate.max_drop)
     for key, items in (("bounds", gates.bounds), ("champion", gates.champion)):
         yield from _metrics_once(f"spec.gates.{key}", [item.metric for item in items])
 

@@ -97,6 +97,7 @@ _TRAINING: Final = (
     trained.answers,
     trained.searches,
     trained.judges,
+    trained.measures,
     trained.gates,
     trained.fresh,
     trained.reference,

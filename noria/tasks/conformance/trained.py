@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from noria.errors import NoriaError
+from noria.measures.catalog import OwnMetric
+from noria.spec import Family, ModelSpec
 from noria.tasks.conformance.subject import NAME, OLDER, Subject, Unmet, expect
 from noria.tasks.families import family as learner_of
 from noria.tasks.package import load_predictor, package_digest, read_manifest
@@ -15,10 +18,13 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from noria.tasks.protocol import Evaluation
+
 REFERENCE: Final = ("reference.json", "rows.npz")
 """What a reference folder holds."""
 _ASKED: Final = 5
 _TRIALS: Final = 2
+_SAME: Final = 1e-9
 
 
 def trains(subject: Subject) -> None:
@@ -64,6 +70,75 @@ def judges(subject: Subject) -> None:
     measured = found.metrics[metric]
     expect(measured.value is not None, f"{metric}: {measured.problem}")
     expect(found.rows == len(trained.test), f"{found.rows} rows of {len(trained.test)}")
+
+
+def measures(subject: Subject) -> None:
+    """A metric of the family's own is finite, repeats, and rates the truth no worse than others."""
+    import numpy as np
+
+    from noria.measures.measuring import value_of
+
+    found, asked = _asked_of_metrics(subject)
+    family = subject.model.spec.family
+    for metric in (one for one in family.own_metrics if one.name in family.metrics):
+        name, measured = metric.name, found.metrics.get(metric.name)
+        if measured is None or name not in asked:
+            raise Unmet(f"evaluate does not measure {name}")
+        expect(measured.value is not None, f"{name} {measured.problem}")
+        truth, said = asked[name]
+        again = value_of(metric, truth, said)
+        expect(again == measured.value, f"{name} is {measured.value}, and once more {again}")
+        right = _perfect(truth, said, classes=family.target == "class")
+        wrong = right[np.random.default_rng(0).permutation(len(right))]
+        best, worst = value_of(metric, truth, right), value_of(metric, truth, wrong)
+        better = best - worst if metric.greater_is_better else worst - best
+        expect(
+            better >= -_SAME * max(1.0, abs(best)),
+            f"{name} is {best:g} of perfect predictions, and {worst:g}, which is better, of the "
+            "same in another order: mend it, or greater_is_better",
+        )
+
+
+def _asked_of_metrics(
+    subject: Subject,
+) -> tuple[Evaluation, dict[str, tuple[NDArray[Any], NDArray[Any]]]]:
+    """Return an evaluation, and the truth and prediction that each of its own metrics was given."""
+    asked: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {}
+
+    def watched(metric: OwnMetric) -> OwnMetric:
+        function = metric.per_sample or metric.whole
+
+        def seen(truth: NDArray[Any], said: NDArray[Any]) -> Any:
+            asked[metric.name] = (truth, said)
+            return None if function is None else function(truth, said)
+
+        if metric.per_sample is None:
+            return replace(metric, whole=seen)
+        return replace(metric, per_sample=seen)
+
+    class Watched(ModelSpec):
+        @property
+        def family(self) -> Family:
+            of = super().family
+            return replace(of, own_metrics=tuple(map(watched, of.own_metrics)))
+
+    trained, spec = subject.trained, subject.model.spec
+    watching = Watched.model_construct(spec.model_fields_set, **dict(spec))
+    found = trained.learner.evaluate(
+        watching, trained.package, trained.test, trained.held_out, None, None
+    )
+    return found, asked
+
+
+def _perfect(truth: NDArray[Any], said: NDArray[Any], *, classes: bool) -> NDArray[Any]:
+    """Return a prediction of the shape of ``said`` that is the truth; ``said`` if none is known."""
+    import numpy as np
+
+    if classes and said.ndim == 1:
+        return np.asarray(truth == 1, np.float64)
+    if classes:
+        return np.asarray(np.eye(said.shape[1])[truth.astype(np.int64)])
+    return truth if truth.shape == said.shape else said
 
 
 def answers(subject: Subject) -> None:

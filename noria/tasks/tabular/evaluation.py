@@ -113,9 +113,8 @@ def truth_of(spec: ModelSpec, classes: tuple[Class, ...], test: pd.DataFrame) ->
 
 def measured(spec: ModelSpec, truth: Truth, prediction: Array) -> dict[str, Measurement]:
     """Return every metric of the family, with 95 % intervals; (n,) or (n, k) predictions."""
-    names = [metric.name for metric in spec.metrics]
     with limited_to(1):
-        return {name: measure(name, truth.values, prediction) for name in names}
+        return {one.name: measure(one, truth.values, prediction) for one in spec.metrics}
 
 
 def compare_recipes(
@@ -123,7 +122,7 @@ def compare_recipes(
 ) -> Comparison:
     """Compare two predictions of the same rows; see ``TaskFamily.compare``."""
     gate = ChampionGate(metric=spec.family.default_metric, confidence=CONFIDENCE)
-    (found,) = compare([gate], truth, said_of(ours), said_of(theirs))
+    (found,) = compare([gate], truth, said_of(ours), said_of(theirs), spec.metrics)
     return found
 
 
@@ -214,7 +213,8 @@ def _against(
             for gate in spec.gates.champion
         )
     theirs = _in_order_of(classes, other, ask(other, test.iloc[fresh]))
-    return compare(spec.gates.champion, truth.take(fresh), prediction[fresh], theirs)
+    gates, fresh_truth = spec.gates.champion, truth.take(fresh)
+    return compare(gates, fresh_truth, prediction[fresh], theirs, spec.metrics)
 
 
 def _in_order_of(ours: tuple[Class, ...], other: MatrixPredictor, values: Array) -> Array:

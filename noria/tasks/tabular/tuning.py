@@ -37,11 +37,12 @@ def tuned(
         code: What else the study depends on: the project's own code.
     """
     settings = spec.train.search
+    metric = spec.metric(settings.metric)
     folds = cross_validation(spec, facts)
 
     def score(params: Mapping[str, Any], place: int) -> float:
         fold = folds[place]
-        return value_of(settings.metric, design.target[fold.test], ask(params, fold))
+        return value_of(metric, design.target[fold.test], ask(params, fold))
 
     # More trials or more time carry on with the same study; anything else is another one.
     said = spec.train.model_dump(
@@ -52,6 +53,7 @@ def tuned(
     digest.update(design.target.tobytes())
     digest.update(code.encode())
     defaults = dict(spec.train.hyperparameters)
+    study = digest.hexdigest()
     return search(
-        settings, defaults, score, len(folds), spec.train.seed, workdir, digest.hexdigest()
+        settings, defaults, score, len(folds), spec.train.seed, workdir, study, metric=metric
     )

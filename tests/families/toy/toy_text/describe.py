@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import Field
 
-from noria.spec import Algorithm, Family, Problem, SearchRange, Section
+from noria.spec import Algorithm, Family, OwnMetric, Problem, SearchRange, Section
 
 
 class LinesSource(Section):
@@ -30,6 +30,13 @@ def capitals_are_told_apart(task: Any, train: Any) -> Iterator[Problem]:
         )
 
 
+def near(truth: Any, prediction: Any) -> Any:
+    """Return of each text the share of its targets that are at most a half off, (n,)."""
+    return (abs(prediction - truth) <= 0.5).mean(axis=1)
+
+
+NEAR = OwnMetric("within-half", True, low=0, high=1, about="share within a half", per_sample=near)
+
 TOY = Family(
     name="toy-text",
     about="How pleasant and how lively a text is.",
@@ -37,7 +44,8 @@ TOY = Family(
     algorithms=(
         Algorithm(name="word-votes", space={"smoothing": SearchRange(low=0.1, high=10, log=True)}),
     ),
-    metrics=("mae", "r2"),
+    metrics=("mae", "r2", "within-half"),
+    own_metrics=(NEAR,),
     data={"lines": LinesSource},
     target="number",
     rules=(capitals_are_told_apart,),

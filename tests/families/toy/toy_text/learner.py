@@ -78,15 +78,16 @@ class ToyText:
         if settings.kind == "none":
             return TuneResult(given)
         rows = self.prepare(spec, train.reset_index(drop=True))
-        half = len(rows) // 2
+        metric, half = spec.metric(settings.metric), len(rows) // 2
         known, judged = np.arange(half), np.arange(half, len(rows))
 
         def score(params: Mapping[str, Any], fold: int) -> float:
             said = self.predict(spec, self.fit(spec, rows, known, params, None), rows, judged)
-            return value_of(settings.metric, truth_of(rows, judged), said_of(said))
+            return value_of(metric, truth_of(rows, judged), said_of(said))
 
         study = sha256(rows.to_csv().encode()).hexdigest()
-        return search(settings, given, score, 1, spec.train.seed, workdir, study)
+        seed = spec.train.seed
+        return search(settings, given, score, 1, seed, workdir, study, metric=metric)
 
     def prepare(self, spec: ModelSpec, frame: pd.DataFrame) -> pd.DataFrame:
         return frame
@@ -157,7 +158,7 @@ class ToyText:
     ) -> Comparison:
         gate = ChampionGate(metric=spec.family.default_metric, confidence=CONFIDENCE)
         truth = Truth(truth_of(prepared, places), 0, spec.train.seed, block)
-        (found,) = compare([gate], truth, said_of(ours), said_of(theirs))
+        (found,) = compare([gate], truth, said_of(ours), said_of(theirs), spec.metrics)
         return found
 
     def evaluate(
@@ -171,11 +172,12 @@ class ToyText:
     ) -> Evaluation:
         places = np.arange(len(test))
         truth, said = truth_of(test, places), said_of(held_out.model)
-        found = {metric.name: measure(metric.name, truth, said) for metric in spec.metrics}
+        found = {metric.name: measure(metric, truth, said) for metric in spec.metrics}
         compared: tuple[Comparison, ...] = ()
         if champion is not None:
             theirs = said_of(self.predict(spec, champion, test, places))
-            compared = compare(spec.gates.champion, Truth(truth, 0, spec.train.seed), said, theirs)
+            known = Truth(truth, 0, spec.train.seed)
+            compared = compare(spec.gates.champion, known, said, theirs, spec.metrics)
         gates = judge(spec.gates, found, compared, choice=held_out.choice)
         return Evaluation(len(test), found, {}, compared, gates, choice=held_out.choice)
 
@@ -197,7 +199,7 @@ class ToyText:
     ) -> None:
         said = said_of(held_out.model)
         truth = truth_of(test, np.arange(len(test)))
-        found = {metric.name: measure(metric.name, truth, said) for metric in spec.metrics}
+        found = {metric.name: measure(metric, truth, said) for metric in spec.metrics}
         write_reference(out_dir, read_manifest(package), {}, said, found, 1000)
 
 

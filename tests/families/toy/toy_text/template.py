@@ -16,8 +16,10 @@ spec:
   gates:
     bounds:
       - {metric: mae, max: 0.5}
+      - {metric: within-half, min: 0.7}
     champion:
       - {metric: mae}
+      - {metric: within-half}
 """
 _DATA = '''\
 """Makes the texts."""
