@@ -213,7 +213,7 @@ class Answers:
 def is_whole(truth: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     """Say of each row of ``Answers.scored``'s labels, (n,) or (n, k), whether none is missing."""
     finite: npt.NDArray[np.bool_] = np.isfinite(truth)
-    return finite if finite.ndim == 1 else finite.all(axis=1)
+    return finite if finite.ndim == 1 else np.asarray(finite.all(axis=1))
 
 
 def _ours(columns: Mapping[str, object]) -> tuple[str, ...]:

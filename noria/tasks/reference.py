@@ -161,4 +161,5 @@ def _kept(prediction: NDArray[np.float64], manifest: Manifest) -> NDArray[np.flo
     if rows <= most:
         return prediction
     rng = np.random.default_rng(manifest.seed)
-    return prediction[np.sort(rng.choice(rows, most, replace=False))]
+    sample: NDArray[np.float64] = prediction[np.sort(rng.choice(rows, most, replace=False))]
+    return sample
