@@ -58,8 +58,9 @@ test: sync ## Run the tests that take less than ten minutes together
 test-slow: sync ## Run the slow suites: statistics, crashes, the loop end to end
 	$(RUN) pytest -n 2 --dist loadfile --no-loadscope-reorder -m "slow and not cluster and not images" --timeout 900
 
-# Two control planes of our own side by side; somebody's cluster is used by one test at a time.
-CLUSTER_WORKERS := $(if $(KUBECONFIG),,-n 2 --dist loadfile)
+# Two control planes of our own side by side, in the order of the files: those of one long test are
+# not the last. Somebody's cluster is used by one test at a time.
+CLUSTER_WORKERS := $(if $(KUBECONFIG),,-n 2 --dist loadfile --no-loadscope-reorder)
 
 .PHONY: test-cluster
 test-cluster: sync ## Run the tests that need a Kubernetes API: $$KUBECONFIG's, or their own
