@@ -79,7 +79,7 @@ def document(**served: Any) -> dict[str, Any]:
             },
             "retraining": {
                 "signals": ["new-data"],
-                "newData": {"growth": 1.0},
+                "newData": {"growth": 0.5},
                 "cooldown": "0s",
                 "runsPerDay": 20,
                 "trainOn": {"kind": "all"},
