@@ -48,7 +48,7 @@ def _asked(
         found = np.asarray(function(_locked(truth), _locked(prediction)), np.float64)
     except NoriaError:
         raise
-    except Exception as error:
+    except Exception as error:  # whatever a third party's code raises is told as its fault
         said = f"{type(error).__name__}: {error}"[:_MOST_WORDS]
         raise InvalidInput(
             f"metric {metric.name}: its function raised {said}", fix=_MEND

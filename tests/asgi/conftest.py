@@ -61,7 +61,7 @@ class Line:
         body = bytes(rest[:length])
         return SimpleNamespace(status=int(first.split()[1]), headers=headers, body=body)
 
-    def ended(self, seconds: float = 120.0) -> bool:
+    def ended(self, seconds: float = 20.0) -> bool:
         """Whether the server ends the connection within so many seconds; all is read until then."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:

@@ -21,7 +21,7 @@ HEAD = b"host: localhost\r\n"
 Serve = Callable[..., "Server"]
 
 
-def until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -76,7 +76,7 @@ def test_trailers_and_extensions_of_chunks_without_end_are_cut_off(serve: Serve)
         with suppress(OSError):
             for _ in range(64):
                 line.send(b"a" * 65536)
-        assert line.ended()
+        assert line.ended(5)
     assert server.ask("GET /healthz").status == 200
 
 
@@ -120,7 +120,7 @@ def test_answers_that_nobody_reads_are_bounded_and_then_lost(
             most = max(most, resident() - before)
     # Unbounded it would be 180, and four times as much if each were made before it is read.
     assert most < 100
-    assert all(line.ended() for line in lines)
+    assert all(line.ended(10) for line in lines)
 
 
 def _get(path: str) -> bytes:
@@ -141,7 +141,7 @@ def test_a_body_is_refused_at_its_limit_and_the_answer_is_read(
     answer = line.answer()
     assert answer.status == 413
     assert b"larger than 1000 bytes" in answer.body
-    assert line.ended()
+    assert line.ended(6)
 
 
 def test_bodies_that_do_not_end_give_way_to_one_that_does(serve: Serve) -> None:
@@ -172,11 +172,11 @@ def test_silence_ends_a_connection_and_so_does_half_a_head(serve: Serve) -> None
         with suppress(OSError):
             half.send(b"c")
             idle.send(b"\r\n")
-    assert silent.ended()
-    assert idle.ended()
+    assert silent.ended(3)
+    assert idle.ended(3)
     with suppress(OSError):
         assert half.answer().status == 408
-    assert half.ended()
+    assert half.ended(4)
 
 
 def test_a_body_that_trickles_is_given_up(serve: Serve) -> None:
@@ -186,13 +186,13 @@ def test_a_body_that_trickles_is_given_up(serve: Serve) -> None:
     line.socket.settimeout(0.05)
     got = b""
     while not got:
-        assert time.monotonic() - began < 120
+        assert time.monotonic() - began < 10
         line.send(b"a")
         with suppress(TimeoutError):
             got = line.socket.recv(65536)
     assert got.startswith(b"HTTP/1.1 408 ")
-    assert 0.4 < time.monotonic() - began < 60
-    assert line.ended()
+    assert 0.4 < time.monotonic() - began < 5
+    assert line.ended(6)
 
 
 # Others.
@@ -207,7 +207,7 @@ def test_connections_that_are_held_keep_nobody_out(serve: Serve) -> None:
         assert server.ask("GET /big?size=1").status == 200
     # The one that had asked before is kept longer than those that never did.
     assert keeping.ask("GET /healthz").status == 200
-    ended = [line.ended() for line in silent[:20]]
+    ended = [line.ended(0.2) for line in silent[:20]]
     assert all(ended)
 
 
@@ -217,7 +217,7 @@ def test_an_address_that_holds_many_gives_way_to_others(serve: Serve) -> None:
     crowd = [server.line("127.0.0.1") for _ in range(40)]
     quiet.send(b"host: 127.0.0.1\r\n\r\n")
     assert quiet.answer().status == 200
-    assert crowd[0].ended()
+    assert crowd[0].ended(1)
 
 
 def test_health_is_answered_while_all_else_is_busy(serve: Serve, app: App) -> None:
@@ -279,4 +279,4 @@ def test_it_stops_while_connections_are_held(app: App) -> None:
             unread.sendall(_get(f"/big?size={8 * MIB}"))
             assert b" 200 OK" in unread.recv(100)
             began = time.monotonic()
-    assert time.monotonic() - began < 120
+    assert time.monotonic() - began < 5

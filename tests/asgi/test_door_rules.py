@@ -82,7 +82,7 @@ def test_who_says_that_nothing_more_will_come_is_answered(serve: Serve) -> None:
     line = serve().line().send(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
     line.socket.shutdown(socket.SHUT_WR)
     assert line.answer().body == b"well"
-    assert line.ended()
+    assert line.ended(3)
 
 
 def test_trailers_are_not_headers(serve: Serve) -> None:
@@ -101,7 +101,7 @@ def test_an_offer_to_upgrade_is_passed_over_and_the_body_read(serve: Serve) -> N
     assert line.ask("GET /healthz", offer).status == 200
     last = line.ask("GET /healthz", HEAD + b"connection: close, upgrade\r\nupgrade: h2c\r\n")
     assert last.headers["connection"] == "close"
-    assert line.ended()
+    assert line.ended(3)
 
 
 @pytest.mark.parametrize(

@@ -24,3 +24,17 @@ def installed(folder: Path) -> Path:
     with zipfile.ZipFile(wheel) as packed:
         packed.extractall(site)
     return site
+
+
+def altered(toy: Path, tmp_path: Path, file: str, changes: dict[str, str]) -> Path:
+    """Return the toy's site once more, with other words in one file."""
+    site = tmp_path / "altered"
+    if not site.exists():
+        shutil.copytree(toy, site)
+    path = site / "toy_text" / file
+    text = path.read_text()
+    for old, new in changes.items():
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    path.write_text(text)
+    return site

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +15,7 @@ import yaml
 from noria.spec.data import Source
 from noria.spec.family import SHARED_SOURCES
 from noria.tasks.package import Manifest, write_package
+from tests.families.installed import altered
 
 Noria = Callable[..., subprocess.CompletedProcess[str]]
 Distribution = Callable[..., Path]
@@ -64,20 +64,6 @@ def test_the_toy_passes_the_suite(noria: Noria, toy: Path) -> None:
     assert ran.returncode == 0
     assert len({one["name"] for one in results}) == len(results) > 10
     assert all(one["sentence"].endswith(".") for one in results)
-
-
-def altered(toy: Path, tmp_path: Path, file: str, changes: dict[str, str]) -> Path:
-    """Return the toy's site once more, with other words in one file."""
-    site = tmp_path / "altered"
-    if not site.exists():
-        shutil.copytree(toy, site)
-    path = site / "toy_text" / file
-    text = path.read_text()
-    for old, new in changes.items():
-        assert text.count(old) == 1, old
-        text = text.replace(old, new)
-    path.write_text(text)
-    return site
 
 
 def test_the_suite_finds_what_would_fail_in_the_loop(

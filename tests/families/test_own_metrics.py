@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +12,8 @@ from typing import Any
 
 import pytest
 import yaml
+
+from tests.families.installed import altered
 
 Noria = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -30,19 +31,6 @@ def with_spec(file: Path, **sections: Any) -> Path:
     model["spec"].update(sections)
     file.write_text(yaml.safe_dump(model))
     return file
-
-
-def altered(toy: Path, tmp_path: Path, changes: dict[str, str]) -> Path:
-    """Return the toy's site once more, with other words in its description."""
-    site = tmp_path / "altered"
-    shutil.copytree(toy, site)
-    path = site / "toy_text" / "describe.py"
-    text = path.read_text()
-    for old, new in changes.items():
-        assert text.count(old) == 1, old
-        text = text.replace(old, new)
-    path.write_text(text)
-    return site
 
 
 def test_it_gates_and_a_search_improves_it(noria: Noria, toy: Path, project: Path) -> None:
@@ -95,7 +83,9 @@ def test_validate_knows_it_and_says_where_it_can_not_be(
 def test_where_it_is_the_default_it_judges_and_norias_is_watched(
     toy: Path, tmp_path: Path, project: Path
 ) -> None:
-    site = altered(toy, tmp_path, {'("mae", "r2", "within-half")': '("within-half", "mae")'})
+    site = altered(
+        toy, tmp_path, "describe.py", {'("mae", "r2", "within-half")': '("within-half", "mae")'}
+    )
     with_spec(project, gates={"bounds": [{"metric": "mae", "max": 0.5}]})
     code = """
 import sys
@@ -119,7 +109,9 @@ print(*(metric.name for metric in spec.watched_metrics))
 def test_a_function_of_all_texts_is_shown_and_judges_nothing(
     noria: Noria, toy: Path, tmp_path: Path, project: Path
 ) -> None:
-    site = altered(toy, tmp_path, {"per_sample=near)": "whole=lambda t, p: near(t, p).mean())"})
+    site = altered(
+        toy, tmp_path, "describe.py", {"per_sample=near)": "whole=lambda t, p: near(t, p).mean())"}
+    )
     ran = noria("validate", "-f", project, sites=(site,))
     assert ran.returncode == 2
     said = "within-half has no interval to judge by: it is no mean over samples"
@@ -155,7 +147,7 @@ def test_a_description_that_can_not_hold_is_named(
     noria: Noria, toy: Path, tmp_path: Path, changes: dict[str, str], said: str
 ) -> None:
     listed = json.loads(
-        noria("families", "--json", sites=(altered(toy, tmp_path, changes),)).stdout
+        noria("families", "--json", sites=(altered(toy, tmp_path, "describe.py", changes),)).stdout
     )
     (broken,) = listed["broken"]
     assert said in broken["problem"]
@@ -181,7 +173,7 @@ def test_a_description_that_can_not_hold_is_named(
 def test_the_suite_finds_a_metric_that_can_not_be_gone_by(
     noria: Noria, toy: Path, tmp_path: Path, changes: dict[str, str], said: str
 ) -> None:
-    site = altered(toy, tmp_path, changes)
+    site = altered(toy, tmp_path, "describe.py", changes)
     ran = noria("family", "check", "toy-text", "--json", sites=(site,))
     found = {one["name"]: one for one in json.loads(ran.stdout)}
     assert found["measures"]["outcome"] == "failed"

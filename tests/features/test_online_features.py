@@ -185,8 +185,8 @@ def test_a_step_of_a_replay_takes_milliseconds(lookup: Lookup, home: Home) -> No
         lookups.append(time.perf_counter() - start)
         now += HOUR
     # Measured: 2 ms, and 0.16 ms for 1000 rows. The limits leave room for a busy machine.
-    assert np.median(steps) < 0.5
-    assert np.median(lookups) < 0.1
+    assert np.median(steps) < 0.05
+    assert np.median(lookups) < 0.01
 
 
 def test_a_server_that_looks_features_up_does_not_load_pytorch() -> None:
@@ -195,6 +195,6 @@ def test_a_server_that_looks_features_up_does_not_load_pytorch() -> None:
         "import_feast(); print('feast' in sys.modules, 'torch' in sys.modules)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
     )
     assert done.stdout.split() == ["True", "False"]

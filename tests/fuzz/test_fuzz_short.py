@@ -1,4 +1,4 @@
-"""Half a minute of the fuzz suite: no door breaks, hangs, dies or grows without bound."""
+"""A minute of the fuzz suite: no door breaks, hangs, dies or grows without bound."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import pytest
 
 from tests.fuzz.suite import parts
 
-_SECONDS = 30.0
+_MINUTE = 60.0
 _MOST_MIB = 400.0
 
 
 @pytest.mark.slow
-def test_no_door_breaks_in_half_a_minute_of_nonsense(tmp_path: Path) -> None:
+def test_no_door_breaks_in_a_minute_of_nonsense(tmp_path: Path) -> None:
     for share, part in parts(tmp_path):
-        for tally in part(share * _SECONDS, 1):
+        for tally in part(share * _MINUTE, 1):
             assert tally.tried > 0, tally.door
             assert not tally.faults, f"{tally.door}: {tally.found or tally}"
             assert tally.peak - tally.start < _MOST_MIB, f"{tally.door}: {tally.peak:.0f} MiB"

@@ -28,7 +28,7 @@ from tests.measures.coverage import (
 )
 
 pytestmark = pytest.mark.slow
-RUNS = 200
+RUNS = 400
 
 
 def covers(found: Cell) -> None:

@@ -115,7 +115,7 @@ def test_reading_a_tensor_takes_time_in_proportion_to_it(bench: Make, wire: Any,
     answer = answer.replace("BYTES", "FP64")
     with pytest.raises(InvalidInput):
         monitor.accept(wire.headers("r", "response"), answer.encode()).result()
-    assert time.process_time() - started < 30
+    assert time.process_time() - started < 5
 
 
 def test_numbers_of_one_hash_cost_no_more_than_others(bench: Make, wire: Any, world: Any) -> None:
@@ -129,7 +129,7 @@ def test_numbers_of_one_hash_cost_no_more_than_others(bench: Make, wire: Any, wo
     started = time.process_time()
     with pytest.raises(InvalidInput, match="no year"):
         monitor.accept(wire.headers("r", "request"), json.dumps(body).encode())
-    assert time.process_time() - started < 30
+    assert time.process_time() - started < 5
 
 
 def test_labels_by_key_read_each_prediction_once(bench: Make, world: Any, wire: Any) -> None:
@@ -142,7 +142,7 @@ def test_labels_by_key_read_each_prediction_once(bench: Make, world: Any, wire: 
     started = time.process_time()
     b.label([{"key": str(row), "label": 1} for row in range(size)])
     assert b.status()["counts"]["joined"] == 2 * size
-    assert time.process_time() - started < 30
+    assert time.process_time() - started < 5
 
 
 def test_a_short_block_does_not_become_a_large_record(bench: Make, wire: Any) -> None:

@@ -368,7 +368,7 @@ def test_closing_counts_what_was_not_sent() -> None:
             log.offer(f"r-{place}", outcome(1.0), 0.0)
         began = time.monotonic()
         log.close(0.3)
-        assert time.monotonic() - began < 30
+        assert time.monotonic() - began < 5
         assert lost(log) == {"closed": 20}
 
 

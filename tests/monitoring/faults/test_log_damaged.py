@@ -22,7 +22,7 @@ from monitoring.records import RequestRecord, ResponseRecord, decode
 from monitoring.service import Monitor, Setting
 from noria.spec import load_model
 
-ROUNDS = 6
+ROUNDS = 12
 Damage = Callable[[Path, random.Random], None]
 
 

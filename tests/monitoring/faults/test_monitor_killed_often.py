@@ -28,7 +28,7 @@ from noria.spec import load_model
 
 pytestmark = pytest.mark.slow
 
-KILLS = int(os.environ.get("NORIA_KILLS", "80"))
+KILLS = 200
 SENDERS = 3
 WINDOW = 100
 MOST_POSTS = 20
@@ -92,7 +92,7 @@ class Sender(threading.Thread):
             time.sleep(self._random.uniform(0, 0.02))
 
 
-def test_kills_leave_what_an_undisturbed_run_of_the_same_events_leaves(
+def test_200_kills_leave_what_an_undisturbed_run_of_the_same_events_leaves(
     lives: Callable[..., Any],
     model_file: Callable[..., Path],
     world: Any,
@@ -170,8 +170,8 @@ def test_kills_leave_what_an_undisturbed_run_of_the_same_events_leaves(
             f"{len(acknowledged)} posts acknowledged, {sum(s.again for s in senders)} sent again, "
             f"{counts['duplicates']} events came again, {counts['windows']} windows"
         )
-    assert len(acknowledged) > 2 * KILLS
-    assert counts["windows"] > KILLS / 10
+    assert len(acknowledged) > 500
+    assert counts["windows"] > 20
 
     _every_acknowledged_event_counts_once(process.home, acknowledged, counts)
     # The same log, worked through in one go: every table is the same, byte for byte.
