@@ -49,6 +49,7 @@ class Estimate:
         parts: Signed sums of which the value is the sum of magnitudes, as (mean, influence)
             each; only of a calibration gap, which is not smooth at 0.
         hits: (hits, trials) where the value is a function of one proportion.
+        skewness: Of numbers on no known scale, whose longer tail the rows show less than it is.
     """
 
     value: float
@@ -59,6 +60,7 @@ class Estimate:
     freedom: float = 1.0
     parts: Sequence[tuple[float, Array]] = ()
     hits: tuple[float, float] | None = None
+    skewness: float = 0.0
 
 
 def estimate(metric: str, truth: Array, prediction: Array) -> Estimate:
@@ -142,7 +144,9 @@ def between(rows: Array, low: float, high: float) -> Estimate:
 def unscaled(rows: Array) -> Estimate:
     """Return the mean of numbers on no known scale; one more is as low, or high, as any seen."""
     found = _mean(rows, float(rows.max()))
-    return replace(found, most=max(found.up, -found.down))
+    spread = math.sqrt(float(found.influence @ found.influence) / rows.size)
+    third = float(((found.influence / spread) ** 3).mean()) if 0 < spread < math.inf else 0.0
+    return replace(found, most=max(found.up, -found.down), skewness=third)
 
 
 def _average(parts: Sequence[Estimate]) -> Estimate:

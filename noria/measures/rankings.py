@@ -96,26 +96,22 @@ def _hit(cutoff: int, truth: Array, scores: Array) -> Array:
 
 
 def _ndcg(cutoff: int, truth: Array, scores: Array) -> Array:
-    places = np.arange(truth.shape[1])
+    n, m = truth.shape
+    places = np.arange(m)
     discount = np.where(places < cutoff, 1.0 / np.log2(places + 2.0), 0.0)
     ideal = -np.sort(-truth, axis=1) @ discount
-    reached = np.array(
-        [
-            _gained(gains[known], score[known], discount)
-            for gains, score, known in zip(truth, scores, ~np.isnan(scores), strict=True)
-        ]
-    )
-    return np.asarray(np.divide(reached, ideal, out=np.zeros_like(reached), where=ideal > 0))
-
-
-def _gained(gains: Array, scores: Array, discount: Array) -> float:
-    """Return the discounted gain of one query; candidates of the same score share their places."""
-    if not scores.size:
-        return 0.0
-    _, group, sizes = np.unique(-scores, return_inverse=True, return_counts=True)
-    mean = np.bincount(group, gains) / sizes
-    ends = np.cumsum(sizes)
-    return float(mean @ np.add.reduceat(discount[: scores.size], ends - sizes))
+    # NaN goes last, and equals nothing; candidates of the same score share their places.
+    order = np.argsort(-scores, axis=1)
+    ranked = np.take_along_axis(scores, order, axis=1)
+    gains = np.where(np.isnan(ranked), 0.0, np.take_along_axis(truth, order, axis=1))
+    begins = np.ones((n, m), np.bool_)
+    begins[:, 1:] = ranked[:, 1:] != ranked[:, :-1]
+    group = np.cumsum(begins.ravel()) - 1
+    mean = np.bincount(group, gains.ravel()) / np.bincount(group)
+    gained = mean * np.bincount(group, np.tile(discount, n))
+    query = np.nonzero(begins)[0]
+    reached = np.bincount(query, gained, minlength=n)
+    return np.asarray(np.divide(reached, ideal, out=np.zeros(n), where=ideal > 0))
 
 
 _AT: Final[Mapping[str, Callable[[int, Array, Array], Array]]] = MappingProxyType(

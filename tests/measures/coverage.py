@@ -131,7 +131,20 @@ def three(random: np.random.Generator, rows: int, share: float) -> tuple[Array, 
     return codes.astype(float), odds[0], odds[1]
 
 
+def five(random: np.random.Generator, rows: int, share: float) -> tuple[Array, Array, Array]:
+    """Five classes, the last with ``share``, said with too much confidence by both models."""
+    priors = np.append(np.array([0.45, 0.25, 0.2, 0.1]) * (1 - share), share)
+    codes = random.choice(5, rows, p=priors)
+    common, own = random.standard_t(5, (rows, 5)), random.normal(size=(2, rows, 5))
+    raw = np.stack([common + 0.4 * own[0], common + 0.8 * own[1]])
+    raw[:, np.arange(rows), codes] += 2.0
+    odds = np.exp(np.clip(1.3 * raw, -30, 30)) * priors
+    odds /= odds.sum(axis=2, keepdims=True)
+    return codes.astype(float), odds[0], odds[1]
+
+
 CLASSES: Final = (logistic, overconfident, tied, separated, constant)
+MANY: Final = (three, five)
 VALUES: Final = (normal, laplace, student, outliers)
 
 

@@ -20,15 +20,29 @@ from tests.measures.coverage import (
     Draw,
     cell,
     constant,
+    five,
     laplace,
     logistic,
     normal,
     student,
     three,
 )
+from tests.measures.populations import (
+    KINDS,
+    Kind,
+    Population,
+    Told,
+    clustered,
+    forecast,
+    graded,
+    holds,
+    told,
+)
 
 pytestmark = pytest.mark.slow
 RUNS = 400
+# Samples and runs: a thousand queries or documents take long to score.
+SAMPLES = ((200, 200), (1000, 50))
 
 
 def covers(found: Cell) -> None:
@@ -52,10 +66,16 @@ def test_an_interval_of_two_classes_covers(metric: str, world: Draw, paired: boo
 
 
 @pytest.mark.parametrize("paired", [False, True])
-@pytest.mark.parametrize("metric", CLASSIFICATION)
-def test_an_interval_of_three_classes_covers(metric: str, paired: bool) -> None:
+@pytest.mark.parametrize(
+    ("metric", "world"),
+    [
+        *((metric, three) for metric in CLASSIFICATION),
+        *((metric, five) for metric in ("auc", "log-loss", "calibration-gap", "f1")),
+    ],
+)
+def test_an_interval_of_more_classes_covers(metric: str, world: Draw, paired: bool) -> None:
     for rows, rarer in ((200, 15), (1000, 100)):
-        covers(cell(metric, three, rows, rarer, paired=paired, runs=RUNS // 2))
+        covers(cell(metric, world, rows, rarer, paired=paired, runs=RUNS // 2))
 
 
 @pytest.mark.parametrize("paired", [False, True])
@@ -69,6 +89,41 @@ def test_an_interval_of_three_classes_covers(metric: str, paired: bool) -> None:
 def test_an_interval_of_values_covers(metric: str, world: Draw, paired: bool) -> None:
     for rows in (100, 300, 1000):
         covers(cell(metric, world, rows, 0, paired=paired, runs=RUNS))
+
+
+def seldom_wrong(found: Told) -> None:
+    """Each of two models that are worth the same is shown better in at most 5 % of the runs."""
+    most = 0.05 + 3.0 * math.sqrt(0.05 * 0.95 / found.runs)
+    assert found.given, found
+    assert max(found.better, found.worse) / found.runs <= most, found
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_an_interval_of_samples_that_are_no_rows_covers(kind: Kind) -> None:
+    for population in kind.populations:
+        for metric in kind.metrics:
+            for samples, runs in SAMPLES:
+                for paired in (False, True):
+                    covers(holds(metric, population, samples, runs, paired=paired))
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_of_two_models_worth_the_same_neither_is_called_better(kind: Kind) -> None:
+    for population in kind.populations:
+        for metric in kind.metrics:
+            for samples, runs in SAMPLES:
+                seldom_wrong(told(metric, population, samples, runs, kind.worsened))
+
+
+@pytest.mark.parametrize(
+    ("metric", "population"),
+    [("ndcg-at-10", graded), ("span-recall", clustered), ("mae", forecast), ("r2", forecast)],
+)
+def test_a_real_gain_is_seen_and_never_taken_for_a_loss(
+    metric: str, population: Population
+) -> None:
+    found = told(metric, population, 1000, 40)
+    assert (found.better, found.worse) == (40, 0), found
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "f1"])
