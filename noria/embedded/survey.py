@@ -263,6 +263,8 @@ class _Seen:
         window = spec.monitoring.performance.window.rows
         if self.performance or self.labelled is None:
             return ""
+        if not spec.watched_metrics:
+            return f"none: labels of rows can't measure {spec.family.default_metric}"
         return f"none yet: its first window has {self.labelled} of {window} labelled rows"
 
     def problem(self, state: State) -> str:

@@ -29,11 +29,12 @@ def model_card(candidate: Candidate, manifest: Manifest, digest: str) -> str:
 
 def _what(candidate: Candidate, manifest: Manifest, digest: str) -> str:
     outputs = ", ".join(f"`{item.name}`" for item in manifest.outputs)
+    target = f", target `{manifest.target}`" if manifest.target else ""
     return "\n".join(
         [
             f"# Model card: {candidate.model}",
             "",
-            f"- **Task**: {manifest.family}, target `{manifest.target}`",
+            f"- **Task**: {manifest.family}{target}",
             f"- **Algorithm**: {manifest.algorithm}",
             f"- **Answers**: {outputs}",
             f"- **Trained because**: {candidate.reason or 'asked for'}",

@@ -22,7 +22,7 @@ SIZES = ((1, 0), (3, 0), (10, 0), (100, 0), (300, 0), (1000, 0))
 MULTICLASS = ((200, 5), (200, 15), (1000, 100))
 SAMPLES = (50, 100, 200, 1000)
 COMPARED = (200, 1000)
-OTHERS = "queries, documents, several targets and own metrics"
+OTHERS = "rankings, spans, several targets, own metrics"
 _RARELY = 0.2
 
 

@@ -1,4 +1,4 @@
-"""Installs the toy family as a package that another distribution brings."""
+"""Installs families as packages that other distributions bring."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import zipfile
 from pathlib import Path
 
 TOY = Path(__file__).parent / "toy"
+SAMPLES = Path(__file__).parent / "samples"
 
 
-def installed(folder: Path) -> Path:
-    """Build the toy's wheel in ``folder``, and return the folder that it is unpacked in."""
+def installed(folder: Path, package: Path = TOY) -> Path:
+    """Build a package's wheel in ``folder``, and return the folder that it is unpacked in."""
     source, dist, site = folder / "source", folder / "dist", folder / "site"
-    shutil.copytree(TOY, source)
+    shutil.copytree(package, source)
     build = "import sys; from setuptools.build_meta import build_wheel; build_wheel(sys.argv[1])"
     dist.mkdir()
     subprocess.run(

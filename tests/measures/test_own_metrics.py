@@ -47,6 +47,18 @@ def test_a_mean_of_the_same_numbers_is_the_same_metric() -> None:
     assert ours.high == pytest.approx(noria.high, rel=0.01)
 
 
+def test_the_end_towards_the_longer_tail_lies_further_out() -> None:
+    losses = np.random.default_rng(6).exponential(size=400)
+    told = OwnMetric("told", False, per_sample=lambda _, said: said)
+    right, left = measure(told, losses, losses), measure(told, losses, -losses)
+    assert right.value is not None
+    assert right.low is not None
+    assert right.high is not None
+    # Of the mean of 400 exponential numbers: by a twelfth and more, by the skewness of 2.
+    assert right.high - right.value > 1.08 * (right.value - right.low)
+    assert (left.low, left.high) == pytest.approx((-right.high, -right.low), rel=0.01)
+
+
 @pytest.mark.parametrize("metric", [ERROR, CLOSE], ids=["unbounded", "bounded"])
 def test_the_interval_covers_about_as_often_as_it_says(metric: OwnMetric) -> None:
     random, missed = np.random.default_rng(1), 0
