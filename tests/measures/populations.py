@@ -211,7 +211,7 @@ def level(metric: Metric | str, population: Population, worsened: Worsened) -> S
     truth, better, other = ordered(metric, population)
     target = _worth(metric, truth, other)
     low, high = 0.0, 1.0
-    for _ in range(20):
+    for _ in range(15):
         middle = (low + high) / 2.0
         ahead = _worth(metric, truth, worsened(truth, better, middle)) > target
         low, high = (middle, high) if ahead else (low, middle)
@@ -234,17 +234,22 @@ def wider(truth: Array, said: Array, share: float) -> Array:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """Metrics of one kind of sample, its populations, and how a model is worsened to a null."""
+    """Metrics of one kind of sample, its populations, and how a model is worsened to a null.
+
+    ``runs`` is how many data sets of 200, and of 1,000 samples a test draws: scoring queries and
+    documents takes long.
+    """
 
     name: str
     metrics: tuple[Metric | str, ...]
     populations: tuple[Population, ...]
     worsened: Worsened = lost
+    runs: tuple[int, int] = (400, 400)
 
 
 KINDS: Final = (
-    Kind("rankings", RANKED, (graded, seldom, perfect_but)),
-    Kind("spans", SPANNED, (clustered, sparse, long_ones, nearly_all)),
+    Kind("rankings", RANKED, (graded, seldom, perfect_but), runs=(150, 50)),
+    Kind("spans", SPANNED, (clustered, sparse, long_ones, nearly_all), runs=(150, 50)),
     Kind("several targets", TARGETED, (forecast, tailed), wider),
     Kind("a family's own", OWN, (skewed,)),
 )
