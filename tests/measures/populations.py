@@ -49,7 +49,7 @@ def graded() -> Samples:
 
 @cache
 def seldom() -> Samples:
-    """One relevant candidate: a model retrieves it in one query of five, the other by chance too."""
+    """One relevant candidate: one model retrieves it in a fifth of the queries; one ranks all."""
     random = np.random.default_rng(22)
     truth = np.eye(20)[random.integers(0, 20, _SIZE)]
     found = (random.random((2, _SIZE, 1)) < np.array([0.2, 0.17]).reshape(2, 1, 1)) * 4.0
