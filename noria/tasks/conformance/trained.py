@@ -73,7 +73,7 @@ def judges(subject: Subject) -> None:
 
 
 def measures(subject: Subject) -> None:
-    """A metric of the family's own is finite, repeats, and rates the truth no worse than others."""
+    """A metric of its own is finite, repeats, adds up, and rates the truth no worse than others."""
     import numpy as np
 
     from noria.measures.measuring import value_of
@@ -88,6 +88,18 @@ def measures(subject: Subject) -> None:
         truth, said = asked[name]
         again = value_of(metric, truth, said)
         expect(again == measured.value, f"{name} is {measured.value}, and once more {again}")
+        if metric.judges and (half := len(truth) // 2):
+            # The monitor measures windows: what a sample gives may not depend on the others.
+            ends = (slice(half), slice(half, None))
+            apart = np.average(
+                [value_of(metric, truth[rows], said[rows]) for rows in ends],
+                weights=[half, len(truth) - half],
+            )
+            expect(
+                abs(apart - again) <= _SAME * max(1.0, abs(again)),
+                f"{name} is {again:g} of all samples, and {apart:g} of their halves: the number of "
+                "a sample may not depend on the others",
+            )
         right = _perfect(truth, said, classes=family.target == "class")
         wrong = right[np.random.default_rng(0).permutation(len(right))]
         best, worst = value_of(metric, truth, right), value_of(metric, truth, wrong)
