@@ -72,7 +72,7 @@ class OwnMetric(Metric):
 
     Raises:
         InvalidInput: The name is one of Noria's metrics or none that a spec can have, there is not
-            one function, or the limits cross.
+            one function, it is of no predictions, or the limits cross.
     """
 
     unit: Unit = "own"
@@ -89,6 +89,11 @@ class OwnMetric(Metric):
             raise InvalidInput(
                 f"metric {shorten(self.name)}: is no name",
                 fix="write at most 63 of a-z, 0-9 and -, such as pinball-loss",
+            )
+        if self.of not in ("rows", "rankings", "spans"):
+            raise InvalidInput(
+                f"metric {self.name}: is of {self.of}, which have no prediction",
+                fix="say rows, rankings or spans, or leave it out: rows",
             )
         if callable(self.per_sample) == callable(self.whole):
             raise InvalidInput(
