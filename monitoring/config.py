@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final, Literal
 
@@ -72,7 +72,8 @@ class MonitorConfig:
     what is kept of rows that get their label (``keeping``). The performance counts labels of
     ``sources``, of all when it names none.
 
-    ``family`` knows the metrics, its own with the functions that measure them.
+    ``family`` knows the metrics, its own with the functions that measure them; of those that can't
+    be had here ``missing`` says why.
 
     A model ``is_of_texts`` when what is asked and answered are texts. Its features are the columns
     of ``noria.exchange.texts``, of which no training has rows: they are learnt from the champion's
@@ -100,6 +101,7 @@ class MonitorConfig:
     keeping: Keeping | None
     is_of_texts: bool = False
     sources: tuple[str, ...] = ()
+    missing: Mapping[str, str] = field(default_factory=dict)
 
     def counts(self, source: str) -> bool:
         """Whether labels of a source count in the performance."""

@@ -227,7 +227,7 @@ class Exposition(Collector):
         )
         yield self._labelled(
             "metric_problem",
-            "1 for a metric that failed in its last performance window",
+            "1 for a metric that can't be measured, or failed in its last performance window",
             ("metric",),
             [((name,), 1.0) for name in self._monitor.failing()],
         )

@@ -577,9 +577,9 @@ class Monitor:
             self._state.close()
 
     def failing(self) -> dict[str, str]:
-        """Return why each metric that is watched failed on its last window, by name."""
-        core = self.snapshot
-        return {name: core.failing[name] for name in self.config.metrics if name in core.failing}
+        """Return why metrics that are watched can't be measured, or failed on the last window."""
+        found = {**self.snapshot.failing, **self.config.missing}
+        return {name: found[name] for name in self.config.metrics if name in found}
 
     def _problems(self) -> dict[str, str]:
         health = self.health()

@@ -219,6 +219,7 @@ def test_the_suite_finds_a_metric_that_can_not_be_gone_by(
     assert said in found["measures"]["detail"]
 
 
+WATCHING = Path(__file__).with_name("watching.py")
 WATCHED = {
     "monitoring": {
         "window": {"rows": 200},
@@ -241,11 +242,11 @@ WATCHED = {
 }
 
 
-def watched(site: Path, project: Path) -> dict[str, Any]:
+def watched(site: Path, project: Path, *where: str) -> dict[str, Any]:
     """What a monitor, its replicas and a canary make of the rows of ``watching.py``."""
     with_spec(project, **WATCHED)
     ran = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("watching.py")), str(project.parents[1])],
+        [sys.executable, str(WATCHING), str(project.parents[1]), *where],
         env={**os.environ, "PYTHONPATH": str(site)},
         capture_output=True,
         text=True,
@@ -351,15 +352,36 @@ def test_a_function_that_fails_is_set_aside_counted_and_named(
     assert any("within-half can't be measured" in held for held in found["canary"]["held"])
 
 
-def test_a_monitor_without_the_family_says_so(toy: Path, project: Path) -> None:
-    command = [sys.executable, "-m", "monitoring", "--model", str(project)]
-    ran = subprocess.run(
-        [*command, "--state", str(project.parent / "state")],
-        env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert ran.returncode == 2
-    assert "'toy-text' is not a task family that is installed here" in ran.stderr
+def test_a_monitor_without_the_family_measures_the_rest_and_says_so(
+    toy: Path, project: Path
+) -> None:
+    found = watched(toy, project, "elsewhere")
+    said = "'toy-text' is not a task family that is installed here"
+    # It is known before there is any window, and each window is counted.
+    assert found["at once"]["metric within-half"] == said
+    labels = {"metric": "within-half", "model": "mood"}
+    assert series(found["exposed"], "metric_problem", **labels) == 1
+    assert series(found["exposed again"], "metric_failures_total", **labels) == 3
+    measured = found["second"]["performance"]["1"]["metrics"]
+    assert said in measured["within-half"]["problem"]
+    assert measured["mae"]["value"] == 1.0
+    assert found["second"]["counts"]["joined"] == 600
+    assert found["second"]["targets"] == ["pleasant", "lively"]
+    assert found["healthy"]
+    assert found["canary"]["ended"] == []
+    assert any(said in held for held in found["canary"]["held"])
+    # With the family there, the same file is all that a monitor needs.
+    assert found["together"]["1"]["metrics"]["within-half"]["value"] == 0.875
+
+
+def test_a_configuration_that_is_none_is_refused_at_the_start(tmp_path: Path) -> None:
+    file = tmp_path / "monitor.json"
+    for text in ("{", '{"family": {}, "watched": {}}', None):
+        file.unlink(missing_ok=True) if text is None else file.write_text(text)
+        command = [sys.executable, "-m", "monitoring", "--config", str(file), "--state", "state"]
+        ran = subprocess.run(
+            command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
+        )
+        assert ran.returncode == 2
+        assert str(file) in ran.stderr
+        assert "Traceback" not in ran.stderr

@@ -1,12 +1,14 @@
-"""Watches a model of the toy: ``python watching.py FOLDER``, with the toy on the path.
+"""Watches a model of the toy: ``python watching.py FOLDER [elsewhere]``, with the toy on the path.
 
 A process of its own, for families are found once in each. FOLDER has the model's file; what the
-monitor, its replicas and a canary made of the same rows is printed as one JSON document.
+monitor, its replicas and a canary made of the same rows is printed as one JSON document. Elsewhere
+the monitor has not got the toy, and gets what the operator hands to it.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -26,6 +28,7 @@ from monitoring.partials.replica import Replica
 from monitoring.processor import Role
 from monitoring.readers import Outbox
 from monitoring.service import Monitor, Setting
+from monitoring.written import read, write
 from noria.loop.fakes import FakeWorld
 from noria.loop.fakes.metrics import FakeMetrics
 from noria.loop.values import Compared, MetricQuery, Verb
@@ -122,12 +125,16 @@ def canary(file: Path, monitor: MonitorClient) -> dict[str, Any]:
     }
 
 
-def alone(file: Path, folder: Path, put: dict[str, Any]) -> dict[str, Any]:
+def alone(file: Path, given: tuple[str, Path], put: dict[str, Any]) -> dict[str, Any]:
     """Watch by one monitor, a process of its own."""
+    folder = file.parents[1]
     ready = folder / "ready.json"
-    command = [sys.executable, "-m", "monitoring", "--model", str(file)]
+    command = [sys.executable, "-m", "monitoring", *map(str, given)]
     command += ["--state", str(folder / "alone"), "--ready-file", str(ready)]
-    with subprocess.Popen(command) as process:
+    environment = dict(os.environ)
+    if given[0] == "--config":
+        del environment["PYTHONPATH"]
+    with subprocess.Popen(command, env=environment) as process:
         try:
             until = time.monotonic() + 120
             while not ready.exists():
@@ -142,6 +149,7 @@ def alone(file: Path, folder: Path, put: dict[str, Any]) -> dict[str, Any]:
 
             client.put_reference("mood", "1", Path(put["path"]), champion=True)
             client.flush()
+            none = client.status("mood")["problems"]
             for name, version, truth in (("a", "1", GOOD), ("b", "2", BAD)):
                 answer(post, name, version)
                 label(post, name, truth)
@@ -154,6 +162,7 @@ def alone(file: Path, folder: Path, put: dict[str, Any]) -> dict[str, Any]:
             client.flush()
             asked = http.get("/models/mood/measure", params={"metric": "within-half"}).json()
             found = {
+                "at once": none,
                 "first": first,
                 "exposed": exposed.splitlines(),
                 "canary": ended,
@@ -169,9 +178,8 @@ def alone(file: Path, folder: Path, put: dict[str, Any]) -> dict[str, Any]:
             process.wait(60)
 
 
-def together(file: Path, folder: Path, put: dict[str, Any]) -> dict[str, Any]:
+def together(config: MonitorConfig, folder: Path, put: dict[str, Any]) -> dict[str, Any]:
     """Watch the same rows by two replicas and an aggregator; return its performance."""
-    config = MonitorConfig.from_model(load_model(file))
     roles = {
         "aggregator": Role(replicas=2),
         **{f"replica{i}": Role(Replica(i, 2)) for i in (1, 2)},
@@ -214,6 +222,9 @@ if __name__ == "__main__":
     here = Path(sys.argv[1])
     model_file = here / "mood" / "model.yaml"
     given = reference(here / "reference")
-    said = alone(model_file, here, given)
-    said["together"] = together(model_file, here, given)
+    written = here / "monitor.json"
+    written.write_text(write(load_model(model_file)))
+    elsewhere = sys.argv[2:] == ["elsewhere"]
+    said = alone(model_file, ("--config", written) if elsewhere else ("--model", model_file), given)
+    said["together"] = together(read(written), here, given)
     sys.stdout.write(json.dumps(said, default=str))

@@ -75,7 +75,7 @@ def judges(subject: Subject) -> None:
 
 
 def measures(subject: Subject) -> None:
-    """Metrics of its own are finite, repeat, are a mean of samples, and rate the truth the best."""
+    """Its own metrics are finite, repeat, take each sample alone, and rate the truth no worse."""
     import numpy as np
 
     from noria.measures.measuring import value_of
