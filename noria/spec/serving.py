@@ -106,9 +106,9 @@ class Check(Section):
     @model_validator(mode="before")
     @classmethod
     def _limits_have_the_unit_of_the_metric(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
+        name = value.get("metric") if isinstance(value, dict) else None
+        if not isinstance(value, dict) or not isinstance(name, str):
             return value
-        name = value.get("metric")
         for key in _LIMITS:
             limit = value.get(key)
             number = isinstance(limit, int | float) and not isinstance(limit, bool)
@@ -116,8 +116,10 @@ class Check(Section):
                 said = f"{limit} has no unit, and {name} is a time"
                 raise refuse(said, "write a duration, such as 250ms", key=key)
             if name not in _TIMES and isinstance(limit, str):
-                said = f"{shorten(limit)} is not a number, and {shorten(name)} is no time"
-                raise refuse(said, "write a number; times are " + " and ".join(_TIMES), key=key)
+                known = name in METRICS
+                said = f"{name if known else shorten(name)} has no unit"
+                fix = "write a number" + ("" if known else f"; times are {' and '.join(_TIMES)}")
+                raise refuse(f"{shorten(limit)} is not a number, and {said}", fix, key=key)
         return value
 
     @model_serializer(mode="wrap")

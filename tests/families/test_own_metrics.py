@@ -89,7 +89,7 @@ def test_validate_knows_it_and_says_where_it_can_not_be(
     analysis[0] = {"metric": "within-half", "min": "250ms"}
     with_spec(project, monitoring={}, serving={"canary": {"analysis": analysis}})
     ran = noria("validate", "-f", project, sites=(toy,))
-    assert f"{checked}.min: '250ms' is not a number, and 'within-half' is no time" in ran.stderr
+    assert f"{checked}.min: '250ms' is not a number, and 'within-half' has no unit" in ran.stderr
 
 
 def test_where_it_is_the_default_it_judges_and_is_watched(
