@@ -298,6 +298,39 @@ def test_the_monitor_measures_it_and_a_drop_and_a_worse_candidate_are_seen(
     assert found["second"]["problems"] == {}
 
 
+PAGES = """
+import sys
+from pathlib import Path
+from monitoring.dashboards import model_dashboard
+from monitoring.rules import RuleSettings, rule_groups
+from noria.spec import load_model
+model = load_model(Path(sys.argv[1]))
+(panel,) = (p for p in model_dashboard(model)["panels"] if p["title"] == "within-half by version")
+print("higher is better" in panel["description"], panel["fieldConfig"]["defaults"]["unit"])
+print(next(t["expr"] for t in panel["targets"] if t["legendFormat"] == "limit"))
+rules = [rule for group in rule_groups(model, RuleSettings())["groups"] for rule in group["rules"]]
+print(next(rule["expr"] for rule in rules if rule["alert"] == "NoriaPerformanceDrop"))
+"""
+
+
+def test_dashboards_and_rules_know_its_direction(toy: Path, tmp_path: Path, project: Path) -> None:
+    with_spec(project, **WATCHED)
+    other = altered(toy, tmp_path, "describe.py", {'"within-half", True': '"within-half", False'})
+    for site, better, sign in ((toy, "True", "-"), (other, "False", "+")):
+        ran = subprocess.run(
+            [sys.executable, "-c", PAGES, str(project)],
+            env={**os.environ, "PYTHONPATH": str(site)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        panel, limit, rule = ran.stdout.splitlines()
+        assert panel == f"{better} none"
+        assert 'metric="within-half"' in limit
+        assert limit.endswith(f" {sign} 0.2")
+        assert rule.endswith(" > 0.2")
+
+
 def test_less_of_it_is_better_where_the_family_says_so(
     toy: Path, tmp_path: Path, project: Path
 ) -> None:
