@@ -428,7 +428,9 @@ class Windows:
         metrics = {metric.name: one for metric, one in found.items()}
         self._note_failures(version, number, metrics)
         watched = version == self._core.champion
-        dropped = self._drop(watch, scores, labels) if watched and watch is not None else None
+        dropped = (
+            self._drop(watch, metrics, scores, labels) if watched and watch is not None else None
+        )
         names = () if watch is None else watch.reference.part_names
         parts = by_part(found, scores, labels, names)
         report = PerformanceReport(number, at, metrics, dropped, parts=parts)
@@ -464,11 +466,20 @@ class Windows:
             else:
                 core.failing.pop(name, None)
 
-    def _drop(self, watch: Watch, scores: FloatArray, labels: FloatArray) -> DropReport | None:
-        """Measure the drop that is watched; None when the rows, now or at training, can't tell."""
+    def _drop(
+        self,
+        watch: Watch,
+        metrics: Mapping[str, Measurement],
+        scores: FloatArray,
+        labels: FloatArray,
+    ) -> DropReport | None:
+        """Measure the drop that is watched; None when the rows, now or at training, can't tell.
+
+        ``metrics`` is what was measured of the window: one that failed is not asked again.
+        """
         limit = self._config.drop
         expected = None if limit is None else watch.reference.performance.get(limit.metric)
-        if limit is None or expected is None:
+        if limit is None or expected is None or isinstance(metrics.get(limit.metric), Failed):
             return None
         bounds = watch.reference.bounds.get(limit.metric)
         metric = self._config.family.named(limit.metric)

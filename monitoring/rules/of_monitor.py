@@ -185,8 +185,8 @@ def _the_monitor(scope: Scope) -> Iterator[Rule]:
         hold=settings.hold,
         summary=f"{name}: metric {{{{ $labels.metric }}}} can't be measured",
         description=(
-            "It failed on its last window of labelled rows, so that no drop of it can be seen; the "
-            "others go on without it."
+            "It can't be had where the monitor is, or failed on its last window of labelled rows: "
+            "no drop of it is seen. The others go on without it."
         ),
     )
     failing = scope.worst("noria_monitor_log_failing") + " == 1"
