@@ -17,6 +17,7 @@ from monitoring.config import MonitorConfig
 from monitoring.partials.replica import Replica
 from monitoring.processor import Role
 from monitoring.service import Monitor, Setting
+from monitoring.written import read
 from noria.asgi import Hosts, Listen, serve
 from noria.errors import NoriaError
 from noria.spec import load_model
@@ -32,7 +33,11 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
     try:
         hosts = Hosts(asked.host, asked.allowed_host)
-        config = MonitorConfig.from_model(load_model(asked.model))
+        config = (
+            read(asked.config)
+            if asked.model is None
+            else MonitorConfig.from_model(load_model(asked.model))
+        )
         role = Role(Replica.parse(asked.replica) if asked.replica else None, asked.replicas)
         setting = Setting(asked.state, asked.clock, role=role, aggregator=asked.aggregator)
         monitor = Monitor(config, setting, time.time)
@@ -67,7 +72,9 @@ def _watch(monitor: Monitor) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m monitoring", description=__doc__)
-    parser.add_argument("--model", type=Path, required=True, help="the Model resource, a YAML file")
+    watched = parser.add_mutually_exclusive_group(required=True)
+    watched.add_argument("--model", type=Path, help="the Model resource, a YAML file")
+    watched.add_argument("--config", type=Path, help="what the operator took from the resource")
     parser.add_argument("--state", type=Path, required=True, help="folder of the log and the state")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0: any free port")

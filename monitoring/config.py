@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final, Literal
 
@@ -12,7 +12,7 @@ from monitoring.served.keeping import Keeping
 from monitoring.table import Kind
 from noria.exchange.signature import FieldType
 from noria.exchange.texts import ANSWER_ID, OF_TEXTS
-from noria.spec import Data, Detector, Model
+from noria.spec import Data, Detector, Family, Model
 
 LEARNT_WINDOWS: Final = 4
 """Windows of predictions to learn from. With two the least shift that is seen is a tenth greater;
@@ -72,12 +72,16 @@ class MonitorConfig:
     what is kept of rows that get their label (``keeping``). The performance counts labels of
     ``sources``, of all when it names none.
 
+    ``family`` knows the metrics, its own with the functions that measure them; of those that can't
+    be had here ``missing`` says why.
+
     A model ``is_of_texts`` when what is asked and answered are texts. Its features are the columns
     of ``noria.exchange.texts``, of which no training has rows: they are learnt from the champion's
     first exchanges, as its performance is from the first labelled window.
     """
 
     model: str
+    family: Family
     classification: bool
     positive: str
     features: Mapping[str, Kind]
@@ -97,6 +101,7 @@ class MonitorConfig:
     keeping: Keeping | None
     is_of_texts: bool = False
     sources: tuple[str, ...] = ()
+    missing: Mapping[str, str] = field(default_factory=dict)
 
     def counts(self, source: str) -> bool:
         """Whether labels of a source count in the performance."""
@@ -122,6 +127,7 @@ class MonitorConfig:
             features = {field.name: _KINDS_OF_FIELDS[field.type] for field in OF_TEXTS.fields}
         return cls(
             model=model.name,
+            family=spec.family,
             classification=spec.is_classification and rows,
             positive="" if positive is None or not rows else str(positive),
             features=features,

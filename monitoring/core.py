@@ -149,7 +149,8 @@ class MonitorState(msgspec.Struct):
     their source. ``life`` names a replica's state. ``learning`` has the streams
     whose detectors still learn what windows are compared with, and from how many rows. ``widths``
     is how many numbers a row's prediction has, by version. ``aside`` counts the exchanges of which
-    something could not be watched, by ``field: reason``.
+    something could not be watched, by ``field: reason``. ``failed`` counts the performance windows
+    in which a metric failed, ``failing`` says why of those whose last window was such a one.
     """
 
     offset: int = 0
@@ -193,6 +194,8 @@ class MonitorState(msgspec.Struct):
     targets: tuple[str, ...] = ()
     renamed: str = ""
     sources: dict[str, int] = {}
+    failed: dict[str, int] = {}
+    failing: dict[str, str] = {}
 
     def count_label(self, source: str) -> None:
         """Count a label that was received, by its source."""

@@ -218,6 +218,19 @@ class Exposition(Collector):
         yield self._gauge("quality_breaches", "Rules broken", len(quality.breaches))
 
     def _performance(self, core: MonitorState) -> Iterator[Metric]:
+        yield self._counter(
+            "metric_failures",
+            "Performance windows in which a metric failed",
+            "metric",
+            # At zero from the start: increase() misses a series that appears late.
+            {name: core.failed.get(name, 0) for name in self._monitor.config.metrics},
+        )
+        yield self._labelled(
+            "metric_problem",
+            "1 for a metric that can't be measured, or failed in its last performance window",
+            ("metric",),
+            [((name,), 1.0) for name in self._monitor.failing()],
+        )
         for metric, help_text, field in (
             ("performance", "Last performance window", "value"),
             ("performance_low", "Lower bound of its interval", "low"),

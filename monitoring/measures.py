@@ -13,6 +13,7 @@ from monitoring.table import FloatArray
 from noria.errors import InvalidInput, traceback_tail
 from noria.loop.values import finite
 from noria.measures import measuring
+from noria.measures.catalog import Metric
 from noria.measures.estimates import LABELS, REGRESSION
 from noria.measures.measurement import Measurement
 
@@ -26,8 +27,12 @@ MOST_PARTS: Final = 100
 _log = logging.getLogger(__name__)
 
 
+class Failed(Measurement, frozen=True):
+    """A measurement that failed, whatever the rows are: its ``problem`` is the metric's own."""
+
+
 def measure(
-    metric: str,
+    metric: str | Metric,
     scores: FloatArray,
     labels: FloatArray,
     *,
@@ -38,7 +43,7 @@ def measure(
 
     Args:
         metric: One of ``noria.measures.measuring.METRICS``; or one of labels alone, which does not
-            look at ``scores``.
+            look at ``scores``; or a family's own.
         scores: (n,) probabilities of the positive class, or predicted values; of k > 2 classes
             (n, k), each one's probability in their order; of t targets (n, t).
         labels: (n,) the place of the class, or true values, or (n, t); NaN where there is none.
@@ -46,32 +51,36 @@ def measure(
         confidence: Of the two-sided interval, 0 to 1.
 
     Raises:
-        InvalidInput: The metric is unknown.
+        InvalidInput: The metric is unknown, or a family's own fails.
     """
-    if metric in LABELS:
-        return measuring.measure_labels(metric, labels[_known(labels)], confidence)
+    name = metric if isinstance(metric, str) else metric.name
+    if name in LABELS:
+        return measuring.measure_labels(name, labels[_known(labels)], confidence)
     width = 1 if scores.ndim == 1 else scores.shape[1]
     wanted = classes if classes > _MANY else 1
     if not width:
         said = "the answers hold no number"
-        return Measurement(metric, None, samples=labels.size, confidence=confidence, problem=said)
+        return Measurement(name, None, samples=labels.size, confidence=confidence, problem=said)
     if classes and labels.size and width != wanted:
         each = f"{wanted} numbers a row, one for each class" if wanted > 1 else "one number a row"
         said = f"needs {each}, has {width}"
-        return Measurement(metric, None, samples=labels.size, confidence=confidence, problem=said)
-    if metric in REGRESSION and scores.ndim != labels.ndim:
+        return Measurement(name, None, samples=labels.size, confidence=confidence, problem=said)
+    if name in REGRESSION and scores.ndim != labels.ndim:
         said = f"needs a label for each of the {width} numbers a row, or one number a row"
-        return Measurement(metric, None, samples=labels.size, confidence=confidence, problem=said)
+        return Measurement(name, None, samples=labels.size, confidence=confidence, problem=said)
     return measuring.measure(metric, *_usable(scores, labels), confidence)
 
 
 def by_part(
-    metrics: Mapping[str, Measurement], scores: FloatArray, labels: FloatArray, names: Sequence[str]
+    metrics: Mapping[Metric, Measurement],
+    scores: FloatArray,
+    labels: FloatArray,
+    names: Sequence[str],
 ) -> dict[str, dict[str, float | None]]:
     """Return what the metrics that were measured are the means of: metric to name to value.
 
     Args:
-        metrics: By name; one without a value has no parts.
+        metrics: What each gave; one without a value has no parts.
         scores: As ``measure`` takes them.
         labels: As ``measure`` takes them.
         names: Of the classes, or of the targets; without one for each they are counted from 0.
@@ -80,9 +89,9 @@ def by_part(
         return {}
     truth, said = _usable(scores, labels)
     parts = {
-        name: measuring.parts_of(name, truth, said)
-        for name, found in metrics.items()
-        if found.value is not None and name not in LABELS
+        metric.name: measuring.parts_of(metric, truth, said)
+        for metric, found in metrics.items()
+        if found.value is not None and metric.name not in LABELS
     }
     named = names if len(names) == scores.shape[1] else tuple(map(str, range(scores.shape[1])))
     return {
@@ -104,20 +113,21 @@ def _known(values: FloatArray) -> NDArray[np.bool_]:
 
 
 def of_window(
-    metric: str,
+    metric: str | Metric,
     scores: FloatArray,
     labels: FloatArray,
     *,
     classes: int = 0,
     confidence: float = 0.95,
 ) -> Measurement:
-    """Measure a window; what can't be measured here is said, and the other metrics go on."""
+    """Measure a window; what can't be measured here is ``Failed``, and the other metrics go on."""
+    name = metric if isinstance(metric, str) else metric.name
     try:
         with np.errstate(over="ignore", invalid="ignore"):
             return measure(metric, scores, labels, classes=classes, confidence=confidence)
     except InvalidInput as error:
         said = f"not measured here: {error.message}"
     except Exception as error:  # noqa: BLE001 - labels must not be lost by what is made of them
-        _log.error("metric %s failed: %s", metric, traceback_tail(error))
+        _log.error("metric %s failed: %s", name, traceback_tail(error))
         said = f"it can't be measured: {error}"[:_SHOWN]
-    return Measurement(metric, None, samples=labels.size, problem=said)
+    return Failed(name, None, samples=labels.shape[0], confidence=confidence, problem=said)

@@ -480,7 +480,7 @@ class Monitor:
             ``rows-per-day`` is how many rows of all were logged a day, as of late.
 
         Raises:
-            InvalidInput: the metric is unknown.
+            InvalidInput: the metric is unknown, or a family's own fails.
         """
         if metric == LABELLED_ROWS:
             with self._reading:
@@ -488,10 +488,10 @@ class Monitor:
             return version or "", Measurement(metric, float(rows), samples=rows)
         if metric == ROWS_PER_DAY:
             return version or "", self._rate()
-        wanted = version or self.snapshot.champion
+        wanted, known = version or self.snapshot.champion, self.config.family.named(metric)
         with self._reading:
             scores, labels = self._reader.outcomes(wanted, since)
-        return wanted, measure(metric, scores, labels, classes=len(self.snapshot.classes))
+        return wanted, measure(known, scores, labels, classes=len(self.snapshot.classes))
 
     def _rate(self) -> Measurement:
         """Measure the traffic by its newest windows, or from its beginning until there are some.
@@ -576,6 +576,11 @@ class Monitor:
         if ended:
             self._state.close()
 
+    def failing(self) -> dict[str, str]:
+        """Return why metrics that are watched can't be measured, or failed on the last window."""
+        found = {**self.snapshot.failing, **self.config.missing}
+        return {name: found[name] for name in self.config.metrics if name in found}
+
     def _problems(self) -> dict[str, str]:
         health = self.health()
         said = {
@@ -588,6 +593,7 @@ class Monitor:
             "served": self._unkept(),
         }
         said |= {f"thread {name}": worker.problem for name, worker in health.workers.items()}
+        said |= {f"metric {name}": problem for name, problem in self.failing().items()}
         found = {name: problem for name, problem in said.items() if problem}
         for number, seconds in self.silence().items():
             if seconds > SILENT_SECONDS:

@@ -19,7 +19,7 @@ from monitoring.core import (
 )
 from monitoring.detectors import DetectorResult, Stateful
 from monitoring.log import EventLog
-from monitoring.measures import by_part, of_window
+from monitoring.measures import Failed, by_part, of_window
 from monitoring.quality import QualityResult, check_quality, told
 from monitoring.records import (
     BlockRecord,
@@ -47,8 +47,8 @@ from monitoring.watch import (
 from noria.errors import traceback_tail
 from noria.labels import FEEDBACK
 from noria.loop.values import Signal, SignalKind, finite, to_json
-from noria.measures.catalog import METRICS
 from noria.measures.independent import drop
+from noria.measures.measurement import Measurement
 
 _log = logging.getLogger(__name__)
 _KEPT: Final = 1000
@@ -423,17 +423,20 @@ class Windows:
         )
         watch = self._watch
         classes = 0 if watch is None else len(watch.reference.classes)
-        metrics = {
-            name: of_window(name, scores, labels, classes=classes) for name in self._config.metrics
-        }
+        known = map(self._config.family.named, self._config.metrics)
+        found = {metric: of_window(metric, scores, labels, classes=classes) for metric in known}
+        metrics = {metric.name: one for metric, one in found.items()}
+        self._note_failures(version, number, metrics)
         watched = version == self._core.champion
-        dropped = self._drop(watch, scores, labels) if watched and watch is not None else None
+        dropped = (
+            self._drop(watch, metrics, scores, labels) if watched and watch is not None else None
+        )
         names = () if watch is None else watch.reference.part_names
-        parts = by_part(metrics, scores, labels, names)
+        parts = by_part(found, scores, labels, names)
         report = PerformanceReport(number, at, metrics, dropped, parts=parts)
         self._core.performance[version] = report
-        found = {"metrics": metrics} | ({"parts": parts} if parts else {})
-        self._keep(_PERFORMANCE + version, number, at, found)
+        said_of = {"metrics": metrics} | ({"parts": parts} if parts else {})
+        self._keep(_PERFORMANCE + version, number, at, said_of)
         limit = self._config.drop
         if watched and watch is not None and limit is not None and watch.misses_performance:
             watch.learn_performance(metrics, limit.metric)
@@ -453,15 +456,35 @@ class Windows:
             since = min(float(p.arrivals[p.start : p.stop].min()) for p in pieces)
             self._signal(SignalKind.PERFORMANCE, "performance", number, at, said, version, since)
 
-    def _drop(self, watch: Watch, scores: FloatArray, labels: FloatArray) -> DropReport | None:
-        """Measure the drop that is watched; None when the rows, now or at training, can't tell."""
+    def _note_failures(self, version: str, number: int, metrics: Mapping[str, Measurement]) -> None:
+        """Count and name the metrics that failed on a window; the next window asks them again."""
+        core = self._core
+        for name, found in metrics.items():
+            if isinstance(found, Failed):
+                core.failed[name] = core.failed.get(name, 0) + 1
+                core.failing[name] = f"window {number} of version {version}: {found.problem}"
+            else:
+                core.failing.pop(name, None)
+
+    def _drop(
+        self,
+        watch: Watch,
+        metrics: Mapping[str, Measurement],
+        scores: FloatArray,
+        labels: FloatArray,
+    ) -> DropReport | None:
+        """Measure the drop that is watched; None when the rows, now or at training, can't tell.
+
+        ``metrics`` is what was measured of the window: one that failed is not asked again.
+        """
         limit = self._config.drop
         expected = None if limit is None else watch.reference.performance.get(limit.metric)
-        if limit is None or expected is None:
+        if limit is None or expected is None or isinstance(metrics.get(limit.metric), Failed):
             return None
         bounds = watch.reference.bounds.get(limit.metric)
+        metric = self._config.family.named(limit.metric)
         found = of_window(
-            limit.metric,
+            metric,
             scores,
             labels,
             classes=len(watch.reference.classes),
@@ -469,7 +492,7 @@ class Windows:
         )
         if bounds is None or found.value is None or found.low is None or found.high is None:
             return None
-        greater = METRICS[limit.metric].greater_is_better
+        greater = metric.greater_is_better
         within = (found.low, found.high)
         _, least, _ = drop(found.value, within, expected, bounds, greater_is_better=greater)
         return DropReport(limit.metric, found.value, within[greater], expected, least)

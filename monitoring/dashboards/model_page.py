@@ -17,7 +17,6 @@ from monitoring.dashboards.page import (
 from monitoring.dashboards.panel import Json, Panel, Query
 from monitoring.rules.rule import number, together
 from monitoring.rules.settings import RuleSettings
-from noria.measures.catalog import METRICS
 from noria.spec import Model
 from noria.spec.series import Series
 
@@ -311,15 +310,15 @@ def _performance(model: Model) -> list[Panel]:
 def _measured(model: Model, metric: str) -> Panel:
     which = (f'metric="{metric}"',)
     drop = model.spec.monitoring.performance.drop
-    known = METRICS.get(metric)
-    sign = "-" if METRICS[metric].greater_is_better else "+"
+    known = model.spec.metric(metric)
+    sign = "-" if known.greater_is_better else "+"
     expected = worst("noria_monitor_performance_expected", matchers=which)
     bound = []
     if drop is not None and drop.metric == metric:
         # Of what the metric was, so of its size, whatever its sign.
         most = f"{number(drop.most)} * abs({expected})" if drop.is_relative else number(drop.most)
         bound = [Query(f"{expected} {sign} {most}", "limit")]
-    better = "higher" if METRICS[metric].greater_is_better else "lower"
+    better = "higher" if known.greater_is_better else "lower"
     held = "the champion's value on held-out rows"
     if model.spec.is_of_texts:
         held = "there is nothing of texts, so the champion's first labelled window"
@@ -341,7 +340,7 @@ def _measured(model: Model, metric: str) -> Panel:
             Query(expected, "at training"),
             *bound,
         ],
-        _UNITS.get(known.unit, "none") if known is not None else "none",
+        _UNITS.get(known.unit, "none"),
     )
 
 

@@ -178,6 +178,17 @@ def _the_monitor(scope: Scope) -> Iterator[Rule]:
         summary=f"{name}: detector {{{{ $labels.detector }}}} does not run",
         description="It can't be fitted or fails on its windows; the others go on without it.",
     )
+    yield Rule(
+        name="NoriaMetricProblem",
+        expr=scope.worst("noria_monitor_metric_problem", "metric") + " == 1",
+        severity="warning",
+        hold=settings.hold,
+        summary=f"{name}: metric {{{{ $labels.metric }}}} can't be measured",
+        description=(
+            "It can't be had where the monitor is, or failed on its last window of labelled rows: "
+            "no drop of it is seen. The others go on without it."
+        ),
+    )
     failing = scope.worst("noria_monitor_log_failing") + " == 1"
     yield Rule(
         name="NoriaMonitorLogFailing",

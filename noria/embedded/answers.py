@@ -101,7 +101,7 @@ class Answers:
         known = is_whole(truth) & answered
         fresh = known & ~self._seen
         metrics = {
-            metric.name: measure(metric.name, truth[fresh], score[fresh]).value
+            metric.name: measure(metric, truth[fresh], score[fresh]).value
             for metric in spec.watched_metrics
         }
         return Summary(

@@ -20,6 +20,7 @@ from noria.measures.measuring import value_of
 from noria.replay import Answer, infer_body, moment
 from noria.report.figures import Metric, Predictor, Prose, Report, Stretch
 from noria.report.words import count, day, number
+from noria.spec import Metric as Measured
 from noria.tasks.package import load_predictor
 from serving.columns import InputBinder
 from serving.oip.rest import decode
@@ -93,7 +94,7 @@ def report_of(done: Replayed, command: Sequence[object]) -> Report:
     rows = np.flatnonzero(is_whole(truth) & ~done.answers.seen)
 
     def values(part: npt.NDArray[np.int64]) -> dict[str, dict[str, float | None]]:
-        return {m.name: _values(m.name, truth[part], said, part) for m in metrics}
+        return {m.name: _values(m, truth[part], said, part) for m in metrics}
 
     found, first = values(rows), metrics[0].name
     log = chronicle.retrain_log()
@@ -164,7 +165,7 @@ def _asked(done: Replayed) -> Answers | None:
 
 
 def _values(
-    metric: str,
+    metric: Measured,
     truth: npt.NDArray[np.float64],
     said: Scored,
     rows: npt.NDArray[np.int64],

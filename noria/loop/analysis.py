@@ -12,38 +12,44 @@ import math
 
 from noria.loop.state import Judged
 from noria.loop.values import Compared, Verdict
-from noria.measures.catalog import METRICS
+from noria.measures.catalog import Metric
 from noria.measures.independent import drop
 from noria.spec.serving import Check
 
 Said = tuple[Verdict, str]
 
 
-def judge(check: Check, measurement: Compared | None, version: str, min_samples: int) -> Judged:
+def judge(
+    check: Check, metric: Metric, measurement: Compared | None, version: str, min_samples: int
+) -> Judged:
     """Judge one check of ``spec.serving.canary.analysis``.
 
     Args:
         check: The limits.
+        metric: That of the check, for its direction.
         measurement: What was measured; None when it was not.
         version: The candidate.
         min_samples: Samples without which there is no verdict.
     """
     if measurement is None:
         measurement = Compared(check.metric, version, None, 0)
-    verdict, detail = _judge(check, measurement, min_samples)
+    verdict, detail = _judge(check, metric, measurement, min_samples)
     return Judged(measurement, verdict, rule(check), detail)
 
 
-def smoke(check: Check, measurement: Compared | None, version: str, rows: int) -> Judged:
+def smoke(
+    check: Check, metric: Metric, measurement: Compared | None, version: str, rows: int
+) -> Judged:
     """Judge one check on the few rows of a smoke test: what is shown fails, the rest is unknown.
 
     Args:
         check: The limits.
+        metric: As in ``judge``.
         measurement: What was measured; None when it was not.
         version: The candidate.
         rows: How many the smoke test has; too few to prove anything.
     """
-    found = judge(check, measurement, version, rows)
+    found = judge(check, metric, measurement, version, rows)
     seen = found.measurement
     # On a few rows one failure is over any limit: only an interval that is all beyond it shows.
     may_hold = (check.max is not None and seen.low is not None and seen.low <= check.max) or (
@@ -79,7 +85,7 @@ def rule(check: Check) -> str:
     return f"{check.metric} {' and '.join(limits) or 'without a limit'}"
 
 
-def _judge(check: Check, seen: Compared, min_samples: int) -> Said:
+def _judge(check: Check, metric: Metric, seen: Compared, min_samples: int) -> Said:
     if check.min is None and check.max is None and check.max_drop is None:
         return Verdict.ERROR, f"{check.metric} has no limit to be judged by"
     if seen.problem:
@@ -97,7 +103,7 @@ def _judge(check: Check, seen: Compared, min_samples: int) -> Said:
     if check.max is not None and seen.value > check.max:
         return Verdict.FAIL, f"{check.metric} is {seen.value:.4g}, above {check.max:g}"
     if check.max_drop is not None:
-        return _compare(check.metric, check.max_drop, seen, seen.value, min_samples)
+        return _compare(metric, check.max_drop, seen, seen.value, min_samples)
     return Verdict.PASS, f"{check.metric} is {seen.value:.4g} over {seen.samples} samples"
 
 
@@ -117,40 +123,41 @@ def _too_few(check: Check, seen: Compared, value: float, min_samples: int) -> Sa
     )
 
 
-def _compare(metric: str, max_drop: float, seen: Compared, value: float, min_samples: int) -> Said:
+def _compare(
+    metric: Metric, max_drop: float, seen: Compared, value: float, min_samples: int
+) -> Said:
     """Non-inferiority: the whole interval of the drop must be within ``max_drop``.
 
     The two versions answered different requests, so their errors are independent.
     """
-    base = seen.baseline
+    name, base = metric.name, seen.baseline
     if base is None:
         lacks = seen.baseline_lacking or "has no data"
-        return Verdict.INCONCLUSIVE, f"{metric} of the champion {lacks}"
+        return Verdict.INCONCLUSIVE, f"{name} of the champion {lacks}"
     if not math.isfinite(base):
-        return Verdict.ERROR, f"{metric} of the champion is {base}, which is no number"
+        return Verdict.ERROR, f"{name} of the champion is {base}, which is no number"
     if seen.baseline_samples is not None and seen.baseline_samples < min_samples:
         return (
             Verdict.INCONCLUSIVE,
-            f"{metric} of the champion has {seen.baseline_samples} of {min_samples} samples",
+            f"{name} of the champion has {seen.baseline_samples} of {min_samples} samples",
         )
     if seen.baseline_lacking:
-        return Verdict.INCONCLUSIVE, f"{metric} of the champion {seen.baseline_lacking}"
+        return Verdict.INCONCLUSIVE, f"{name} of the champion {seen.baseline_lacking}"
     low, high, base_low, base_high = seen.low, seen.high, seen.baseline_low, seen.baseline_high
     bounds = (low, high, base_low, base_high)
     if any(bound is not None and not math.isfinite(bound) for bound in bounds):
-        return Verdict.ERROR, f"an interval of {metric} is no number"
+        return Verdict.ERROR, f"an interval of {name} is no number"
     if low is None or high is None or base_low is None or base_high is None:
-        return Verdict.INCONCLUSIVE, f"{metric} has no interval to compare by"
-    known = METRICS.get(metric)
+        return Verdict.INCONCLUSIVE, f"{name} has no interval to compare by"
     worse, least, most = drop(
         value,
         (low, high),
         base,
         (base_low, base_high),
-        greater_is_better=known is None or known.greater_is_better,
+        greater_is_better=metric.greater_is_better,
     )
     change = f"{abs(worse):.4g} {'better' if worse < 0 else 'worse'}"
-    facts = f"{metric} {value:.4g} against the champion's {base:.4g}: {change}"
+    facts = f"{name} {value:.4g} against the champion's {base:.4g}: {change}"
     within = f"(worse by {least:.4g} to {most:.4g}; at most {max_drop:g} is allowed)"
     if most <= max_drop:
         return Verdict.PASS, f"{facts} {within}"

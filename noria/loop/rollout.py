@@ -205,10 +205,10 @@ def _leave_deploying(turn: Turn, rollout: Rollout, traffic: TrafficView) -> None
 
 
 def _enter(turn: Turn, rollout: Rollout, step: int, traffic: TrafficView) -> None:
-    canary = turn.spec.serving.canary
+    canary, family = turn.spec.serving.canary, turn.spec.family
     # Where a small share of little traffic would bring no rows, it protects nobody either.
     while step + 1 < len(canary.steps) and sizing.plan(
-        canary, canary.steps[step], turn.observation.rows_per_day
+        canary, family, canary.steps[step], turn.observation.rows_per_day
     ).starved(canary):
         step += 1
     entered = msgspec.structs.replace(

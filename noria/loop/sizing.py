@@ -15,8 +15,9 @@ from typing import Final
 import msgspec
 
 from noria.loop.ports import ERROR_RATE
-from noria.measures.catalog import METRICS, SERVING_METRICS
+from noria.measures.catalog import SERVING_METRICS, Metric
 from noria.measures.proportion import samples_for_quantile
+from noria.spec.family import Family
 from noria.spec.serving import Canary, Check
 
 LEAST: Final = 100
@@ -38,9 +39,8 @@ _LEAST_RATE: Final = 0.001
 _QUANTILES: Final = {"latency-p50": 0.5, "latency-p99": 0.99}
 _POWER: Final = 2.0 * (1.645 + 0.842) ** 2
 """Two versions on different rows: of the difference, 95 % one-sided and a power of 80 %."""
-_VARIANCE: Final = 0.25
-"""The greatest that the variance of a share can be; errors of a server are rarer."""
 _ERROR_VARIANCE: Final = 0.01
+"""Errors of a server are rare."""
 _DAY: Final = timedelta(days=1)
 _UNITS: Final = ((_DAY, "day"), (timedelta(hours=1), "hour"), (timedelta(minutes=1), "minute"))
 
@@ -70,25 +70,32 @@ class Plan(msgspec.Struct, frozen=True):
         return min(rows / self.per_day, 36_500.0) * _DAY
 
 
-def needed(canary: Canary, check: Check) -> int:
-    """Return the rows that a check needs before it is judged."""
-    return _by_power(check) if canary.min_samples == "auto" else canary.min_samples
+def needed(canary: Canary, family: Family, check: Check) -> int:
+    """Return the rows that a check, of a metric of the family or the server, needs to be judged."""
+    if canary.min_samples != "auto":
+        return canary.min_samples
+    return _by_power(check, family.named(check.metric))
 
 
 def plan(
-    canary: Canary, percent: int, rows_per_day: float | None, spent: timedelta = timedelta(0)
+    canary: Canary,
+    family: Family,
+    percent: int,
+    rows_per_day: float | None,
+    spent: timedelta = timedelta(0),
 ) -> Plan:
     """Return what a step of ``percent`` needs.
 
     Args:
         canary: The spec's section.
+        family: Whose metrics the checks are of, beside the server's.
         percent: The candidate's share of the traffic.
         rows_per_day: What all versions together answer; None when unknown.
         spent: How long the step has had its traffic. Labels may come later than the patience,
             and what then still lacks them is not waited for.
     """
     checks = canary.analysis
-    needs = tuple(needed(canary, check) for check in checks)
+    needs = tuple(needed(canary, family, check) for check in checks)
     per_day = None if rows_per_day is None else max(0.0, rows_per_day) * percent / 100.0
     patient = canary.min_samples != "auto"
     within = math.inf if patient or per_day is None else per_day * (canary.patience / _DAY)
@@ -134,24 +141,25 @@ def rate_in_words(rows: float) -> str:
     return f"{float(f'{rows:.2g}'):,g} rows a day" if rows < 1e6 else f"{rows:.2g} rows a day"
 
 
-def _by_power(check: Check) -> int:
-    metric = METRICS.get(check.metric)
+def _by_power(check: Check, metric: Metric) -> int:
     found = [LEAST]
     if check.metric == ERROR_RATE and check.max is not None:
         found.append(math.ceil(_RULE_OF_THREE / max(check.max, _LEAST_RATE)))
     if check.metric in _QUANTILES:
         found.append(samples_for_quantile(_QUANTILES[check.metric]))
-    if check.max_drop and metric is not None and metric.unit == "share":
-        variance = _ERROR_VARIANCE if check.metric == ERROR_RATE else _VARIANCE
+    if check.max_drop and metric.low is not None and metric.high is not None:
+        # The greatest that the variance of numbers between two limits can be (Popoviciu).
+        greatest = (metric.high - metric.low) ** 2 / 4.0
+        variance = _ERROR_VARIANCE if check.metric == ERROR_RATE else greatest
         found.append(math.ceil(_POWER * variance / check.max_drop**2))
     return max(found)
 
 
-def canary_needs(canary: Canary) -> Sequence[str]:
+def canary_needs(canary: Canary, family: Family) -> Sequence[str]:
     """Say for each step what rows it needs, and what little traffic makes of it."""
     said = []
     for number, percent in enumerate(canary.steps, 1):
-        whole = plan(canary, percent, None)
+        whole = plan(canary, family, percent, None)
         traffic = math.ceil(whole.rows * 100 / percent)
         text = f"{percent} %: {whole.rows} rows of the candidate, {traffic:,} of all traffic"
         if canary.min_samples == "auto":

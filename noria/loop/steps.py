@@ -46,9 +46,9 @@ def where(turn: Turn, rollout: Rollout) -> str:
 
 def needs(turn: Turn) -> str:
     """Say what a step has to show, for as long as nothing of it can be measured."""
-    canary = turn.spec.serving.canary
+    canary, family = turn.spec.serving.canary, turn.spec.family
     rollout = turn.state.rollout
-    step = plan(turn, rollout) if rollout is not None else sizing.plan(canary, 100, None)
+    step = plan(turn, rollout) if rollout is not None else sizing.plan(canary, family, 100, None)
     rules = [
         f"{rule(check)} over {rows} samples"
         for check, rows in zip(canary.analysis, step.needs, strict=True)
@@ -66,7 +66,7 @@ def plan(turn: Turn, rollout: Rollout) -> sizing.Plan:
     rate = turn.observation.rows_per_day
     if rate is None and spent >= _A_CYCLE:
         rate = answered(turn, rollout) / (spent / _A_CYCLE) * 100.0 / share
-    return sizing.plan(canary, share, rate, spent)
+    return sizing.plan(canary, turn.spec.family, share, rate, spent)
 
 
 def answered(turn: Turn, rollout: Rollout) -> int:
@@ -96,11 +96,13 @@ def judge_all(turn: Turn, rollout: Rollout, step: sizing.Plan) -> tuple[Judged, 
         return ()
     checks = turn.spec.serving.canary.analysis
     seen = {m.metric: m for m in turn.observation.measurements if m.version == rollout.version}
+    family = turn.spec.family
     judged = [
-        judge(check, seen.get(check.metric), rollout.version, rows)
+        judge(check, metric, seen.get(metric.name), rollout.version, rows)
         if full
-        else smoke(check, seen.get(check.metric), rollout.version, step.rows)
+        else smoke(check, metric, seen.get(metric.name), rollout.version, step.rows)
         for check, rows, full in zip(checks, step.needs, step.full, strict=True)
+        for metric in (family.named(check.metric),)
     ]
     if step.smoke or all(c.metric != ERROR_RATE for c in checks):
         counted = rows_answered(seen.get(ERROR_RATE), rollout.version, step.rows)

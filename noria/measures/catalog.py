@@ -49,6 +49,11 @@ class Metric:
         return self.of == "rows"
 
     @property
+    def judges(self) -> bool:
+        """It has an interval: a gate, a drop or a check of a canary can go by it."""
+        return True
+
+    @property
     def is_serving(self) -> bool:
         """Measured by the model server on every request; needs no labels."""
         return self.of == "requests"
@@ -60,13 +65,14 @@ class OwnMetric(Metric):
 
     It has one of two functions of truth and prediction, which are what the family's learner gives
     to ``measuring.measure``, and can't be written to. ``per_sample`` returns a number for each of
-    n samples, (n,), and the metric is their mean; where ``low`` and ``high`` are given, each
-    sample's number lies within. ``whole`` returns one number of all samples, which has no interval
-    here: it is shown and searched by, and judges nothing.
+    n samples, (n,), each of that sample alone, and the metric is their mean; where ``low`` and
+    ``high`` are given, each sample's number lies within. ``whole`` returns one number of all
+    samples, which has no interval here: it is shown and searched by, and judges nothing. The
+    monitor gives either the rows that have a label, of a window or of a canary's step.
 
     Raises:
         InvalidInput: The name is one of Noria's metrics or none that a spec can have, there is not
-            one function, or the limits cross.
+            one function, it is of no predictions, or the limits cross.
     """
 
     unit: Unit = "own"
@@ -84,6 +90,11 @@ class OwnMetric(Metric):
                 f"metric {shorten(self.name)}: is no name",
                 fix="write at most 63 of a-z, 0-9 and -, such as pinball-loss",
             )
+        if self.of not in ("rows", "rankings", "spans"):
+            raise InvalidInput(
+                f"metric {self.name}: is of {self.of}, which have no prediction",
+                fix="say rows, rankings or spans, or leave it out: rows",
+            )
         if callable(self.per_sample) == callable(self.whole):
             raise InvalidInput(
                 f"metric {self.name}: needs one function", fix="give per_sample or whole"
@@ -95,9 +106,9 @@ class OwnMetric(Metric):
             )
 
     @property
-    def is_watched(self) -> bool:
-        """The monitor need not have the family installed, so that it measures Noria's alone."""
-        return False
+    def judges(self) -> bool:
+        """It is a mean over samples, which has an interval."""
+        return self.whole is None
 
     @property
     def is_bounded(self) -> bool:

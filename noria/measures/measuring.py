@@ -162,20 +162,20 @@ def value_of(metric: str | Metric, truth: Array, prediction: Array) -> float:
     return math.nan if isinstance(found, str) else found.value
 
 
-def parts_of(metric: str, truth: Array, prediction: Array) -> tuple[float, ...]:
+def parts_of(metric: str | Metric, truth: Array, prediction: Array) -> tuple[float, ...]:
     """Return the values that a metric is the mean of: each target's, or each class's.
 
     Of spans, those of each of ``spans.types_of``. NaN where one is not defined on the rows; empty
-    for a metric that is no such mean, and of two classes.
+    for a metric that is no such mean, as a family's own, and of two classes.
 
     Raises:
         InvalidInput: The metric is unknown.
     """
-    metric_of(metric)
-    if metric in spans.SPANS:
-        spans.check(metric, truth, prediction)
-        return tuple(one.value for one in spans.parts_of(metric, truth, prediction))
-    found = estimates.parts_of(metric, truth, prediction) if truth.shape[0] else []
+    name = metric_of(metric).name
+    if name in spans.SPANS:
+        spans.check(name, truth, prediction)
+        return tuple(one.value for one in spans.parts_of(name, truth, prediction))
+    found = estimates.parts_of(name, truth, prediction) if truth.shape[0] else []
     return tuple(one.value for one in found) if len(found) > 1 else ()
 
 
@@ -214,7 +214,7 @@ def _samples(metric: Metric) -> str:
 
 def _lacks(metric: Metric, truth: Array, prediction: Array, found: Estimate) -> str:
     """Say what the rows lack for an interval; empty: nothing."""
-    if isinstance(metric, OwnMetric) and metric.whole is not None:
+    if not metric.judges:
         return "has no interval: it is no mean over samples"
     if metric.name not in CLASSIFICATION and found.hits is None:
         n = truth.shape[0]

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from noria.errors import InvalidInput, NoriaError
+from noria.errors import InvalidInput
 from noria.measures.catalog import OwnMetric, Statistic
 from noria.measures.estimates import Array, Estimate, between, unscaled
 
@@ -46,9 +46,9 @@ def _asked(
         )
     try:
         found = np.asarray(function(_locked(truth), _locked(prediction)), np.float64)
-    except NoriaError:
+    except InvalidInput:
         raise
-    except Exception as error:  # whatever a third party's code raises is told as its fault
+    except (Exception, SystemExit) as error:  # whatever another's code raises is its fault
         said = f"{type(error).__name__}: {error}"[:_MOST_WORDS]
         raise InvalidInput(
             f"metric {metric.name}: its function raised {said}", fix=_MEND

@@ -44,7 +44,7 @@ PERMISSIONS: Final = (
         "",
         "configmaps",
         (*_KEPT, "update"),
-        "the loop's state and ledger by compare-and-swap; the monitor's model.yaml; dashboards",
+        "the loop's state and ledger by compare-and-swap; the monitor's configuration; dashboards",
     ),
     Permission("", "services", _KEPT, "the Service of each monitor"),
     Permission("", "persistentvolumeclaims", _KEPT, "the claim of each monitor"),

@@ -75,25 +75,23 @@ def _train(train: Train, family: Family, data: Data | None) -> Any:
 
 
 def _monitoring(monitoring: Monitoring, family: Family, data: Data | None) -> Any:
-    watched = tuple(name for name in family.metrics if _is_watched(family, name))
+    known = {name: family.metric(name) for name in family.metrics}
+    watched = tuple(name for name, metric in known.items() if metric and metric.is_watched)
     performance = _fill(monitoring.performance, metrics=watched)
     measured = performance.metrics
+    # What is no metric, or has no interval, is the rules' to refuse where it was written.
+    fit = [name for name in measured if (metric := known.get(name)) is None or metric.judges]
     first = family.default_metric
-    metric = first if first in measured or not measured else measured[0]
+    metric_name = first if first in fit or not fit else fit[0]
     drop = performance.drop
     if drop is not None:
-        drop = _fill(drop, metric=metric)
-    elif "drop" not in performance.model_fields_set and measured:
-        drop = PerformanceDrop(metric=metric)
+        drop = _fill(drop, metric=metric_name)
+    elif "drop" not in performance.model_fields_set and fit:
+        drop = PerformanceDrop(metric=metric_name)
     return _replace(
         _fill(monitoring, detectors=_detectors(family, data)),
         performance=_replace(performance, drop=drop),
     )
-
-
-def _is_watched(family: Family, name: str) -> bool:
-    metric = family.metric(name)
-    return metric is not None and metric.is_watched
 
 
 def _monitoring_of_texts(monitoring: Monitoring) -> Any:

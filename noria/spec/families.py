@@ -222,7 +222,7 @@ def _misnamed_metrics(family: Family) -> Iterator[str]:
         if name not in family.metrics and family.narrow is None:
             yield f"own_metrics brings {name}, and metrics does not name it"
     for metric in family.own_metrics:
-        if metric.whole is not None and metric.name == next(iter(family.metrics), ""):
+        if not metric.judges and metric.name == next(iter(family.metrics), ""):
             yield (
                 f"{metric.name} is its default metric and has no interval to judge by; name first "
                 "one that has"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from typing import Any, Final, Literal, TypeAlias
 
-from noria.errors import Problem
+from noria.errors import InvalidInput, Problem, shorten
 from noria.measures.catalog import METRICS, Metric, OwnMetric
 from noria.spec.monitoring import Detector
 from noria.spec.section import Section
@@ -61,7 +61,7 @@ class Family:
         algorithms: What can be fitted; the first is the default.
         metrics: Names in ``noria.measures.catalog``, and those of ``own_metrics``; the first is the
             default.
-        own_metrics: Metrics that it brings, for training, the search and the gates.
+        own_metrics: Metrics that it brings, for all that a metric is for.
         sources: The shared keys of ``spec.data.source`` that it reads.
         data: Keys of its own in ``spec.data.source``, with their classes.
         target: What the target column holds; None: it learns without one.
@@ -132,6 +132,20 @@ class Family:
     def metric(self, name: str) -> Metric | None:
         """Return a metric of its own, or of Noria's; None when there is none of that name."""
         return next((one for one in self.own_metrics if one.name == name), METRICS.get(name))
+
+    def named(self, name: str) -> Metric:
+        """Return a metric as ``metric`` does.
+
+        Raises:
+            InvalidInput: There is none of that name.
+        """
+        found = self.metric(name)
+        if found is None:
+            raise InvalidInput(
+                f"{shorten(name)} is not a metric of {self.name}",
+                fix=f"use one of {', '.join(self.metrics)}",
+            )
+        return found
 
     @property
     def algorithm_names(self) -> tuple[str, ...]:

@@ -7,8 +7,7 @@ from typing import Final, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from noria.errors import InvalidInput, shorten
-from noria.measures.catalog import METRICS, OF_LABELS, Metric
+from noria.measures.catalog import OF_LABELS, Metric
 from noria.spec.data import Data
 from noria.spec.defaults import completed
 from noria.spec.families import described
@@ -89,18 +88,12 @@ class ModelSpec(Section):
         return tuple(self.metric(name) for name in self.family.metrics)
 
     def metric(self, name: str) -> Metric:
-        """Return the metric that a gate or the search names: Noria's, or the family's own.
+        """Return a metric that the spec names: Noria's, or the family's own.
 
         Raises:
             InvalidInput: There is none of that name.
         """
-        found = self.family.metric(name)
-        if found is None:
-            raise InvalidInput(
-                f"{shorten(name)} is not a metric of {self.family.name}",
-                fix=f"use one of {', '.join(self.family.metrics)}",
-            )
-        return found
+        return self.family.named(name)
 
     @property
     def watched_metrics(self) -> tuple[Metric, ...]:
@@ -110,7 +103,7 @@ class ModelSpec(Section):
         that answers texts, those of labels alone.
         """
         if self.is_of_texts:
-            return tuple(METRICS[name] for name in OF_LABELS)
+            return tuple(self.metric(name) for name in OF_LABELS)
         return tuple(metric for metric in self.metrics if metric.is_watched)
 
 

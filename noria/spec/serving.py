@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from noria.errors import shorten
-from noria.measures.catalog import METRICS
+from noria.measures.catalog import METRICS, SERVING_METRICS
 from noria.spec.runtime import NORIA, MetricNames, Runtime
 from noria.spec.section import Column, Items, Section, refuse
 from noria.spec.units import (
@@ -80,6 +80,8 @@ Limit: TypeAlias = Annotated[
 """A number, or a duration kept as seconds."""
 
 _LIMITS: Final = ("min", "max", "max_drop", "maxDrop")
+_TIMES: Final = tuple(name for name in SERVING_METRICS if METRICS[name].unit == "seconds")
+"""Metrics whose limits are durations; a family's own are numbers, whatever their unit."""
 
 
 class Check(Section):
@@ -104,20 +106,20 @@ class Check(Section):
     @model_validator(mode="before")
     @classmethod
     def _limits_have_the_unit_of_the_metric(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
+        name = value.get("metric") if isinstance(value, dict) else None
+        if not isinstance(value, dict) or not isinstance(name, str):
             return value
-        metric = METRICS.get(str(value.get("metric")))
-        if metric is None:
-            return value  # rules say which metrics there are
         for key in _LIMITS:
             limit = value.get(key)
             number = isinstance(limit, int | float) and not isinstance(limit, bool)
-            if metric.unit == "seconds" and number:
-                said = f"{limit} has no unit, and {metric.name} is a time"
+            if name in _TIMES and number:
+                said = f"{limit} has no unit, and {name} is a time"
                 raise refuse(said, "write a duration, such as 250ms", key=key)
-            if metric.unit != "seconds" and isinstance(limit, str):
-                said = f"{shorten(limit)} is not a number, and {metric.name} has no unit"
-                raise refuse(said, "write a number", key=key)
+            if name not in _TIMES and isinstance(limit, str):
+                known = name in METRICS
+                said = f"{name if known else shorten(name)} has no unit"
+                fix = "write a number" + ("" if known else f"; times are {' and '.join(_TIMES)}")
+                raise refuse(f"{shorten(limit)} is not a number, and {said}", fix, key=key)
         return value
 
     @model_serializer(mode="wrap")
@@ -125,8 +127,7 @@ class Check(Section):
         self, handler: SerializerFunctionWrapHandler
     ) -> dict[str, Any]:
         written: dict[str, Any] = handler(self)
-        metric = METRICS.get(self.metric)
-        if metric is None or metric.unit != "seconds":
+        if self.metric not in _TIMES:
             return written
         return {
             key: format_duration(timedelta(seconds=value)) if isinstance(value, float) else value

@@ -9,7 +9,6 @@ from enum import StrEnum
 from noria.loop.retraining import Allowance
 from noria.loop.state import Outcome, Rollout, RolloutPhase, State, StepEvidence
 from noria.loop.values import Command, Message, Verb
-from noria.measures.catalog import METRICS
 from noria.places import Detail
 from noria.places.watched import Watched
 from noria.spec import Model
@@ -99,13 +98,8 @@ def goal_of(model: Model, seen: Watched, metric: str) -> Goal:
     if expected is None or drop is None or drop.metric != metric:
         return Goal(expected)
     most = drop.limit(expected)
-    return Goal(expected, expected - most if is_better_greater(metric) else expected + most)
-
-
-def is_better_greater(metric: str) -> bool:
-    """Whether a greater value of a metric is a better one."""
-    known = METRICS.get(metric)
-    return known is None or known.greater_is_better
+    greater = model.spec.metric(metric).greater_is_better
+    return Goal(expected, expected - most if greater else expected + most)
 
 
 def gain_text(outcome: Outcome) -> str:

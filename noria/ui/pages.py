@@ -91,7 +91,6 @@ class Pages:
             span=meaning.span,
             gain_text=meaning.gain_text,
             message_text=meaning.message_text,
-            better_greater=meaning.is_better_greater,
             traffic=_traffic,
             shares=_shares,
         )
@@ -154,7 +153,8 @@ def _performance_plots(t: Words, detail: Detail, watched: Watched) -> list[Plot]
             PerformanceWords(metric, t("expected"), t("limit"), t("performance-axis"), t("rows")),
         )
         if svg is not None:
-            better = "greater" if meaning.is_better_greater(metric) else "less"
+            greater = detail.model.spec.metric(metric).greater_is_better
+            better = "greater" if greater else "less"
             found.append(Plot(metric, t(f"better-{better}"), svg))
     return found
 

@@ -107,12 +107,12 @@ class Released(World):
     def run_monitor(self, name: str) -> None:
         """Run the monitor's container as the operator's Deployment has it."""
         deployment = f"noria-monitor-{name}"
-        config = self.folder / "monitor.yaml"
+        config = self.folder / "monitor.json"
 
         def made() -> bool:
             found = self.admin.get(CONFIG_MAP, deployment, self.namespace)
             if found is not None:
-                config.write_text(found["data"]["model.yaml"])
+                config.write_text(found["data"]["monitor.json"])
             return self.admin.get(DEPLOYMENT, deployment, self.namespace) is not None
 
         self.until(made, f"the operator made {deployment}")
@@ -120,7 +120,7 @@ class Released(World):
         # Mounted files, the claim, and what listens: all of them the pod's own.
         outside = {
             "python": sys.executable,
-            "/etc/noria/model.yaml": str(config),
+            "/etc/noria/monitor.json": str(config),
             "/var/lib/noria": str(self.folder / "monitor"),
             "0.0.0.0": "127.0.0.1",  # noqa: S104 - replaced
             "8080": str(self.monitor_port),

@@ -99,17 +99,17 @@ def test_a_family_of_others_is_validated_run_served_and_watched(world: World, si
     (request,) = (r for r in world.kfp.runs() if r["display_name"].startswith("mood-"))
     assert "toy-text" in json.dumps(request["runtime_config"]["parameters"])
 
-    # What the monitor is given: the same, and what its performance counts.
+    # What the monitor is given: what it watches, and what its performance counts.
     mapped = world.admin.get(CONFIG_MAP, "noria-monitor-mood", world.namespace)
     assert mapped is not None
     (text,) = mapped["data"].values()
-    watched = yaml.safe_load(text)
-    assert watched["spec"]["task"]["family"] == "toy-text"
-    assert watched["spec"]["monitoring"]["performance"]["sources"] == SOURCES
-    file = world.folder / "watched.yaml"
+    given = json.loads(text)
+    assert given["family"]["name"] == "toy-text"
+    assert given["watched"]["sources"] == SOURCES
+    file = world.folder / "watched.json"
     file.write_text(text)
     command = [
-        *(sys.executable, "-m", "monitoring", "--model", str(file)),
+        *(sys.executable, "-m", "monitoring", "--config", str(file)),
         *("--state", str(world.folder / "monitor"), "--port", str(port)),
     ]
     environment = {**os.environ, "PYTHONPATH": str(site)}

@@ -12,6 +12,7 @@ from monitoring.client import MonitorClient
 from noria.loop.analysis import judge
 from noria.loop.values import Compared, MetricQuery, Verdict
 from noria.prometheus.counted import CountedMetrics
+from noria.spec import METRICS
 from noria.spec.serving import Check
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def metrics(servers: dict[str, Counting]) -> CountedMetrics:
 
 
 def verdict(measured: Compared) -> Verdict:
-    return judge(CHECK, measured, "2", 500).verdict
+    return judge(CHECK, METRICS[CHECK.metric], measured, "2", 500).verdict
 
 
 def test_a_candidate_that_only_fails_is_given_up_before_the_step_has_its_rows(

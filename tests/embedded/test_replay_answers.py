@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from noria.embedded.answers import Answers
 from noria.embedded.replaying import refuse_seen
 from noria.errors import InvalidInput
 from noria.replay import Answer, History
-from noria.spec import ModelSpec, parse_model
+from noria.spec import Family, ModelSpec, OwnMetric, parse_model
 from noria.tasks.package import Manifest
 from noria.tasks.tabular.hand_made import outputs_of
 
@@ -107,6 +108,22 @@ def test_every_family_is_measured_by_its_own_metrics(name: str) -> None:
         assert (found["accuracy"], found["auc"]) == (1.0, 1.0)
     else:
         assert found["mae"] == pytest.approx(0.1)
+
+
+def test_a_metric_that_the_family_brings_is_measured_too() -> None:
+    within = OwnMetric("within", True, low=0, high=1, per_sample=lambda t, p: abs(t - p) <= 0.5)
+
+    class Bringing(ModelSpec):
+        @property
+        def family(self) -> Family:
+            return replace(super().family, metrics=("within", "mae"), own_metrics=(within,))
+
+    spec = spec_of("tabular-regression")
+    answers = collected([0.0, 1.0, 2.0, 3.0], {"1": manifest("tabular-regression", (), None)})
+    said = np.array([0.5, 1.0, 2.75, 3.0])
+    answers.take(slice(0, 4), Answer("a", "1", {"prediction": said}))
+    bringing = Bringing.model_construct(spec.model_fields_set, **dict(spec))
+    assert answers.summary(bringing).metrics == {"within": 0.75, "mae": 0.3125}
 
 
 def test_a_class_that_a_version_does_not_know_is_counted_and_not_measured() -> None:

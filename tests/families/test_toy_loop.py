@@ -37,11 +37,15 @@ WATCHED = """
     canary:
       steps: [50]
       minSamples: 20
-      analysis: [{metric: error-rate, max: 0.1}, {metric: mae, max: 1}]
+      analysis:
+        - {metric: error-rate, max: 0.1}
+        - {metric: mae, max: 1}
+        - {metric: within-half, min: 0.7}
   monitoring:
     window: {rows: 200}
     detectors: [{name: mood, kind: ks, watch: prediction}]
-    performance: {metrics: [mae, r2], window: {rows: 200}, sources: [feedback]}
+    performance:
+      {metrics: [mae, r2, within-half], window: {rows: 200}, sources: [feedback]}
 """
 
 
@@ -196,6 +200,8 @@ def test_the_toy_is_served_watched_retrained_and_promoted(mood: Mood) -> None:
     mood.until(lambda found: found["drift"] == [] and found["performance"])
     # Measured by people's labels alone: the judge knows half of what is so.
     assert mood.status()["performance"]["mae"] < 0.3
+    # So is the family's own metric.
+    assert 0.7 < mood.status()["performance"]["within-half"] <= 1
     watched = mood.watched()
     assert watched["targets"] == list(TARGETS)
     assert watched["counts"]["sources"] == {"feedback": 2400, JUDGE: 2400}
@@ -207,6 +213,7 @@ def test_the_toy_is_served_watched_retrained_and_promoted(mood: Mood) -> None:
     metrics = httpx.get(f"{mood.monitor}/metrics").text
     assert f'noria_monitor_source_labels_total{{model="mood",source="{JUDGE}"}} 2400.0' in metrics
     page = mood.page()
+    assert "within-half" in page
     assert all(f'<th scope="row" lang="en">{name}</th>' in page for name in TARGETS)
     wrong = {"id": "r0:0", "label": 1, "target": "funny"}
     refused = httpx.post(f"{mood.monitor}/feedback", json={"model": "mood", "labels": [wrong]})
@@ -220,6 +227,7 @@ def test_the_toy_is_served_watched_retrained_and_promoted(mood: Mood) -> None:
     assert "is the champion" in why
     # The canary was judged by what people said of its targets.
     assert "mae" in why
+    assert "within-half" in why
 
 
 def test_the_toy_learns_both_targets_of_what_it_served(learning: Mood) -> None:

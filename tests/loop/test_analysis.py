@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from noria.loop.analysis import judge, rows_answered
+from noria.loop.state import Judged
 from noria.loop.values import Compared, Verdict
-from noria.spec import Check
+from noria.spec import METRICS, Check
 
 ERRORS = Check(metric="error-rate", max=0.01)
 AUC = Check(metric="auc", max_drop=0.05)
@@ -19,8 +20,12 @@ LOG_LOSS = Check(metric="log-loss", max_drop=0.05)
 ANY_FLOAT = st.none() | st.floats()
 
 
+def judged(check: Check, measurement: Compared | None, min_samples: int = 500) -> Judged:
+    return judge(check, METRICS[check.metric], measurement, "2", min_samples)
+
+
 def verdict(check: Check, measurement: Compared | None, min_samples: int = 500) -> Verdict:
-    return judge(check, measurement, "2", min_samples).verdict
+    return judged(check, measurement, min_samples).verdict
 
 
 def test_nothing_measured_is_inconclusive() -> None:
@@ -117,7 +122,7 @@ def test_less_is_better_for_a_loss() -> None:
 
 def test_a_comparison_says_better_or_worse_without_a_sign() -> None:
     def said(value: float, base: float, check: Check = AUC) -> str:
-        return judge(check, known(check.metric, value, base), "2", 500).detail
+        return judged(check, known(check.metric, value, base)).detail
 
     assert "auc 0.71 against the champion's 0.7: 0.01 better (worse by -0.01" in said(0.71, 0.70)
     assert ": 0.01 worse (worse by 0.01" in said(0.70, 0.71)
@@ -141,15 +146,15 @@ def test_what_the_rows_lack_is_said_and_decides_nothing() -> None:
     lacks = "needs 10 labelled rows of the rarer class, has 1"
     for check in (AUC, Check(metric="auc", min=0.6), Check(metric="auc", min=0.1, max=0.2)):
         seen = Compared("auc", "2", 0.5, 600, baseline=0.9, lacking=lacks)
-        judged = judge(check, seen, "2", 500)
-        assert judged.verdict is Verdict.INCONCLUSIVE
-        assert judged.detail == f"auc {lacks}"
+        found = judged(check, seen)
+        assert found.verdict is Verdict.INCONCLUSIVE
+        assert found.detail == f"auc {lacks}"
     champion = msgspec.structs.replace(
         auc(0.9, 0.7, 0.01), baseline_low=None, baseline_high=None, baseline_lacking=lacks
     )
-    judged = judge(AUC, champion, "2", 500)
-    assert judged.verdict is Verdict.INCONCLUSIVE
-    assert judged.detail == f"auc of the champion {lacks}"
+    found = judged(AUC, champion)
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert found.detail == f"auc of the champion {lacks}"
 
 
 def test_a_champion_with_too_few_samples_proves_nothing() -> None:

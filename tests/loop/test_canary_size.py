@@ -18,6 +18,7 @@ from noria.measures.proportion import exact
 from noria.spec.serving import Canary, Check
 
 A_DAY = timedelta(days=1)
+FAMILY = sample_model().spec.family
 
 
 def canary(*checks: Check, **settings: Any) -> Canary:
@@ -42,30 +43,31 @@ def said(decision: Decision) -> str:
     ],
 )
 def test_a_check_needs_what_its_limit_can_show(check: Check, rows: int) -> None:
-    assert sizing.needed(canary(check), check) == rows
-    assert sizing.needed(canary(check, min_samples=7), check) == 7
+    assert sizing.needed(canary(check), FAMILY, check) == rows
+    assert sizing.needed(canary(check, min_samples=7), FAMILY, check) == 7
 
 
 def test_a_step_waits_for_its_checks_when_the_traffic_brings_the_rows() -> None:
-    step = sizing.plan(canary(Check(metric="error-rate", max=0.01)), 10, 14_400.0)
+    step = sizing.plan(canary(Check(metric="error-rate", max=0.01)), FAMILY, 10, 14_400.0)
     assert (step.rows, step.full, step.smoke) == (300, (True,), False)
     assert step.takes(step.rows) == A_DAY * 300 / 1440
     assert sizing.longest(Canary(), step) == 3 * A_DAY * 300 / 1440
 
 
 def test_a_step_on_small_traffic_is_a_smoke_test() -> None:
-    step = sizing.plan(canary(Check(metric="error-rate", max=0.01)), 50, 48.0)
+    step = sizing.plan(canary(Check(metric="error-rate", max=0.01)), FAMILY, 50, 48.0)
     assert (step.rows, step.full, step.smoke) == (6, (False,), True)
     assert sizing.longest(Canary(), step) == timedelta(days=365)
     # Who says how many wants as many.
-    strict = sizing.plan(canary(Check(metric="error-rate", max=0.01), min_samples=300), 50, 48.0)
+    check = Check(metric="error-rate", max=0.01)
+    strict = sizing.plan(canary(check, min_samples=300), FAMILY, 50, 48.0)
     assert (strict.rows, strict.smoke) == (300, False)
 
 
 def test_labels_that_come_later_than_the_patience_do_not_hold_a_step() -> None:
     checks = (Check(metric="error-rate", max=0.01), Check(metric="auc", max_drop=0.1))
     early, late = (
-        sizing.plan(canary(*checks), 10, 1e6, timedelta(hours=hours)) for hours in (5, 6)
+        sizing.plan(canary(*checks), FAMILY, 10, 1e6, timedelta(hours=hours)) for hours in (5, 6)
     )
     assert early.full == (True, True)
     assert late.full == (True, False)
@@ -83,7 +85,7 @@ def test_every_plan_can_end(
     checks = [Check(metric="auc", max_drop=0.02)]
     checks += [] if errors is None else [Check(metric="error-rate", max=errors)]
     section = canary(*checks)
-    step = sizing.plan(section, percent, rate, spent)
+    step = sizing.plan(section, FAMILY, percent, rate, spent)
     assert step.rows >= sizing.LEAST_SMOKE
     longest = sizing.LONGEST_SMOKE if step.smoke else sizing.LONGEST
     assert sizing.SHORTEST <= sizing.longest(section, step) <= longest
@@ -208,7 +210,7 @@ def test_durations_are_told_roughly(duration: timedelta, words: str) -> None:
 
 
 def test_what_a_file_needs_of_its_traffic_is_said_before() -> None:
-    (said_of_ten, said_of_fifty) = sizing.canary_needs(Canary())
+    (said_of_ten, said_of_fifty) = sizing.canary_needs(Canary(), FAMILY)
     assert said_of_ten == (
         "10 %: 300 rows of the candidate, 3,000 of all traffic; "
         "a smoke test under 12,000 rows a day, left out under 200"

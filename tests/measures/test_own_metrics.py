@@ -159,6 +159,10 @@ def test_predictions_are_as_many_as_samples() -> None:
         (lambda: OwnMetric("mae", False, per_sample=close), "Noria has a metric of that name"),
         (lambda: OwnMetric("latency-p99", False, per_sample=close), "Noria has a metric of that"),
         (lambda: OwnMetric("My Loss", False, per_sample=close), "'My Loss': is no name"),
+        (
+            lambda: OwnMetric("loss", False, of="labels", per_sample=close),
+            "is of labels, which have",
+        ),
         (lambda: OwnMetric("loss", False), "needs one function; give per_sample or whole"),
         (lambda: OwnMetric("loss", False, per_sample=close, whole=close), "needs one function"),
         (lambda: OwnMetric("a", True, low=1, high=1, whole=close), "low 1 is not under high 1"),

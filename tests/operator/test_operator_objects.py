@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-import yaml
-
+from monitoring.config import MonitorConfig
+from monitoring.written import read
 from noria.operator.objects import OPTIONAL, kind_of, objects
 from noria.operator.resource import Resource
 from noria.operator.settings import Settings
-from noria.spec import parse_model
 
 Make = Callable[..., Any]
 
@@ -104,18 +105,21 @@ def test_the_monitor_answers_to_the_names_that_it_is_called_by(
     ]
 
 
-def test_the_monitor_gets_the_model_as_a_file_and_restarts_when_it_changes(
-    resource: Make, settings: Make
+def test_the_monitor_gets_what_it_watches_as_a_file_and_restarts_when_that_changes(
+    resource: Make, settings: Make, tmp_path: Path
 ) -> None:
-    def both(made: Resource) -> tuple[dict[str, Any], str]:
+    def both(made: Resource) -> tuple[str, str]:
         found = rendered(made, settings())
-        text = found["ConfigMap/noria-monitor-flights"]["data"]["model.yaml"]
+        (text,) = found["ConfigMap/noria-monitor-flights"]["data"].values()
         pod = found["Deployment/noria-monitor-flights"]["spec"]["template"]
-        return yaml.safe_load(text), pod["metadata"]["annotations"]["noria.dev/config-digest"]
+        return text, pod["metadata"]["annotations"]["noria.dev/config-digest"]
 
     written, digest = both(resource())
-    assert parse_model(written).spec == resource().model().spec
-    assert set(written) == {"apiVersion", "kind", "metadata", "spec"}
+    file = tmp_path / "monitor.json"
+    file.write_text(written)
+    config = MonitorConfig.from_model(resource().model())
+    assert replace(read(file), family=config.family) == config
+    assert read(file).family.metrics == config.family.metrics
     touched = resource(resourceVersion="99", annotations={"a": "b"}, labels={})
     assert both(touched) == (written, digest)
     other = Resource({**resource().body, "spec": {**resource().body["spec"]}})

@@ -43,7 +43,7 @@ def validate(file: FileOption) -> None:
     say(f"  model       {model.name} ({spec.task.family}, {spec.train.algorithm})")
     say(f"  data        {spec.data.source.kind}, {len(spec.data.features)} features")
     say(f"  rollout     {steps}")
-    for need in canary_needs(spec.serving.canary):
+    for need in canary_needs(spec.serving.canary, spec.family):
         say(f"              {need}")
     say(f"  watched by  {detectors} detector{'' if detectors == 1 else 's'}")
     say(f"  retrains    at most {budget.runs} per {format_duration(budget.per)}{_floor(spec)}")

@@ -41,7 +41,7 @@ def objects(
         settings: The operator's.
         served: Those of ``OPTIONAL`` that the cluster has.
     """
-    found = [*monitor_objects(resource, settings)]
+    found = [*monitor_objects(resource, model, settings)]
     if POD_MONITOR in served:
         found += pod_monitors(resource, model, settings)
     if PROMETHEUS_RULE in served and settings.manage_rules:

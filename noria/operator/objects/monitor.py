@@ -9,8 +9,7 @@ import hashlib
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import yaml
-
+from monitoring.written import write
 from noria.kube.kinds import CONFIG_MAP, DEPLOYMENT, PVC, SERVICE
 from noria.operator.objects.common import (
     MONITOR_APP,
@@ -21,6 +20,7 @@ from noria.operator.objects.common import (
 )
 from noria.operator.resource import Resource
 from noria.operator.settings import Settings
+from noria.spec import Model
 
 _UID: Final = 65532
 _CONFIG: Final = "/etc/noria"
@@ -29,12 +29,14 @@ _ANSWERS: Final = {"httpGet": {"path": "/livez", "port": "http"}}
 """It is ready once it answers: one that is blind gets its reference through the Service."""
 
 
-def monitor_objects(resource: Resource, settings: Settings) -> tuple[dict[str, Any], ...]:
+def monitor_objects(
+    resource: Resource, model: Model, settings: Settings
+) -> tuple[dict[str, Any], ...]:
     """Return the ConfigMap, the claim, the Service and the Deployment of a Model's monitor."""
     name = monitor_name(resource.name)
-    written = yaml.safe_dump(resource.written(), sort_keys=True, allow_unicode=True)
+    written = write(model)
     return (
-        owned(CONFIG_MAP, resource, name, app=MONITOR_APP, data={"model.yaml": written}),
+        owned(CONFIG_MAP, resource, name, app=MONITOR_APP, data={"monitor.json": written}),
         owned(PVC, resource, name, app=MONITOR_APP, spec=_claim(settings)),
         owned(SERVICE, resource, name, app=MONITOR_APP, spec=_service(resource)),
         owned(
@@ -124,7 +126,7 @@ def _container(resource: Resource, settings: Settings) -> dict[str, Any]:
         "image": settings.monitoring_image,
         "command": ["python", "-m", "monitoring"],
         "args": [
-            *("--model", f"{_CONFIG}/model.yaml"),
+            *("--config", f"{_CONFIG}/monitor.json"),
             *("--state", _STATE),
             *("--host", "0.0.0.0"),  # noqa: S104 - inside a pod; a NetworkPolicy says who may come
             *("--port", str(MONITOR_PORT)),

@@ -6,13 +6,20 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from noria.errors import Problem
-from noria.measures.catalog import METRICS, SERVING_METRICS
+from noria.measures.catalog import SERVING_METRICS, Metric
 from noria.spec.data import Data
 from noria.spec.families import described
 from noria.spec.monitoring import Monitoring
 from noria.spec.retraining import Retraining
 from noria.spec.rules.data import repeats
-from noria.spec.rules.metric import too_wide, unfit, unfit_for_texts, unreachable, unwatched
+from noria.spec.rules.metric import (
+    too_wide,
+    unfit,
+    unfit_for_texts,
+    unjudged,
+    unreachable,
+    unwatched,
+)
 from noria.spec.serving import Check, Serving
 from noria.spec.units import format_duration
 from noria.spec.words import meant_or_choose
@@ -34,6 +41,7 @@ def canary_steps_rise(serving: Serving) -> Iterator[Problem]:
 def analysis_can_be_measured(task: Any, serving: Serving) -> Iterator[Problem]:
     """Checks are of metrics that can be measured here, each with limits that can be met."""
     seen: set[str] = set()
+    family = described(task)
     for index, check in enumerate(serving.canary.analysis):
         path = f"spec.serving.canary.analysis[{index}]"
         if check.metric in seen:
@@ -44,11 +52,13 @@ def analysis_can_be_measured(task: Any, serving: Serving) -> Iterator[Problem]:
         if serving.answers_texts:
             yield from unfit_for_texts(f"{path}.metric", check.metric, SERVING_METRICS)
         else:
-            yield from unfit(f"{path}.metric", check.metric, described(task), SERVING_METRICS)
-            yield from unwatched(f"{path}.metric", check.metric, described(task))
-        yield from _limits(path, check)
+            yield from unfit(f"{path}.metric", check.metric, family, SERVING_METRICS)
+            yield from unwatched(f"{path}.metric", check.metric, family)
+            yield from unjudged(f"{path}.metric", check.metric, family)
+        metric = family.metric(check.metric)
+        yield from _limits(path, check, metric)
         delay = serving.batching.max_delay
-        latency = check.metric in METRICS and METRICS[check.metric].unit == "seconds"
+        latency = metric is not None and metric.is_serving and metric.unit == "seconds"
         # Only Noria's server waits for others' requests.
         waits = latency and serving.runtime is None
         if waits and check.max is not None and check.max <= delay.total_seconds():
@@ -59,10 +69,9 @@ def analysis_can_be_measured(task: Any, serving: Serving) -> Iterator[Problem]:
             )
 
 
-def _limits(path: str, check: Check) -> Iterator[Problem]:
+def _limits(path: str, check: Check, metric: Metric | None) -> Iterator[Problem]:
     if check.min is None and check.max is None and check.max_drop is None:
         yield Problem(path, f"{check.metric} has no limit", "give max, min or maxDrop")
-    metric = METRICS.get(check.metric)
     yield from unreachable(path, metric, low=check.min, high=check.max)
     if check.max_drop is not None and check.max_drop < 0:
         yield Problem(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from noria.errors import Problem
-from noria.measures.catalog import METRICS, OF_LABELS, Metric, OwnMetric
+from noria.measures.catalog import METRICS, OF_LABELS, Metric
 from noria.spec.family import Family
 from noria.spec.words import choose, did_you_mean
 
@@ -25,21 +25,17 @@ def unfit(path: str, name: str, family: Family, also: Sequence[str] = ()) -> Ite
 def unwatched(path: str, name: str, family: Family) -> Iterator[Problem]:
     """Yield a problem for a metric that the monitor, and so the canary, can't measure."""
     metric = family.metric(name)
-    by = "spec.gates and spec.train.search can judge by it"
-    if isinstance(metric, OwnMetric):
-        by = by if metric.whole is None else "spec.train.search can go by it"
-        said = f"{name} is a metric of {family.name}'s own, and the monitor measures Noria's alone"
-    elif metric is not None and metric.of in ("rankings", "spans"):
+    if metric is not None and metric.of in ("rankings", "spans"):
         said = f"{name} is measured on {metric.of}, and the monitor knows labels of rows alone"
-    else:
-        return
-    yield Problem(path, said, f"remove it here; {by}")
+        yield Problem(
+            path, said, "remove it here; spec.gates and spec.train.search can judge by it"
+        )
 
 
 def unjudged(path: str, name: str, family: Family) -> Iterator[Problem]:
-    """Yield a problem for a metric without an interval, which no gate can judge by."""
+    """Yield a problem for a metric without an interval: no gate, drop or check can judge by it."""
     metric = family.metric(name)
-    if isinstance(metric, OwnMetric) and metric.whole is not None:
+    if metric is not None and not metric.judges:
         said = f"{name} has no interval to judge by: it is no mean over samples"
         yield Problem(path, said, "judge by another; spec.train.search can go by it")
 

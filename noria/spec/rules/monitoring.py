@@ -8,12 +8,11 @@ from typing import Any, Final
 
 from noria.errors import Problem
 from noria.exchange.texts import OF_TEXTS
-from noria.measures.catalog import METRICS
 from noria.spec.data import Data
 from noria.spec.families import described
 from noria.spec.monitoring import BACKENDS, Detector, DetectorKind, Monitoring
 from noria.spec.rules.data import repeats
-from noria.spec.rules.metric import too_wide, unfit, unfit_for_texts, unwatched
+from noria.spec.rules.metric import too_wide, unfit, unfit_for_texts, unjudged, unwatched
 from noria.spec.serving import Serving
 from noria.spec.words import choose, meant_or_choose
 
@@ -166,13 +165,14 @@ def performance_can_be_measured(
     """Metrics are of rows of this family, or of texts, and the one that signals is measured."""
     performance = monitoring.performance
     path = "spec.monitoring.performance"
+    family = described(task)
 
     def misfits_of(where: str, name: str) -> Iterator[Problem]:
         if serving.answers_texts:
             yield from unfit_for_texts(where, name)
         else:
-            yield from unfit(where, name, described(task))
-            yield from unwatched(where, name, described(task))
+            yield from unfit(where, name, family)
+            yield from unwatched(where, name, family)
 
     for index, metric in enumerate(performance.metrics):
         yield from misfits_of(f"{path}.metrics[{index}]", metric)
@@ -181,7 +181,7 @@ def performance_can_be_measured(
         return
     metric = performance.drop.metric
     at = f"{path}.drop.metric"
-    misfits = list(misfits_of(at, metric))
+    misfits = [*misfits_of(at, metric), *unjudged(at, metric, family)]
     yield from misfits
     if not misfits and metric not in performance.metrics:
         yield Problem(
@@ -190,7 +190,7 @@ def performance_can_be_measured(
             f"add {metric} to metrics, or watch another",
         )
     if not performance.drop.is_relative:
-        yield from too_wide(f"{path}.drop.max", METRICS.get(metric), performance.drop.most)
+        yield from too_wide(f"{path}.drop.max", family.metric(metric), performance.drop.most)
 
 
 def the_monitor_sees_what_it_watches(serving: Serving, monitoring: Monitoring) -> Iterator[Problem]:

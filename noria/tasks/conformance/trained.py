@@ -25,6 +25,8 @@ REFERENCE: Final = ("reference.json", "rows.npz")
 _ASKED: Final = 5
 _TRIALS: Final = 2
 _SAME: Final = 1e-9
+_ALONE: Final = 20
+"""Samples that a metric is asked about one by one."""
 
 
 def trains(subject: Subject) -> None:
@@ -73,7 +75,7 @@ def judges(subject: Subject) -> None:
 
 
 def measures(subject: Subject) -> None:
-    """A metric of the family's own is finite, repeats, and rates the truth no worse than others."""
+    """Its own metrics are finite, repeat, take each sample alone, and rate the truth no worse."""
     import numpy as np
 
     from noria.measures.measuring import value_of
@@ -88,6 +90,16 @@ def measures(subject: Subject) -> None:
         truth, said = asked[name]
         again = value_of(metric, truth, said)
         expect(again == measured.value, f"{name} is {measured.value}, and once more {again}")
+        if metric.per_sample is not None:
+            # The monitor measures windows: what a sample gives may not depend on the others.
+            rows = np.asarray(metric.per_sample(truth, said), np.float64)[:_ALONE]
+            for i, of_all in enumerate(rows.tolist()):
+                alone = value_of(metric, truth[i : i + 1], said[i : i + 1])
+                expect(
+                    abs(alone - of_all) <= _SAME * max(1.0, abs(of_all)),
+                    f"{name} of a sample is {of_all:g} among the others, and {alone:g} alone: it "
+                    "may not depend on the others",
+                )
         right = _perfect(truth, said, classes=family.target == "class")
         wrong = right[np.random.default_rng(0).permutation(len(right))]
         best, worst = value_of(metric, truth, right), value_of(metric, truth, wrong)

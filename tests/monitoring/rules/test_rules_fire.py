@@ -207,6 +207,12 @@ CASES: Final = (
         {"detector": "features"},
     ),
     Case(
+        "NoriaMetricProblem",
+        {'noria_monitor_metric_problem{metric="within-half"}': trouble(1, None)},
+        {'noria_monitor_metric_problem{metric="within-half"}': ((1, 3), (None, 97))},
+        {"metric": "within-half"},
+    ),
+    Case(
         "NoriaMonitorHeldUp",
         {"noria_monitor_processing_held_up": trouble(1, 0)},
         {"noria_monitor_processing_held_up": ((0, 20), (1, 3), (0, 77))},
