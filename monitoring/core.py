@@ -146,7 +146,8 @@ class MonitorState(msgspec.Struct):
     ``rows_at_window`` is how many rows there had been when the last drift window closed.
     ``classes`` are the champion's, and so are ``targets``, the names of a row's targets;
     ``renamed`` says when they are others than before. ``sources`` counts the labels received by
-    their source. ``life`` names a replica's state. ``learning`` has the streams
+    their source. ``undescribed`` are features that describe a text, and the champion's reference
+    lacks. ``life`` names a replica's state. ``learning`` has the streams
     whose detectors still learn what windows are compared with, and from how many rows. ``widths``
     is how many numbers a row's prediction has, by version. ``aside`` counts the exchanges of which
     something could not be watched, by ``field: reason``.
@@ -193,6 +194,7 @@ class MonitorState(msgspec.Struct):
     targets: tuple[str, ...] = ()
     renamed: str = ""
     sources: dict[str, int] = {}
+    undescribed: tuple[str, ...] = ()
 
     def count_label(self, source: str) -> None:
         """Count a label that was received, by its source."""

@@ -17,12 +17,21 @@ from monitoring.events import Event
 from monitoring.keys import KEYS, keys_of
 from monitoring.limits import MAX_DEPTH, MAX_ROWS, epoch_ms
 from monitoring.records import RequestRecord, ResponseRecord
-from monitoring.table import MISSING, FloatArray, Kind, VectorArray, text_of
+from monitoring.table import MISSING, FloatArray, Kind, VectorArray, described, text_of
 from monitoring.tensors import BYTES, Tensor
 from monitoring.v1 import read_instances, read_predictions
 from noria.cloudevents import MAX_ID_CHARS, REQUEST_TYPE
 from noria.errors import InvalidInput, shorten
-from noria.predictions import LONG, MAX_TEXT_CHARS, RANK, TEXT, DictColumn, Values, Vectors
+from noria.predictions import (
+    LONG,
+    MAX_TEXT_CHARS,
+    NUMBER,
+    RANK,
+    TEXT,
+    DictColumn,
+    Values,
+    Vectors,
+)
 
 _MATRIX: Final = 2
 _BINARY: Final = 2
@@ -75,7 +84,7 @@ def _of_v1(event: Event, config: MonitorConfig) -> RequestRecord | ResponseRecor
     """Read a body as one of V1; None when it is none."""
     try:
         if event.type == REQUEST_TYPE:
-            tensors = read_instances(event.body, list(config.features))
+            tensors = read_instances(event.body, config.inputs)
             return _requested(event, _Request(tensors), config)
         return _answered(event, _Response(read_predictions(event.body)), config)
     except msgspec.ValidationError:
@@ -86,10 +95,10 @@ def _requested(event: Event, body: _Request, config: MonitorConfig) -> RequestRe
     tensors = _tensors(body.inputs, config)
     if not tensors:
         raise InvalidInput("inputs: empty")
-    if config.features and not any(name in tensors for name in config.features):
+    if config.inputs and not any(name in tensors for name in config.inputs):
         raise InvalidInput(
             f"inputs: none of the model's features is there, only {shorten(list(tensors))}",
-            fix=f"expected {shorten(list(config.features))}",
+            fix=f"expected {shorten(list(config.inputs))}",
         )
     columns: dict[str, Values] = {}
     vectors: dict[str, Vectors] = {}
@@ -116,6 +125,17 @@ def _requested(event: Event, body: _Request, config: MonitorConfig) -> RequestRe
             aside[name] = LONG
         else:
             columns[name] = _texts(data)
+    for name, feature in config.texts.items():
+        if name not in tensors:
+            continue
+        where, tensor = tensors[name]
+        data = _flat(tensor.data, where)
+        reason = _unwatchable(tensor, "categorical") or ("" if _are_texts(data) else NUMBER)
+        if reason:
+            aside[name] = reason
+            continue
+        rows[name] = len(data)
+        columns[feature] = described(_texts(data))
     time = None
     if config.event_time in tensors:
         where, tensor = tensors[config.event_time]
@@ -158,6 +178,10 @@ def _is_text(tensor: Tensor) -> bool:
 
 def _holds_text(data: list[Any]) -> bool:
     return any(type(value) is str or (type(value) is list and _holds_text(value)) for value in data)
+
+
+def _are_texts(data: list[Any]) -> bool:
+    return all(value is None or type(value) is str for value in data)
 
 
 def _holds_long(data: list[Any]) -> bool:
@@ -233,9 +257,9 @@ def score_of(values: FloatArray, config: MonitorConfig) -> FloatArray:
 
 def _tensors(tensors: Sequence[Tensor], config: MonitorConfig) -> dict[str, _Placed]:
     """Return name to (where it was, tensor); one 2-D tensor is split into the features."""
-    features = config.features
-    alone = len(tensors) == 1 and tensors[0].name not in features
-    if alone and features and len(tensors[0].shape) == _MATRIX:
+    inputs = config.inputs
+    alone = len(tensors) == 1 and tensors[0].name not in inputs
+    if alone and inputs and len(tensors[0].shape) == _MATRIX:
         return _split(tensors[0], config)
     return {tensor.name: (f"inputs[{i}]", tensor) for i, tensor in enumerate(tensors)}
 
@@ -247,12 +271,12 @@ def _split(tensor: Tensor, config: MonitorConfig) -> dict[str, _Placed]:
     if sum(sizes.values()) != width or len(flat) != rows * width or rows < 0:
         raise InvalidInput(
             f"inputs[0].shape: {shorten(tensor.shape)} with {len(flat)} values does not fit "
-            f"{len(config.features)} features"
+            f"{len(config.inputs)} features"
         )
     found: dict[str, _Placed] = {}
     first = 0
     for name, size in sizes.items():
-        if config.features[name] == "vector":
+        if config.features.get(name) == "vector":
             starts = range(first, first + len(flat), width)
             data = [value for start in starts for value in flat[start : start + size]]
             part = Tensor(name, [rows, size], tensor.datatype, data)
@@ -268,7 +292,7 @@ def _sizes(config: MonitorConfig, width: int) -> dict[str, int]:
 
     Of vectors whose width only their rows say, one at most can be told: it has all that is left.
     """
-    sizes = {name: config.widths.get(name, 1) for name in config.features}
+    sizes = {name: config.widths.get(name, 1) for name in config.inputs}
     unknown = [name for name, size in sizes.items() if not size]
     if len(unknown) == 1:
         sizes[unknown[0]] = max(0, width - sum(sizes.values()))
