@@ -79,8 +79,10 @@ RANK: Final = "rank"
 TEXT: Final = "text"
 LONG: Final = "long"
 NUMBER: Final = "number"
+BINARY: Final = "binary"
 """Why a field is set aside: it has more dimensions than a column, it holds texts where numbers are
-watched, a text that is too long for a category or a key, or no texts where texts are described."""
+watched, a text that is too long for a category or a key, no texts where texts are described, or
+bytes that are no such tensor."""
 
 MAX_TEXT_CHARS: Final = 32_768
 """Of one value of a row: the server reads no longer one, and the monitor watches none."""

@@ -33,9 +33,9 @@ from typing import Any, Final
 import numpy as np
 
 from noria.errors import InvalidInput, shorten
+from noria.exchange.datatypes import DATATYPES, Datatype
 from noria.tasks.package import Input, Manifest
 from noria.values import epoch_ms, text
-from serving.oip.datatypes import DATATYPES, Datatype
 from serving.oip.tensors import Tensor
 from serving.refusal import Refusal, bad, listed
 

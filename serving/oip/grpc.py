@@ -17,21 +17,15 @@ import numpy as np
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from noria.errors import NoriaError, shorten
+from noria.exchange.binary import decode_strings, from_raw
+from noria.exchange.datatypes import DATATYPES, Datatype
 from serving.columns import Batch
-from serving.oip.datatypes import DATATYPES, Datatype
 from serving.oip.door import Door, GrpcLimits, options
 from serving.oip.health import SERVICE as HEALTH
 from serving.oip.health import Health
 from serving.oip.messages import load_messages
 from serving.oip.rest import MAX_INPUTS, InferRequest, request_id, select_outputs
-from serving.oip.tensors import (
-    Tensor,
-    datatype_of,
-    decode_strings,
-    from_raw,
-    shape_of,
-    to_raw,
-)
+from serving.oip.tensors import Tensor, datatype_of, shape_of, to_raw
 from serving.refusal import Refusal, bad
 from serving.routes import EXTENSIONS, model_metadata
 from serving.runner import Outcome

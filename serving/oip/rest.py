@@ -15,16 +15,16 @@ import numpy as np
 import orjson
 
 from noria.cloudevents import MAX_ID_CHARS
-from noria.errors import shorten
+from noria.errors import InvalidInput, shorten
+from noria.exchange.binary import SIZE, BinaryData, from_raw, split
+from noria.exchange.datatypes import DATATYPES, Datatype
 from noria.predictions import MAX_TEXT_CHARS
 from noria.tasks.package import Output
-from serving.oip.datatypes import DATATYPES, Datatype
 from serving.oip.tensors import (
     Tensor,
     check_texts,
     datatype_of,
     from_json,
-    from_raw,
     may_hold_booleans,
     shape_of,
     to_raw,
@@ -56,9 +56,18 @@ def decode(body: bytes, header_length: bytes | None) -> InferRequest:
     Raises:
         Refusal: The body is not an inference request; the message names the field.
     """
-    head, tail = body, memoryview(b"")
+    try:
+        return _decode(body, header_length)
+    except Refusal:
+        raise
+    except InvalidInput as error:
+        raise Refusal(400, error.message, fix=error.fix) from error
+
+
+def _decode(body: bytes, header_length: bytes | None) -> InferRequest:
+    head, data = body, _NO_DATA
     if header_length is not None:
-        head, tail = _cut(body, header_length)
+        head, data = split(body, header_length.decode("latin-1"))
     document = parse_object(head)
     inputs = document.get("inputs")
     if type(inputs) is not list or not inputs:
@@ -67,12 +76,9 @@ def decode(body: bytes, header_length: bytes | None) -> InferRequest:
         raise bad("inputs", f"{len(inputs)} tensors; at most {MAX_INPUTS} are read")
     booleans = may_hold_booleans(head)
     tensors = []
-    offset = 0
     for place, given in enumerate(inputs):
-        tensor, offset = _tensor(f"inputs[{place}]", given, tail, offset, booleans=booleans)
-        tensors.append(tensor)
-    if offset != len(tail):
-        raise bad("body", f"{len(tail) - offset} bytes after the last binary tensor")
+        tensors.append(_tensor(f"inputs[{place}]", given, data, booleans=booleans))
+    data.check_end()
     if len(body) > MAX_TEXT_CHARS:
         check_texts(tensors)
     parameters = _parameters(document, "parameters")
@@ -128,19 +134,10 @@ def request_id(value: object) -> str | None:
     return value
 
 
-def _cut(body: bytes, header_length: bytes) -> tuple[bytes, memoryview]:
-    field = "Inference-Header-Content-Length"
-    if not header_length.isdigit() or len(header_length) > 12:
-        raise bad(field, f"{shorten(header_length.decode('latin-1'))} is not a number of bytes")
-    length = int(header_length)
-    if length > len(body):
-        raise bad(field, f"{length}, but the body has {len(body)} bytes")
-    return body[:length], memoryview(body)[length:]
+_NO_DATA: Final = BinaryData(memoryview(b""))
 
 
-def _tensor(
-    field: str, given: object, tail: memoryview, offset: int, *, booleans: bool
-) -> tuple[Tensor, int]:
+def _tensor(field: str, given: object, data: BinaryData, *, booleans: bool) -> Tensor:
     if type(given) is not dict:
         raise bad(field, f"{shorten(given)} is not an object")
     name = given.get("name")
@@ -149,21 +146,17 @@ def _tensor(
     datatype = datatype_of(given.get("datatype"), field)
     shape = shape_of(given.get("shape"), field)
     parameters = _parameters(given, f"{field}.parameters")
-    size = parameters.get("binary_data_size")
+    size = parameters.get(SIZE)
     if size is None:
         if "data" not in given:
-            raise bad(f"{field}.data", "missing, and there is no binary_data_size")
+            raise bad(f"{field}.data", f"missing, and there is no {SIZE}")
         values = from_json(field, datatype, shape, given["data"], look_for_booleans=booleans)
-        return Tensor(field, name, datatype, shape, values), offset
-    where = f"{field}.parameters.binary_data_size"
+        return Tensor(field, name, datatype, shape, values)
+    where = f"{field}.parameters.{SIZE}"
     if "data" in given:
         raise bad(where, "given together with data; send one of them")
-    if type(size) is not int or size < 0:
-        raise bad(where, f"{shorten(size)} is not a number of bytes")
-    if size > len(tail) - offset:
-        raise bad(where, f"{size}, but only {len(tail) - offset} bytes are left in the body")
-    values = from_raw(where, datatype, shape, tail[offset : offset + size])
-    return Tensor(field, name, datatype, shape, values), offset + size
+    values = from_raw(where, datatype, shape, data.take(where, size))
+    return Tensor(field, name, datatype, shape, values)
 
 
 def _parameters(given: Mapping[str, Any], field: str) -> Mapping[str, Any]:

@@ -9,10 +9,10 @@ import numpy as np
 import orjson
 
 from noria.errors import InvalidInput, shorten
+from noria.exchange.datatypes import DATATYPES
 from noria.predictions import MAX_TEXT_CHARS
 from noria.tasks.package import Input
 from noria.values import text
-from serving.oip.datatypes import DATATYPES
 from serving.oip.rest import InferRequest, parse_object, request_id
 from serving.oip.tensors import Tensor, check_texts, from_json
 from serving.refusal import bad, listed

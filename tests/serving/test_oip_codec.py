@@ -13,7 +13,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from serving.oip.datatypes import DATATYPES
+from noria.exchange.datatypes import DATATYPES
 from serving.oip.rest import decode
 from serving.oip.tensors import may_hold_booleans
 from serving.refusal import Refusal
