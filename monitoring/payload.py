@@ -95,9 +95,9 @@ def _of_v1(event: Event, config: MonitorConfig) -> RequestRecord | ResponseRecor
 
 
 def _requested(
-    event: Event, body: _Request, data: BinaryData, config: MonitorConfig
+    event: Event, body: _Request, binary: BinaryData, config: MonitorConfig
 ) -> RequestRecord:
-    unread = read_binary(body.inputs, data, "inputs")
+    unread = read_binary(body.inputs, binary, "inputs")
     tensors = _tensors(body.inputs, unread, config)
     if not body.inputs:
         raise InvalidInput("inputs: empty")
@@ -211,9 +211,9 @@ def narrow(values: FloatArray | VectorArray) -> bytes:
 
 
 def _answered(
-    event: Event, body: _Response, data: BinaryData, config: MonitorConfig
+    event: Event, body: _Response, binary: BinaryData, config: MonitorConfig
 ) -> ResponseRecord:
-    unread = read_binary(body.outputs, data, "outputs")
+    unread = read_binary(body.outputs, binary, "outputs")
     by_name = {tensor.name: i for i, tensor in enumerate(body.outputs)}
     if not by_name:
         raise InvalidInput("outputs: empty")
