@@ -91,8 +91,8 @@ class Counts(msgspec.Struct):
     ``blind_rows`` came while no champion was known, or its reference could not be read.
     ``corrected`` are rows whose label was changed, ``uncorrected`` those whose first label is no
     longer kept. ``unkept`` got a label that is not in the table of what was served: the log does
-    not know them any more, they have no event time, or the champion has no names for their targets
-    that could be those of columns. Each time that labels of such a row come counts.
+    not know them any more, they have no event time, or the champion names other targets than
+    they have, or as columns can't be named. Each time that labels of such a row come counts.
     """
 
     processed: int = 0

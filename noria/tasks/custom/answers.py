@@ -48,10 +48,10 @@ def checked(answer: object, rows: int, classes: tuple[Any, ...], *, by: str) -> 
     bad = ~np.isfinite(values)
     if bad.any():
         place, value = int(np.argwhere(bad)[0][0]), float(values[bad][0])
-        error = _wrong(by, f"returned {shorten(value)} for row {place}", classes)
+        wrong = _wrong(by, f"returned {shorten(value)} for row {place}", classes)
         raise OwnNotFinite(
-            error.message,
-            fix=error.fix,
+            wrong.message,
+            fix=wrong.fix,
             output="probability" if classes else "prediction",
             row=place,
             rows=int(bad.reshape(rows, -1).any(axis=1).sum()),
