@@ -128,7 +128,8 @@ class Gathered(msgspec.Struct):
 class ReplicaState(msgspec.Struct):
     """What came from one replica: its present life, its last partial, and when it was heard.
 
-    ``lost`` counts partials that never came; ``versions`` are its rows so far.
+    ``lost`` counts partials that never came; ``versions`` are its rows so far. ``told`` are the
+    labels that its present life has received by source, ``sources`` those of all its lives.
     """
 
     life: str = ""
@@ -137,6 +138,8 @@ class ReplicaState(msgspec.Struct):
     rows: int = 0
     lost: int = 0
     versions: dict[str, int] = {}
+    told: dict[str, int] = {}
+    sources: dict[str, int] = {}
 
 
 class MonitorState(msgspec.Struct):
@@ -200,9 +203,28 @@ class MonitorState(msgspec.Struct):
         """Count a label that was received, by its source."""
         self.counts.labels += 1
         self.sources.setdefault(FEEDBACK, self.counts.labels - 1)
-        known = source in self.sources or len(self.sources) < MAX_SOURCES
-        name = source if known else OTHER
+        name = self._source(source)
         self.sources[name] = self.sources.get(name, 0) + 1
+
+    def count_told(self, replica: ReplicaState, told: Mapping[str, int]) -> None:
+        """Count the labels that a replica says it has received, by source.
+
+        Every label goes to every replica: those of the one that has most are what came.
+        """
+        if not told:
+            return
+        self.sources.setdefault(FEEDBACK, 0)
+        for source, labels in told.items():
+            name = self._source(source)
+            more = max(0, labels - replica.told.get(source, 0))
+            replica.sources[name] = replica.sources.get(name, 0) + more
+            self.sources[name] = max(self.sources.get(name, 0), replica.sources[name])
+        replica.told = dict(told)
+        self.counts.labels = sum(self.sources.values())
+
+    def _source(self, name: str) -> str:
+        """Return what a source is counted as."""
+        return name if name in self.sources or len(self.sources) < MAX_SOURCES else OTHER
 
     def set_aside(self, fields: Mapping[str, str], exchanges: int) -> None:
         """Count exchanges of which something could not be watched: names with the reasons."""

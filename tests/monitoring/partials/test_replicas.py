@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from monitoring.detectors import DetectorConfig
 from monitoring.detectors.statistics import ks_of_cells, ks_statistic
 from monitoring.detectors.univariate import UnivariateDetector
 from monitoring.exporting import export
+from monitoring.exposition import Exposition
 from monitoring.partials.replica import Replica
 from monitoring.partials.sender import Sender
 from monitoring.partials.sketches import CellGrid, cells_of, distinct
@@ -371,6 +373,7 @@ def test_who_labelled_a_row_reaches_the_aggregator(
     assert fleet.replicas[1].flush()["sources"] == {"feedback": 100, "judge:rules": 200}
     counts = fleet.aggregator.flush()
     assert counts["joined"] == 200
+    assert (counts["labels"], counts["sources"]) == (300, {"feedback": 100, "judge:rules": 200})
     # Where a judge counts it is corrected; where it does not its rows count when a person speaks.
     assert counts["corrected"] == (0 if sources else 100)
     with fleet.aggregator._reading:
@@ -382,6 +385,51 @@ def test_who_labelled_a_row_reaches_the_aggregator(
     judged = 200 if sources else 100
     assert kept == [("feedback", 1.0)] * 100 + [("judge:rules", 0.0)] * judged
     fleet.close()
+
+
+def test_labels_that_go_to_every_replica_are_counted_once_by_their_source(
+    fleet: Fleet, world: Any, wire: SimpleNamespace
+) -> None:
+    for i in range(9):
+        send(fleet.replicas[1 + i % 3], request(world, wire, f"r{i}", 0.0))
+
+    def label(requests: range, source: str) -> None:
+        told = [
+            {"id": f"r{i}:{row}", "label": row % 2, "source": source}
+            for i in requests
+            for row in range(ROWS)
+        ]
+        for replica in fleet.replicas.values():
+            replica.feedback(json.dumps({"labels": told}).encode())[0].result()
+
+    label(range(6), "feedback")
+    fleet.ship(2, forget=False)
+    assert fleet.aggregator.flush()["sources"] == {"feedback": 60}
+    label(range(3, 9), "judge:rules")
+    for i in (1, 2, 3):
+        fleet.ship(i, forget=False)
+        fleet.restart_aggregator()
+        fleet.ship(i)
+    counts = fleet.aggregator.flush()
+    # A judge's label of what a person has labelled is none.
+    assert counts["sources"] == fleet.replicas[1].flush()["sources"]
+    assert counts["sources"] == {"feedback": 60, "judge:rules": 30}
+    assert (counts["labels"], counts["joined"]) == (90, 90)
+    metrics = Exposition(fleet.aggregator).text().decode()
+    named = 'noria_monitor_source_labels_total{model="flights",source='
+    assert f'{named}"feedback"}} 60.0' in metrics
+    assert f'{named}"judge:rules"}} 30.0' in metrics
+    # A replica that begins anew counts on from what it had told.
+    fleet.replicas[1].close()
+    shutil.rmtree(fleet.home / "replica1")
+    fleet.replicas[1] = fleet._replica(1)
+    champion(fleet.replicas[1], fleet.home / "reference")
+    send(fleet.replicas[1], request(world, wire, "s1", 0.0))
+    for replica in fleet.replicas.values():
+        body = json.dumps({"labels": [{"id": "s1:0", "label": 1}]}).encode()
+        replica.feedback(body)[0].result()
+    fleet.ship(1)
+    assert fleet.aggregator.flush()["sources"] == {"feedback": 61, "judge:rules": 30}
 
 
 def test_a_partial_that_is_refused_does_not_hold_up_the_others(
