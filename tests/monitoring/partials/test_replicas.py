@@ -33,7 +33,10 @@ from monitoring.records import PartialRecord, decode
 from monitoring.service import Monitor, Setting
 from monitoring.table import Column, Table
 from noria.errors import InvalidInput, Unavailable
+from noria.labels import counted
 from noria.predictions import decode as decode_block
+from noria.served.rows import PREDICTION, SOURCE, labelled
+from noria.served.table import FOLDER, ServedTable
 from noria.spec import load_model
 
 WHEN = "2013-02-01T00:00:00Z"
@@ -574,4 +577,73 @@ def test_labels_of_several_targets_come_whole_from_replicas(
     assert (counts["joined"], counts["corrected"]) == (600, 600)
     _, found = fleet.aggregator.measure("mae", None, 0.0)
     assert (found.value, found.samples) == (pytest.approx(np.abs(errors).mean()), 600)
+    fleet.close()
+
+
+@pytest.mark.parametrize("names", [("price", "stock"), ()], ids=["named", "counted"])
+def test_targets_that_are_labelled_one_by_one_come_whole_from_replicas(
+    world: Any, wire: SimpleNamespace, tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    performance = {"metrics": ["mae"], "window": {"rows": 300}, "sources": ["feedback"]}
+    document = wire.document(detectors=DETECTORS[:1], performance=performance)
+    document["spec"]["task"]["family"] = "tabular-regression"
+    document["spec"]["data"]["served"] = {"retention": "36500d"}
+    model = tmp_path / "values.yaml"
+    model.write_text(json.dumps(document))
+    fleet = Fleet(model, tmp_path)
+    reference = world.reference(tmp_path / "reference", 2000)
+    said = json.loads((reference / "reference.json").read_text())
+    said["prediction"] = {"kind": "value", "targets": names}
+    (reference / "reference.json").write_text(json.dumps(said))
+    for monitor in fleet.monitors():
+        champion(monitor, reference)
+        monitor.flush()
+
+    def label(place: int, truth: np.ndarray, request: str, **more: Any) -> None:
+        target = names[place] if names else place
+        labels = [
+            {"id": f"{request}:{row}", "label": value, "target": target, **more}
+            for row, value in enumerate(truth[:, place].tolist())
+        ]
+        # Labels go to every replica: only one has the prediction.
+        for replica in fleet.replicas.values():
+            replica.feedback(json.dumps({"labels": labels}).encode())[0].result()
+
+    errors = world.random.normal(0, [1.0, 2.0], (30, 10, 2))
+    for i, error in enumerate(errors):
+        scores = world.random.normal(0, 1, (10, 2))
+        block = wire.block([(f"r{i}", world.request(10, start=10 * i, when=WHEN), scores)])
+        send(fleet.replicas[1 + i % 3], [block])
+        fleet.replicas[1 + i % 3].flush()
+        # A judge rates the one, and a person both: the person's word is measured alone.
+        label(1, scores + 50.0, f"r{i}", source="judge:rules")
+        label(0, scores + error, f"r{i}")
+        fleet.ship(1 + i % 3)
+        label(1, scores + error, f"r{i}")
+        fleet.ship(1 + i % 3)
+    fleet.restart_aggregator()
+    counts = fleet.aggregator.flush()
+    assert {reason: n for reason, n in counts["dropped"].items() if n} == {}
+    assert counts["joined"] == 300
+    assert counts["sources"] == {"feedback": 600, "judge:rules": 300}
+    status = fleet.aggregator.status()
+    assert list(status["targets"]) == list(names)
+    by_target = np.abs(errors).mean(axis=(0, 1)).tolist()
+    shown = names or ("0", "1")
+    parts = status["performance"]["1"].parts["mae"]
+    assert parts == pytest.approx(dict(zip(shown, by_target, strict=True)))
+    _, found = fleet.aggregator.measure("mae", None, 0.0)
+    assert (found.value, found.samples) == (pytest.approx(np.mean(by_target)), 300)
+    # Each replica keeps the rows that it answered, with both labels.
+    columns = names or counted(2)
+    for i, replica in fleet.replicas.items():
+        replica.flush()
+        pieces = labelled(ServedTable(fleet.home / f"replica{i}" / FOLDER)).pieces
+        kept = [row for piece in pieces for row in piece.table.to_pylist()]
+        off = [[row[name] for name in columns] for row in kept]
+        said_by_model = [row[PREDICTION] for row in kept]
+        expected = errors[i - 1 :: 3].reshape(-1, 2)
+        found_off = sorted(np.subtract(off, said_by_model).tolist())
+        np.testing.assert_allclose(found_off, sorted(expected.tolist()))
+        assert {row[SOURCE] for row in kept} == {"feedback"}
     fleet.close()
