@@ -146,14 +146,20 @@ def _checked(
     where: str,
 ) -> Event:
     if not specversion.startswith("1."):
-        raise InvalidInput(f"{where}specversion: {shorten(specversion)} is not 1.0")
+        raise InvalidInput(
+            f"{where}specversion: {shorten(specversion)} is not 1.0",
+            fix="send CloudEvents 1.0, as KServe's logger does",
+        )
     if kind not in (REQUEST_TYPE, RESPONSE_TYPE):
         raise InvalidInput(
             f"{where}type: {shorten(kind)} is not a payload event",
             fix=f"use {REQUEST_TYPE} or …response",
         )
     if not identity or len(identity) > MAX_ID_CHARS:
-        raise InvalidInput(f"{where}id: {shorten(identity)} is empty or over {MAX_ID_CHARS} long")
+        raise InvalidInput(
+            f"{where}id: {shorten(identity)} is empty or over {MAX_ID_CHARS} long",
+            fix="send the request's id, the same with its answer",
+        )
     return Event(identity, kind, model, _version(annotations, where), body, length)
 
 
@@ -181,5 +187,8 @@ def _version(annotations: str | dict[str, Any], where: str) -> str:
     try:
         found = annotations if isinstance(annotations, dict) else _annotations.decode(annotations)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{where}annotations: not a JSON object: {error}") from error
+        raise InvalidInput(
+            f"{where}annotations: not a JSON object: {error}",
+            fix=f'send {{"{VERSION_ANNOTATION}": "7"}}, or leave it out',
+        ) from error
     return str(found.get(VERSION_ANNOTATION, ""))[:64]

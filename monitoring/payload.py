@@ -80,7 +80,10 @@ def read_payload(event: Event, config: MonitorConfig) -> RequestRecord | Respons
                 raise
             return found
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidInput(f"data: not a V2 inference body: {error}") from error
+        raise InvalidInput(
+            f"data: not a V2 inference body: {error}",
+            fix="send inputs or outputs as V2 has them, or instances or predictions as V1",
+        ) from error
 
 
 def _of_v1(event: Event, config: MonitorConfig) -> RequestRecord | ResponseRecord | None:
@@ -100,7 +103,7 @@ def _requested(
     unread = read_binary(body.inputs, binary, "inputs")
     tensors = _tensors(body.inputs, unread, config)
     if not body.inputs:
-        raise InvalidInput("inputs: empty")
+        raise InvalidInput("inputs: empty", fix="send one tensor at least")
     if config.inputs and not unread and not any(name in tensors for name in config.inputs):
         raise InvalidInput(
             f"inputs: none of the model's features is there, only {shorten(list(tensors))}",
@@ -153,7 +156,10 @@ def _requested(
         parts = [_flat(tensors[name][1].data, tensors[name][0]) for name in config.entity_key]
         rows |= zip(config.entity_key, map(len, parts), strict=True)
     if len(set(rows.values())) > 1:
-        raise InvalidInput(f"inputs: tensors of different lengths: {shorten(rows)}")
+        raise InvalidInput(
+            f"inputs: tensors of different lengths: {shorten(rows)}",
+            fix="send as many rows in each",
+        )
     if parts:
         keys, are_long = keys_of(parts)
         if are_long:
@@ -164,7 +170,10 @@ def _requested(
 
 def _rows_by_shape(where: str, tensor: Tensor) -> int:
     if not tensor.shape or not 0 <= tensor.shape[0] <= MAX_ROWS:
-        raise InvalidInput(f"{where}.shape: {shorten(tensor.shape)} does not begin with its rows")
+        raise InvalidInput(
+            f"{where}.shape: {shorten(tensor.shape)} does not begin with a number of rows",
+            fix=f"send [n] or [n, d], with n from 0 to {MAX_ROWS}",
+        )
     return tensor.shape[0]
 
 
@@ -216,7 +225,7 @@ def _answered(
     unread = read_binary(body.outputs, binary, "outputs")
     by_name = {tensor.name: i for i, tensor in enumerate(body.outputs)}
     if not by_name:
-        raise InvalidInput("outputs: empty")
+        raise InvalidInput("outputs: empty", fix="send one tensor at least")
     version = event.version or (body.model_version or "")[:64]
     name = prediction_of(by_name)
     reason, numbers = "", []
@@ -296,7 +305,8 @@ def _split(tensor: Tensor, config: MonitorConfig) -> dict[str, _Placed]:
     if sum(sizes.values()) != width or len(flat) != rows * width or rows < 0:
         raise InvalidInput(
             f"inputs[0].shape: {shorten(tensor.shape)} with {len(flat)} values does not fit "
-            f"{len(config.inputs)} features"
+            f"{len(config.inputs)} features",
+            fix=f"send a column for each of {shorten(list(config.inputs))}, in this order",
         )
     found: dict[str, _Placed] = {}
     first = 0
@@ -332,7 +342,10 @@ def _flat(data: Data, where: str) -> Data:
         if not data or not isinstance(data[0], list):
             break
         if not all(isinstance(row, list) for row in data):
-            raise InvalidInput(f"{where}.data: lists and values side by side")
+            raise InvalidInput(
+                f"{where}.data: lists and values side by side",
+                fix="send a flat list, or lists within lists as the shape says",
+            )
         data = [value for row in data for value in row]
     if any(isinstance(value, list | dict) for value in data):
         raise InvalidInput(f"{where}.data: values nested in each other, or deeper than {MAX_DEPTH}")

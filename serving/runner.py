@@ -143,7 +143,9 @@ class Runner:
             self._drop_abandoned()
             if self._queue and not self._fits(waiting.size):
                 raise Refusal(
-                    503, f"server: {len(self._queue)} requests are waiting already", retry_after=1
+                    503,
+                    f"server: {len(self._queue)} requests are waiting already; ask again later",
+                    retry_after=1,
                 )
         self._queue.append(waiting)
         self._waiting += waiting.size

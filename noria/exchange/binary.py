@@ -108,8 +108,13 @@ def from_raw(
             f"{expected}"
         )
     values = np.frombuffer(raw, dtype=datatype.dtype)
-    if datatype.group == "boolean" and values.view(np.uint8).max(initial=0) > 1:
-        raise InvalidInput(f"{field}: a BOOL byte is neither 0 nor 1")
+    if datatype.group == "boolean":
+        given = values.view(np.uint8)
+        if given.max(initial=0) > 1:
+            place = int(np.argmax(given > 1))
+            raise InvalidInput(
+                f"{field}: the byte of element {place} is {given[place]}, and a BOOL is 0 or 1"
+            )
     return values
 
 
@@ -148,6 +153,7 @@ def _length_prefixed(field: str, count: int, raw: bytes | memoryview) -> np.ndar
         offset += length
     if len(elements) != count or offset != end:
         raise InvalidInput(
-            f"{field}: BYTES data does not hold exactly the {count} elements that the shape says"
+            f"{field}: BYTES data does not hold exactly the {count} elements that the shape says: "
+            f"{len(elements)} are there, and {end - offset} bytes after them"
         )
     return decode_strings(field, elements)

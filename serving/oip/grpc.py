@@ -230,7 +230,9 @@ def _decode(request: Any, *, raw: bool) -> InferRequest:
         raise bad("inputs", "empty; send one tensor at least")
     raws = request.raw_input_contents
     if len(request.inputs) > MAX_INPUTS:
-        raise bad("inputs", f"{len(request.inputs)} tensors; at most {MAX_INPUTS} are read")
+        raise bad(
+            "inputs", f"{len(request.inputs)} tensors; at most {MAX_INPUTS} are read: send fewer"
+        )
     if raw and len(raws) != len(request.inputs):
         raise bad(
             "raw_input_contents", f"{len(raws)} entries for {len(request.inputs)} inputs; send all"
@@ -239,12 +241,15 @@ def _decode(request: Any, *, raw: bool) -> InferRequest:
     for place, given in enumerate(request.inputs):
         field = f"inputs[{place}]"
         if not given.name:
-            raise bad(f"{field}.name", "empty")
+            raise bad(f"{field}.name", "empty; send the name of an input")
         datatype = datatype_of(given.datatype, field)
         shape = shape_of(list(given.shape[:_MORE_THAN_ANY_SHAPE]), field)
         if raw:
             if given.HasField("contents"):
-                raise bad(f"{field}.contents", "given together with raw_input_contents")
+                raise bad(
+                    f"{field}.contents",
+                    "given together with raw_input_contents; send all inputs in one of them",
+                )
             values = from_raw(f"raw_input_contents[{place}]", datatype, shape, raws[place])
         else:
             values = _contents(f"{field}.contents", datatype, shape, given.contents)
@@ -275,7 +280,11 @@ def _contents(
         return wide
     limits = np.iinfo(datatype.dtype)
     if wide.size and (wide.min() < limits.min or wide.max() > limits.max):
-        raise bad(f"{field}.{attribute}", f"a value is out of the range of {datatype.name}")
+        place = int(np.argmax((wide < limits.min) | (wide > limits.max)))
+        raise bad(
+            f"{field}.{attribute}[{place}]",
+            f"{wide[place]} is out of the range of {datatype.name}, {limits.min} to {limits.max}",
+        )
     return wide.astype(datatype.dtype)
 
 

@@ -16,7 +16,7 @@ import orjson
 
 from noria.cloudevents import MAX_ID_CHARS
 from noria.errors import InvalidInput, shorten
-from noria.exchange.binary import SIZE, BinaryData, from_raw, split
+from noria.exchange.binary import LENGTH_HEADER, SIZE, BinaryData, from_raw, split
 from noria.exchange.datatypes import DATATYPES, Datatype
 from noria.predictions import MAX_TEXT_CHARS
 from noria.tasks.package import Output
@@ -34,6 +34,7 @@ from serving.refusal import Refusal, bad, listed
 MAX_INPUTS: Final = 10_000
 """Tensors in one request."""
 _MAX_VALUES: Final = 1 << 20
+_SIZE: Final = SIZE.encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +69,22 @@ def _decode(body: bytes, header_length: bytes | None) -> InferRequest:
     head, data = body, _NO_DATA
     if header_length is not None:
         head, data = split(body, header_length.decode("latin-1"))
-    document = parse_object(head)
+    try:
+        document = parse_object(head)
+    except Refusal as refusal:
+        if header_length is not None or _SIZE not in body:
+            raise
+        fix = f"binary tensors need the header {LENGTH_HEADER}, the number of bytes of the JSON"
+        raise Refusal(refusal.status, refusal.message, fix=fix) from refusal
     inputs = document.get("inputs")
     if type(inputs) is not list or not inputs:
-        raise bad("inputs", f"{shorten(inputs)} is not a list of one tensor or more")
+        raise bad(
+            "inputs",
+            f"{shorten(inputs)} is not a list of one tensor or more; send objects with name, "
+            "shape, datatype and data",
+        )
     if len(inputs) > MAX_INPUTS:
-        raise bad("inputs", f"{len(inputs)} tensors; at most {MAX_INPUTS} are read")
+        raise bad("inputs", f"{len(inputs)} tensors; at most {MAX_INPUTS} are read: send fewer")
     booleans = may_hold_booleans(head)
     tensors = []
     for place, given in enumerate(inputs):
@@ -109,7 +120,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
     except orjson.JSONDecodeError as error:
         raise bad("body", f"not JSON: {error}") from error
     if type(document) is not dict:
-        raise bad("body", "not a JSON object")
+        raise bad("body", f"{shorten(document)} is not a JSON object; send one with inputs")
     return document
 
 
@@ -130,7 +141,7 @@ def request_id(value: object) -> str | None:
     if type(value) is not str:
         raise bad("id", f"{shorten(value)} is not a string")
     if len(value) > MAX_ID_CHARS:
-        raise bad("id", f"longer than {MAX_ID_CHARS} characters")
+        raise bad("id", f"{len(value)} characters; at most {MAX_ID_CHARS} are kept: send less")
     return value
 
 
@@ -139,17 +150,20 @@ _NO_DATA: Final = BinaryData(memoryview(b""))
 
 def _tensor(field: str, given: object, data: BinaryData, *, booleans: bool) -> Tensor:
     if type(given) is not dict:
-        raise bad(field, f"{shorten(given)} is not an object")
+        raise bad(
+            field,
+            f"{shorten(given)} is not an object; send one with name, shape, datatype and data",
+        )
     name = given.get("name")
     if type(name) is not str or not name:
-        raise bad(f"{field}.name", f"{shorten(name)} is not a name")
+        raise bad(f"{field}.name", f"{shorten(name)} is not a name; send that of an input")
     datatype = datatype_of(given.get("datatype"), field)
     shape = shape_of(given.get("shape"), field)
     parameters = _parameters(given, f"{field}.parameters")
     size = parameters.get(SIZE)
     if size is None:
         if "data" not in given:
-            raise bad(f"{field}.data", f"missing, and there is no {SIZE}")
+            raise bad(f"{field}.data", f"missing, and there is no {SIZE}; send one of them")
         values = from_json(field, datatype, shape, given["data"], look_for_booleans=booleans)
         return Tensor(field, name, datatype, shape, values)
     where = f"{field}.parameters.{SIZE}"
@@ -184,15 +198,15 @@ def _requested(given: object, *, binary: bool) -> Mapping[str, bool] | None:
     if type(given) is not list:
         raise bad("outputs", f"{shorten(given)} is not a list")
     if len(given) > MAX_INPUTS:
-        raise bad("outputs", f"{len(given)} outputs; at most {MAX_INPUTS} are read")
+        raise bad("outputs", f"{len(given)} outputs; at most {MAX_INPUTS} are read: ask for fewer")
     wanted: dict[str, bool] = {}
     for place, output in enumerate(given):
         field = f"outputs[{place}]"
         name = output.get("name") if type(output) is dict else None
         if type(name) is not str:
-            raise bad(f"{field}.name", f"{shorten(name)} is not a name")
+            raise bad(f"{field}.name", f"{shorten(name)} is not a name; send that of an output")
         if name in wanted:
-            raise bad(f"{field}.name", f"{shorten(name)} was asked for before")
+            raise bad(f"{field}.name", f"{shorten(name)} was asked for before; ask for it once")
         parameters = _parameters(output, f"{field}.parameters")
         wanted[name] = _flag(parameters, "binary_data", f"{field}.parameters", default=binary)
     return wanted

@@ -74,7 +74,10 @@ def shape_of(value: object, field: str) -> tuple[int, ...]:
         if type(size) is not int or size < 0:
             raise bad(f"{field}.shape", f"{shorten(size)} is not a non-negative integer")
     if max(value) > _MAX_ELEMENTS or prod(value) > _MAX_ELEMENTS:
-        raise bad(f"{field}.shape", f"{shorten(value)} has more than {_MAX_ELEMENTS} elements")
+        raise bad(
+            f"{field}.shape",
+            f"{shorten(value)} has more than {_MAX_ELEMENTS} elements: send fewer rows",
+        )
     return tuple(value)
 
 
@@ -172,7 +175,7 @@ def check_texts(tensors: Sequence[Tensor]) -> None:
             if text is not None and len(text) > MAX_TEXT_CHARS:
                 raise bad(
                     f"{tensor.field}.data[{place}]",
-                    f"{len(text)} characters; at most {MAX_TEXT_CHARS} are read",
+                    f"{len(text)} characters; at most {MAX_TEXT_CHARS} are read: send less",
                 )
 
 
