@@ -36,7 +36,9 @@ _MESSAGES: Final = "application/msgpack"
 _ZIP: Final = "application/zip"
 _PARQUET: Final = b"application/vnd.apache.parquet"
 _STREAM: Final = "text/event-stream"
-_EVENTS: Final = frozenset({MEDIA_TYPE, *_CLOUD_EVENTS, _JSON, _STREAM})
+_BINARY: Final = "application/octet-stream"
+"""What a client says of a body with binary tensors; KServe's logger says it of both events."""
+_EVENTS: Final = frozenset({MEDIA_TYPE, *_CLOUD_EVENTS, _JSON, _STREAM, _BINARY})
 _METHODS: Final[Mapping[str, tuple[str, ...]]] = {
     "/": ("OPTIONS", "POST"),
     "/feedback": ("POST",),

@@ -20,12 +20,13 @@ from monitoring.limits import (
 )
 from monitoring.payload import narrow, prediction_of, score_of
 from monitoring.records import NO_TIME, BlockRecord, fits, floats, len_of, matrix_of
-from monitoring.table import MISSING, FloatArray
+from monitoring.table import MISSING, FloatArray, described
 from noria.cloudevents import MAX_ID_CHARS
 from noria.errors import InvalidInput, shorten
 from noria.predictions import (
     LONG,
     MAX_TEXT_CHARS,
+    NUMBER,
     RANK,
     TEXT,
     Block,
@@ -62,10 +63,10 @@ def read_block(body: bytes, config: MonitorConfig) -> BlockRecord:
                 f"of {shorten(vectors.width)} numbers"
             )
     given = (*block.inputs, *block.vectors, *block.aside)
-    if config.features and not any(name in given for name in config.features):
+    if config.inputs and not any(name in given for name in config.inputs):
         raise InvalidInput(
             f"inputs: none of the model's features is there, only {shorten(list(given))}",
-            fix=f"expected {shorten(list(config.features))}",
+            fix=f"expected {shorten(list(config.inputs))}",
         )
     aside = _aside(block, config)
     watched = [name for name in config.logged if name not in aside]
@@ -73,12 +74,17 @@ def read_block(body: bytes, config: MonitorConfig) -> BlockRecord:
     if are_long:
         aside[KEYS] = LONG
     prediction, unread = _prediction(block, rows, config)
+    columns = {name: _column(block.inputs[name]) for name in watched if name in block.inputs}
+    for name, feature in config.texts.items():
+        texts = block.inputs.get(name)
+        if isinstance(texts, DictColumn):
+            columns[feature] = described(texts)
     return BlockRecord(
         block.ids,
         block.rows,
         bounded_text(block.version[:MAX_VERSION_CHARS], "version", MAX_VERSION_CHARS),
         rows,
-        {name: _column(block.inputs[name]) for name in watched if name in block.inputs},
+        columns,
         prediction.tobytes(),
         _times(block.inputs, config.event_time, counts),
         keys,
@@ -101,6 +107,13 @@ def _aside(block: Block, config: MonitorConfig) -> dict[str, str]:
             found[name] = TEXT if isinstance(values, DictColumn) else RANK
         elif isinstance(values, DictColumn) and any(len(t) > MAX_TEXT_CHARS for t in values.values):
             found[name] = LONG
+    for name in config.texts:
+        if name in block.aside:
+            found[name] = _reason(block.aside[name])
+        elif name in block.vectors:
+            found[name] = RANK
+        elif isinstance(block.inputs.get(name), bytes):
+            found[name] = NUMBER
     return found
 
 
@@ -158,7 +171,7 @@ def _prediction(
     outputs = block.outputs
     numbers = [name for name, found in outputs.items() if not isinstance(found.values, DictColumn)]
     if not numbers:
-        left_out = [name for name in block.aside if name not in config.features]
+        left_out = [name for name in block.aside if name not in config.inputs]
         if not outputs and not left_out:
             raise InvalidInput("outputs: empty")
         name = prediction_of(outputs or left_out)

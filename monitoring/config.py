@@ -11,7 +11,7 @@ from monitoring.budget import FalseAlarmBudget
 from monitoring.served.keeping import Keeping
 from monitoring.table import Kind
 from noria.exchange.signature import FieldType
-from noria.exchange.texts import ANSWER_ID, OF_TEXTS
+from noria.exchange.texts import ANSWER_ID, OF_TEXTS, describing
 from noria.spec import Data, Detector, Family, Model
 
 LEARNT_WINDOWS: Final = 4
@@ -66,7 +66,9 @@ class MonitorConfig:
 
     ``features`` are the columns watched: name to kind; features derived from the
     event time are not among them, for a calendar always drifts, nor are redacted ones,
-    which no payload event holds. ``widths`` are those of vectors, 0 where the rows alone say.
+    which no payload event holds. ``inputs`` are the columns of a request that are watched, in
+    order: a feature by itself, and of ``texts`` each by the feature that describes it (name to
+    name). ``widths`` are those of vectors, 0 where the rows alone say.
     From the champion's first ``learnt_rows`` the detectors of the prediction learn what it says
     when nothing has changed. ``logged`` are the columns that the log holds: what is watched, and
     what is kept of rows that get their label (``keeping``). The performance counts labels of
@@ -85,6 +87,8 @@ class MonitorConfig:
     classification: bool
     positive: str
     features: Mapping[str, Kind]
+    inputs: tuple[str, ...]
+    texts: Mapping[str, str]
     widths: Mapping[str, int]
     entity_key: tuple[str, ...]
     event_time: str | None
@@ -118,10 +122,10 @@ class MonitorConfig:
         redacted = frozenset(spec.serving.payload_log.redact)
         keeping = Keeping.of(model)
         rows = not spec.is_of_texts
+        shown = [feature for feature in spec.data.features if feature.name not in redacted]
+        texts = {one.name: describing(one.name) for one in shown if one.type == "text" and rows}
         features: dict[str, Kind] = {
-            feature.name: _KINDS[feature.type]
-            for feature in spec.data.features
-            if feature.type != "text" and feature.name not in redacted
+            texts.get(feature.name, feature.name): _KINDS[feature.type] for feature in shown
         }
         if not rows:
             features = {field.name: _KINDS_OF_FIELDS[field.type] for field in OF_TEXTS.fields}
@@ -131,6 +135,8 @@ class MonitorConfig:
             classification=spec.is_classification and rows,
             positive="" if positive is None or not rows else str(positive),
             features=features,
+            inputs=tuple(feature.name for feature in shown) if rows else (),
+            texts=texts,
             widths={f.name: f.width or 0 for f in spec.data.features if f.type == "vector"},
             entity_key=tuple(spec.data.entity_key) if rows else (ANSWER_ID,),
             event_time=spec.data.event_time if rows else None,
@@ -175,8 +181,10 @@ _KINDS: Final[Mapping[str, Kind]] = {
     "numeric": "numeric",
     "boolean": "numeric",
     "categorical": "categorical",
+    "text": "numeric",
     "vector": "vector",
 }
+"""By the type of a feature. Of a text a number is watched, its length."""
 _KINDS_OF_FIELDS: Final[Mapping[FieldType, Kind]] = {"number": "numeric", "text": "categorical"}
 
 

@@ -91,8 +91,8 @@ class Counts(msgspec.Struct):
     ``blind_rows`` came while no champion was known, or its reference could not be read.
     ``corrected`` are rows whose label was changed, ``uncorrected`` those whose first label is no
     longer kept. ``unkept`` got a label that is not in the table of what was served: the log does
-    not know them any more, they have no event time, or the champion has no names for their targets
-    that could be those of columns. Each time that labels of such a row come counts.
+    not know them any more, they have no event time, or the champion names other targets than
+    they have, or as columns can't be named. Each time that labels of such a row come counts.
     """
 
     processed: int = 0
@@ -128,7 +128,8 @@ class Gathered(msgspec.Struct):
 class ReplicaState(msgspec.Struct):
     """What came from one replica: its present life, its last partial, and when it was heard.
 
-    ``lost`` counts partials that never came; ``versions`` are its rows so far.
+    ``lost`` counts partials that never came; ``versions`` are its rows so far. ``told`` are the
+    labels that its present life has received by source, ``sources`` those of all its lives.
     """
 
     life: str = ""
@@ -137,6 +138,8 @@ class ReplicaState(msgspec.Struct):
     rows: int = 0
     lost: int = 0
     versions: dict[str, int] = {}
+    told: dict[str, int] = {}
+    sources: dict[str, int] = {}
 
 
 class MonitorState(msgspec.Struct):
@@ -146,7 +149,8 @@ class MonitorState(msgspec.Struct):
     ``rows_at_window`` is how many rows there had been when the last drift window closed.
     ``classes`` are the champion's, and so are ``targets``, the names of a row's targets;
     ``renamed`` says when they are others than before. ``sources`` counts the labels received by
-    their source. ``life`` names a replica's state. ``learning`` has the streams
+    their source. ``undescribed`` are features that describe a text, and the champion's reference
+    lacks. ``life`` names a replica's state. ``learning`` has the streams
     whose detectors still learn what windows are compared with, and from how many rows. ``widths``
     is how many numbers a row's prediction has, by version. ``aside`` counts the exchanges of which
     something could not be watched, by ``field: reason``. ``failed`` counts the performance windows
@@ -196,14 +200,34 @@ class MonitorState(msgspec.Struct):
     sources: dict[str, int] = {}
     failed: dict[str, int] = {}
     failing: dict[str, str] = {}
+    undescribed: tuple[str, ...] = ()
 
     def count_label(self, source: str) -> None:
         """Count a label that was received, by its source."""
         self.counts.labels += 1
         self.sources.setdefault(FEEDBACK, self.counts.labels - 1)
-        known = source in self.sources or len(self.sources) < MAX_SOURCES
-        name = source if known else OTHER
+        name = self._source(source)
         self.sources[name] = self.sources.get(name, 0) + 1
+
+    def count_told(self, replica: ReplicaState, told: Mapping[str, int]) -> None:
+        """Count the labels that a replica says it has received, by source.
+
+        Every label goes to every replica: those of the one that has most are what came.
+        """
+        if not told:
+            return
+        self.sources.setdefault(FEEDBACK, 0)
+        for source, labels in told.items():
+            name = self._source(source)
+            more = max(0, labels - replica.told.get(source, 0))
+            replica.sources[name] = replica.sources.get(name, 0) + more
+            self.sources[name] = max(self.sources.get(name, 0), replica.sources[name])
+        replica.told = dict(told)
+        self.counts.labels = sum(self.sources.values())
+
+    def _source(self, name: str) -> str:
+        """Return what a source is counted as."""
+        return name if name in self.sources or len(self.sources) < MAX_SOURCES else OTHER
 
     def set_aside(self, fields: Mapping[str, str], exchanges: int) -> None:
         """Count exchanges of which something could not be watched: names with the reasons."""

@@ -10,7 +10,7 @@ import base64
 import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -24,17 +24,24 @@ from noria.cloudevents import (
     decode_attribute,
 )
 from noria.errors import InvalidInput, shorten
+from noria.exchange.binary import LENGTH_HEADER
+
+_LENGTH: Final = LENGTH_HEADER.lower()
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One payload event: its identity, and the JSON body still unread."""
+    """One payload event: its identity, and the body still unread.
+
+    ``header_length`` is how many bytes of it are JSON, where binary tensors follow and it is known.
+    """
 
     id: str
     type: str
     model: str
     version: str
     body: bytes | memoryview
+    header_length: str = ""
 
 
 class _Structured(msgspec.Struct):
@@ -46,11 +53,13 @@ class _Structured(msgspec.Struct):
     data_base64: str | None = None
     inferenceservicename: str = ""
     annotations: str | dict[str, Any] = ""
+    metadata: Any = ""
 
 
 _one = msgspec.json.Decoder(_Structured)
 _many = msgspec.json.Decoder(list[_Structured])
 _annotations = msgspec.json.Decoder(dict[str, Any])
+_metadata = msgspec.json.Decoder()
 
 
 def read_events(headers: Mapping[str, str], body: bytes) -> list[Event]:
@@ -84,7 +93,8 @@ def _binary(headers: Mapping[str, str], body: bytes) -> Event:
     identity, kind, specversion = (_needed(headers, n) for n in ("id", "type", "specversion"))
     model = _attribute(headers, "inferenceservicename")
     annotations = _attribute(headers, "annotations")
-    return _checked(identity, kind, specversion, model, annotations, body, "header ce-")
+    length = headers.get(_LENGTH, "") or _length_in(kind, _attribute(headers, "metadata"))
+    return _checked(identity, kind, specversion, model, annotations, body, length, "header ce-")
 
 
 def _needed(headers: Mapping[str, str], name: str) -> str:
@@ -120,6 +130,7 @@ def _structured(event: _Structured, where: str) -> Event:
         event.inferenceservicename,
         event.annotations,
         body,
+        _length_in(event.type, event.metadata),
         where,
     )
 
@@ -131,18 +142,43 @@ def _checked(
     model: str,
     annotations: str | dict[str, Any],
     body: bytes | memoryview,
+    length: str,
     where: str,
 ) -> Event:
     if not specversion.startswith("1."):
-        raise InvalidInput(f"{where}specversion: {shorten(specversion)} is not 1.0")
+        raise InvalidInput(
+            f"{where}specversion: {shorten(specversion)} is not 1.0",
+            fix="send CloudEvents 1.0, as KServe's logger does",
+        )
     if kind not in (REQUEST_TYPE, RESPONSE_TYPE):
         raise InvalidInput(
             f"{where}type: {shorten(kind)} is not a payload event",
             fix=f"use {REQUEST_TYPE} or …response",
         )
     if not identity or len(identity) > MAX_ID_CHARS:
-        raise InvalidInput(f"{where}id: {shorten(identity)} is empty or over {MAX_ID_CHARS} long")
-    return Event(identity, kind, model, _version(annotations, where), body)
+        raise InvalidInput(
+            f"{where}id: {shorten(identity)} is empty or over {MAX_ID_CHARS} long",
+            fix="send the request's id, the same with its answer",
+        )
+    return Event(identity, kind, model, _version(annotations, where), body, length)
+
+
+def _length_in(kind: str, metadata: Any) -> str:
+    """Return the length of a request's JSON that its headers say, as KServe's logger keeps them.
+
+    It keeps those that ``metadataHeaders`` names, and puts the request's beside the answer too:
+    there they say nothing.
+    """
+    if kind != REQUEST_TYPE or not metadata:
+        return ""
+    try:
+        found = _metadata.decode(metadata) if isinstance(metadata, str) else metadata
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ""
+    for name, values in found.items() if isinstance(found, dict) else ():
+        if str(name).lower() == _LENGTH:
+            return str(values[0] if isinstance(values, list) and values else values)
+    return ""
 
 
 def _version(annotations: str | dict[str, Any], where: str) -> str:
@@ -151,5 +187,8 @@ def _version(annotations: str | dict[str, Any], where: str) -> str:
     try:
         found = annotations if isinstance(annotations, dict) else _annotations.decode(annotations)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{where}annotations: not a JSON object: {error}") from error
+        raise InvalidInput(
+            f"{where}annotations: not a JSON object: {error}",
+            fix=f'send {{"{VERSION_ANNOTATION}": "7"}}, or leave it out',
+        ) from error
     return str(found.get(VERSION_ANNOTATION, ""))[:64]

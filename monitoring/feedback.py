@@ -76,7 +76,10 @@ def read_feedback(
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput(f"body: {error}") from error
     if found.model and found.model != config.model:
-        raise InvalidInput(f"model: {shorten(found.model)} is not watched here")
+        raise InvalidInput(
+            f"model: {shorten(found.model)} is not watched here",
+            fix=f"this monitor watches {config.model!r}",
+        )
     count = sum(len(o.label) if isinstance(o.label, list) else 1 for o in found.labels)
     if max(count, len(found.labels)) > MAX_LABELS:
         raise InvalidInput(f"labels: {count} values, over {MAX_LABELS}", fix="send fewer")
@@ -152,7 +155,11 @@ def _labels(
             f"{where}.time: missing", fix="say when the correction was made: the latest one counts"
         )
     if (label.id is None) == (label.key is None):
-        raise InvalidInput(f"{where}: give either id or key")
+        both = f"id {shorten(label.id)} and key {shorten(label.key)} are both there"
+        raise InvalidInput(
+            f"{where}: {'neither id nor key is there' if label.id is None else both}",
+            fix="give either id or key: id is <request id>:<row>, key the value of entityKey",
+        )
     if label.key is not None:
         key = BY_KEY + read_key(label.key, config.entity_key, f"{where}.key")
     else:
@@ -178,7 +185,7 @@ def _by_target(
                 fix="send one value for each, null for one that is not known yet",
             )
         if count > MAX_TARGETS:
-            raise InvalidInput(f"{path}: {count} values, over {MAX_TARGETS}")
+            raise InvalidInput(f"{path}: {count} values, over {MAX_TARGETS}", fix="send fewer")
         found = ((i, value, f"{path}[{i}]") for i, value in enumerate(label.label))
         return [(i, value, at) for i, value, at in found if value is not None]
     if label.target is None and targets.count > 1:
@@ -211,7 +218,10 @@ def _number(label: LabelValue, where: str, fix: str = "") -> float:
         except ValueError:
             value = math.nan
     if not math.isfinite(value):
-        raise InvalidInput(f"{where}: {shorten(label)} is not a finite number", fix=fix)
+        raise InvalidInput(
+            f"{where}: {shorten(label)} is not a finite number",
+            fix=fix or "send the true value as a number, or null in a list for one not known yet",
+        )
     return value
 
 

@@ -69,7 +69,10 @@ def read_key(key: str | list[str | int | float | bool], names: Sequence[str], wh
             fix="send a list of their values",
         )
     if not key or len(key) > MAX_KEY_CHARS:
-        raise InvalidInput(f"{where}: {shorten(key)} is empty or over {MAX_KEY_CHARS} long")
+        raise InvalidInput(
+            f"{where}: {shorten(key)} is empty or over {MAX_KEY_CHARS} long",
+            fix=f"send the value of {shorten(list(names))}" if names else _NO_COLUMNS,
+        )
     return bounded_text(key, where, MAX_KEY_CHARS)
 
 

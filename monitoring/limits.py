@@ -37,7 +37,10 @@ def epoch_ms(value: Any, where: str) -> int:
         try:
             found: float = scalars.epoch_ms(value)
         except InvalidInput as error:
-            raise InvalidInput(f"{where}: {shorten(value)} is not ISO 8601") from error
+            raise InvalidInput(
+                f"{where}: {shorten(value)} is not ISO 8601",
+                fix="such as 2026-01-31T09:00:00Z, or send epoch milliseconds",
+            ) from error
     elif isinstance(value, int | float) and not isinstance(value, bool):
         found = value
     else:
@@ -58,9 +61,14 @@ def bounded_text(value: str, where: str, most: int) -> str:
         InvalidInput: it is too long, or holds a NUL or half of a character.
     """
     if len(value) > most:
-        raise InvalidInput(f"{where}: {shorten(value)} is over {most} characters long")
+        raise InvalidInput(
+            f"{where}: {shorten(value)} is over {most} characters long", fix="send less"
+        )
     if "\0" in value or not _is_whole(value):
-        raise InvalidInput(f"{where}: {shorten(value)} holds a character that no text has")
+        raise InvalidInput(
+            f"{where}: {shorten(value)} holds NUL, or half of a surrogate pair",
+            fix="send text that UTF-8 can say, without NUL",
+        )
     return value
 
 

@@ -6,7 +6,7 @@ What can't be watched is set aside by its name, with the reason; the rest of the
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -17,12 +17,23 @@ from monitoring.events import Event
 from monitoring.keys import KEYS, keys_of
 from monitoring.limits import MAX_DEPTH, MAX_ROWS, epoch_ms
 from monitoring.records import RequestRecord, ResponseRecord
-from monitoring.table import MISSING, FloatArray, Kind, VectorArray, text_of
-from monitoring.tensors import BYTES, Tensor
+from monitoring.table import MISSING, FloatArray, Kind, VectorArray, described, text_of
+from monitoring.tensors import BYTES, Data, Tensor, read_binary, read_body
 from monitoring.v1 import read_instances, read_predictions
 from noria.cloudevents import MAX_ID_CHARS, REQUEST_TYPE
 from noria.errors import InvalidInput, shorten
-from noria.predictions import LONG, MAX_TEXT_CHARS, RANK, TEXT, DictColumn, Values, Vectors
+from noria.exchange.binary import BinaryData
+from noria.predictions import (
+    BINARY,
+    LONG,
+    MAX_TEXT_CHARS,
+    NUMBER,
+    RANK,
+    TEXT,
+    DictColumn,
+    Values,
+    Vectors,
+)
 
 _MATRIX: Final = 2
 _BINARY: Final = 2
@@ -30,6 +41,7 @@ _FEW: Final = 8
 _FLOAT_BYTES: Final = 8
 _EXACT: Final = 1 << 53
 _NAN: Final = float("nan")
+_NO_BYTES: Final = BinaryData(memoryview(b""))
 _FIRST: Final = bytes(4)
 """The int32 code 0."""
 
@@ -60,40 +72,46 @@ def read_payload(event: Event, config: MonitorConfig) -> RequestRecord | Respons
     try:
         try:
             if event.type == REQUEST_TYPE:
-                return _requested(event, _request.decode(event.body), config)
-            return _answered(event, _response.decode(event.body), config)
+                return _requested(event, *read_body(_request, event), config)
+            return _answered(event, *read_body(_response, event), config)
         except msgspec.ValidationError:
             found = _of_v1(event, config)
             if found is None:
                 raise
             return found
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidInput(f"data: not a V2 inference body: {error}") from error
+        raise InvalidInput(
+            f"data: not a V2 inference body: {error}",
+            fix="send inputs or outputs as V2 has them, or instances or predictions as V1",
+        ) from error
 
 
 def _of_v1(event: Event, config: MonitorConfig) -> RequestRecord | ResponseRecord | None:
     """Read a body as one of V1; None when it is none."""
     try:
         if event.type == REQUEST_TYPE:
-            tensors = read_instances(event.body, list(config.features))
-            return _requested(event, _Request(tensors), config)
-        return _answered(event, _Response(read_predictions(event.body)), config)
+            tensors = read_instances(event.body, config.inputs)
+            return _requested(event, _Request(tensors), _NO_BYTES, config)
+        return _answered(event, _Response(read_predictions(event.body)), _NO_BYTES, config)
     except msgspec.ValidationError:
         return None
 
 
-def _requested(event: Event, body: _Request, config: MonitorConfig) -> RequestRecord:
-    tensors = _tensors(body.inputs, config)
-    if not tensors:
-        raise InvalidInput("inputs: empty")
-    if config.features and not any(name in tensors for name in config.features):
+def _requested(
+    event: Event, body: _Request, binary: BinaryData, config: MonitorConfig
+) -> RequestRecord:
+    unread = read_binary(body.inputs, binary, "inputs")
+    tensors = _tensors(body.inputs, unread, config)
+    if not body.inputs:
+        raise InvalidInput("inputs: empty", fix="send one tensor at least")
+    if config.inputs and not unread and not any(name in tensors for name in config.inputs):
         raise InvalidInput(
             f"inputs: none of the model's features is there, only {shorten(list(tensors))}",
-            fix=f"expected {shorten(list(config.features))}",
+            fix=f"expected {shorten(list(config.inputs))}",
         )
     columns: dict[str, Values] = {}
     vectors: dict[str, Vectors] = {}
-    aside: dict[str, str] = {}
+    aside = {name[:MAX_ID_CHARS]: BINARY for name in sorted(unread)}
     rows: dict[str, int] = {}
     for name, kind in config.logged.items():
         if name not in tensors:
@@ -116,6 +134,17 @@ def _requested(event: Event, body: _Request, config: MonitorConfig) -> RequestRe
             aside[name] = LONG
         else:
             columns[name] = _texts(data)
+    for name, feature in config.texts.items():
+        if name not in tensors:
+            continue
+        where, tensor = tensors[name]
+        data = _flat(tensor.data, where)
+        reason = _unwatchable(tensor, "categorical") or ("" if _are_texts(data) else NUMBER)
+        if reason:
+            aside[name] = reason
+            continue
+        rows[name] = len(data)
+        columns[feature] = described(_texts(data))
     time = None
     if config.event_time in tensors:
         where, tensor = tensors[config.event_time]
@@ -127,18 +156,24 @@ def _requested(event: Event, body: _Request, config: MonitorConfig) -> RequestRe
         parts = [_flat(tensors[name][1].data, tensors[name][0]) for name in config.entity_key]
         rows |= zip(config.entity_key, map(len, parts), strict=True)
     if len(set(rows.values())) > 1:
-        raise InvalidInput(f"inputs: tensors of different lengths: {shorten(rows)}")
+        raise InvalidInput(
+            f"inputs: tensors of different lengths: {shorten(rows)}",
+            fix="send as many rows in each",
+        )
     if parts:
         keys, are_long = keys_of(parts)
         if are_long:
             aside[KEYS] = LONG
-    count = rows.popitem()[1] if rows else _rows_by_shape(*next(iter(tensors.values())))
+    count = rows.popitem()[1] if rows else _rows_by_shape("inputs[0]", body.inputs[0])
     return RequestRecord(event.id, event.version, count, columns, time, keys, vectors, aside)
 
 
 def _rows_by_shape(where: str, tensor: Tensor) -> int:
     if not tensor.shape or not 0 <= tensor.shape[0] <= MAX_ROWS:
-        raise InvalidInput(f"{where}.shape: {shorten(tensor.shape)} does not begin with its rows")
+        raise InvalidInput(
+            f"{where}.shape: {shorten(tensor.shape)} does not begin with a number of rows",
+            fix=f"send [n] or [n, d], with n from 0 to {MAX_ROWS}",
+        )
     return tensor.shape[0]
 
 
@@ -156,15 +191,19 @@ def _is_text(tensor: Tensor) -> bool:
     return tensor.datatype == BYTES and _holds_text(tensor.data)
 
 
-def _holds_text(data: list[Any]) -> bool:
+def _holds_text(data: Data) -> bool:
     return any(type(value) is str or (type(value) is list and _holds_text(value)) for value in data)
 
 
-def _holds_long(data: list[Any]) -> bool:
+def _are_texts(data: Data) -> bool:
+    return all(value is None or type(value) is str for value in data)
+
+
+def _holds_long(data: Data) -> bool:
     return any(type(value) is str and len(value) > MAX_TEXT_CHARS for value in data)
 
 
-def _vectors(tensor: Tensor, flat: list[Any], where: str) -> Vectors:
+def _vectors(tensor: Tensor, flat: Data, where: str) -> Vectors:
     shape = tensor.shape
     if len(shape) != _MATRIX or min(shape) < 0 or shape[1] < 1 or len(flat) != shape[0] * shape[1]:
         raise InvalidInput(
@@ -180,15 +219,25 @@ def narrow(values: FloatArray | VectorArray) -> bytes:
     return np.where(np.isfinite(found), found, np.float32(np.nan)).tobytes()
 
 
-def _answered(event: Event, body: _Response, config: MonitorConfig) -> ResponseRecord:
+def _answered(
+    event: Event, body: _Response, binary: BinaryData, config: MonitorConfig
+) -> ResponseRecord:
+    unread = read_binary(body.outputs, binary, "outputs")
     by_name = {tensor.name: i for i, tensor in enumerate(body.outputs)}
     if not by_name:
-        raise InvalidInput("outputs: empty")
+        raise InvalidInput("outputs: empty", fix="send one tensor at least")
     version = event.version or (body.model_version or "")[:64]
     name = prediction_of(by_name)
-    reason = _no_number(body.outputs[by_name[name]])
-    if reason:
-        numbers = [name for name, i in by_name.items() if not _no_number(body.outputs[i])]
+    reason, numbers = "", []
+    if name in unread:
+        # No other output takes its place: it would be another number.
+        reason = BINARY
+    elif reason := _no_number(body.outputs[by_name[name]]):
+        numbers = [
+            name
+            for name, i in by_name.items()
+            if name not in unread and not _no_number(body.outputs[i])
+        ]
         name = prediction_of(numbers or by_name)
     i = by_name[name]
     tensor = body.outputs[i]
@@ -231,13 +280,22 @@ def score_of(values: FloatArray, config: MonitorConfig) -> FloatArray:
     return np.ascontiguousarray(values[:, 1]) if is_binary else values
 
 
-def _tensors(tensors: Sequence[Tensor], config: MonitorConfig) -> dict[str, _Placed]:
-    """Return name to (where it was, tensor); one 2-D tensor is split into the features."""
-    features = config.features
-    alone = len(tensors) == 1 and tensors[0].name not in features
-    if alone and features and len(tensors[0].shape) == _MATRIX:
+def _tensors(
+    tensors: Sequence[Tensor], unread: Collection[str], config: MonitorConfig
+) -> dict[str, _Placed]:
+    """Return name to (where it was, tensor) of those that were read.
+
+    One 2-D tensor is split into the features.
+    """
+    inputs = config.inputs
+    alone = len(tensors) == 1 and tensors[0].name not in inputs
+    if alone and inputs and not unread and len(tensors[0].shape) == _MATRIX:
         return _split(tensors[0], config)
-    return {tensor.name: (f"inputs[{i}]", tensor) for i, tensor in enumerate(tensors)}
+    return {
+        tensor.name: (f"inputs[{i}]", tensor)
+        for i, tensor in enumerate(tensors)
+        if tensor.name not in unread
+    }
 
 
 def _split(tensor: Tensor, config: MonitorConfig) -> dict[str, _Placed]:
@@ -247,12 +305,13 @@ def _split(tensor: Tensor, config: MonitorConfig) -> dict[str, _Placed]:
     if sum(sizes.values()) != width or len(flat) != rows * width or rows < 0:
         raise InvalidInput(
             f"inputs[0].shape: {shorten(tensor.shape)} with {len(flat)} values does not fit "
-            f"{len(config.features)} features"
+            f"{len(config.inputs)} features",
+            fix=f"send a column for each of {shorten(list(config.inputs))}, in this order",
         )
     found: dict[str, _Placed] = {}
     first = 0
     for name, size in sizes.items():
-        if config.features[name] == "vector":
+        if config.features.get(name) == "vector":
             starts = range(first, first + len(flat), width)
             data = [value for start in starts for value in flat[start : start + size]]
             part = Tensor(name, [rows, size], tensor.datatype, data)
@@ -268,29 +327,34 @@ def _sizes(config: MonitorConfig, width: int) -> dict[str, int]:
 
     Of vectors whose width only their rows say, one at most can be told: it has all that is left.
     """
-    sizes = {name: config.widths.get(name, 1) for name in config.features}
+    sizes = {name: config.widths.get(name, 1) for name in config.inputs}
     unknown = [name for name, size in sizes.items() if not size]
     if len(unknown) == 1:
         sizes[unknown[0]] = max(0, width - sum(sizes.values()))
     return sizes
 
 
-def _flat(data: list[Any], where: str) -> list[Any]:
+def _flat(data: Data, where: str) -> Data:
     """Return the values of nested lists, row by row; each level is walked once."""
+    if isinstance(data, np.ndarray):
+        return data
     for _ in range(MAX_DEPTH):
         if not data or not isinstance(data[0], list):
             break
         if not all(isinstance(row, list) for row in data):
-            raise InvalidInput(f"{where}.data: lists and values side by side")
+            raise InvalidInput(
+                f"{where}.data: lists and values side by side",
+                fix="send a flat list, or lists within lists as the shape says",
+            )
         data = [value for row in data for value in row]
     if any(isinstance(value, list | dict) for value in data):
         raise InvalidInput(f"{where}.data: values nested in each other, or deeper than {MAX_DEPTH}")
     return data
 
 
-def _packed(data: list[Any], where: str) -> bytes:
+def _packed(data: Data, where: str) -> bytes:
     """Return numbers as float64 bytes; a few of them without an array, which costs more."""
-    if len(data) > _FEW:
+    if len(data) > _FEW or isinstance(data, np.ndarray):
         return _numbers(data, where).tobytes()
     found = array("d")
     for value in data:
@@ -305,7 +369,7 @@ def _packed(data: list[Any], where: str) -> bytes:
     return found.tobytes()
 
 
-def _numbers(data: list[Any], where: str) -> FloatArray:
+def _numbers(data: Data, where: str) -> FloatArray:
     try:
         found = np.asarray(data, np.float64)
     except (TypeError, ValueError, OverflowError) as error:
@@ -315,8 +379,9 @@ def _numbers(data: list[Any], where: str) -> FloatArray:
     return np.where(np.isfinite(found), found, np.nan)
 
 
-def _times(data: list[Any], where: str) -> list[int]:
+def _times(data: Data, where: str) -> list[int]:
     path = f"{where}.data"
+    data = data.tolist() if isinstance(data, np.ndarray) else data
     # Rows of one request often share their time. Numbers go into no set: whoever chooses them
     # chooses their hashes as well.
     texts = {value for value in data if type(value) is str}
@@ -328,11 +393,17 @@ def _times(data: list[Any], where: str) -> list[int]:
     return [epoch_ms(value, path) for value in (*texts, *ends)]
 
 
-def _texts(data: list[Any]) -> DictColumn:
-    if len(data) == 1 and data[0] is not None:
+def _texts(data: Data) -> DictColumn:
+    if len(data) == 1 and not _is_missing(data[0]):
         return DictColumn((text_of(data[0]),), _FIRST)
     index: dict[str, int] = {}
     found = [
-        MISSING if value is None else index.setdefault(text_of(value), len(index)) for value in data
+        MISSING if _is_missing(value) else index.setdefault(text_of(value), len(index))
+        for value in data
     ]
     return DictColumn(tuple(index), np.array(found, np.int32).tobytes())
+
+
+def _is_missing(value: Any) -> bool:
+    # A binary tensor has NaN where JSON has null.
+    return value is None or value != value

@@ -214,6 +214,7 @@ class Processor:
         self._snapshot.problems = dict(core.problems)
         self._snapshot.classes = core.classes
         self._snapshot.targets = core.targets
+        self._snapshot.undescribed = core.undescribed
         self._snapshot.learning = core.learning
         self._is_loaded = True
 
@@ -350,6 +351,7 @@ class Processor:
         core.problems = dict(watch.problems)
         core.classes = watch.reference.classes
         core.targets = watch.reference.targets
+        core.undescribed = watch.undescribed
         return watch
 
     def _keep_house(self) -> None:

@@ -188,7 +188,8 @@ class PartialRecord(msgspec.Struct, frozen=True, array_like=True, tag="s"):
     int32 or, of vectors, float32 bytes) where a detector needs rows. Of ``stream`` "outcomes"
     ``table`` holds scores, labels and arrivals; of "prediction" the predictions, and there are
     no sketches. ``sources`` are those of the labels (``monitoring.sources``), empty when all are
-    feedback; with ``again`` the rows had labels before, of sources that count otherwise.
+    feedback; with ``again`` the rows had labels before, of sources that count otherwise. ``told``
+    is how many labels the replica has received by then, by source.
     """
 
     replica: int
@@ -203,6 +204,7 @@ class PartialRecord(msgspec.Struct, frozen=True, array_like=True, tag="s"):
     table: dict[str, bytes] = {}
     sources: bytes = b""
     again: bool = False
+    told: dict[str, int] = {}
 
 
 _FLOAT_BYTES: Final = 8

@@ -34,6 +34,7 @@ from monitoring.readers import Outbox, StateReader
 from monitoring.records import AsideRecord, PartialRecord, ReferenceRecord, encode
 from monitoring.reference import keep_reference, read_folder, read_reference
 from monitoring.runner import STEP_PATIENCE, Runner
+from monitoring.served.joined import names_of
 from monitoring.served.writer import PATIENCE, Writer
 from monitoring.state import State
 from monitoring.tables import set_aside_database
@@ -605,7 +606,9 @@ class Monitor:
         keeping = self.config.keeping
         if self._served is None or keeping is None:
             return ""
-        return self._served.problem or keeping.refusal(self.snapshot.targets)
+        core = self.snapshot
+        names = core.targets or names_of(core, keeping, core.widths.get(core.champion, 0))
+        return self._served.problem or keeping.refusal(names or ())
 
     def _counts(self, core: MonitorState) -> dict[str, Any]:
         counts: dict[str, Any] = msgspec.to_builtins(core.counts)

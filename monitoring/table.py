@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noria.errors import InvalidInput, shorten
+from noria.exchange.texts import lengths
+from noria.predictions import DictColumn
 from noria.values import text
 
 Kind: TypeAlias = Literal["numeric", "categorical", "vector"]
@@ -33,6 +35,13 @@ def text_of(value: Any) -> str:
         return text(value) or ""
     except InvalidInput:
         return shorten(value)
+
+
+def described(texts: DictColumn) -> bytes:
+    """Return what is watched of a column of texts, whoever sent it: float64 bytes, NaN: missing."""
+    # The last element is where code -1 points to.
+    table = np.array(lengths((*texts.values, None)), np.float64)
+    return table[np.frombuffer(texts.codes, np.int32)].tobytes()
 
 
 def missing_vectors(values: ColumnArray) -> NDArray[np.bool_]:

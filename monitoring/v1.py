@@ -46,7 +46,8 @@ def read_instances(body: bytes | memoryview, names: Sequence[str]) -> list[Tenso
             for place, row in enumerate(rows):
                 if len(row) != len(names):
                     raise InvalidInput(
-                        f"instances[{place}]: {len(row)} values for {len(names)} features"
+                        f"instances[{place}]: {len(row)} values for {len(names)} features",
+                        fix=f"send one for each of {shorten(list(names))}",
                     )
             return [
                 tensor_of(name, [row[place] for row in rows]) for place, name in enumerate(names)
@@ -94,4 +95,8 @@ def _by_key(rows: Sequence[Any], where: str) -> list[Tensor]:
 def _check_alike(rows: Sequence[Any], kind: type, where: str) -> None:
     for place, row in enumerate(rows):
         if not isinstance(row, kind):
-            raise InvalidInput(f"{where}[{place}]: {shorten(row)} is not like the first")
+            said = "an object" if kind is dict else "a list"
+            raise InvalidInput(
+                f"{where}[{place}]: {shorten(row)} is not like the first, which is {said}",
+                fix="send all rows alike",
+            )

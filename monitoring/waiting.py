@@ -21,6 +21,8 @@ def waiting(
     """
     for name in _unwatched_vectors(config):
         yield name, "is a vector, and no detector watches it: add one of kind mmd or classifier"
+    for name in core.undescribed:
+        yield name, "is not watched: the champion's reference has no rows of it; train again"
     for stream, wanted in core.learning.items():
         yield stream, f"learns its reference: {rows(stream):,} of {wanted:,} rows"
     if core.champion and (why := _performance(config, core, rows)):

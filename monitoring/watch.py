@@ -93,6 +93,7 @@ class Watch:
             if config.is_of_texts
             else replace(reference, features=reference.features.select(names))
         )
+        self.undescribed = tuple(name for name in config.texts.values() if name not in names)
         # What was fitted while other columns were redacted must not be read back.
         fitted /= sha256(msgspec.json.encode(names)).hexdigest()[:16]
         self.problems: dict[str, str] = {}

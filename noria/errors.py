@@ -164,6 +164,23 @@ class OwnCodeError(TrainingError):
     """The project's own class or command failed, or answered what it may not."""
 
 
+class NotFinite(NoriaError):
+    """A model answered NaN or infinity where a number belongs.
+
+    ``output`` is where, ``row`` the first of the ``rows`` samples that it answered so, ``value``
+    what it said of that one.
+    """
+
+    def __init__(
+        self, message: str, *, fix: str = "", output: str, row: int, rows: int, value: float
+    ) -> None:
+        super().__init__(message, fix=fix)
+        self.output = output
+        self.row = row
+        self.rows = rows
+        self.value = value
+
+
 class RegistryError(NoriaError):
     """The model registry refused or failed."""
 

@@ -37,6 +37,11 @@ def outranks(source: str, other: str) -> bool:
     return source == FEEDBACK != other
 
 
+def counted(width: int) -> tuple[str, ...]:
+    """Return what a row's targets are called where they have no names and each needs one."""
+    return tuple(f"target[{place}]" for place in range(width))
+
+
 def checked_targets(names: Sequence[str], where: str) -> tuple[str, ...]:
     """Return names by which targets can be told from each other, wherever they are shown.
 

@@ -78,8 +78,11 @@ class Block(msgspec.Struct, frozen=True, array_like=True):
 RANK: Final = "rank"
 TEXT: Final = "text"
 LONG: Final = "long"
+NUMBER: Final = "number"
+BINARY: Final = "binary"
 """Why a field is set aside: it has more dimensions than a column, it holds texts where numbers are
-watched, or a text that is too long for a category or a key."""
+watched, a text that is too long for a category or a key, no texts where texts are described, or
+bytes that are no such tensor."""
 
 MAX_TEXT_CHARS: Final = 32_768
 """Of one value of a row: the server reads no longer one, and the monitor watches none."""

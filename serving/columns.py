@@ -33,9 +33,9 @@ from typing import Any, Final
 import numpy as np
 
 from noria.errors import InvalidInput, shorten
+from noria.exchange.datatypes import DATATYPES, Datatype
 from noria.tasks.package import Input, Manifest
 from noria.values import epoch_ms, text
-from serving.oip.datatypes import DATATYPES, Datatype
 from serving.oip.tensors import Tensor
 from serving.refusal import Refusal, bad, listed
 
@@ -113,7 +113,10 @@ class InputBinder:
                     f"its inputs are {listed(self._slots)}",
                 )
             if tensor.name in columns:
-                raise bad(f"{tensor.field}.name", f"{shorten(tensor.name)} was given before")
+                raise bad(
+                    f"{tensor.field}.name",
+                    f"{shorten(tensor.name)} was given before; send one tensor for each input",
+                )
             shape = tensor.shape
             if slot.width:
                 if len(shape) != 2 or shape[1] != slot.width:
@@ -132,7 +135,7 @@ class InputBinder:
             elif shape[0] != rows:
                 raise bad(
                     f"{tensor.field}.shape",
-                    f"{shape[0]} rows; {tensors[0].field} has {rows}",
+                    f"{shape[0]} rows; {tensors[0].field} has {rows}: send as many in each",
                 )
             columns[tensor.name] = _column(slot, tensor)
         if len(columns) < len(self._slots):
@@ -148,7 +151,10 @@ class InputBinder:
     def _refuse_incomplete(self, columns: Columns) -> None:
         missing = [name for name in self._required if name not in columns]
         if missing:
-            raise bad("inputs", f"no tensor for {', '.join(map(shorten, missing[:24]))}")
+            raise bad(
+                "inputs",
+                f"no tensor for {', '.join(map(shorten, missing[:24]))}; send one for each",
+            )
 
     def _bind_matrix(self, tensor: Tensor) -> Batch:
         rows, width = tensor.shape
@@ -213,7 +219,10 @@ def _check_rows(rows: int, tensor: Tensor) -> None:
     if rows == 0:
         raise bad(f"{tensor.field}.shape", "no rows; send one at least")
     if rows > _MAX_ROWS:
-        raise bad(f"{tensor.field}.shape", f"{rows} rows; at most {_MAX_ROWS} are answered at once")
+        raise bad(
+            f"{tensor.field}.shape",
+            f"{rows} rows; at most {_MAX_ROWS} are answered at once: send less",
+        )
 
 
 def _slot(given: Input, *, missing: bool) -> _Slot:
@@ -271,7 +280,7 @@ def _vectors(slot: _Slot, tensor: Tensor) -> np.ndarray[Any, Any]:
             if np.isnan(found[row, place]):
                 said = "a vector is missing as a whole" if slot.missing else "it may not be missing"
                 raise bad(field, f"NaN or null in {slot.name}, and {said}")
-            raise bad(field, f"{found[row, place]} is not a finite number")
+            raise bad(field, f"{found[row, place]} is not a finite number, as {slot.name} needs")
     return found
 
 
@@ -329,7 +338,7 @@ def _check_finite(slot: _Slot, column: np.ndarray[Any, Any], tensor: Tensor) -> 
 def _not_finite(value: float, field: str, name: str) -> Refusal:
     if np.isnan(value):
         return bad(field, f"NaN or null, and {name} may not be missing")
-    return bad(field, f"{value} is not a finite number")
+    return bad(field, f"{value} is not a finite number, as {name} needs")
 
 
 def _integers(slot: _Slot, tensor: Tensor) -> np.ndarray[Any, Any]:
@@ -339,7 +348,8 @@ def _integers(slot: _Slot, tensor: Tensor) -> np.ndarray[Any, Any]:
     if low < limits.min or high > min(int(limits.max), int(_INT64.max)):
         raise bad(
             f"{tensor.field}.data",
-            f"{low if low < limits.min else high} is out of the range of {slot.datatype.name}",
+            f"{low if low < limits.min else high} is out of the range of {slot.name}, which is "
+            f"{slot.datatype.name}: {limits.min} to {min(int(limits.max), int(_INT64.max))}",
         )
     return values.astype(np.int64)
 
@@ -374,7 +384,9 @@ def _timestamps(slot: _Slot, tensor: Tensor) -> np.ndarray[Any, Any]:
 
 def _milliseconds(written: str | None, field: str) -> int:
     if written is None:
-        raise bad(field, "null is not a time")
+        raise bad(
+            field, "null is not a time; send ISO-8601, or leave the input out if it is optional"
+        )
     try:
         return epoch_ms(written)
     except InvalidInput as error:

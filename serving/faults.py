@@ -8,11 +8,13 @@ from time import monotonic
 from typing import Final
 from uuid import uuid4
 
-from noria.errors import InvalidInput, Unavailable, traceback_tail
+from noria.errors import InvalidInput, NotFinite, Unavailable, traceback_tail
+from noria.seldom import Seldom
 from serving.refusal import Refusal
 
 _log: Final = logging.getLogger("serving.service")
 _EVERY_SECONDS: Final = 1.0
+_LOG_SECONDS: Final = 10.0
 
 
 class Faults:
@@ -30,6 +32,7 @@ class Faults:
         self._reading = _Incidents("reading a request", elapsed)
         self._answering = _Incidents("answering a request", elapsed)
         self._asking = _Incidents("asking a part that this model needs", elapsed)
+        self._not_finite = Seldom(_LOG_SECONDS, elapsed)
 
     def unreadable(self, error: Exception) -> Refusal:
         """Return the refusal of a request whose reading raised ``error``."""
@@ -48,6 +51,16 @@ class Faults:
         if isinstance(error, Unavailable):
             self._asking.tell(error)
             return Refusal(503, "server: the feature store does not answer", retry_after=1)
+        if isinstance(error, NotFinite):
+            refusal = Refusal(
+                500,
+                f"outputs.{error.output}: the model answered {error.value:g} for row {error.row}, "
+                f"which is not finite (rows of this request answered so: {error.rows})",
+                fix="mend the model, or let its package declare the output nullable for NaN",
+            )
+            if count := self._not_finite.now():
+                _log.error("%d times, lately: %s", count, refusal)
+            return refusal
         return Refusal(500, f"server: internal error, incident {self._answering.tell(error)}")
 
 

@@ -113,6 +113,7 @@ class ServerMetrics:
     latency: dict[str, Histogram] = field(default_factory=dict)
     batch_rows: Histogram = field(default_factory=lambda: Histogram(BATCH_BUCKETS))
     rows: int = 0
+    not_finite: dict[str, int] = field(default_factory=dict)
     inflight: int = 0
     ready: bool = False
     payload_lost: Callable[[], Mapping[str, int]] = nothing_lost
@@ -173,6 +174,14 @@ class ServerMetrics:
         put(
             "noria_batch_rows", "histogram", "Rows per call of the predictor.",
             self.batch_rows.lines("noria_batch_rows", labels),
+        )  # fmt: skip
+        put(
+            "noria_rows_not_finite_total", "counter",
+            "Rows that the model answered with NaN or infinity, by output: their requests failed.",
+            (
+                f'noria_rows_not_finite_total{{{labels},output="{_escape(output)}"}} {count}'
+                for output, count in self.not_finite.items()
+            ),
         )  # fmt: skip
         put(
             "noria_payload_events_dropped_total", "counter",

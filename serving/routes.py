@@ -179,7 +179,12 @@ def model_metadata(service: InferenceService) -> dict[str, Any]:
             for given in manifest.inputs
         ],
         "outputs": [
-            {"name": output.name, "datatype": output.datatype, "shape": [-1, *output.shape]}
+            {
+                "name": output.name,
+                "datatype": output.datatype,
+                "shape": [-1, *output.shape],
+                "parameters": {"nullable": output.nullable is True},
+            }
             for output in manifest.outputs
         ],
     }

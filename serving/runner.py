@@ -12,7 +12,8 @@
 
 So the predictor is never called by two threads at a time. Whatever it raises, or asks the
 process to do, is the answer to the requests of its batch and to no others; how long the
-batch under way has taken (``age``) tells a slow predictor from a stuck one.
+batch under way has taken (``age``) tells a slow predictor from a stuck one. An answer that is
+not finite is an error of its request: nobody may take it for a prediction.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
-from noria.errors import NoriaError, ServingError
+from noria.errors import NoriaError, NotFinite, ServingError
+from noria.exchange.datatypes import DATATYPES
 from noria.tasks.package import Predictor
 from serving.columns import Batch
 from serving.metrics import ServerMetrics
@@ -101,6 +103,14 @@ class Runner:
         self._lookup = lookup
         self._batching = batching
         self._metrics = metrics
+        self._nullable = frozenset(
+            output.name for output in predictor.manifest.outputs if output.nullable is True
+        )
+        metrics.not_finite = {
+            output.name: 0
+            for output in predictor.manifest.outputs
+            if DATATYPES[output.datatype].group == "float"
+        }
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="predict")
         self._queue: deque[_Waiting] = deque()
         self._waiting = 0
@@ -133,7 +143,9 @@ class Runner:
             self._drop_abandoned()
             if self._queue and not self._fits(waiting.size):
                 raise Refusal(
-                    503, f"server: {len(self._queue)} requests are waiting already", retry_after=1
+                    503,
+                    f"server: {len(self._queue)} requests are waiting already; ask again later",
+                    retry_after=1,
                 )
         self._queue.append(waiting)
         self._waiting += waiting.size
@@ -180,12 +192,12 @@ class Runner:
         began = perf_counter()
         try:
             results = self._answers(batch.columns, batch.rows)
+            self._learn(batch.rows, perf_counter() - began)
+            self._metrics.batch_rows.observe(batch.rows)
+            return self._finite(Outcome(batch.columns, results, batch.rows))
         except Exception as error:
             self._count(error)
             raise
-        self._learn(batch.rows, perf_counter() - began)
-        self._metrics.batch_rows.observe(batch.rows)
-        return Outcome(batch.columns, results, batch.rows)
 
     def _learn(self, rows: int, seconds: float) -> None:
         key = rows.bit_length()
@@ -264,8 +276,9 @@ class Runner:
         """Runs on the worker. One request that fails must not fail the others."""
         try:
             if len(batches) == 1:
-                return [self._predict(batches[0])]
-            return _split(self._predict(_joined(batches)), [batch.rows for batch in batches])
+                return [self._finite(self._predict(batches[0]))]
+            whole = self._predict(_joined(batches))
+            return list(map(self._told, _split(whole, [batch.rows for batch in batches])))
         except Exception as error:  # noqa: BLE001 - whatever a predictor raises belongs to a request
             if len(batches) == 1:
                 return [error]
@@ -296,8 +309,39 @@ class Runner:
                 raise ServingError(f"the predictor gave {len(values)} {name} for {rows} rows")
         return results
 
+    def _told(self, outcome: Outcome) -> Outcome | Exception:
+        try:
+            return self._finite(outcome)
+        except NotFinite as error:
+            return error
+
+    def _finite(self, outcome: Outcome) -> Outcome:
+        """Return what may be told of an answer: all of it, or an error.
+
+        Raises:
+            NotFinite: An output holds an infinity, or NaN where that is not declared.
+        """
+        for name, values in outcome.results.items():
+            if values.dtype.kind != "f" or np.isfinite(values).all():
+                continue
+            bad = np.isinf(values) if name in self._nullable else ~np.isfinite(values)
+            rows = np.flatnonzero(bad.reshape(outcome.rows, -1).any(axis=1))
+            if rows.size:
+                value = float(values[bad][0])
+                raise NotFinite(
+                    f"{name}: {value:g} for row {rows[0]}",
+                    output=name,
+                    row=int(rows[0]),
+                    rows=rows.size,
+                    value=value,
+                )
+        return outcome
+
     def _count(self, error: Exception) -> None:
-        if not isinstance(error, NoriaError) or isinstance(error, ServingError):
+        if isinstance(error, NotFinite):
+            counted = self._metrics.not_finite
+            counted[error.output] = counted.get(error.output, 0) + error.rows
+        elif not isinstance(error, NoriaError) or isinstance(error, ServingError):
             self.failures += 1
 
 
@@ -309,8 +353,8 @@ def _joined(batches: Sequence[Batch]) -> Batch:
     )
 
 
-def _split(outcome: Outcome, sizes: Sequence[int]) -> list[Outcome | Exception]:
-    parts: list[Outcome | Exception] = []
+def _split(outcome: Outcome, sizes: Sequence[int]) -> list[Outcome]:
+    parts: list[Outcome] = []
     start = 0
     for rows in sizes:
         part = slice(start, start + rows)

@@ -331,7 +331,11 @@ def request_id_of(headers: dict[bytes, bytes], body_id: str | None) -> str:
         given = headers.get(name)
         found = read(given) if given else ""
         if len(found) > MAX_ID_CHARS:
-            raise Refusal(400, f"{name.decode()}: longer than {MAX_ID_CHARS} characters")
+            raise Refusal(
+                400,
+                f"{name.decode()}: {len(found)} characters; at most {MAX_ID_CHARS} are kept: "
+                "send less",
+            )
         if found:
             return found
     return body_id or new_id()

@@ -76,13 +76,14 @@ class GatheringWindows(Windows):
         if record.seq == 0:
             return
         if record.life != known.life:
-            known.life, known.seq, known.versions = record.life, 0, {}
+            known.life, known.seq, known.versions, known.told = record.life, 0, {}, {}
         if record.seq <= known.seq:
             core.counts.duplicates += 1
             return
         # A replica sends in order and waits for each answer: a gap is a loss of its disk's.
         known.lost += record.seq - known.seq - 1
         known.seq = record.seq
+        core.count_told(known, record.told)
         if record.stream == OUTCOMES:
             self._outcomes(record)
             return

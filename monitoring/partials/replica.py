@@ -9,9 +9,10 @@ from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
+from msgspec.structs import replace as replace_field
 
 from monitoring.config import MonitorConfig
-from monitoring.core import MonitorState
+from monitoring.core import MonitorState, labels_by_source
 from monitoring.dependence import Dependence
 from monitoring.detectors.build import takes_counts
 from monitoring.log import EventLog
@@ -175,6 +176,8 @@ class ReplicaWindows(Windows):
         )
 
     def _emit(self, record: PartialRecord) -> None:
+        if self._core.counts.labels:
+            record = replace_field(record, told=dict(labels_by_source(self._core)))
         self._state.put_partial(record.seq, encode_record(record))
         self._core.next_partial += 1
 

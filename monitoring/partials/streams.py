@@ -6,10 +6,12 @@ from typing import Final
 
 import numpy as np
 
+from monitoring.core import MAX_SOURCES
 from monitoring.limits import LAST_SECOND, MAX_VERSION_CHARS, bounded_text
 from monitoring.records import PartialRecord, width_of
 from monitoring.sources import check_packed
 from noria.errors import InvalidInput, shorten
+from noria.labels import checked_source
 
 FEATURES: Final = "features"
 PREDICTION: Final = "prediction"
@@ -47,6 +49,11 @@ def check_partial(record: PartialRecord, where: str) -> None:
     for version, rows in record.versions.items():
         bounded_text(version, f"{where}.versions", MAX_VERSION_CHARS)
         _within(rows, _MAX_COUNT, f"{where}.versions.{shorten(version)}")
+    if len(record.told) > MAX_SOURCES + 1:
+        raise InvalidInput(f"{where}.told: {len(record.told)} sources are too many")
+    for source, labels in record.told.items():
+        checked_source(source, f"{where}.told")
+        _within(labels, _MAX_COUNT, f"{where}.told.{shorten(source)}")
     if record.seq == 0:
         return
     match record.stream:

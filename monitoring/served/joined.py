@@ -31,7 +31,7 @@ from monitoring.served.keeping import ColumnType, Keeping
 from monitoring.state import Pair, State
 from monitoring.table import text_of
 from noria.errors import InvalidInput
-from noria.labels import FEEDBACK
+from noria.labels import FEEDBACK, counted
 from noria.predictions import DictColumn, Values, Vectors
 from noria.values import epoch_ms
 
@@ -93,6 +93,23 @@ def class_of(value: float, keeping: Keeping, classes: tuple[ClassName, ...]) -> 
     return classes[place] if 0 <= place < len(classes) else None
 
 
+def names_of(core: MonitorState, keeping: Keeping, width: int) -> tuple[str, ...] | None:
+    """Return what the columns of a row's targets are called, as the champion names or counts them.
+
+    Of a row with the label of the one target, and while there is no champion, nothing. None where
+    it names other targets than these.
+    """
+    if is_one(keeping, width) or not core.champion:
+        return ()
+    names = core.targets or counted(width)
+    return names if len(names) == width else None
+
+
+def is_one(keeping: Keeping, width: int) -> bool:
+    """Whether a row of so many targets has its label in the column of the one target."""
+    return width == 1 and keeping.target is not None
+
+
 class Joined:
     """Takes rows that got a label, or another one. Used by the processor's thread alone."""
 
@@ -121,7 +138,7 @@ class Joined:
         columns = [_column(requests, name, kind) for name, kind in self._keeping.columns.items()]
         event = self._keeping.event_time
         timed = None if event is None else list(self._keeping.columns).index(event)
-        one = self._is_one(width)
+        one = is_one(self._keeping, width)
         for row, known in rows.items():
             request, place = sample(pair.first + row)
             if not self._keeping.takes(request):
@@ -152,7 +169,7 @@ class Joined:
     def name(self) -> None:
         """Say of the rows that wait for the names of their targets which they are.
 
-        A row that the champion names no columns for is not kept, and counted.
+        A row that there are no columns for is not kept, and counted.
         """
         for number, body in self._state.served():
             row = decode(body)
@@ -170,19 +187,10 @@ class Joined:
     def _class(self, value: float) -> ClassName | None:
         return class_of(value, self._keeping, self._core.classes)
 
-    def _is_one(self, width: int) -> bool:
-        """Whether a row of so many targets has its label in the column of the one target."""
-        return width == 1 and self._keeping.target is not None
-
     def _names(self, width: int) -> tuple[str, ...] | None:
-        """Return what the targets of a row are called, as the champion says.
-
-        Without one nobody can tell: none. None where there are no columns for them.
-        """
-        names = self._core.targets
-        if self._is_one(width) or not self._core.champion:
-            return ()
-        return None if len(names) != width or self._keeping.refusal(names) else names
+        """Return what the targets of a row are called; None where there are no columns for them."""
+        names = names_of(self._core, self._keeping, width)
+        return None if names is None or self._keeping.refusal(names) else names
 
     def oldest_needed(self) -> list[int]:
         """Return the smallest log offset of a row that may still get its label.

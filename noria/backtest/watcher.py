@@ -58,23 +58,23 @@ class Watcher:
         self._monitor = Monitor(config, Setting(home, clock="event"), now)
         self._numbers = {
             name: read_as(frame[name], "number")
-            for name, kind in config.features.items()
-            if kind == "numeric"
+            for name in config.inputs
+            if config.features.get(name) == "numeric"
         }
         if config.event_time is not None:
             event = moments(frame, config.event_time)
             self._numbers[config.event_time] = event.astype(np.float64)
         self._texts = {
             name: _coded(read_as(frame[name], "text"))
-            for name, kind in config.features.items()
-            if kind == "categorical"
+            for name in config.inputs
+            if name in config.texts or config.features.get(name) == "categorical"
         }
         self._vectors = {
             name: stacked(found, width_of(found))
             for name, found in (
                 (name, read_as(frame[name], "vector"))
-                for name, kind in config.features.items()
-                if kind == "vector"
+                for name in config.inputs
+                if config.features.get(name) == "vector"
             )
         }
         self._labels: list[Any] = frame[model.spec.data.target].tolist()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from math import nan
 from typing import Final, TypeAlias
 
 import msgspec
@@ -99,6 +101,16 @@ def of_answered(answered: Answered | Unread) -> Described:
 def length(texts: tuple[str, ...]) -> float:
     """Return how many characters (code points) texts have together."""
     return float(sum(map(len, texts)))
+
+
+def describing(column: str) -> str:
+    """Return the name of the column of numbers that is watched of an input that is a text."""
+    return f"{column}.length"
+
+
+def lengths(texts: Iterable[str | None]) -> list[float]:
+    """Return what that column has of each text, its length; NaN where the text is missing."""
+    return [nan if text is None else length((text,)) for text in texts]
 
 
 def _float(count: int | None) -> float | None:

@@ -28,7 +28,10 @@ LABELLED: Final = "noria.labelled_at"
 PREDICTION: Final = "noria.prediction"
 SOURCE: Final = "noria.label_source"
 TARGETS: Final = "noria.targets"
-"""Names of a row's targets, in the order of its prediction's numbers; missing where it has one."""
+"""Names of a row's targets, in the order of its prediction's numbers; missing where it has one.
+
+Targets that have no names are ``noria.labels.counted``.
+"""
 
 _TRIES: Final = 5
 _MICROS: Final = 1_000_000

@@ -113,7 +113,7 @@ def _detectors(family: Family, data: Data | None) -> tuple[Detector, ...]:
     types = {feature.type for feature in data.features} if data is not None else set()
     if "vector" not in types:
         return family.detectors
-    alone = types <= {"vector", "text"}
+    alone = types == {"vector"}
     kept = [one for one in family.detectors if not (alone and one.kind == "tabular")]
     return (Detector(name="vectors", kind="mmd", types=("vector",)), *kept)
 

@@ -56,11 +56,16 @@ class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One column that the model answers with; ``shape`` is per row (empty: a scalar)."""
+    """One column that the model answers with; ``shape`` is per row (empty: a scalar).
+
+    Of a ``nullable`` one a row may have no answer: NaN, which JSON has as null. No other output
+    holds NaN, and none an infinity; a package that has no such output says nothing of it.
+    """
 
     name: str
     datatype: str
     shape: tuple[int, ...] = ()
+    nullable: bool | UnsetType = UNSET
 
 
 class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

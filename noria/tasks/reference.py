@@ -6,6 +6,7 @@ numbers (booleans are 0 and 1), or int32 places in the categories, -1 for a
 missing value or a rare category that the model does not know. ``missing`` is the
 share of training rows that lack the value, ``others`` how many rare categories
 there were, and ``s{i}`` their hashes (int64, sorted, a bounded number of them).
+A text that the model reads is a feature of numbers, which describe it (``noria.exchange.texts``).
 A vector is float32, (rows, width). The vectors of a reference hold at most
 ``MOST_VECTOR_BYTES``: one that has any may have fewer rows.
 ``prediction`` holds predictions on held-out rows: the probability of the positive class, of
@@ -25,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noria.errors import TrainingError
+from noria.exchange.texts import describing, lengths
 from noria.measures.measurement import Measurement
 from noria.seen import hashes_of
 from noria.tasks.arrays import pack
@@ -49,7 +51,8 @@ def write_reference(
     Args:
         out_dir: A directory; made if missing.
         manifest: Of the package that predicted.
-        columns: Of the training rows, for each feature that is no time, as a predictor takes them.
+        columns: Of the training rows, for each feature that is no time, as a predictor takes them;
+            and for each input that is a text, without which the monitor does not watch it.
         prediction: (n,) or (n, k) on held-out rows.
         performance: Metrics on them.
         most_rows: Greatest number of training rows to keep, a seeded sample of them.
@@ -67,7 +70,12 @@ def write_reference(
     # Time features change by themselves, and are no part of a request.
     features = tuple(feature for feature in manifest.features if feature.origin != "time")
     matrix = Encoder(features, None).encode(columns)
-    rows = matrix.shape[0]
+    described_by = {
+        describing(given.name): np.array(lengths(columns[given.name]), np.float64)
+        for given in manifest.inputs
+        if given.kind == "text" and given.name in columns
+    }
+    rows = matrix.shape[0] if features else max(map(len, described_by.values()), default=0)
     vectors = sum(feature.size for feature in features if feature.kind == "vector")
     if vectors:
         most_rows = min(most_rows, MOST_VECTOR_BYTES // (_FLOAT32_BYTES * vectors))
@@ -109,16 +117,10 @@ def write_reference(
             )
         else:
             arrays[f"f{place}"] = column[kept]
-            described.append(
-                {
-                    "name": feature.name,
-                    "kind": "numeric",
-                    "categories": [],
-                    "min": float(known.min()) if known.size else None,
-                    "max": float(known.max()) if known.size else None,
-                    "missing": 1.0 - known.size / rows if rows else 0.0,
-                }
-            )
+            described.append(_of_numbers(feature.name, column))
+    for place, (name, column) in enumerate(described_by.items(), len(features)):
+        arrays[f"f{place}"] = column[kept]
+        described.append(_of_numbers(name, column))
     arrays["prediction"] = _kept(prediction, manifest)
     said = {
         "format": 1,
@@ -148,6 +150,18 @@ def write_reference(
         (out_dir / "reference.json").write_bytes(text)
     except OSError as error:
         raise TrainingError(f"{out_dir}: the reference can't be written: {error}") from error
+
+
+def _of_numbers(name: str, column: NDArray[np.float64]) -> dict[str, Any]:
+    known = column[~np.isnan(column)]
+    return {
+        "name": name,
+        "kind": "numeric",
+        "categories": [],
+        "min": float(known.min()) if known.size else None,
+        "max": float(known.max()) if known.size else None,
+        "missing": 1.0 - known.size / column.size if column.size else 0.0,
+    }
 
 
 def _kept(prediction: NDArray[np.float64], manifest: Manifest) -> NDArray[np.float64]:

@@ -17,21 +17,15 @@ import numpy as np
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from noria.errors import NoriaError, shorten
+from noria.exchange.binary import decode_strings, from_raw
+from noria.exchange.datatypes import DATATYPES, Datatype
 from serving.columns import Batch
-from serving.oip.datatypes import DATATYPES, Datatype
 from serving.oip.door import Door, GrpcLimits, options
 from serving.oip.health import SERVICE as HEALTH
 from serving.oip.health import Health
 from serving.oip.messages import load_messages
 from serving.oip.rest import MAX_INPUTS, InferRequest, request_id, select_outputs
-from serving.oip.tensors import (
-    Tensor,
-    datatype_of,
-    decode_strings,
-    from_raw,
-    shape_of,
-    to_raw,
-)
+from serving.oip.tensors import Tensor, datatype_of, shape_of, to_raw
 from serving.refusal import Refusal, bad
 from serving.routes import EXTENSIONS, model_metadata
 from serving.runner import Outcome
@@ -236,7 +230,9 @@ def _decode(request: Any, *, raw: bool) -> InferRequest:
         raise bad("inputs", "empty; send one tensor at least")
     raws = request.raw_input_contents
     if len(request.inputs) > MAX_INPUTS:
-        raise bad("inputs", f"{len(request.inputs)} tensors; at most {MAX_INPUTS} are read")
+        raise bad(
+            "inputs", f"{len(request.inputs)} tensors; at most {MAX_INPUTS} are read: send fewer"
+        )
     if raw and len(raws) != len(request.inputs):
         raise bad(
             "raw_input_contents", f"{len(raws)} entries for {len(request.inputs)} inputs; send all"
@@ -245,12 +241,15 @@ def _decode(request: Any, *, raw: bool) -> InferRequest:
     for place, given in enumerate(request.inputs):
         field = f"inputs[{place}]"
         if not given.name:
-            raise bad(f"{field}.name", "empty")
+            raise bad(f"{field}.name", "empty; send the name of an input")
         datatype = datatype_of(given.datatype, field)
         shape = shape_of(list(given.shape[:_MORE_THAN_ANY_SHAPE]), field)
         if raw:
             if given.HasField("contents"):
-                raise bad(f"{field}.contents", "given together with raw_input_contents")
+                raise bad(
+                    f"{field}.contents",
+                    "given together with raw_input_contents; send all inputs in one of them",
+                )
             values = from_raw(f"raw_input_contents[{place}]", datatype, shape, raws[place])
         else:
             values = _contents(f"{field}.contents", datatype, shape, given.contents)
@@ -281,7 +280,11 @@ def _contents(
         return wide
     limits = np.iinfo(datatype.dtype)
     if wide.size and (wide.min() < limits.min or wide.max() > limits.max):
-        raise bad(f"{field}.{attribute}", f"a value is out of the range of {datatype.name}")
+        place = int(np.argmax((wide < limits.min) | (wide > limits.max)))
+        raise bad(
+            f"{field}.{attribute}[{place}]",
+            f"{wide[place]} is out of the range of {datatype.name}, {limits.min} to {limits.max}",
+        )
     return wide.astype(datatype.dtype)
 
 

@@ -15,16 +15,16 @@ import numpy as np
 import orjson
 
 from noria.cloudevents import MAX_ID_CHARS
-from noria.errors import shorten
+from noria.errors import InvalidInput, shorten
+from noria.exchange.binary import LENGTH_HEADER, SIZE, BinaryData, from_raw, split
+from noria.exchange.datatypes import DATATYPES, Datatype
 from noria.predictions import MAX_TEXT_CHARS
 from noria.tasks.package import Output
-from serving.oip.datatypes import DATATYPES, Datatype
 from serving.oip.tensors import (
     Tensor,
     check_texts,
     datatype_of,
     from_json,
-    from_raw,
     may_hold_booleans,
     shape_of,
     to_raw,
@@ -34,6 +34,7 @@ from serving.refusal import Refusal, bad, listed
 MAX_INPUTS: Final = 10_000
 """Tensors in one request."""
 _MAX_VALUES: Final = 1 << 20
+_SIZE: Final = SIZE.encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,23 +57,39 @@ def decode(body: bytes, header_length: bytes | None) -> InferRequest:
     Raises:
         Refusal: The body is not an inference request; the message names the field.
     """
-    head, tail = body, memoryview(b"")
+    try:
+        return _decode(body, header_length)
+    except Refusal:
+        raise
+    except InvalidInput as error:
+        raise Refusal(400, error.message, fix=error.fix) from error
+
+
+def _decode(body: bytes, header_length: bytes | None) -> InferRequest:
+    head, data = body, _NO_DATA
     if header_length is not None:
-        head, tail = _cut(body, header_length)
-    document = parse_object(head)
+        head, data = split(body, header_length.decode("latin-1"))
+    try:
+        document = parse_object(head)
+    except Refusal as refusal:
+        if header_length is not None or _SIZE not in body:
+            raise
+        fix = f"binary tensors need the header {LENGTH_HEADER}, the number of bytes of the JSON"
+        raise Refusal(refusal.status, refusal.message, fix=fix) from refusal
     inputs = document.get("inputs")
     if type(inputs) is not list or not inputs:
-        raise bad("inputs", f"{shorten(inputs)} is not a list of one tensor or more")
+        raise bad(
+            "inputs",
+            f"{shorten(inputs)} is not a list of one tensor or more; send objects with name, "
+            "shape, datatype and data",
+        )
     if len(inputs) > MAX_INPUTS:
-        raise bad("inputs", f"{len(inputs)} tensors; at most {MAX_INPUTS} are read")
+        raise bad("inputs", f"{len(inputs)} tensors; at most {MAX_INPUTS} are read: send fewer")
     booleans = may_hold_booleans(head)
     tensors = []
-    offset = 0
     for place, given in enumerate(inputs):
-        tensor, offset = _tensor(f"inputs[{place}]", given, tail, offset, booleans=booleans)
-        tensors.append(tensor)
-    if offset != len(tail):
-        raise bad("body", f"{len(tail) - offset} bytes after the last binary tensor")
+        tensors.append(_tensor(f"inputs[{place}]", given, data, booleans=booleans))
+    data.check_end()
     if len(body) > MAX_TEXT_CHARS:
         check_texts(tensors)
     parameters = _parameters(document, "parameters")
@@ -103,7 +120,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
     except orjson.JSONDecodeError as error:
         raise bad("body", f"not JSON: {error}") from error
     if type(document) is not dict:
-        raise bad("body", "not a JSON object")
+        raise bad("body", f"{shorten(document)} is not a JSON object; send one with inputs")
     return document
 
 
@@ -124,46 +141,36 @@ def request_id(value: object) -> str | None:
     if type(value) is not str:
         raise bad("id", f"{shorten(value)} is not a string")
     if len(value) > MAX_ID_CHARS:
-        raise bad("id", f"longer than {MAX_ID_CHARS} characters")
+        raise bad("id", f"{len(value)} characters; at most {MAX_ID_CHARS} are kept: send less")
     return value
 
 
-def _cut(body: bytes, header_length: bytes) -> tuple[bytes, memoryview]:
-    field = "Inference-Header-Content-Length"
-    if not header_length.isdigit() or len(header_length) > 12:
-        raise bad(field, f"{shorten(header_length.decode('latin-1'))} is not a number of bytes")
-    length = int(header_length)
-    if length > len(body):
-        raise bad(field, f"{length}, but the body has {len(body)} bytes")
-    return body[:length], memoryview(body)[length:]
+_NO_DATA: Final = BinaryData(memoryview(b""))
 
 
-def _tensor(
-    field: str, given: object, tail: memoryview, offset: int, *, booleans: bool
-) -> tuple[Tensor, int]:
+def _tensor(field: str, given: object, data: BinaryData, *, booleans: bool) -> Tensor:
     if type(given) is not dict:
-        raise bad(field, f"{shorten(given)} is not an object")
+        raise bad(
+            field,
+            f"{shorten(given)} is not an object; send one with name, shape, datatype and data",
+        )
     name = given.get("name")
     if type(name) is not str or not name:
-        raise bad(f"{field}.name", f"{shorten(name)} is not a name")
+        raise bad(f"{field}.name", f"{shorten(name)} is not a name; send that of an input")
     datatype = datatype_of(given.get("datatype"), field)
     shape = shape_of(given.get("shape"), field)
     parameters = _parameters(given, f"{field}.parameters")
-    size = parameters.get("binary_data_size")
+    size = parameters.get(SIZE)
     if size is None:
         if "data" not in given:
-            raise bad(f"{field}.data", "missing, and there is no binary_data_size")
+            raise bad(f"{field}.data", f"missing, and there is no {SIZE}; send one of them")
         values = from_json(field, datatype, shape, given["data"], look_for_booleans=booleans)
-        return Tensor(field, name, datatype, shape, values), offset
-    where = f"{field}.parameters.binary_data_size"
+        return Tensor(field, name, datatype, shape, values)
+    where = f"{field}.parameters.{SIZE}"
     if "data" in given:
         raise bad(where, "given together with data; send one of them")
-    if type(size) is not int or size < 0:
-        raise bad(where, f"{shorten(size)} is not a number of bytes")
-    if size > len(tail) - offset:
-        raise bad(where, f"{size}, but only {len(tail) - offset} bytes are left in the body")
-    values = from_raw(where, datatype, shape, tail[offset : offset + size])
-    return Tensor(field, name, datatype, shape, values), offset + size
+    values = from_raw(where, datatype, shape, data.take(where, size))
+    return Tensor(field, name, datatype, shape, values)
 
 
 def _parameters(given: Mapping[str, Any], field: str) -> Mapping[str, Any]:
@@ -191,15 +198,15 @@ def _requested(given: object, *, binary: bool) -> Mapping[str, bool] | None:
     if type(given) is not list:
         raise bad("outputs", f"{shorten(given)} is not a list")
     if len(given) > MAX_INPUTS:
-        raise bad("outputs", f"{len(given)} outputs; at most {MAX_INPUTS} are read")
+        raise bad("outputs", f"{len(given)} outputs; at most {MAX_INPUTS} are read: ask for fewer")
     wanted: dict[str, bool] = {}
     for place, output in enumerate(given):
         field = f"outputs[{place}]"
         name = output.get("name") if type(output) is dict else None
         if type(name) is not str:
-            raise bad(f"{field}.name", f"{shorten(name)} is not a name")
+            raise bad(f"{field}.name", f"{shorten(name)} is not a name; send that of an output")
         if name in wanted:
-            raise bad(f"{field}.name", f"{shorten(name)} was asked for before")
+            raise bad(f"{field}.name", f"{shorten(name)} was asked for before; ask for it once")
         parameters = _parameters(output, f"{field}.parameters")
         wanted[name] = _flag(parameters, "binary_data", f"{field}.parameters", default=binary)
     return wanted

@@ -18,8 +18,8 @@ from typing import Any, Final
 import numpy as np
 
 from noria.errors import shorten
+from noria.exchange.datatypes import DATATYPES, Datatype
 from noria.predictions import MAX_TEXT_CHARS
-from serving.oip.datatypes import DATATYPES, Datatype
 from serving.refusal import Refusal, bad
 
 _MAX_DIMENSIONS: Final = 8
@@ -74,7 +74,10 @@ def shape_of(value: object, field: str) -> tuple[int, ...]:
         if type(size) is not int or size < 0:
             raise bad(f"{field}.shape", f"{shorten(size)} is not a non-negative integer")
     if max(value) > _MAX_ELEMENTS or prod(value) > _MAX_ELEMENTS:
-        raise bad(f"{field}.shape", f"{shorten(value)} has more than {_MAX_ELEMENTS} elements")
+        raise bad(
+            f"{field}.shape",
+            f"{shorten(value)} has more than {_MAX_ELEMENTS} elements: send fewer rows",
+        )
     return tuple(value)
 
 
@@ -159,29 +162,6 @@ def _refuse_lost_digits(data: list[Any], values: np.ndarray[Any, Any], field: st
             )
 
 
-def from_raw(
-    field: str, datatype: Datatype, shape: tuple[int, ...], raw: bytes | memoryview
-) -> np.ndarray[Any, Any]:
-    """Return the values of a binary tensor: little-endian, or length-prefixed for BYTES.
-
-    Raises:
-        Refusal: The size does not fit the shape, or a string is not UTF-8.
-    """
-    count = prod(shape)
-    if datatype.group == "bytes":
-        return _length_prefixed(field, count, raw)
-    expected = count * datatype.size
-    if len(raw) != expected:
-        raise bad(
-            field,
-            f"{len(raw)} bytes of data; {datatype.name} of shape {list(shape)} needs {expected}",
-        )
-    values = np.frombuffer(raw, dtype=datatype.dtype)
-    if datatype.group == "boolean" and values.view(np.uint8).max(initial=0) > 1:
-        raise bad(field, "a BOOL byte is neither 0 nor 1")
-    return values
-
-
 def check_texts(tensors: Sequence[Tensor]) -> None:
     """Refuse texts that are too long. A body that is no longer itself holds none.
 
@@ -195,7 +175,7 @@ def check_texts(tensors: Sequence[Tensor]) -> None:
             if text is not None and len(text) > MAX_TEXT_CHARS:
                 raise bad(
                     f"{tensor.field}.data[{place}]",
-                    f"{len(text)} characters; at most {MAX_TEXT_CHARS} are read",
+                    f"{len(text)} characters; at most {MAX_TEXT_CHARS} are read: send less",
                 )
 
 
@@ -209,20 +189,6 @@ def to_raw(values: np.ndarray[Any, Any], datatype: Datatype) -> bytes:
         parts.append(_LENGTH.pack(len(encoded)))
         parts.append(encoded)
     return b"".join(parts)
-
-
-def decode_strings(field: str, values: Sequence[bytes]) -> np.ndarray[Any, Any]:
-    """Return BYTES elements as an object array of str.
-
-    Raises:
-        Refusal: One of them is not UTF-8.
-    """
-    out = np.empty(len(values), dtype=object)
-    try:
-        out[:] = [value.decode() for value in values]
-    except UnicodeDecodeError as error:
-        raise bad(field, "a string is not UTF-8") from error
-    return out
 
 
 def _format(datatype: Datatype, count: int) -> str:
@@ -250,26 +216,6 @@ def _strings(data: list[Any], field: str) -> np.ndarray[Any, Any]:
     out = np.empty(len(data), dtype=object)
     out[:] = data
     return out
-
-
-def _length_prefixed(field: str, count: int, raw: bytes | memoryview) -> np.ndarray[Any, Any]:
-    elements: list[bytes] = []
-    offset = 0
-    end = len(raw)
-    while offset < end and len(elements) < count:
-        if end - offset < _LENGTH.size:
-            raise bad(field, f"BYTES data ends inside the length of element {len(elements)}")
-        (length,) = _LENGTH.unpack_from(raw, offset)
-        offset += _LENGTH.size
-        if length > end - offset:
-            raise bad(field, f"BYTES element {len(elements)} is longer than the data")
-        elements.append(bytes(raw[offset : offset + length]))
-        offset += length
-    if len(elements) != count or offset != end:
-        raise bad(
-            field, f"BYTES data does not hold exactly the {count} elements that the shape says"
-        )
-    return decode_strings(field, elements)
 
 
 def _explain(data: list[Any], datatype: Datatype, field: str) -> Refusal:

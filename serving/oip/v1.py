@@ -9,10 +9,10 @@ import numpy as np
 import orjson
 
 from noria.errors import InvalidInput, shorten
+from noria.exchange.datatypes import DATATYPES
 from noria.predictions import MAX_TEXT_CHARS
 from noria.tasks.package import Input
 from noria.values import text
-from serving.oip.datatypes import DATATYPES
 from serving.oip.rest import InferRequest, parse_object, request_id
 from serving.oip.tensors import Tensor, check_texts, from_json
 from serving.refusal import bad, listed
@@ -32,7 +32,11 @@ def decode_v1(body: bytes, inputs: Sequence[Input]) -> InferRequest:
     document = parse_object(body)
     instances = document.get("instances")
     if type(instances) is not list or not instances:
-        raise bad("instances", f"{shorten(instances)} is not a list of one row or more")
+        raise bad(
+            "instances",
+            f"{shorten(instances)} is not a list of one row or more; send lists, or objects with a "
+            "key for each input",
+        )
     if type(instances[0]) is dict:
         tensors = _from_objects(instances, inputs)
     else:
@@ -74,7 +78,7 @@ def _from_objects(instances: list[Any], inputs: Sequence[Input]) -> tuple[Tensor
         values = []
         for place, row in enumerate(instances):
             if given.name not in row and not given.optional:
-                raise bad(f"instances[{place}].{given.name}", "missing")
+                raise bad(f"instances[{place}].{given.name}", "missing; send it in every row")
             values.append(row.get(given.name))
         tensors.append(_tensor(given, values))
     return tuple(tensors)

@@ -73,7 +73,7 @@ def test_the_suite_finds_what_would_fail_in_the_loop(
         'if settings.kind == "none":': "if given is not None:",
         "gates = judge(spec.gates, found, compared, choice=held_out.choice)": "gates = ()",
         "rows=len(places),": "rows=7,",
-        "write_reference(out_dir, read_manifest(package), {}, said, found, 1000)": "...",
+        "write_reference(out_dir, read_manifest(package), texts, said, found, 1000)": "...",
     }
     site = altered(toy, tmp_path, "learner.py", changes)
     altered(toy, tmp_path, "predictor.py", {'return {"prediction": ': 'return {"p": '})

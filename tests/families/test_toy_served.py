@@ -94,6 +94,8 @@ status = monitor.status()
 monitor.close()
 second, frame, learned = candidate(2, first.package)
 print(json.dumps({
+    "waiting": sorted(status["waiting"]),
+    "aside": status["aside"],
     "unkept": status["counts"]["dropped"]["unkept"],
     "served": frame.attrs["noria.served"],
     "columns": list(frame.columns),
@@ -127,6 +129,9 @@ def test_both_targets_of_what_was_served_are_kept_and_learned(toy: Path, tmp_pat
     model.write_text(model.read_text().replace("  data:\n", "  data:\n" + KEPT.lstrip("\n")))
     found = json.loads(python("-c", LEARNS, tmp_path).splitlines()[-1])
     assert found["unkept"] == 0
+    # The length of the texts is watched, for the reference has it.
+    assert found["waiting"] == ["performance"]
+    assert found["aside"] == {}
     assert found["columns"] == ["text", "pleasant", "lively"]
     assert (found["served"]["rows"], found["served"]["known"]) == (400, 400)
     # People's word takes the judge's place target by target.

@@ -292,7 +292,7 @@ def test_v1_lists_are_the_watched_features_in_their_order(config: MonitorConfig)
         (
             "request",
             {"instances": [{"distance": 1}, 5]},
-            r"instances\[1\]: 5 is not like the first",
+            r"instances\[1\]: 5 is not like the first, which is an object; send all rows alike",
         ),
         ("request", {"instances": [["AA", 1, 2], [1]]}, r"instances\[1\]: 1 values for 3 features"),
         ("request", {"instances": [["AA", 1, 2], [1] * 4]}, r"instances\[1\]: 4 values for 3"),

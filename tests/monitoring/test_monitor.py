@@ -219,12 +219,23 @@ def test_a_label_for_a_row_that_is_not_there_waits(bench: Make) -> None:
 @pytest.mark.parametrize(
     ("label", "said"),
     [
-        ({"label": 1}, "labels[0]: give either id or key"),
-        ({"id": "r:0", "key": "1", "label": 1}, "labels[0]: give either id or key"),
+        ({"label": 1}, "labels[0]: neither id nor key is there; give either id or key: id is <r"),
+        (
+            {"id": "r:0", "key": "1", "label": 1},
+            "labels[0]: id 'r:0' and key '1' are both there; give either id or key",
+        ),
+        (
+            {"id": "r\x00:0", "label": 1},
+            r"labels[0].id: 'r\x00' holds NUL, or half of a surrogate pair; send text that UTF-8",
+        ),
+        ({"key": "", "label": 1}, "labels[0].key: '' is empty or over 512 long; send the value of"),
         ({"id": "r", "label": 1}, "labels[0].id: 'r' is not <request id>:<row>"),
         ({"id": "r:0", "label": "late"}, "positiveClass"),
         ({"id": "r:0", "label": 2}, "labels[0].label: 2 is not 0, 1"),
-        ({"id": "r:0", "label": 1, "time": "soon"}, "labels[0].time: 'soon' is not ISO 8601"),
+        (
+            {"id": "r:0", "label": 1, "time": "soon"},
+            "labels[0].time: 'soon' is not ISO 8601; such as",
+        ),
         ({"id": "r:0"}, "$.labels[0]"),
         ({"id": "r:0", "label": 1, "wait": 1}, "wait"),
     ],

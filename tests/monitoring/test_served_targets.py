@@ -35,8 +35,10 @@ EARLY, LATE = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
 def model_file(tmp_path: Path, wire: Any) -> Callable[..., Path]:
     """A model of values whose labelled rows are kept."""
 
-    def write(**monitoring: Any) -> Path:
+    def write(*, feature: str = "", **monitoring: Any) -> Path:
         document = wire.document(**monitoring)
+        if feature:
+            document["spec"]["data"]["features"].append({"name": feature, "type": "numeric"})
         document["spec"]["task"]["family"] = "tabular-regression"
         document["spec"]["data"]["served"] = {"retention": "36500d"}
         path = tmp_path / "model.yaml"
@@ -167,15 +169,61 @@ def test_labels_wait_for_the_names_of_their_targets(kept: Any, tmp_path: Path) -
     assert status["counts"]["dropped"]["unkept"] == 0
 
 
-def test_without_names_nothing_is_kept_and_all_of_it_counted(kept: Any, tmp_path: Path) -> None:
-    kept.predict("r", 2, scores=np.ones((2, 3)))
+def test_targets_without_names_are_kept_by_their_places(kept: Any, tmp_path: Path) -> None:
+    kept.predict("r", 3, scores=np.arange(9.0).reshape(3, 3))
+    start = kept.time
     told(kept, label=[1.0, 2.0, 3.0])
-    champion(kept, tmp_path)
-    told(kept, 1, label=[1.0, 2.0, 3.0])
     assert rows(kept) == {}
+    champion(kept, tmp_path)
+    kept.time += 10
+    told(kept, 1, label=[4.0, None, 6.0])
+    told(kept, 2, label=7.0, target=2, source=JUDGE)
+    kept.restart()
+    found = rows(kept)
+    assert said(found[0]) == {
+        "target[0]": (1.0, "feedback", start),
+        "target[1]": (2.0, "feedback", start),
+        "target[2]": (3.0, "feedback", start),
+    }
+    assert said(found[1])["target[1]"] == (None, None, None)
+    assert said(found[2])["target[2]"] == (7.0, JUDGE, start + 10)
+    assert found[2][PREDICTION] == [6.0, 7.0, 8.0]
     status = kept.status()
-    assert status["counts"]["dropped"]["unkept"] == 2
+    assert status["counts"]["dropped"]["unkept"] == 0
     assert "served" not in status["problems"]
+    # A champion with names keeps the rows that it answers by them.
+    champion(kept, tmp_path, *NAMES, version="2")
+    kept.predict("s", 1, version="2", scores=np.ones((1, 3)))
+    kept.label([{"id": "s:0", "label": [8.0, 9.0, 10.0]}])
+    kept.monitor.flush()
+    export(ServedTable(kept.home / FOLDER), tmp_path / "rows.csv")
+    with (tmp_path / "rows.csv").open(newline="") as file:
+        exported = {row[REQUEST]: row for row in csv.DictReader(file) if row[ROW] == "0"}
+    assert [exported["r"][name] for name in ("target[0]", "price")] == ["1", ""]
+    assert [exported["s"][name] for name in ("target[0]", "price")] == ["", "8"]
+
+
+def test_a_column_called_as_a_place_keeps_no_row_and_is_said(
+    bench: Callable[..., Any], tmp_path: Path
+) -> None:
+    b = bench(feature="target[1]", detectors=[], performance={"metrics": ["mae"]})
+    champion(b, tmp_path)
+    b.predict("r", 1, scores=np.ones((1, 2)))
+    told(b, label=[1.0, 2.0])
+    assert rows(b) == {}
+    status = b.status()
+    assert status["counts"]["dropped"]["unkept"] == 1
+    assert "the name of the target 'target[1]'" in status["problems"]["served"]
+
+
+def test_a_champion_that_names_fewer_targets_than_a_row_has_keeps_none_and_counts_it(
+    kept: Any, tmp_path: Path
+) -> None:
+    champion(kept, tmp_path, "price", "stock")
+    kept.predict("r", 1, version="0", scores=np.ones((1, 3)))
+    kept.label([{"id": "r:0", "label": 1.0, "target": 0}, {"id": "r:0", "label": 2.0, "target": 1}])
+    assert rows(kept) == {}
+    assert kept.status()["counts"]["dropped"]["unkept"] == 1
 
 
 @pytest.mark.parametrize("name", ["wind", "flight_id", "noria.row"])

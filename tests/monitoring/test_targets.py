@@ -259,11 +259,11 @@ def test_values_in_lists_count_among_the_labels_of_a_body(three: Any) -> None:
         three.label(labels)
 
 
-def test_rows_of_several_targets_are_not_kept_to_train_on_and_counted(
+def test_rows_of_several_targets_without_names_are_kept_to_train_on_by_their_places(
     three: Any, world: Any, tmp_path: Path
 ) -> None:
     document = yaml.safe_load((tmp_path / "model.yaml").read_text())
-    document["spec"]["data"]["served"] = {}
+    document["spec"]["data"]["served"] = {"retention": "36500d"}
     (tmp_path / "model.yaml").write_text(yaml.safe_dump(document))
     three.config = MonitorConfig.from_model(load_model(tmp_path / "model.yaml"))
     three.restart()
@@ -271,7 +271,11 @@ def test_rows_of_several_targets_are_not_kept_to_train_on_and_counted(
     three.predict("r", 5, scores=predicted)
     three.label([{"id": f"r:{i}", "label": list(row)} for i, row in enumerate(truth)])
     counts = three.status()["counts"]
-    assert (counts["joined"], counts["dropped"]["unkept"]) == (5, 5)
+    assert (counts["joined"], counts["dropped"]["unkept"]) == (5, 0)
+    (part,) = three.monitor.served().parts
+    kept = pq.read_table(three.home / "served" / part).to_pylist()
+    columns = [f"target[{place}]" for place in range(3)]
+    assert [[row[name] for name in columns] for row in kept] == [list(row) for row in truth]
 
 
 def test_the_export_has_the_labels_of_all_targets(three: Any, world: Any, tmp_path: Path) -> None:

@@ -384,6 +384,21 @@ async def test_what_a_predictor_raises_fails_its_call_and_no_other(
     assert len(caplog.text) < 20_000
 
 
+async def test_an_answer_that_is_not_finite_is_told_by_output_and_row() -> None:
+    class Odd(Doubler):
+        def predict(self, columns: Mapping[str, Any]) -> dict[str, Any]:
+            return {"prediction": np.full(len(columns["x"]), np.nan)}
+
+    async with (
+        served(Odd(lambda: None)) as (where, service),
+        grpc.aio.insecure_channel(where) as channel,
+    ):
+        told = await refused(channel, INFER, request(1.0))
+        assert told.code() is CODE.INTERNAL
+        assert told.details().startswith("outputs.prediction: the model answered nan for row 0")
+        assert service.metrics.not_finite == {"prediction": 1}
+
+
 async def test_a_predictor_that_answers_for_other_rows_is_our_fault() -> None:
     class Short(Doubler):
         def predict(self, columns: Mapping[str, Any]) -> dict[str, Any]:

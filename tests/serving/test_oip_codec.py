@@ -13,7 +13,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from serving.oip.datatypes import DATATYPES
+from noria.exchange.datatypes import DATATYPES
 from serving.oip.rest import decode
 from serving.oip.tensors import may_hold_booleans
 from serving.refusal import Refusal
@@ -240,6 +240,42 @@ def test_a_binary_tensor_is_what_was_sent(datatype: str, count: int, data: st.Da
         assert found.values.tolist() == expected
     else:  # by the bytes: no NaN equals another one
         assert found.values.tobytes() == raw
+
+
+def test_binary_tensors_without_the_header_are_refused_with_what_is_missing() -> None:
+    tensor = {
+        "name": "x", "datatype": "FP64", "shape": [2], "parameters": {"binary_data_size": 16},
+    }  # fmt: skip
+    body = json.dumps({"inputs": [tensor]}).encode() + bytes(16)
+    said = "^body: not JSON: .*; binary tensors need the header Inference-Header-Content-Length"
+    with pytest.raises(Refusal, match=said):
+        decode(body, None)
+
+
+@pytest.mark.parametrize(
+    ("datatype", "count", "raw", "message"),
+    [
+        ("BOOL", 3, b"\x01\x00\x07", "the byte of element 2 is 7, and a BOOL is 0 or 1"),
+        (
+            "BYTES",
+            2,
+            b"\x01\x00\x00\x00a",
+            "the 2 elements that the shape says: 1 are there, and 0",
+        ),
+        ("BYTES", 1, b"\x05\x00\x00\x00a", "BYTES element 0 has 5 bytes, and 1 are left"),
+        ("BYTES", 1, b"\x01\x00\x00\x00\xff", "the string of element 0 is not UTF-8"),
+    ],
+)
+def test_bytes_that_do_not_fit_are_named_by_their_element(
+    datatype: str, count: int, raw: bytes, message: str
+) -> None:
+    tensor = {
+        "name": "x", "datatype": datatype, "shape": [count],
+        "parameters": {"binary_data_size": len(raw)},
+    }  # fmt: skip
+    head = json.dumps({"inputs": [tensor]}).encode()
+    with pytest.raises(Refusal, match=message):
+        decode(head + raw, str(len(head)).encode())
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,8 @@ class Half:
             sys.exit(3)
         if (x == 3).any():
             return x[:0]
+        if (x == 4).any():
+            return x / 0.0
         return x / 2
 """
 URL = "/v2/models/m/infer"
@@ -65,8 +67,12 @@ def test_a_class_that_fails_is_a_500_that_is_counted_and_the_server_goes_on(
             assert answer.status_code == 500
             assert "incident" in answer.json()["error"]
             assert "secret" not in answer.text
+        answer = client.post(URL, json=asked(4.0))
+        assert answer.status_code == 500
+        assert answer.json()["error"].startswith("outputs.prediction: the model answered inf for")
         assert client.post(URL, json=asked(7.0)).json()["outputs"][0]["data"] == [3.5]
-    assert server.metric("noria_requests_total", code="500") == 3
+    assert server.metric("noria_requests_total", code="500") == 4
+    assert server.metric("noria_rows_not_finite_total", output="prediction") == 1
     assert server.stop() == 0
     said = server.log.read_text()
     assert "half.py:Half: predict failed: ValueError: secret of the house (line 14)" in said

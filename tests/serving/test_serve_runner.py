@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from noria.errors import InvalidInput, Unavailable
 from noria.http import HttpLimits, HttpServer
@@ -200,8 +201,9 @@ async def served(
     metrics = ServerMetrics("m", "1")
     service = InferenceService("m", "1", metrics, None)
     runner = Runner(predictor, lookup, Batching(**batching), metrics)
+    manifest = predictor.manifest
     loaded = Loaded(
-        MANIFEST, InputBinder(MANIFEST), ResponseEncoder("m", "1", MANIFEST.outputs), runner
+        manifest, InputBinder(manifest), ResponseEncoder("m", "1", manifest.outputs), runner
     )
     if ready:
         service.become_ready(loaded)
@@ -256,6 +258,99 @@ async def test_a_fault_of_the_predictor_is_a_500_that_tells_nothing(
     assert incident in caplog.text
     assert "secret" in caplog.text
     assert 'noria_request_errors_total{model="m",version="1",protocol="rest"} 1' in metrics
+
+
+# -- answers that are not finite
+
+ODD = 7.0
+"""The x that a predictor below does not answer with a number."""
+INFER, PREDICT = "/v2/models/m/infer", "/v1/models/m:predict"
+
+
+@dataclass
+class Odd(Doubler):
+    """Answers ``said`` where x is ``ODD``."""
+
+    said: float = float("nan")
+
+    def predict(self, columns: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, Any]:
+        answer = super().predict(columns)["prediction"]
+        return {"prediction": np.where(columns["x"] == ODD, self.said, answer)}
+
+
+def nullable() -> Manifest:
+    return replace(MANIFEST, outputs=(Output("prediction", "FP64", nullable=True),))
+
+
+def asking(*values: float, **parameters: Any) -> dict[str, Any]:
+    tensor = {"name": "x", "shape": [len(values)], "datatype": "FP64", "data": values}
+    return {"inputs": [tensor], "parameters": parameters}
+
+
+@pytest.mark.parametrize("said", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (INFER, asking(1.0, ODD, ODD)),
+        (INFER, asking(1.0, ODD, ODD, binary_data_output=True)),
+        (PREDICT, {"instances": [[1.0], [ODD], [ODD]]}),
+    ],
+    ids=["json", "binary", "v1"],
+)
+@pytest.mark.parametrize("cheap", [True, False])
+async def test_an_answer_that_is_not_finite_is_a_500_that_names_output_and_row(
+    path: str, body: Any, said: float, cheap: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    predictor = Odd(said=said)
+    async with served(predictor) as (client, service, _):
+        if cheap:
+            service.loaded.runner.calibrate()
+        for _ in range(3):
+            answer = await client.post(path, json=body)
+            assert answer.status_code == 500
+            told = answer.json()["error"]
+            assert told.startswith(f"outputs.prediction: the model answered {said:g} for row 1, ")
+            assert "rows of this request answered so: 2" in told
+            assert "declare the output nullable" in told
+        assert (await client.post(INFER, json=asking(1.0))).json()["outputs"][0]["data"] == [2.0]
+        metrics = (await client.get("/metrics")).text
+    labels = 'model="m",version="1"'
+    assert f'noria_rows_not_finite_total{{{labels},output="prediction"}} 6' in metrics
+    # It is known what is wrong: no thread failed.
+    assert [worker.failures for worker in service.workers()] == [0]
+    assert f"noria_rows_total{{{labels}}} 1\n" in metrics
+    assert caplog.text.count("outputs.prediction: the model answered") == 1
+
+
+async def test_of_requests_that_are_answered_together_only_the_odd_one_fails() -> None:
+    gate = Gate()
+    predictor = Odd(before=gate)
+    async with served(predictor) as (client, service, _):
+        first = asyncio.ensure_future(client.post(INFER, json=asking(0.0)))
+        assert await asyncio.to_thread(gate.reached.wait, 60)
+        others = [
+            asyncio.ensure_future(client.post(INFER, json=asking(x))) for x in (1.0, ODD, 3.0)
+        ]
+        while service.metrics.inflight < 4:
+            await asyncio.sleep(0.01)
+        gate.open.set()
+        answers = await asyncio.gather(first, *others)
+    assert [answer.status_code for answer in answers] == [200, 200, 500, 200]
+    assert answers[3].json()["outputs"][0]["data"] == [6.0]
+    assert predictor.calls == [1, 3]
+
+
+async def test_a_nullable_output_may_be_null_and_never_infinite() -> None:
+    predictor = Odd(manifest=nullable())
+    async with served(predictor) as (client, _, _):
+        answer = await client.post(INFER, json=asking(1.0, ODD))
+        assert answer.json()["outputs"][0]["data"] == [2.0, None]
+        v1 = await client.post(PREDICT, json={"instances": [[1.0], [ODD]]})
+        assert v1.json() == {"predictions": [2.0, None]}
+        described = (await client.get("/v2/models/m")).json()["outputs"]
+        assert described[0]["parameters"] == {"nullable": True}
+        predictor.said = float("inf")
+        assert (await client.post(INFER, json=asking(ODD))).status_code == 500
 
 
 async def test_a_feature_store_that_is_away_is_a_503() -> None:

@@ -12,12 +12,14 @@ import pyarrow as pa
 import pytest
 
 from noria.errors import DataError
+from noria.labels import counted
 from noria.served import rows as names
 from noria.served.merging import parquet
 from noria.served.table import ServedTable
 from noria.spec import ModelSpec, parse_model
 from noria.tasks.sources.served import ingested, served_in
 
+NAMES = ("price", "stock")
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 MOMENT = pa.timestamp("us", tz="UTC")
 Ingest = Callable[..., pd.DataFrame]
@@ -65,7 +67,7 @@ def write(
     table: ServedTable,
     *rows: tuple[str, int, float | None, float | None, float],
     first: int = 1,
-    targets: tuple[str, str] = ("price", "stock"),
+    targets: tuple[str, ...] = NAMES,
 ) -> None:
     """Rows by order, hour, both labels and the hour of the last of them."""
     count = len(rows)
@@ -156,6 +158,23 @@ def test_alone_goes_by_the_targets_of_the_newest_row(table: ServedTable, ingest:
     frame = ingest(alone, base)
     assert frame[["order", "price", "n"]].to_numpy().tolist() == [["o4", 4, 40], ["o5", 5, 50]]
     assert learned(ingest(spec_of(), base)) == {"o1": (1, 10), "o2": (2, 20), "o3": (3, 30)}
+
+
+def test_targets_without_names_are_learned_by_their_places(
+    table: ServedTable, ingest: Ingest
+) -> None:
+    places = counted(2)
+    write(table, ("o2", 2, 2.0, 20.0, 3), ("o3", 3, 3.0, None, 4), targets=places)
+    base = source(("o1", 1, 1.0, 10.0)).rename(columns=dict(zip(NAMES, places, strict=True)))
+    for spec in (spec_of(), spec_of(use="alone")):
+        frame = ingest(spec, base)
+        assert frame[["order", "target[0]", "target[1]"]].to_numpy().tolist() == [
+            ["o1", 1, 10],
+            ["o2", 2, 20],
+        ]
+    write(table, ("o3", 3, 3.0, 30.0, 5), first=3, targets=places)
+    frame = ingest(spec_of(use="alone"), base)
+    assert frame["target[1]"].tolist() == [20, 30]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from noria.errors import Problem
+from noria.exchange.texts import describing
 from noria.spec.data import Data
 from noria.spec.families import described
 from noria.spec.units import format_duration
@@ -68,6 +69,19 @@ def features_are_no_answers(data: Data) -> Iterator[Problem]:
             )
         if name in data.time_features:
             yield Problem(path, f"{name} is also one of timeFeatures", "rename the column")
+
+
+def texts_are_described_apart(data: Data) -> Iterator[Problem]:
+    """No feature has the name of the number that is watched of a text, ``NAME.length``."""
+    places = {feature.name: index for index, feature in enumerate(data.features)}
+    for feature in data.features:
+        name = describing(feature.name)
+        if feature.type == "text" and name in places:
+            yield Problem(
+                f"spec.data.features[{places[name]}].name",
+                f"{name} is what is watched of the text {feature.name}",
+                "rename the column",
+            )
 
 
 def lookups_can_be_made(data: Data) -> Iterator[Problem]:
@@ -238,6 +252,7 @@ DATA_RULES: Final = (
     one_source_that_the_family_reads,
     csv_can_be_told_apart,
     features_are_no_answers,
+    texts_are_described_apart,
     lookups_can_be_made,
     vectors_are_sent_and_have_a_width,
     keys_are_named_once,

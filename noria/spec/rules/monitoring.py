@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from noria.errors import Problem
-from noria.exchange.texts import OF_TEXTS
+from noria.exchange.texts import OF_TEXTS, describing
 from noria.spec.data import Data
 from noria.spec.families import described
 from noria.spec.monitoring import BACKENDS, Detector, DetectorKind, Monitoring
@@ -89,10 +89,12 @@ def detectors_have_columns(
 ) -> Iterator[Problem]:
     """A detector's columns are features of types that its statistic is defined on.
 
-    Of a model of texts they are the columns that describe an exchange.
+    Of a feature that is a text it is the number that describes it, ``NAME.length``. Of a model of
+    texts they are the columns that describe an exchange.
     """
     texts = serving.answers_texts
     types: dict[str, str] = {feature.name: feature.type for feature in data.features}
+    types |= {describing(name): "numeric" for name, kind in types.items() if kind == "text"}
     if texts:
         types = {field.name: _TYPES[field.type] for field in OF_TEXTS.fields}
     for index, detector in enumerate(monitoring.detectors):
@@ -142,10 +144,13 @@ def _misfits(
             yield Problem(here, f"{column} is no feature", meant_or_choose(column, types))
         elif types[column] not in fitting:
             kinds = [kind for kind, fits in COLUMN_TYPES.items() if types[column] in fits]
+            is_text = types[column] == "text"
             yield Problem(
                 here,
                 f"{column} is {types[column]}, and {detector.kind} needs {' or '.join(fitting)}",
-                f"remove it, or choose kind {kinds[0]}",
+                f"write {describing(column)}, which is watched of it"
+                if is_text
+                else f"remove it, or choose kind {kinds[0]}",
             )
 
 
@@ -196,6 +201,7 @@ def performance_can_be_measured(
 def the_monitor_sees_what_it_watches(serving: Serving, monitoring: Monitoring) -> Iterator[Problem]:
     """Detectors need logged requests, and their columns in clear."""
     log = serving.payload_log
+    hidden = {*log.redact, *map(describing, log.redact)}
     if not log.sample and monitoring.detectors:
         yield Problem(
             "spec.serving.payloadLog.sample",
@@ -204,7 +210,7 @@ def the_monitor_sees_what_it_watches(serving: Serving, monitoring: Monitoring) -
         )
     for index, detector in enumerate(monitoring.detectors):
         for position, column in enumerate(detector.columns):
-            if column in log.redact:
+            if column in hidden:
                 yield Problem(
                     f"spec.monitoring.detectors[{index}].columns[{position}]",
                     f"{column} is redacted by serving.payloadLog.redact",

@@ -7,12 +7,16 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from noria.errors import OwnCodeError, shorten
+from noria.errors import NotFinite, OwnCodeError, shorten
 
 _SUM: Final = 1e-3
 """How far the probabilities of a row may be from 1 together: float32 is nearer."""
 
 _EDGE: Final = 1e-6
+
+
+class OwnNotFinite(OwnCodeError, NotFinite):
+    """The project's model answered NaN or infinity."""
 
 
 def checked(answer: object, rows: int, classes: tuple[Any, ...], *, by: str) -> NDArray[np.float64]:
@@ -43,8 +47,16 @@ def checked(answer: object, rows: int, classes: tuple[Any, ...], *, by: str) -> 
     values = found.astype(np.float64)
     bad = ~np.isfinite(values)
     if bad.any():
-        place = int(np.argwhere(bad)[0][0])
-        raise _wrong(by, f"returned {shorten(float(values[bad][0]))} for row {place}", classes)
+        place, value = int(np.argwhere(bad)[0][0]), float(values[bad][0])
+        wrong = _wrong(by, f"returned {shorten(value)} for row {place}", classes)
+        raise OwnNotFinite(
+            wrong.message,
+            fix=wrong.fix,
+            output="probability" if classes else "prediction",
+            row=place,
+            rows=int(bad.reshape(rows, -1).any(axis=1).sum()),
+            value=value,
+        )
     if not classes:
         return values.reshape(rows)
     outside = (values < -_EDGE) | (values > 1.0 + _EDGE)

@@ -107,6 +107,19 @@ def test_a_coded_event_is_taken_or_counted(
         assert refused(http) == 1
 
 
+def test_an_event_with_binary_tensors_is_taken_as_its_client_sent_it(
+    http: httpx.Client, wire: SimpleNamespace
+) -> None:
+    raw = b"\x00\x00\x80\x3f\x00\x00\x00\x40"
+    tensor = {"name": "wind", "datatype": "FP32", "shape": [2]}
+    tensor["parameters"] = {"binary_data_size": len(raw)}
+    body = json.dumps({"inputs": [tensor]}).encode() + raw
+    headers = {**wire.headers("r", "request"), "content-type": "application/octet-stream"}
+    assert http.post("/", headers=headers, content=body).status_code == 200
+    assert http.post("/flush").json()["requests"] == 1
+    assert http.post("/feedback", headers=headers, content=body).status_code == 415
+
+
 def test_a_gzip_that_unpacks_to_more_than_the_limit_is_refused_and_counted(
     process: Any, http: httpx.Client, wire: SimpleNamespace
 ) -> None:

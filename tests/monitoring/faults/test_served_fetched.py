@@ -9,16 +9,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import httpx
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
 from monitoring.client import MonitorClient
 from noria.errors import StoreError, Unavailable
+from noria.labels import counted
 from noria.served.remote import opened
 from noria.served.rows import REQUEST, labelled
 from noria.served.table import FOLDER, ServedTable
-from noria.spec import load_model
+from noria.spec import ModelSpec, load_model
 from noria.tasks.sources.rows import row_columns
 from noria.tasks.sources.served import ingested, served_in
 
@@ -98,6 +100,66 @@ def test_the_tables_of_replicas_are_put_together(
     other.end()
     with pytest.raises(Unavailable, match="does not answer"):
         rows(other, kept)
+
+
+@pytest.mark.parametrize("names", [("price", "stock"), ()], ids=["named", "counted"])
+def test_rows_of_several_targets_are_learned_from_replicas_once_all_labels_are_there(
+    lives: Callable[..., Any],
+    wire: SimpleNamespace,
+    world: Any,
+    tmp_path: Path,
+    names: tuple[str, ...],
+) -> None:
+    document = wire.document(detectors=[], performance={"metrics": ["mae"]})
+    document["spec"]["task"]["family"] = "tabular-regression"
+    document["spec"]["data"]["served"] = {"retention": "36500d"}
+    model = tmp_path / "several.yaml"
+    model.write_text(yaml.safe_dump(document))
+    reference = world.reference(tmp_path / "reference", 200)
+    said = json.loads((reference / "reference.json").read_text())
+    said["prediction"] = {"kind": "value", "targets": names}
+    (reference / "reference.json").write_text(json.dumps(said))
+    replicas = [lives(model=model, home=tmp_path / f"home{i}") for i in (1, 2)]
+    labels = []
+    for n in range(6):
+        for place in range(2):
+            target = names[place] if names else place
+            if n < 5 or not place:
+                labels.append({"id": f"r{n}:0", "label": 10.0 * n + place, "target": target})
+    for i, replica in enumerate(replicas):
+        with MonitorClient(replica.start("--replica", f"{i + 1}/2")) as client:
+            client.put_reference(wire.model, "1", reference, champion=True)
+            # Until it has read the reference it knows no names.
+            httpx.post(f"{replica.url}/flush").raise_for_status()
+            for n in range(i, 6, 2):
+                body = world.request(1, start=n, when=f"2013-02-0{1 + n % 2}T10:00:0{n}Z")
+                block = wire.block([(f"r{n}", body, np.array([[1.0, 2.0]]))])
+                httpx.post(replica.url, headers=block[0], content=block[1]).raise_for_status()
+            # Labels go to every replica.
+            client.feedback(wire.model, labels)
+    # A family that names targets of its own has no target in the spec.
+    spec = load_model(model).spec
+    spec = spec.model_copy(update={"data": spec.data.model_copy(update={"target": None})})
+    columns = list(names or counted(2))
+    none = pd.DataFrame(columns=[*row_columns(spec.data), *columns])
+
+    def rows(spec: ModelSpec) -> pd.DataFrame:
+        where = " ".join(replica.url for replica in replicas)
+        return ingested(spec, wire.model, where, None, lambda: none)
+
+    frame = rows(spec)
+    # The last one lacks a label.
+    assert sorted(frame[columns].to_numpy().tolist()) == [[10 * n, 10 * n + 1] for n in range(5)]
+    told = served_in(frame)
+    assert told is not None
+    assert (told.rows, told.known) == (5, 6)
+    # A judge's label counts as well.
+    for replica in replicas:
+        with MonitorClient(replica.url) as client:
+            target = names[1] if names else 1
+            late = {"id": "r5:0", "label": 51.0, "target": target, "source": "judge:rules"}
+            client.feedback(wire.model, [late])
+    assert len(rows(spec)) == 6
 
 
 def test_what_is_damaged_there_is_named_here(kept: Any, wire: SimpleNamespace) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from monitoring.detectors import DetectorConfig
 from monitoring.detectors.statistics import ks_of_cells, ks_statistic
 from monitoring.detectors.univariate import UnivariateDetector
 from monitoring.exporting import export
+from monitoring.exposition import Exposition
 from monitoring.partials.replica import Replica
 from monitoring.partials.sender import Sender
 from monitoring.partials.sketches import CellGrid, cells_of, distinct
@@ -31,7 +33,10 @@ from monitoring.records import PartialRecord, decode
 from monitoring.service import Monitor, Setting
 from monitoring.table import Column, Table
 from noria.errors import InvalidInput, Unavailable
+from noria.labels import counted
 from noria.predictions import decode as decode_block
+from noria.served.rows import PREDICTION, SOURCE, labelled
+from noria.served.table import FOLDER, ServedTable
 from noria.spec import load_model
 
 WHEN = "2013-02-01T00:00:00Z"
@@ -371,6 +376,7 @@ def test_who_labelled_a_row_reaches_the_aggregator(
     assert fleet.replicas[1].flush()["sources"] == {"feedback": 100, "judge:rules": 200}
     counts = fleet.aggregator.flush()
     assert counts["joined"] == 200
+    assert (counts["labels"], counts["sources"]) == (300, {"feedback": 100, "judge:rules": 200})
     # Where a judge counts it is corrected; where it does not its rows count when a person speaks.
     assert counts["corrected"] == (0 if sources else 100)
     with fleet.aggregator._reading:
@@ -382,6 +388,51 @@ def test_who_labelled_a_row_reaches_the_aggregator(
     judged = 200 if sources else 100
     assert kept == [("feedback", 1.0)] * 100 + [("judge:rules", 0.0)] * judged
     fleet.close()
+
+
+def test_labels_that_go_to_every_replica_are_counted_once_by_their_source(
+    fleet: Fleet, world: Any, wire: SimpleNamespace
+) -> None:
+    for i in range(9):
+        send(fleet.replicas[1 + i % 3], request(world, wire, f"r{i}", 0.0))
+
+    def label(requests: range, source: str) -> None:
+        told = [
+            {"id": f"r{i}:{row}", "label": row % 2, "source": source}
+            for i in requests
+            for row in range(ROWS)
+        ]
+        for replica in fleet.replicas.values():
+            replica.feedback(json.dumps({"labels": told}).encode())[0].result()
+
+    label(range(6), "feedback")
+    fleet.ship(2, forget=False)
+    assert fleet.aggregator.flush()["sources"] == {"feedback": 60}
+    label(range(3, 9), "judge:rules")
+    for i in (1, 2, 3):
+        fleet.ship(i, forget=False)
+        fleet.restart_aggregator()
+        fleet.ship(i)
+    counts = fleet.aggregator.flush()
+    # A judge's label of what a person has labelled is none.
+    assert counts["sources"] == fleet.replicas[1].flush()["sources"]
+    assert counts["sources"] == {"feedback": 60, "judge:rules": 30}
+    assert (counts["labels"], counts["joined"]) == (90, 90)
+    metrics = Exposition(fleet.aggregator).text().decode()
+    named = 'noria_monitor_source_labels_total{model="flights",source='
+    assert f'{named}"feedback"}} 60.0' in metrics
+    assert f'{named}"judge:rules"}} 30.0' in metrics
+    # A replica that begins anew counts on from what it had told.
+    fleet.replicas[1].close()
+    shutil.rmtree(fleet.home / "replica1")
+    fleet.replicas[1] = fleet._replica(1)
+    champion(fleet.replicas[1], fleet.home / "reference")
+    send(fleet.replicas[1], request(world, wire, "s1", 0.0))
+    for replica in fleet.replicas.values():
+        body = json.dumps({"labels": [{"id": "s1:0", "label": 1}]}).encode()
+        replica.feedback(body)[0].result()
+    fleet.ship(1)
+    assert fleet.aggregator.flush()["sources"] == {"feedback": 61, "judge:rules": 30}
 
 
 def test_a_partial_that_is_refused_does_not_hold_up_the_others(
@@ -526,4 +577,73 @@ def test_labels_of_several_targets_come_whole_from_replicas(
     assert (counts["joined"], counts["corrected"]) == (600, 600)
     _, found = fleet.aggregator.measure("mae", None, 0.0)
     assert (found.value, found.samples) == (pytest.approx(np.abs(errors).mean()), 600)
+    fleet.close()
+
+
+@pytest.mark.parametrize("names", [("price", "stock"), ()], ids=["named", "counted"])
+def test_targets_that_are_labelled_one_by_one_come_whole_from_replicas(
+    world: Any, wire: SimpleNamespace, tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    performance = {"metrics": ["mae"], "window": {"rows": 300}, "sources": ["feedback"]}
+    document = wire.document(detectors=DETECTORS[:1], performance=performance)
+    document["spec"]["task"]["family"] = "tabular-regression"
+    document["spec"]["data"]["served"] = {"retention": "36500d"}
+    model = tmp_path / "values.yaml"
+    model.write_text(json.dumps(document))
+    fleet = Fleet(model, tmp_path)
+    reference = world.reference(tmp_path / "reference", 2000)
+    said = json.loads((reference / "reference.json").read_text())
+    said["prediction"] = {"kind": "value", "targets": names}
+    (reference / "reference.json").write_text(json.dumps(said))
+    for monitor in fleet.monitors():
+        champion(monitor, reference)
+        monitor.flush()
+
+    def label(place: int, truth: np.ndarray, request: str, **more: Any) -> None:
+        target = names[place] if names else place
+        labels = [
+            {"id": f"{request}:{row}", "label": value, "target": target, **more}
+            for row, value in enumerate(truth[:, place].tolist())
+        ]
+        # Labels go to every replica: only one has the prediction.
+        for replica in fleet.replicas.values():
+            replica.feedback(json.dumps({"labels": labels}).encode())[0].result()
+
+    errors = world.random.normal(0, [1.0, 2.0], (30, 10, 2))
+    for i, error in enumerate(errors):
+        scores = world.random.normal(0, 1, (10, 2))
+        block = wire.block([(f"r{i}", world.request(10, start=10 * i, when=WHEN), scores)])
+        send(fleet.replicas[1 + i % 3], [block])
+        fleet.replicas[1 + i % 3].flush()
+        # A judge rates the one, and a person both: the person's word is measured alone.
+        label(1, scores + 50.0, f"r{i}", source="judge:rules")
+        label(0, scores + error, f"r{i}")
+        fleet.ship(1 + i % 3)
+        label(1, scores + error, f"r{i}")
+        fleet.ship(1 + i % 3)
+    fleet.restart_aggregator()
+    counts = fleet.aggregator.flush()
+    assert {reason: n for reason, n in counts["dropped"].items() if n} == {}
+    assert counts["joined"] == 300
+    assert counts["sources"] == {"feedback": 600, "judge:rules": 300}
+    status = fleet.aggregator.status()
+    assert list(status["targets"]) == list(names)
+    by_target = np.abs(errors).mean(axis=(0, 1)).tolist()
+    shown = names or ("0", "1")
+    parts = status["performance"]["1"].parts["mae"]
+    assert parts == pytest.approx(dict(zip(shown, by_target, strict=True)))
+    _, found = fleet.aggregator.measure("mae", None, 0.0)
+    assert (found.value, found.samples) == (pytest.approx(np.mean(by_target)), 300)
+    # Each replica keeps the rows that it answered, with both labels.
+    columns = names or counted(2)
+    for i, replica in fleet.replicas.items():
+        replica.flush()
+        pieces = labelled(ServedTable(fleet.home / f"replica{i}" / FOLDER)).pieces
+        kept = [row for piece in pieces for row in piece.table.to_pylist()]
+        off = [[row[name] for name in columns] for row in kept]
+        said_by_model = [row[PREDICTION] for row in kept]
+        expected = errors[i - 1 :: 3].reshape(-1, 2)
+        found_off = sorted(np.subtract(off, said_by_model).tolist())
+        np.testing.assert_allclose(found_off, sorted(expected.tolist()))
+        assert {row[SOURCE] for row in kept} == {"feedback"}
     fleet.close()

@@ -200,7 +200,8 @@ class ToyText:
         said = said_of(held_out.model)
         truth = truth_of(test, np.arange(len(test)))
         found = {metric.name: measure(metric, truth, said) for metric in spec.metrics}
-        write_reference(out_dir, read_manifest(package), {}, said, found, 1000)
+        texts = {"text": frame["text"].to_numpy(object)}
+        write_reference(out_dir, read_manifest(package), texts, said, found, 1000)
 
 
 def truth_of(rows: pd.DataFrame, places: np.ndarray) -> np.ndarray:
