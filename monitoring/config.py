@@ -118,6 +118,7 @@ class MonitorConfig:
             for feature in spec.data.features
             if feature.type != "text" and feature.name not in redacted
         }
+        features |= dict.fromkeys(spec.family.descriptors, "numeric")
         if not rows:
             features = {field.name: _KINDS_OF_FIELDS[field.type] for field in OF_TEXTS.fields}
         return cls(

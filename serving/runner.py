@@ -29,14 +29,14 @@ from typing import Any, Final, Protocol
 import numpy as np
 
 from noria.errors import NoriaError, ServingError
-from noria.tasks.package import Predictor
+from noria.tasks.package import Describing, Predictor
 from serving.columns import Batch
 from serving.metrics import ServerMetrics
 from serving.refusal import Refusal
 
 _log: Final = logging.getLogger("serving.runner")
 
-Columns = dict[str, np.ndarray[Any, Any]]
+Columns = Mapping[str, np.ndarray[Any, Any]]
 
 _INLINE_SECONDS: Final = 200e-6
 _SMOOTHING: Final = 0.2
@@ -98,6 +98,7 @@ class Runner:
     ) -> None:
         self._elapsed = elapsed
         self._predictor = predictor
+        self._describe = predictor.describe if isinstance(predictor, Describing) else None
         self._lookup = lookup
         self._batching = batching
         self._metrics = metrics
@@ -185,7 +186,7 @@ class Runner:
             raise
         self._learn(batch.rows, perf_counter() - began)
         self._metrics.batch_rows.observe(batch.rows)
-        return Outcome(batch.columns, results, batch.rows)
+        return Outcome(self._watched(batch.columns), results, batch.rows)
 
     def _learn(self, rows: int, seconds: float) -> None:
         key = rows.bit_length()
@@ -281,7 +282,13 @@ class Runner:
         # Waiting for the interpreter's lock, or for anything else, is not the cost.
         if seconds <= 2 * (thread_time() - cpu_began):
             self._learn(batch.rows, seconds)
-        return Outcome(columns, results, batch.rows)
+        return Outcome(self._watched(columns), results, batch.rows)
+
+    def _watched(self, columns: Columns) -> Columns:
+        """Return what was asked with the descriptors that are made of it."""
+        if self._describe is None:
+            return columns
+        return {**columns, **self._describe(columns)}
 
     def _answers(self, columns: Mapping[str, np.ndarray[Any, Any]], rows: int) -> Columns:
         try:
@@ -329,7 +336,7 @@ def _made_up_columns(predictor: Predictor, rows: int) -> Columns:
     manifest = predictor.manifest
     columns: Columns = {}
     for given in manifest.inputs:
-        if given.kind in ("numeric", "vector"):
+        if given.kind in ("numeric", "vector", "series"):
             columns[given.name] = np.zeros((rows, *given.shape))
         elif given.kind == "timestamp":
             columns[given.name] = np.zeros(rows, dtype=np.int64)

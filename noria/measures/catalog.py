@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, TypeAlias
 from noria.errors import InvalidInput, shorten
 
 Unit: TypeAlias = Literal["share", "score", "nats", "target", "seconds", "own"]
-Samples: TypeAlias = Literal["rows", "labels", "rankings", "spans", "requests"]
+Samples: TypeAlias = Literal["rows", "labels", "rankings", "spans", "series", "requests"]
 
 Statistic: TypeAlias = Callable[[Any, Any], Any]
 """A function of truth and prediction, arrays of n samples."""

@@ -91,6 +91,7 @@ _ORIGIN: Final[Mapping[str, str]] = {
     "input": "the client",
     "lookup": "looked up",
     "time": "the event time",
+    "descriptor": "computed from the inputs",
 }
 
 

@@ -82,7 +82,8 @@ def _unfolded(frame: pd.DataFrame) -> pd.DataFrame:
 def _columns(manifest: Manifest, frame: pd.DataFrame) -> tuple[dict[str, Array], list[str]]:
     """Return the columns that the model reads, and which looked-up ones are not in the frame.
 
-    Other columns (keys, a time that no feature needs) are not read.
+    A text or a series is read as it is. Other columns (keys, a time that no feature needs) are
+    not read.
     """
     if not len(frame):
         raise InvalidInput("there are no rows", fix="send one at least")
@@ -101,6 +102,13 @@ def _columns(manifest: Manifest, frame: pd.DataFrame) -> tuple[dict[str, Array],
             absent.append(name)
             nothing = pd.Series([None] * len(frame), dtype=object)
             columns[name], _ = read_column(nothing, role)
+    for given in manifest.inputs:
+        if given.kind not in ("text", "series") or given.name in columns or given.name not in frame:
+            continue
+        role = "text" if given.kind == "text" else "vector"
+        found, fault = read_column(frame[given.name].rename(given.name), role)
+        problems += [] if fault is None else [fault.problem(given.name)]
+        columns[given.name] = found
     if problems:
         raise InvalidInput("\n".join(map(str, problems)), problems=problems)
     return columns, absent

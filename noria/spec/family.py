@@ -67,6 +67,9 @@ class Family:
         target: What the target column holds; None: it learns without one.
         stack: Algorithms to stack with another by default, best first; empty: it can't stack.
         detectors: What is watched by default.
+        descriptors: Numbers of a request that are watched beside ``spec.data.features``, by name.
+            The predictor computes them (``noria.tasks.package.Describing``), and the manifest
+            has them among its features.
         rules: Rules of its own, beside those of every model.
         needs: What training needs.
         narrow: What its options say otherwise, from the options to changes of these attributes;
@@ -96,6 +99,7 @@ class Family:
     target: Literal["class", "number"] | None = None
     stack: tuple[str, ...] = ()
     detectors: tuple[Detector, ...] = ()
+    descriptors: tuple[str, ...] = ()
     rules: tuple[Rule, ...] = ()
     needs: Needs = Needs()
     narrow: Callable[[Any], Mapping[str, Any]] | None = None

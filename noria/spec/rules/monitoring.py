@@ -86,14 +86,16 @@ def detectors_exist(task: Any, monitoring: Monitoring) -> Iterator[Problem]:
 
 
 def detectors_have_columns(
-    data: Data, serving: Serving, monitoring: Monitoring
+    task: Any, data: Data, serving: Serving, monitoring: Monitoring
 ) -> Iterator[Problem]:
     """A detector's columns are features of types that its statistic is defined on.
 
+    A family's descriptors are numbers.
     Of a model of texts they are the columns that describe an exchange.
     """
     texts = serving.answers_texts
     types: dict[str, str] = {feature.name: feature.type for feature in data.features}
+    types |= dict.fromkeys(described(task).descriptors, "numeric")
     if texts:
         types = {field.name: _TYPES[field.type] for field in OF_TEXTS.fields}
     for index, detector in enumerate(monitoring.detectors):
