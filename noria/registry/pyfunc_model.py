@@ -18,9 +18,9 @@ from mlflow.exceptions import MlflowException
 
 from noria.errors import InvalidInput, Problem
 from noria.seldom import Seldom
-from noria.tasks.package import Feature, Manifest, load_predictor
+from noria.tasks.package import Feature, Input, Manifest, load_predictor
 from noria.values.columns import ROLES, Role, read_column
-from noria.values.vectors import stacked
+from noria.values.vectors import aligned, stacked
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -103,12 +103,14 @@ def _columns(manifest: Manifest, frame: pd.DataFrame) -> tuple[dict[str, Array],
             nothing = pd.Series([None] * len(frame), dtype=object)
             columns[name], _ = read_column(nothing, role)
     for given in manifest.inputs:
-        if given.kind not in ("text", "series") or given.name in columns or given.name not in frame:
+        if given.name in columns or given.name not in frame:
             continue
-        role = "text" if given.kind == "text" else "vector"
-        found, fault = read_column(frame[given.name].rename(given.name), role)
-        problems += [] if fault is None else [fault.problem(given.name)]
-        columns[given.name] = found
+        if given.kind == "text":
+            columns[given.name], fault = read_column(frame[given.name].rename(given.name), "text")
+            problems += [] if fault is None else [fault.problem(given.name)]
+        elif given.kind == "series":
+            columns[given.name], problem = _series(given, frame[given.name])
+            problems += [problem] if problem else []
     if problems:
         raise InvalidInput("\n".join(map(str, problems)), problems=problems)
     return columns, absent
@@ -138,6 +140,13 @@ def _column(
             return found, Problem(f"column {name}", said, "give texts, or the dtype Int64")
         return _at_their_width(floats, found, feature.categories), None
     return found, None
+
+
+def _series(given: Input, values: pd.Series[Any]) -> tuple[Array, Problem | None]:
+    try:
+        return aligned(values, given.shape[0]), None
+    except InvalidInput as error:
+        return np.zeros((0, 0)), Problem(f"column {given.name}", error.message, error.fix)
 
 
 def _stacked(found: Array, width: int, name: str) -> tuple[Array, Problem | None]:

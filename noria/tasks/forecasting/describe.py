@@ -15,6 +15,7 @@ from noria.spec.family import Algorithm, Family, Needs
 from noria.spec.monitoring import Detector
 from noria.spec.section import Items, Section
 from noria.spec.spaces import SearchRange
+from noria.tasks.forecasting import HISTORY
 
 SEASONS: Final = {
     "minute": 60,
@@ -276,6 +277,7 @@ FORECASTING: Final = Family(
     own_metrics=(MASE, RMSSE, SMAPE),
     sources=("parquet", "csv"),
     target="number",
+    inputs={HISTORY: "series"},
     detectors=(
         Detector(name="features", kind="tabular", watch="features"),
         Detector(name="prediction", kind="ks", watch="prediction"),

@@ -17,6 +17,7 @@ import msgspec
 
 from noria.errors import DataError, TrainingError, shorten
 from noria.spec import ModelSpec
+from noria.tasks.forecasting import HISTORY
 from noria.tasks.forecasting.describe import (
     AUTO,
     BOOSTING,
@@ -28,7 +29,15 @@ from noria.tasks.forecasting.describe import (
     unit_of,
 )
 from noria.tasks.package import Feature, Input, Manifest, Output, read_manifest, write_package
-from noria.tasks.protocol import Check, Comparison, Evaluation, Split, TuneResult, ValidationReport
+from noria.tasks.protocol import (
+    Check,
+    Comparison,
+    Evaluation,
+    Requests,
+    Split,
+    TuneResult,
+    ValidationReport,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -101,8 +110,6 @@ class Forecasting:
 
     def request_columns(self, spec: ModelSpec) -> list[str]:
         """See ``TaskFamily.request_columns``."""
-        from noria.tasks.forecasting.panel import HISTORY
-
         return [*spec.data.entity_key, str(spec.data.event_time), HISTORY]
 
     def ingest(self, spec: ModelSpec, base: Path, as_of: datetime | None) -> pd.DataFrame:
@@ -147,6 +154,13 @@ class Forecasting:
 
         options = options_of(spec)
         return samples_of(spec, options, series_of(spec, options, rows))
+
+    def requests(self, spec: ModelSpec, rows: pd.DataFrame, start: float, end: float) -> Requests:
+        """See ``noria.tasks.protocol.Asking``."""
+        from noria.tasks.forecasting.panel import requests_of, series_of
+
+        options = options_of(spec)
+        return requests_of(spec, options, series_of(spec, options, rows), start, end)
 
     def split(self, spec: ModelSpec, frame: pd.DataFrame, champion: Path | None) -> Split:
         """See ``TaskFamily.split``: the newest origins, whose futures no training sample knows."""
@@ -204,7 +218,8 @@ class Forecasting:
         import numpy as np
 
         from noria.tasks.forecasting import intervals
-        from noria.tasks.forecasting.panel import HISTORY, filled, targets_of
+        from noria.tasks.forecasting.gaps import filled
+        from noria.tasks.forecasting.panel import targets_of
 
         options = options_of(spec)
         season = season_of(options)
@@ -500,7 +515,7 @@ def _fitted(
     import numpy as np
 
     from noria.tasks.forecasting import intervals
-    from noria.tasks.forecasting.panel import HISTORY, targets_of
+    from noria.tasks.forecasting.panel import targets_of
     from noria.tasks.forecasting.predictor import PREDICTION, Forecaster, Settings, Tails
     from noria.tasks.forecasting.steps import Steps
     from noria.tasks.sources.rows import moments

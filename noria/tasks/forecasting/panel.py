@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from math import gcd
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,16 +18,17 @@ from numpy.typing import NDArray
 
 from noria.errors import DataError, shorten
 from noria.spec import ModelSpec
+from noria.tasks.forecasting import HISTORY
 from noria.tasks.forecasting.describe import ForecastingOptions, history_of, season_of
 from noria.tasks.forecasting.steps import Steps
 from noria.tasks.origins import LABEL_KNOWN
+from noria.tasks.protocol import Requests
 from noria.tasks.sources.rows import moments
 
 Array = NDArray[np.float64]
 
-HISTORY: Final = "history"
 _MOST_STEPS: Final = 50_000_000
-_FEW_SAMPLES: Final = 200
+_FEW_SAMPLES: Final = 600
 
 
 def targets_of(horizon: int) -> tuple[str, ...]:
@@ -150,29 +151,6 @@ def refuse_gaps(
     return gaps
 
 
-def filled(values: Array, gaps: str) -> Array:
-    """Return histories (..., n) without gaps between their values: zero, or a line through them.
-
-    What lies before the first value stays missing, and what lies after the last one stays so too:
-    a history ends with the last value that is known.
-    """
-    if not np.isnan(values).any():
-        return values
-    found = np.array(values, np.float64)
-    for row in found.reshape(-1, found.shape[-1]):
-        known = np.flatnonzero(~np.isnan(row))
-        if not known.size:
-            continue
-        inner = row[known[0] : known[-1] + 1]
-        none = np.isnan(inner)
-        if gaps == "zero":
-            inner[none] = 0.0
-        else:
-            places = np.arange(inner.size)
-            inner[none] = np.interp(places[none], places[~none], inner[~none])
-    return found
-
-
 def samples_of(
     spec: ModelSpec, options: ForecastingOptions, series: Sequence[Series]
 ) -> pd.DataFrame:
@@ -196,29 +174,83 @@ def samples_of(
             fix="give more values, or a shorter spec.task.options.season or horizon",
         )
     stride = _stride(long, least, options)
-    found = [part for one in long for part in _of_one(one, least, stride, width, options)]
+    found = [part for one in long for part in _to_learn(one, least, stride, width, options)]
     if not found:
         raise DataError(
             f"no series has {horizon} values after each other to be judged by",
             fix="fill the gaps, write gaps: zero, or a shorter spec.task.options.horizon",
         )
-    origins = np.array([origin for _, origin, _, _ in found], np.int64)
-    frame = {
-        name: pd.Series([one.key[place] for one, *_ in found], dtype=object)
+    rows = _frame(spec, steps, found)
+    origins = steps.numbers(moments(rows, str(spec.data.event_time)))
+    known = steps.starts(origins + horizon).astype("datetime64[ms]")
+    rows[LABEL_KNOWN] = pd.Series(known).dt.tz_localize("UTC").astype("datetime64[us, UTC]")
+    return rows
+
+
+def requests_of(
+    spec: ModelSpec,
+    options: ForecastingOptions,
+    series: Sequence[Series],
+    start: float,
+    end: float,
+) -> Requests:
+    """Return a request at every origin in [start, end), milliseconds, that has a value after it.
+
+    A value of a gap, or of a step that is still to come, is NaN.
+    """
+    steps, horizon, width = Steps.of(options), options.horizon, history_of(options)
+    found: list[_Sample] = []
+    for one in series:
+        values = _values(one, options)
+        begun = steps.starts(one.first + np.arange(values.size))
+        for place in np.flatnonzero((begun >= start) & (begun < end) & ~np.isnan(values)):
+            future = np.full(horizon, np.nan)
+            held = values[place + 1 : place + 1 + horizon]
+            future[: held.size] = held
+            if not np.isnan(future).all():
+                history = _history(values, int(place) + 1, width)
+                found.append(_Sample(one, one.first + int(place), history, future))
+    rows, names = _frame(spec, steps, found), targets_of(horizon)
+    last = horizon - np.argmax(~np.isnan(rows[list(names)].to_numpy())[:, ::-1], axis=1)
+    origins = steps.numbers(moments(rows, str(spec.data.event_time)))
+    return Requests(rows, names, steps.starts(origins + last))
+
+
+class _Sample(NamedTuple):
+    series: Series
+    origin: int
+    history: Array
+    future: Array
+
+
+def _frame(spec: ModelSpec, steps: Steps, samples: Sequence[_Sample]) -> pd.DataFrame:
+    """Return samples as rows, ordered by origin and series."""
+    origins = np.array([one.origin for one in samples], np.int64)
+    frame: dict[str, Any] = {
+        name: pd.Series([one.series.key[place] for one in samples], dtype=object)
         for place, name in enumerate(spec.data.entity_key)
     }
     begun = steps.starts(origins).astype("datetime64[ms]")
     frame[str(spec.data.event_time)] = (
         pd.Series(begun).dt.tz_localize("UTC").astype("datetime64[us, UTC]")
     )
-    frame[HISTORY] = pd.Series([history for *_, history, _ in found], dtype=object)
-    futures = np.array([future for *_, future in found])
+    frame[HISTORY] = pd.Series([one.history for one in samples], dtype=object)
+    horizon = samples[0].future.size if samples else spec.task.options.horizon
+    futures = np.array([one.future for one in samples]).reshape(len(samples), horizon)
     frame |= {name: futures[:, step] for step, name in enumerate(targets_of(horizon))}
-    known = steps.starts(origins + horizon).astype("datetime64[ms]")
-    frame[LABEL_KNOWN] = pd.Series(known).dt.tz_localize("UTC").astype("datetime64[us, UTC]")
-    rows = pd.DataFrame(frame)
-    order = np.lexsort((np.arange(len(rows)), origins))
-    return rows.iloc[order].reset_index(drop=True)
+    order = np.argsort(origins, kind="stable")
+    return pd.DataFrame(frame).iloc[order].reset_index(drop=True)
+
+
+def _values(one: Series, options: ForecastingOptions) -> Array:
+    return np.nan_to_num(one.values, nan=0.0) if options.gaps == "zero" else one.values
+
+
+def _history(values: Array, end: int, width: int) -> Array:
+    history = np.full(width, np.nan)
+    held = values[max(0, end - width) : end]
+    history[width - held.size :] = held
+    return history
 
 
 def _stride(long: Sequence[Series], least: int, options: ForecastingOptions) -> int:
@@ -241,10 +273,10 @@ def _stride(long: Sequence[Series], least: int, options: ForecastingOptions) -> 
     return 1
 
 
-def _of_one(
+def _to_learn(
     one: Series, least: int, stride: int, width: int, options: ForecastingOptions
-) -> Iterator[tuple[Series, int, Array, Array]]:
-    values = np.nan_to_num(one.values, nan=0.0) if options.gaps == "zero" else one.values
+) -> Iterator[_Sample]:
+    values = _values(one, options)
     last = values.size - options.horizon
     for number in range(options.origins):
         end = last - number * stride
@@ -254,10 +286,7 @@ def _of_one(
         # The value at the origin is known: a history does not end with a gap.
         if np.isnan(future).any() or np.isnan(values[end - 1]):
             continue
-        history = np.full(width, np.nan)
-        held = values[max(0, end - width) : end]
-        history[width - held.size :] = held
-        yield one, one.first + end - 1, history, future
+        yield _Sample(one, one.first + end - 1, _history(values, end, width), future)
 
 
 def _usual(series: Sequence[Series]) -> int:

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from noria.errors import IntegrityError, InvalidInput, shorten
 from noria.tasks.arrays import pack, unpack
-from noria.tasks.forecasting import boosting, intervals, methods
-from noria.tasks.forecasting.panel import HISTORY, filled
+from noria.tasks.forecasting import HISTORY, boosting, intervals, methods
+from noria.tasks.forecasting.gaps import filled
 from noria.tasks.forecasting.shape import described
 from noria.tasks.forecasting.steps import Steps
 from noria.tasks.package import Manifest
+from noria.values.vectors import aligned
 
 Array = NDArray[np.float64]
 
@@ -109,7 +110,7 @@ class Forecaster:
         settings, width = self.settings, self.settings.history
         given = columns.get(HISTORY)
         rows = len(next(iter(columns.values())))
-        raw = np.full((rows, width), np.nan) if given is None else _aligned(given, width)
+        raw = np.full((rows, width), np.nan) if given is None else aligned(given, width)
         ahead = np.zeros(rows, np.int64)
         for row in np.flatnonzero(np.isnan(raw).all(axis=1)):
             raw[row], ahead[row] = self._looked_up(columns, int(row))
@@ -163,16 +164,6 @@ class Forecaster:
         if self.boosted is not None:
             found |= {BOOSTED + name: text for name, text in self.boosted.files().items()}
         return found
-
-
-def _aligned(given: np.ndarray, width: int) -> Array:
-    """Return histories of any length, a matrix or an array of arrays or None, as (n, width)."""
-    found = np.full((len(given), width), np.nan)
-    for row, one in enumerate(given):
-        if one is not None:
-            held = np.asarray(one, np.float64)[-width:]
-            found[row, width - held.size :] = held
-    return found
 
 
 def load(manifest: Manifest, files: Mapping[str, bytes]) -> Forecaster:
