@@ -154,7 +154,7 @@ def _labels(
     if (label.id is None) == (label.key is None):
         raise InvalidInput(f"{where}: give either id or key")
     if label.key is not None:
-        key = BY_KEY + read_key(label.key, config.entity_key, f"{where}.key")
+        key = BY_KEY + read_key(label.key, config.entity_key, f"{where}.key", config.event_time)
     else:
         key = _named(label.id or "", where)
     source = checked_source(label.source, f"{where}.source")

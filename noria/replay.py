@@ -373,3 +373,29 @@ class Labels:
                     out.append((row, label))
             self._next += 1
         return out
+
+
+def labels_by_key(history: History, spec: ModelSpec) -> Iterator[dict[str, Any]]:
+    """Yield the label of each row by its entity key, ready for the monitor's ``/feedback``.
+
+    Of several targets it is a list, None for those that are not known yet.
+
+    Raises:
+        InvalidInput: The model names no key.
+    """
+    data = spec.data
+    if not data.entity_key and not spec.family.key_has_time:
+        raise InvalidInput(
+            "spec.data.entityKey: is empty, and labels of the source find their rows by it",
+            fix="name the columns that identify a row",
+        )
+    for row in range(len(history)):
+        key = [history.columns[name][row] for name in data.entity_key]
+        if any(part is None for part in key):
+            continue
+        if spec.family.key_has_time:
+            key.append(int(history.event_ms[row]))
+        said = history.label[row : row + 1].tolist()[0]
+        if history.targets:
+            said = [value if value == value else None for value in said]
+        yield {"key": key, "label": said, "time": moment(history.label_ms[row]).isoformat()}

@@ -71,6 +71,8 @@ class Family:
         stack: Algorithms to stack with another by default, best first; empty: it can't stack.
         inputs: Columns that a client sends and ``spec.data`` does not name, by their type: that of
             a feature, or ``series``.
+        key_has_time: A sample is named by its entity key and its event time together: the same
+            entity is asked about again and again.
         detectors: What is watched by default.
         descriptors: Numbers of a request that are watched beside ``spec.data.features``, by name.
             The predictor computes them (``noria.tasks.package.Describing``), and the manifest
@@ -104,6 +106,7 @@ class Family:
     target: Literal["class", "number"] | None = None
     stack: tuple[str, ...] = ()
     inputs: Mapping[str, FeatureType | Literal["series"]] = field(default_factory=dict)
+    key_has_time: bool = False
     detectors: tuple[Detector, ...] = ()
     descriptors: tuple[str, ...] = ()
     rules: tuple[Rule, ...] = ()

@@ -278,6 +278,7 @@ FORECASTING: Final = Family(
     sources=("parquet", "csv"),
     target="number",
     inputs={HISTORY: "series"},
+    key_has_time=True,
     detectors=(
         Detector(name="features", kind="tabular", watch="features"),
         Detector(name="prediction", kind="ks", watch="prediction"),
