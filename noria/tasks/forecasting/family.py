@@ -63,7 +63,8 @@ class Samples:
     """Samples as they are fitted on: n histories (n, L) without gaps, n futures (n, h).
 
     ``raw`` are the histories with their gaps, ``scale`` (n,) the size of their own seasonal
-    differences. ``said`` keeps what local methods say of all of them.
+    differences, ``group`` (n,) numbers the samples whose errors hang together: those of a series,
+    where there are several. ``said`` keeps what local methods say of all of them.
     """
 
     frame: pd.DataFrame
@@ -71,6 +72,7 @@ class Samples:
     histories: Array
     futures: Array
     scale: Array
+    group: NDArray[np.int64]
     season: int
     said: dict[str, Array] = field(default_factory=dict)
 
@@ -227,7 +229,11 @@ class Forecasting:
         histories = filled(raw, options.gaps)
         futures = frame[list(targets_of(options.horizon))].to_numpy(np.float64)
         scale = intervals.scale(histories, season)
-        return Samples(frame, raw, histories, futures, scale, season)
+        keys = frame[list(spec.data.entity_key)]
+        group = keys.groupby(list(keys)).ngroup().to_numpy() if len(keys.columns) else raw[:0, 0]
+        if np.unique(group).size < 2:
+            group = np.arange(len(frame))
+        return Samples(frame, raw, histories, futures, scale, group.astype(np.int64), season)
 
     def fit(
         self,
@@ -246,7 +252,7 @@ class Forecasting:
             refuse_parameters(algorithm, params)
         if BOOSTING not in tried:
             errors = {name: prepared.errors(prepared.by(name)[places], places) for name in tried}
-            return _best(spec, prepared, places, params, errors)
+            return _best(spec, prepared, places, params, errors, places)
         older, newer = _in_time(spec, prepared, places)
         errors = {
             name: prepared.errors(prepared.by(name)[newer], newer)
@@ -255,7 +261,7 @@ class Forecasting:
         }
         before = _boosted(spec, prepared, older, params, _part(weight, places, older))
         errors[BOOSTING] = prepared.errors(before.predict(prepared.histories[newer]), newer)
-        return _best(spec, prepared, places, params, errors, weight)
+        return _best(spec, prepared, places, params, errors, newer, weight)
 
     def with_rounds(
         self,
@@ -271,7 +277,7 @@ class Forecasting:
     ) -> Fitted | None:
         """See ``TaskFamily.fit_baseline``: the value of one season ago."""
         errors = prepared.errors(prepared.by(LOCAL[0])[places], places)
-        return _best(spec, prepared, places, {}, {LOCAL[0]: errors})
+        return _best(spec, prepared, places, {}, {LOCAL[0]: errors}, places)
 
     def predict(
         self,
@@ -468,12 +474,15 @@ def _best(
     places: NDArray[np.int64],
     params: Mapping[str, Any],
     errors: Mapping[str, Array],
+    judged: NDArray[np.int64],
     weight: NDArray[np.float64] | None = None,
 ) -> Fitted:
-    """Return the model of the method whose errors, by method, are the least."""
+    """Return the model of the method whose errors, by method, of the judged samples are least."""
     from noria.tasks.forecasting import choice
 
-    method = choice.choose(errors) if len(errors) > 1 else next(iter(errors))
+    method = next(iter(errors))
+    if len(errors) > 1:
+        method = choice.choose(errors, groups=samples.group[judged])
     if method == BOOSTING:
         boosted = _boosted(spec, samples, places, params, weight)
         return _fitted(spec, samples, places, params, method, errors[method], boosted)
@@ -540,9 +549,11 @@ def _fitted(
         every=every,
         unit=unit,
         zone=steps.zone,
+        # Too few errors bound no interval of a high level: it is not answered.
         widths={
-            str(level): [float(one) if np.isfinite(one) else None for one in quantiles[level / 100]]
+            str(level): quantiles[level / 100].tolist()
             for level in options.levels
+            if np.isfinite(quantiles[level / 100]).all()
         },
         series=[list(key) for key in last],
     )

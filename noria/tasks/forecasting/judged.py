@@ -104,6 +104,11 @@ def compared(
     return tuple(found)
 
 
+def levels_of(spec: ModelSpec, said: pd.DataFrame) -> tuple[int, ...]:
+    """Return the levels, in percent, that forecasts have intervals of."""
+    return tuple(n for n in options_of(spec).levels if f"lower-{n}.t+1" in said)
+
+
 def covered(samples: Samples, places: Places, said: pd.DataFrame, level: int) -> Measurement:
     """Return the share of values that lay in the intervals of a level, 0 to 1."""
     horizon = samples.futures.shape[1]
@@ -146,7 +151,7 @@ def evaluate(
     beside = held_out.baseline
     shown = {
         f"coverage-{level}": covered(samples, places, held_out.model, level)
-        for level in options_of(spec).levels
+        for level in levels_of(spec, held_out.model)
     }
     plots: tuple[str, ...] = ()
     if plots_dir is not None:

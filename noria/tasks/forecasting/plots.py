@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from noria.errors import TrainingError
 from noria.spec import ModelSpec
-from noria.tasks.forecasting.family import Samples, options_of
-from noria.tasks.forecasting.judged import said_of
+from noria.tasks.forecasting.family import Samples
+from noria.tasks.forecasting.judged import levels_of, said_of
 from noria.tasks.held_out import HeldOut
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def draw(folder: Path, spec: ModelSpec, samples: Samples, held_out: HeldOut) -> 
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    drawn = _Drawn(samples, held_out.model, held_out.baseline, tuple(options_of(spec).levels))
+    drawn = _Drawn(samples, held_out.model, held_out.baseline, levels_of(spec, held_out.model))
     plots: dict[str, Callable[[Figure, _Drawn], None]] = {
         "error-by-step.png": _errors,
         "forecasts.png": _forecasts,

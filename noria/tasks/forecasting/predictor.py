@@ -39,7 +39,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     every: int
     unit: str
     zone: str
-    widths: dict[str, list[float | None]]
+    widths: dict[str, list[float]]
     series: list[list[str]]
 
     @property
@@ -93,8 +93,7 @@ class Forecaster:
         scale = intervals.scale(histories, self.settings.season)
         found: dict[str, np.ndarray] = {PREDICTION: forecasts}
         for level, widths in self.settings.widths.items():
-            known = np.array([np.nan if one is None else one for one in widths])
-            low, high = intervals.band(forecasts, scale, known)
+            low, high = intervals.band(forecasts, scale, np.array(widths))
             found |= {f"lower-{level}": low, f"upper-{level}": high}
         return found
 
