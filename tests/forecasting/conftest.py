@@ -37,6 +37,7 @@ class Project:
         self.spec = self.model.spec
         self.rows: pd.DataFrame = LEARNER.ingest(self.spec, path.parent, None)
         self.samples = LEARNER.features(self.spec, path.parent, self.rows)
+        self.learner = LEARNER
 
 
 @pytest.fixture(scope="session")

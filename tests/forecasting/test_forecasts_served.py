@@ -15,6 +15,9 @@ from tests.forecasting.conftest import Project
 from tests.serving.conftest import RunningServer
 
 WEEK = [10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0]
+INFINITE = (
+    b'{"inputs": [{"name": "history", "shape": [1, 1], "datatype": "FP64", "data": [1e999]}]}'
+)
 
 
 def ask(server: RunningServer, **inputs: Any) -> httpx.Response:
@@ -95,8 +98,7 @@ def test_an_infinite_value_is_refused(server: RunningServer) -> None:
     with server.client() as client:
         answer = client.post(
             "/v2/models/m/infer",
-            content=b'{"inputs": [{"name": "history", "shape": [1, 1], "datatype": "FP64", '
-            + b'"data": [1e999]}]}',
+            content=INFINITE,
             headers={"content-type": "application/json"},
         )
     assert answer.status_code == 400
