@@ -334,7 +334,7 @@ def _split(outcome: Outcome, sizes: Sequence[int]) -> list[Outcome | Exception]:
 
 def _made_up_columns(predictor: Predictor, rows: int) -> Columns:
     manifest = predictor.manifest
-    columns: Columns = {}
+    columns: dict[str, np.ndarray[Any, Any]] = {}
     for given in manifest.inputs:
         if given.kind in ("numeric", "vector", "series"):
             columns[given.name] = np.zeros((rows, *given.shape))

@@ -180,7 +180,7 @@ def samples_of(
             f"no series has {horizon} values after each other to be judged by",
             fix="fill the gaps, write gaps: zero, or a shorter spec.task.options.horizon",
         )
-    rows = _frame(spec, steps, found)
+    rows = _frame(spec, steps, found, horizon)
     origins = steps.numbers(moments(rows, str(spec.data.event_time)))
     known = steps.starts(origins + horizon).astype("datetime64[ms]")
     rows[LABEL_KNOWN] = pd.Series(known).dt.tz_localize("UTC").astype("datetime64[us, UTC]")
@@ -210,7 +210,7 @@ def requests_of(
             if not np.isnan(future).all():
                 history = _history(values, int(place) + 1, width)
                 found.append(_Sample(one, one.first + int(place), history, future))
-    rows, names = _frame(spec, steps, found), targets_of(horizon)
+    rows, names = _frame(spec, steps, found, horizon), targets_of(horizon)
     last = horizon - np.argmax(~np.isnan(rows[list(names)].to_numpy())[:, ::-1], axis=1)
     origins = steps.numbers(moments(rows, str(spec.data.event_time)))
     return Requests(rows, names, steps.starts(origins + last))
@@ -223,7 +223,9 @@ class _Sample(NamedTuple):
     future: Array
 
 
-def _frame(spec: ModelSpec, steps: Steps, samples: Sequence[_Sample]) -> pd.DataFrame:
+def _frame(
+    spec: ModelSpec, steps: Steps, samples: Sequence[_Sample], horizon: int
+) -> pd.DataFrame:
     """Return samples as rows, ordered by origin and series."""
     origins = np.array([one.origin for one in samples], np.int64)
     frame: dict[str, Any] = {
@@ -235,7 +237,6 @@ def _frame(spec: ModelSpec, steps: Steps, samples: Sequence[_Sample]) -> pd.Data
         pd.Series(begun).dt.tz_localize("UTC").astype("datetime64[us, UTC]")
     )
     frame[HISTORY] = pd.Series([one.history for one in samples], dtype=object)
-    horizon = samples[0].future.size if samples else spec.task.options.horizon
     futures = np.array([one.future for one in samples]).reshape(len(samples), horizon)
     frame |= {name: futures[:, step] for step, name in enumerate(targets_of(horizon))}
     order = np.argsort(origins, kind="stable")
@@ -260,8 +261,9 @@ def _stride(long: Sequence[Series], least: int, options: ForecastingOptions) -> 
     part of a season, so that forecasts begin at every place of it.
     """
     season = season_of(options)
-    whole = next(n for n in count(options.horizon) if gcd(n, season) == 1)
-    for stride in (whole, *range(options.horizon - 1, 0, -1)):
+    whole: int = next(n for n in count(options.horizon) if gcd(n, season) == 1)
+    strides: list[int] = [whole, *range(options.horizon - 1, 0, -1)]
+    for stride in strides:
         if gcd(stride, season) > 1:
             continue
         made = sum(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
@@ -51,13 +51,15 @@ class Steps:
         if self.zone != "UTC":
             local = local.tz_convert(self.zone)
         periods = local.tz_localize(None).to_period(_FREQUENCIES[self.unit])
-        found: Numbers = np.floor_divide(periods.asi8, self.every)
+        ordinals: Numbers = np.asarray(periods.astype("int64"), np.int64)
+        found: Numbers = np.floor_divide(ordinals, self.every)
         return found
 
     def starts(self, numbers: Numbers) -> Numbers:
         """Return the moment at which each step starts, milliseconds since 1970 UTC."""
         ordinals = np.asarray(numbers, np.int64) * self.every
-        periods = pd.PeriodIndex.from_ordinals(ordinals, freq=_FREQUENCIES[self.unit])
+        made: Any = pd.PeriodIndex  # its stubs lack from_ordinals
+        periods = made.from_ordinals(ordinals, freq=_FREQUENCIES[self.unit])
         local = periods.to_timestamp(how="start")
         # A day that starts with a skipped hour starts after it; one that comes twice, the first.
         begun = local.tz_localize(
