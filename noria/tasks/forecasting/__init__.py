@@ -1,0 +1,1 @@
+"""The task family ``forecasting``: many series, each some steps ahead."""
