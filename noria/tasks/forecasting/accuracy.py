@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noria.errors import InvalidInput
+from noria.tasks.forecasting.known import mean_of_known
 
 Array = NDArray[np.float64]
 
@@ -21,7 +22,7 @@ def mae(truth: Array, prediction: Array) -> Array:
 
     Where samples differ in known steps, the mean of samples is not that of all steps together.
     """
-    return _mean(np.abs(_errors(truth, prediction)))
+    return mean_of_known(np.abs(_errors(truth, prediction)))
 
 
 def rmse(truth: Array, prediction: Array) -> Array:
@@ -29,7 +30,7 @@ def rmse(truth: Array, prediction: Array) -> Array:
 
     The mean of the samples' roots is at most the root of the mean over all (Jensen).
     """
-    return np.sqrt(_mean(_errors(truth, prediction) ** 2))
+    return np.sqrt(mean_of_known(_errors(truth, prediction) ** 2))
 
 
 def mase(truth: Array, prediction: Array, scale: Array) -> Array:
@@ -57,7 +58,9 @@ def root_scale(histories: Array, season: int) -> Array:
     """
     if season < 1:
         raise InvalidInput(f"season {season} is not positive", fix="write 1 where there is none")
-    return np.sqrt(np.nan_to_num(_mean((histories[:, season:] - histories[:, :-season]) ** 2)))
+    return np.sqrt(
+        np.nan_to_num(mean_of_known((histories[:, season:] - histories[:, :-season]) ** 2))
+    )
 
 
 def smape(truth: Array, prediction: Array) -> Array:
@@ -68,7 +71,7 @@ def smape(truth: Array, prediction: Array) -> Array:
     """
     errors = np.abs(_errors(truth, prediction))
     size = np.abs(truth) + np.abs(prediction)
-    return _mean(200.0 * errors / np.where(size == 0.0, 1.0, size))
+    return mean_of_known(200.0 * errors / np.where(size == 0.0, 1.0, size))
 
 
 def pinball(truth: Array, prediction: Array, quantile: float) -> Array:
@@ -82,7 +85,7 @@ def pinball(truth: Array, prediction: Array, quantile: float) -> Array:
     if not 0.0 < quantile < 1.0:
         raise InvalidInput(f"quantile {quantile} is not between 0 and 1", fix="write 0.9")
     errors = _errors(truth, prediction)
-    return _mean(np.maximum(quantile * errors, (quantile - 1.0) * errors))
+    return mean_of_known(np.maximum(quantile * errors, (quantile - 1.0) * errors))
 
 
 def weighted_quantile_loss(truth: Array, predictions: Mapping[float, Array]) -> Array:
@@ -99,16 +102,18 @@ def weighted_quantile_loss(truth: Array, predictions: Mapping[float, Array]) -> 
     if not predictions:
         raise InvalidInput("predictions: there is no quantile", fix="give one, such as 0.5")
     losses = [2.0 * pinball(truth, said, quantile) for quantile, said in predictions.items()]
-    loss, size = np.mean(losses, axis=0), _mean(np.abs(truth))
-    share = np.divide(loss, size, out=np.full_like(loss, np.inf), where=size != 0.0)
-    return np.where((size == 0.0) & (loss == 0.0), 0.0, share)
+    loss: Array = np.mean(losses, axis=0)
+    size = mean_of_known(np.abs(truth))
+    share = np.where(loss == 0.0, 0.0, np.where(np.isnan(loss), np.nan, np.inf))
+    np.divide(loss, size, out=share, where=size != 0.0)
+    return share
 
 
 def coverage(truth: Array, low: Array, high: Array) -> Array:
     """Return the share of each sample's steps that lay in the interval, ends included, (m,)."""
     _errors(truth, low), _errors(truth, high)
     inside = ((truth >= low) & (truth <= high)).astype(np.float64)
-    return _mean(np.where(np.isnan(truth), np.nan, inside))
+    return mean_of_known(np.where(np.isnan(truth), np.nan, inside))
 
 
 def _errors(truth: Array, prediction: Array) -> Array:
@@ -118,14 +123,6 @@ def _errors(truth: Array, prediction: Array) -> Array:
             fix="give a forecast of the same steps for each sample",
         )
     return truth - prediction
-
-
-def _mean(values: Array) -> Array:
-    """Return the mean of the known steps, (m,); NaN where none is."""
-    known = ~np.isnan(values)
-    counts = known.sum(axis=1)
-    sums = np.where(known, values, 0.0).sum(axis=1)
-    return np.divide(sums, counts, out=np.full(len(values), np.nan), where=counts > 0)
 
 
 def _positive(scale: Array, samples: int) -> Array:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from noria.errors import IntegrityError, InvalidInput, TrainingError
 from noria.tasks.forecasting import intervals, methods
+from noria.tasks.forecasting.known import mean_of_known
 from noria.tasks.tabular.fit import Design
 from noria.tasks.tabular.fit import fit as fit_design
 from noria.tasks.tabular.scorers import Scorer, lightgbm_native
@@ -170,7 +171,7 @@ class _View:
         def scaled(values: Array) -> Array:
             return (values - level[:, None]) / scale[:, None]
 
-        means = [_mean(_ago(windows, season, back)) for back in range(1, _SEASONS + 1)]
+        means = [mean_of_known(_ago(windows, season, back)) for back in range(1, _SEASONS + 1)]
         level = np.where(np.isnan(means[0]), windows[:, -1], means[0])
         of_window = np.column_stack(
             [
@@ -204,13 +205,6 @@ def _ago(windows: Array, season: int, back: int) -> Array:
     if part.shape[1]:
         found[:, -part.shape[1] :] = part
     return found
-
-
-def _mean(values: Array) -> Array:
-    known = ~np.isnan(values)
-    counts = known.sum(axis=1)
-    sums = np.where(known, values, 0.0).sum(axis=1)
-    return np.divide(sums, counts, out=np.full(len(values), np.nan), where=counts > 0)
 
 
 def _merged(params: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noria.errors import InvalidInput
+from noria.tasks.forecasting.known import mean_of_known
 
 Array = NDArray[np.float64]
 
@@ -32,12 +33,12 @@ def scale(histories: Array, season: int) -> Array:
     """
     if season < 1:
         raise InvalidInput(f"season {season} is not positive", fix="write 1 where there is none")
-    found = _mean_size(histories[:, season:] - histories[:, :-season])
+    found = mean_of_known(np.abs(histories[:, season:] - histories[:, :-season]))
     for other in (np.diff(histories, axis=1), histories):
-        empty = found <= 0.0
+        empty = ~(found > 0.0)
         if not empty.any():
             return found
-        found[empty] = _mean_size(other[empty])
+        found[empty] = mean_of_known(np.abs(other[empty]))
     return np.where(found > 0.0, found, 1.0)
 
 
@@ -91,13 +92,6 @@ def band(prediction: Array, scale: Array, widths: Array) -> tuple[Array, Array]:
     """
     half = scale[:, None] * widths[None, :]
     return prediction - half, prediction + half
-
-
-def _mean_size(values: Array) -> Array:
-    known = ~np.isnan(values)
-    counts = known.sum(axis=1)
-    sums = np.where(known, np.abs(values), 0.0).sum(axis=1)
-    return np.divide(sums, counts, out=np.zeros(len(values)), where=counts > 0)
 
 
 def _rising(widths: Array, counts: NDArray[np.int64]) -> Array:

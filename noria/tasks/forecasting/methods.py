@@ -6,6 +6,7 @@ imported by the first call that needs it (2.5 s of CPU), not with this module.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -14,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from noria.errors import DataError, InvalidInput, TrainingError
+from noria.errors import DataError, InvalidInput, NotInstalled, TrainingError
 from noria.tasks.forecasting.seasons import Pattern, pattern
 
 Array = NDArray[np.float64]
@@ -54,8 +55,8 @@ def attempt(name: str, histories: Array, season: int, horizon: int) -> Attempt:
     """Forecast each of m series by the method ``name`` of ``METHODS``. Every number is finite.
 
     Where the method can't, the seasonal naive speaks; where less than a season is known, the
-    newest value. A history of one value all along goes on so. Values are divided by the
-    history's greatest before a model sees them, so that a unit changes nothing.
+    newest value. A history of one value all along goes on so. Models see every history in one
+    size, so that a unit changes nothing.
 
     Args:
         name: Of the method.
@@ -66,6 +67,7 @@ def attempt(name: str, histories: Array, season: int, horizon: int) -> Attempt:
     Raises:
         InvalidInput: There is no such method, or season or horizon are not positive.
         DataError: A history has no value, a gap, or an infinite value.
+        NotInstalled: statsforecast is not there.
     """
     if name not in METHODS:
         raise InvalidInput(f"method {name}: is not known", fix=f"write one of {', '.join(METHODS)}")
@@ -109,7 +111,7 @@ def ets(history: Array, season: int, horizon: int) -> Array:
     Hyndman, Koehler, Snyder and Grose, International Journal of Forecasting 18 (2002). Trend
     (none, additive, damped) and season (none, additive) are states; a season of over
     ``LONGEST_SEASON`` steps is taken out before. Multiplicative errors and seasons were left out:
-    they take three times as long and were no better on M1.
+    they take three times as long for a MASE that was no better on M1.
 
     Raises:
         Unsuited: Too few values, or no fit.
@@ -152,19 +154,31 @@ def _known(padded: Array, row: int) -> Array:
 def _one(method: Method, history: Array, season: int, horizon: int) -> tuple[Array, bool]:
     if history.min() == history.max():
         return np.full(horizon, history[-1]), False
-    # The models' optimisers stop at steps that are small against this size, not against 1.
-    size = np.abs(history).max() / _SIZE
-    if size == 0.0:  # the values are too small to be divided
-        return np.full(horizon, history[-1]), True
     for tried in (method, seasonal_naive):
         try:
-            said = tried(history / size, season, horizon)
+            if tried is seasonal_naive:
+                said = tried(history, season, horizon)
+            else:
+                said = _in_one_size(tried, history, season, horizon)
         except Unsuited:
             continue
-        largest = np.finfo(np.float64).max
-        with np.errstate(over="ignore"):
-            return np.clip(said * size, -largest, largest), tried is not method
+        return said, tried is not method
     return np.full(horizon, history[-1]), True
+
+
+def _in_one_size(method: Method, history: Array, season: int, horizon: int) -> Array:
+    """Return what a method says of a history whose greatest value is ``_SIZE``, in its own unit.
+
+    The models' optimisers stop at steps that are small against this, not against 1.
+    """
+    size = np.abs(history).max() / _SIZE
+    if size == 0.0:
+        raise Unsuited("the values are too small to be divided")
+    largest = np.finfo(np.float64).max
+    with np.errstate(over="ignore"):
+        return np.asarray(
+            np.clip(method(history / size, season, horizon) * size, -largest, largest)
+        )
 
 
 def _without_season(model: Method, history: Array, season: int, horizon: int) -> Array:
@@ -210,6 +224,8 @@ def _fitted(model: Method, history: Array, season: int, horizon: int) -> Array:
     try:
         with np.errstate(all="ignore"):
             return np.asarray(model(history, season, horizon), np.float64)
+    except NotInstalled:
+        raise
     except Exception as error:  # the library raises bare ones where a fit fails
         raise Unsuited(f"the fit failed: {type(error).__name__}: {error}") from error
 
@@ -233,29 +249,36 @@ def _smoothed(history: Array, season: int, horizon: int) -> Array:  # noqa: ARG0
     return np.full(horizon, level)
 
 
-def _theta(history: Array, season: int, horizon: int) -> Any:  # noqa: ARG001 - a Method
-    from statsforecast.theta import forecast_theta, thetamodel
+def _library(part: str) -> Any:
+    try:
+        return importlib.import_module(f"statsforecast.{part}")
+    except ImportError as error:
+        raise NotInstalled(
+            f"statsforecast can't be imported: {error}", fix="install noria[forecasting]"
+        ) from error
 
-    fitted = thetamodel(history, 1, "DOTM", np.nan, np.nan, np.nan, 3)
-    return forecast_theta(fitted, horizon)["mean"]
+
+def _theta(history: Array, season: int, horizon: int) -> Any:  # noqa: ARG001 - a Method
+    library = _library("theta")
+    fitted = library.thetamodel(history, 1, "DOTM", np.nan, np.nan, np.nan, 3)
+    return library.forecast_theta(fitted, horizon)["mean"]
 
 
 def _ets(history: Array, season: int, horizon: int) -> Any:
-    from statsforecast.ets import ets_f, forecast_ets
-
-    fitted = ets_f(history, season, model="AZA" if season > 1 else "AZN")
-    return forecast_ets(fitted, horizon)["mean"]
+    library = _library("ets")
+    fitted = library.ets_f(history, season, model="AZA" if season > 1 else "AZN")
+    return library.forecast_ets(fitted, horizon)["mean"]
 
 
 def _ces(history: Array, season: int, horizon: int) -> Any:
-    from statsforecast.ces import auto_ces, forecast_ces
-
-    return forecast_ces(auto_ces(history, season), horizon)["mean"]
+    library = _library("ces")
+    return library.forecast_ces(library.auto_ces(history, season), horizon)["mean"]
 
 
 def _drift(history: Array, season: int, horizon: int) -> Array:  # noqa: ARG001 - a Method
     slope = (history[-1] - history[0]) / (history.size - 1)
-    return history[-1] + slope * np.arange(1, horizon + 1)
+    line: Array = history[-1] + slope * np.arange(1, horizon + 1)
+    return line
 
 
 def _complex_smoothing(history: Array, season: int, horizon: int) -> Array:

@@ -72,5 +72,6 @@ def _index(history: Array, season: int, kind: Literal["add", "multiply"]) -> Arr
     middle = history[start : start + trend.size]
     found = middle / trend if kind == "multiply" else middle - trend
     place = (start + np.arange(trend.size)) % season
-    index = np.bincount(place, found, season) / np.bincount(place, minlength=season)
-    return index / index.mean() if kind == "multiply" else index - index.mean()
+    index: Array = np.bincount(place, found, season) / np.bincount(place, minlength=season)
+    mean = float(index.mean())
+    return index / mean if kind == "multiply" else index - mean
