@@ -215,20 +215,22 @@ def the_time_zone_is_known(task: Any) -> Iterator[Problem]:
         )
 
 
-def _mean_absolute(truth: Any, prediction: Any) -> Any:
-    """Return the mean absolute error of each of n forecasts of h steps, (n,)."""
-    return abs(prediction - truth).mean(axis=1)
+def _mae(truth: Any, prediction: Any) -> Any:
+    from noria.tasks.forecasting.accuracy import mae
+
+    return mae(truth, prediction)
 
 
-def _root_mean_square(truth: Any, prediction: Any) -> Any:
-    """Return the root of the mean squared error of each of n forecasts of h steps, (n,)."""
-    return ((prediction - truth) ** 2).mean(axis=1) ** 0.5
+def _rmse(truth: Any, prediction: Any) -> Any:
+    from noria.tasks.forecasting.accuracy import rmse
+
+    return rmse(truth, prediction)
 
 
-def _symmetric(truth: Any, prediction: Any) -> Any:
-    """Return sMAPE of each of n forecasts of h steps, 0 to 2; two zeros are no error, (n,)."""
-    size = abs(truth) + abs(prediction)
-    return (2.0 * abs(prediction - truth) / (size + (size == 0.0))).mean(axis=1)
+def _smape(truth: Any, prediction: Any) -> Any:
+    from noria.tasks.forecasting.accuracy import smape
+
+    return smape(truth, prediction)
 
 
 MASE: Final = OwnMetric(
@@ -238,23 +240,24 @@ MASE: Final = OwnMetric(
     of="series",
     about="mean absolute error in units of the history's own seasonal differences "
     "(Hyndman and Koehler, International Journal of Forecasting 22, 2006)",
-    per_sample=_mean_absolute,
+    per_sample=_mae,
 )
 RMSSE: Final = OwnMetric(
     "rmsse",
     greater_is_better=False,
     low=0.0,
     of="series",
-    about="root of the mean squared error of a forecast in the same units, the mean of them",
-    per_sample=_root_mean_square,
+    about="root of the mean squared error of a forecast in units of the root of the history's mean "
+    "squared seasonal difference",
+    per_sample=_rmse,
 )
 SMAPE: Final = OwnMetric(
     "smape",
     greater_is_better=False,
     low=0.0,
-    high=2.0,
-    about="absolute error as a share of the mean of value and forecast: 0.125 is 12.5 %",
-    per_sample=_symmetric,
+    high=200.0,
+    about="absolute error as a share of the mean size of value and forecast, in percent",
+    per_sample=_smape,
 )
 
 _BOOSTED: Final = {

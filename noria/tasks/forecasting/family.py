@@ -62,9 +62,10 @@ _BOOSTED_FROM: Final = 300
 class Samples:
     """Samples as they are fitted on: n histories (n, L) without gaps, n futures (n, h).
 
-    ``raw`` are the histories with their gaps, ``scale`` (n,) the size of their own seasonal
-    differences, ``group`` (n,) numbers the samples whose errors hang together: those of a series,
-    where there are several. ``said`` keeps what local methods say of all of them.
+    ``raw`` are the histories with their gaps, ``scale`` (n,) the mean size of their own seasonal
+    differences, ``root_scale`` (n,) the root of the mean of their squares. ``group`` (n,) numbers
+    the samples whose errors hang together: those of a series, where there are several. ``said``
+    keeps what local methods say of all of them.
     """
 
     frame: pd.DataFrame
@@ -72,6 +73,7 @@ class Samples:
     histories: Array
     futures: Array
     scale: Array
+    root_scale: Array
     group: NDArray[np.int64]
     season: int
     said: dict[str, Array] = field(default_factory=dict)
@@ -209,7 +211,7 @@ class Forecasting:
             from noria.tasks.forecasting.judged import in_units
 
             said = _boosted(spec, samples, older, params, None).predict(samples.histories[newer])
-            truth, said = in_units(metric.of, samples, newer, said)
+            truth, said = in_units(metric.name, samples, newer, said)
             return value_of(metric, truth, said)
 
         study = sha256(samples.histories.tobytes() + samples.futures.tobytes()).hexdigest()
@@ -220,6 +222,7 @@ class Forecasting:
         import numpy as np
 
         from noria.tasks.forecasting import intervals
+        from noria.tasks.forecasting.accuracy import root_scale
         from noria.tasks.forecasting.gaps import filled
         from noria.tasks.forecasting.panel import targets_of
 
@@ -228,12 +231,14 @@ class Forecasting:
         raw = np.stack([np.asarray(one, np.float64) for one in frame[HISTORY]])
         histories = filled(raw, options.gaps)
         futures = frame[list(targets_of(options.horizon))].to_numpy(np.float64)
-        scale = intervals.scale(histories, season)
+        scale, root = intervals.scale(histories, season), root_scale(histories, season)
+        root = np.where(root > 0.0, root, scale)
         keys = frame[list(spec.data.entity_key)]
         group = keys.groupby(list(keys)).ngroup().to_numpy() if len(keys.columns) else raw[:0, 0]
         if np.unique(group).size < 2:
             group = np.arange(len(frame))
-        return Samples(frame, raw, histories, futures, scale, group.astype(np.int64), season)
+        group = group.astype(np.int64)
+        return Samples(frame, raw, histories, futures, scale, root, group, season)
 
     def fit(
         self,

@@ -15,6 +15,8 @@ from noria.measures.catalog import OwnMetric
 from noria.measures.measurement import Measurement
 from noria.measures.measuring import measure
 from noria.spec import ChampionGate, ModelSpec
+from noria.tasks.forecasting.accuracy import coverage, weighted_quantile_loss
+from noria.tasks.forecasting.describe import MASE, RMSSE
 from noria.tasks.forecasting.family import known_until, options_of
 from noria.tasks.forecasting.panel import targets_of
 from noria.tasks.forecasting.predictor import PREDICTION
@@ -32,7 +34,11 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]
 
-OF_SERIES: Final = "series"
+
+def _given(numbers: Array, _: Array) -> Array:
+    """Return a number for each sample, which is known already, (n,)."""
+    return numbers[:, 0]
+
 
 COVERAGE: Final = OwnMetric(
     "coverage",
@@ -40,7 +46,14 @@ COVERAGE: Final = OwnMetric(
     low=0.0,
     high=1.0,
     about="share of the values that lay in the interval",
-    per_sample=lambda _, inside: inside[:, 0],
+    per_sample=_given,
+)
+WQL: Final = OwnMetric(
+    "wql",
+    greater_is_better=False,
+    low=0.0,
+    about="weighted quantile loss of forecast and intervals",
+    per_sample=_given,
 )
 
 
@@ -61,13 +74,14 @@ def said_of(frame: pd.DataFrame, horizon: int, output: str = PREDICTION) -> Arra
     return np.ascontiguousarray(frame[names].to_numpy(np.float64))
 
 
-def in_units(of: str, samples: Samples, places: Places, said: Array) -> tuple[Array, Array]:
+def in_units(metric: str, samples: Samples, places: Places, said: Array) -> tuple[Array, Array]:
     """Return futures and forecasts of samples as a metric reads them, (n, h) each.
 
-    Those of a metric ``of`` series are in units of the size of each history's own seasonal
-    differences, so that series of different sizes count alike.
+    Those of a scaled metric are in units of each history's own scale, so that series of different
+    sizes count alike.
     """
-    unit = samples.scale[places, None] if of == OF_SERIES else 1.0
+    scales = {MASE.name: samples.scale, RMSSE.name: samples.root_scale}
+    unit = scales[metric][places, None] if metric in scales else 1.0
     return samples.futures[places] / unit, said / unit
 
 
@@ -78,7 +92,7 @@ def measured(
     forecasts = said_of(said, samples.futures.shape[1])
     found = {}
     for metric in spec.metrics:
-        truth, ours = in_units(metric.of, samples, places, forecasts)
+        truth, ours = in_units(metric.name, samples, places, forecasts)
         found[metric.name] = measure(metric, truth, ours)
     return found
 
@@ -97,8 +111,8 @@ def compared(
     found: list[Comparison] = []
     for gate in gates:
         metric = spec.metric(gate.metric)
-        truth, one = in_units(metric.of, samples, places, said_of(ours, horizon))
-        _, other = in_units(metric.of, samples, places, said_of(theirs, horizon))
+        truth, one = in_units(metric.name, samples, places, said_of(ours, horizon))
+        _, other = in_units(metric.name, samples, places, said_of(theirs, horizon))
         known = Truth(truth, 0, spec.train.seed, block)
         found.extend(compare([gate], known, one, other, spec.metrics))
     return tuple(found)
@@ -109,13 +123,20 @@ def levels_of(spec: ModelSpec, said: pd.DataFrame) -> tuple[int, ...]:
     return tuple(n for n in options_of(spec).levels if f"lower-{n}.t+1" in said)
 
 
-def covered(samples: Samples, places: Places, said: pd.DataFrame, level: int) -> Measurement:
-    """Return the share of values that lay in the intervals of a level, 0 to 1."""
-    horizon = samples.futures.shape[1]
-    low, high = (said_of(said, horizon, f"{end}-{level}") for end in ("lower", "upper"))
-    truth = samples.futures[places]
-    inside = ((truth >= low) & (truth <= high)).mean(axis=1)
-    return measure(COVERAGE, np.ones((len(places), 1)), inside[:, None])
+def of_intervals(
+    spec: ModelSpec, samples: Samples, places: Places, said: pd.DataFrame
+) -> dict[str, Measurement]:
+    """Return how often the intervals of each level hold, and how good the quantiles are."""
+    horizon, truth = samples.futures.shape[1], samples.futures[places]
+    found: dict[str, Measurement] = {}
+    quantiles = {0.5: said_of(said, horizon)}
+    for level in levels_of(spec, said):
+        low, high = (said_of(said, horizon, f"{end}-{level}") for end in ("lower", "upper"))
+        inside = coverage(truth, low, high)[:, None]
+        found[f"coverage-{level}"] = measure(COVERAGE, inside, inside)
+        quantiles |= {0.5 - level / 200: low, 0.5 + level / 200: high}
+    losses = weighted_quantile_loss(truth, quantiles)[:, None]
+    return {**found, "wql": measure(WQL, losses, losses)}
 
 
 def evaluate(
@@ -149,10 +170,7 @@ def evaluate(
         except NoriaError as error:
             broken = f"the champion can't be asked: {error}"
     beside = held_out.baseline
-    shown = {
-        f"coverage-{level}": covered(samples, places, held_out.model, level)
-        for level in levels_of(spec, held_out.model)
-    }
+    shown = of_intervals(spec, samples, places, held_out.model)
     plots: tuple[str, ...] = ()
     if plots_dir is not None:
         from noria.tasks.forecasting.plots import draw

@@ -223,9 +223,7 @@ class _Sample(NamedTuple):
     future: Array
 
 
-def _frame(
-    spec: ModelSpec, steps: Steps, samples: Sequence[_Sample], horizon: int
-) -> pd.DataFrame:
+def _frame(spec: ModelSpec, steps: Steps, samples: Sequence[_Sample], horizon: int) -> pd.DataFrame:
     """Return samples as rows, ordered by origin and series."""
     origins = np.array([one.origin for one in samples], np.int64)
     frame: dict[str, Any] = {

@@ -7,6 +7,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from noria.tasks.forecasting.known import mean_of_known
+
 Array = NDArray[np.float64]
 
 _SEASONS: Final = 3
@@ -31,9 +33,9 @@ def described(histories: Array, season: int) -> dict[str, Array]:
     span = max(season, 2)
     last, before = histories[:, -span:], histories[:, -2 * span : -span]
     recent = histories[:, -_SEASONS * span :]
-    level, was = _mean(last), _mean(before)
-    size = _mean(np.abs(recent))
-    changes = _mean(np.abs(np.diff(histories[:, -_SEASONS * span - 1 :], axis=1)))
+    level, was = mean_of_known(last), mean_of_known(before)
+    size = mean_of_known(np.abs(recent))
+    changes = mean_of_known(np.abs(np.diff(histories[:, -_SEASONS * span - 1 :], axis=1)))
     return {
         "level": level,
         "growth": _share(level - was, size),
@@ -41,14 +43,6 @@ def described(histories: Array, season: int) -> dict[str, Array]:
         "seasonality": _seasonality(recent, season),
         "values": (~np.isnan(histories)).sum(axis=1).astype(np.float64),
     }
-
-
-def _mean(values: Array) -> Array:
-    """Return the mean of the values of each row that are known; NaN where none is."""
-    known = ~np.isnan(values)
-    count = known.sum(axis=1)
-    total = np.where(known, values, 0.0).sum(axis=1)
-    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan))
 
 
 def _share(part: Array, whole: Array) -> Array:
@@ -66,7 +60,7 @@ def _seasonality(recent: Array, season: int) -> Array:
     if seasons < 2:
         return np.full(count, np.nan)
     held = recent[:, width - seasons * season :].reshape(count, seasons, season)
-    rest = held - _mean(held.reshape(-1, season)).reshape(count, seasons, 1)
+    rest = held - mean_of_known(held.reshape(-1, season)).reshape(count, seasons, 1)
     known = ~np.isnan(rest)
     size = np.nan_to_num(rest)
     of_place = size.sum(axis=1) / np.maximum(known.sum(axis=1), 1)
