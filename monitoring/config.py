@@ -12,7 +12,7 @@ from monitoring.served.keeping import Keeping
 from monitoring.table import Kind
 from noria.exchange.signature import FieldType
 from noria.exchange.texts import ANSWER_ID, OF_TEXTS, describing
-from noria.spec import Data, Detector, Family, Model
+from noria.spec import Data, Detector, Family, Model, ModelSpec
 
 LEARNT_WINDOWS: Final = 4
 """Windows of predictions to learn from. With two the least shift that is seen is a tenth greater;
@@ -68,7 +68,8 @@ class MonitorConfig:
     event time are not among them, for a calendar always drifts, nor are redacted ones,
     which no payload event holds. ``inputs`` are the columns of a request that are watched, in
     order: a feature by itself, and of ``texts`` each by the feature that describes it (name to
-    name). ``widths`` are those of vectors, 0 where the rows alone say.
+    name). ``widths`` are those of vectors, 0 where the rows alone say. ``entity_key`` are the
+    columns that name a row; the event time is written there as epoch milliseconds.
     From the champion's first ``learnt_rows`` the detectors of the prediction learn what it says
     when nothing has changed. ``logged`` are the columns that the log holds: what is watched, and
     what is kept of rows that get their label (``keeping``). The performance counts labels of
@@ -127,6 +128,7 @@ class MonitorConfig:
         features: dict[str, Kind] = {
             texts.get(feature.name, feature.name): _KINDS[feature.type] for feature in shown
         }
+        features |= dict.fromkeys(spec.family.descriptors, "numeric")
         if not rows:
             features = {field.name: _KINDS_OF_FIELDS[field.type] for field in OF_TEXTS.fields}
         return cls(
@@ -138,7 +140,7 @@ class MonitorConfig:
             inputs=tuple(feature.name for feature in shown) if rows else (),
             texts=texts,
             widths={f.name: f.width or 0 for f in spec.data.features if f.type == "vector"},
-            entity_key=tuple(spec.data.entity_key) if rows else (ANSWER_ID,),
+            entity_key=_key(spec) if rows else (ANSWER_ID,),
             event_time=spec.data.event_time if rows else None,
             detectors=tuple(
                 WatchedDetector(
@@ -186,6 +188,12 @@ _KINDS: Final[Mapping[str, Kind]] = {
 }
 """By the type of a feature. Of a text a number is watched, its length."""
 _KINDS_OF_FIELDS: Final[Mapping[FieldType, Kind]] = {"number": "numeric", "text": "categorical"}
+
+
+def _key(spec: ModelSpec) -> tuple[str, ...]:
+    """Return the columns that name a sample."""
+    time = spec.data.event_time if spec.family.key_has_time else None
+    return (*spec.data.entity_key, *((time,) if time is not None else ()))
 
 
 def _columns(detector: Detector, data: Data, redacted: Collection[str]) -> tuple[str, ...]:

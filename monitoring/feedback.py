@@ -161,7 +161,7 @@ def _labels(
             fix="give either id or key: id is <request id>:<row>, key the value of entityKey",
         )
     if label.key is not None:
-        key = BY_KEY + read_key(label.key, config.entity_key, f"{where}.key")
+        key = BY_KEY + read_key(label.key, config.entity_key, f"{where}.key", config.event_time)
     else:
         key = _named(label.id or "", where)
     source = checked_source(label.source, f"{where}.source")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from monitoring.limits import bounded_text
+from monitoring.limits import bounded_text, epoch_ms
 from monitoring.table import text_of
 from noria.errors import InvalidInput, shorten
 
@@ -45,13 +45,19 @@ def keys_of(columns: Sequence[Iterable[Any]]) -> tuple[tuple[str, ...], bool]:
     return keys, False
 
 
-def read_key(key: str | list[str | int | float | bool], names: Sequence[str], where: str) -> str:
+def read_key(
+    key: str | list[str | int | float | bool],
+    names: Sequence[str],
+    where: str,
+    event_time: str | None = None,
+) -> str:
     """Return the key that a label names, as ``joined`` writes it.
 
     Args:
         key: the text, or the list of the values of all key columns.
         names: the key columns of the model.
         where: the label's place in what was sent.
+        event_time: the column among them that is a time.
 
     Raises:
         InvalidInput: it is no key of these columns.
@@ -62,7 +68,13 @@ def read_key(key: str | list[str | int | float | bool], names: Sequence[str], wh
                 f"{where}: {shorten(key)} has {len(key)} values",
                 fix=f"send one for each of {shorten(list(names))}" if names else _NO_COLUMNS,
             )
-        key = joined(key)
+        timed = zip(names, key, strict=True)
+        key = joined([epoch_ms(v, where) if name == event_time else v for name, v in timed])
+    elif event_time in names:
+        raise InvalidInput(
+            f"{where}: {shorten(key)} is not a key of {shorten(list(names))}",
+            fix="send a list of their values, the time as ISO 8601 or epoch milliseconds",
+        )
     elif len(names) > 1 and _parts(key) != len(names):
         raise InvalidInput(
             f"{where}: {shorten(key)} is not a key of {shorten(list(names))}",

@@ -153,7 +153,12 @@ def _requested(
         time = max(_times(data, where), default=None)
     keys, parts = None, []
     if config.entity_key and all(name in tensors for name in config.entity_key):
-        parts = [_flat(tensors[name][1].data, tensors[name][0]) for name in config.entity_key]
+        parts = [
+            _moments(*tensors[name])
+            if name == config.event_time
+            else _flat(tensors[name][1].data, tensors[name][0])
+            for name in config.entity_key
+        ]
         rows |= zip(config.entity_key, map(len, parts), strict=True)
     if len(set(rows.values())) > 1:
         raise InvalidInput(
@@ -166,6 +171,12 @@ def _requested(
             aside[KEYS] = LONG
     count = rows.popitem()[1] if rows else _rows_by_shape("inputs[0]", body.inputs[0])
     return RequestRecord(event.id, event.version, count, columns, time, keys, vectors, aside)
+
+
+def _moments(where: str, tensor: Tensor) -> list[int | None]:
+    """Return the event time of each row as a part of its key."""
+    data = _flat(tensor.data, where)
+    return [None if value is None else epoch_ms(value, f"{where}.data") for value in data]
 
 
 def _rows_by_shape(where: str, tensor: Tensor) -> int:

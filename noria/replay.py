@@ -12,8 +12,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -22,12 +23,16 @@ import numpy.typing as npt
 from noria.errors import DataError, InvalidInput, ServingError, Unavailable, shorten
 from noria.spec import CsvSource, ModelSpec, ParquetSource, Source
 from noria.tasks.families import family
+from noria.tasks.protocol import Asking, Requests
 from noria.tasks.sources.rows import label_columns, moments
 from noria.tasks.sources.typed import read_as
-from noria.values.vectors import stacked, width_of
+from noria.values.vectors import aligned, stacked, width_of
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+_LISTS: Final = ("vector", "series")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,45 +109,49 @@ def read_history(
             "spec.data.eventTime: a replay needs a time to follow",
             fix="name the column that says when a row happened",
         )
-    rows = family(spec.task.family).ingest(all_rows(spec, file), base, None)
-    event = moments(rows, spec.data.event_time)
-    keep = np.ones(len(rows), dtype=bool)
-    if start is not None:
-        keep &= event >= _epoch_ms(start)
-    if end is not None:
-        keep &= event < _epoch_ms(end)
-    if not keep.any():
+    learner, data = family(spec.task.family), spec.data
+    rows = learner.ingest(all_rows(spec, file), base, None)
+    first = -inf if start is None else _epoch_ms(start)
+    stop = inf if end is None else _epoch_ms(end)
+    if isinstance(learner, Asking):
+        asked = learner.requests(spec, rows, first, stop)
+    else:
+        event = moments(rows, spec.data.event_time)
+        rows = rows[(event >= first) & (event < stop)]
+        known = moments(rows, data.label_time or spec.data.event_time)
+        asked = Requests(rows, tuple(label_columns(data, rows)), known)
+    rows, targets = asked.rows, asked.targets
+    if rows.empty:
         raise DataError(
             f"no labelled row lies between {start} and {end}", fix="widen the time of the replay"
         )
-    rows, event = rows[keep], event[keep]
-    order = np.argsort(event, kind="stable")
-    rows, event = rows.iloc[order], event[order]
-    known = moments(rows, spec.data.label_time) if spec.data.label_time else event
-    targets = label_columns(spec.data, rows)
     if not targets:
         raise DataError(
             "spec.data.source: its rows have no column of a label, so no answer can be measured",
             fix="let the family's ingest return one for each target",
         )
+    order = np.argsort(moments(rows, spec.data.event_time), kind="stable")
+    rows, known = rows.iloc[order], asked.known[order]
+    event = moments(rows, spec.data.event_time)
     datatypes = sent_datatypes(spec)
-    vectors = {feature.name for feature in spec.data.features if feature.type == "vector"}
+    kinds = _types(spec)
+    named = data.target is None or data.target not in targets
     return History(
         columns={
             name: event
             if datatype == "INT64"
-            else _vectors(rows[name])
-            if name in vectors
+            else _vectors(rows[name], kinds[name])
+            if kinds.get(name) in _LISTS
             else _readable(rows[name], datatype)
             for name, datatype in datatypes.items()
         },
         datatypes=datatypes,
-        label=rows[spec.data.target].to_numpy()
-        if spec.data.target is not None
-        else np.column_stack([read_as(rows[name], "number") for name in targets]),
+        label=np.column_stack([read_as(rows[name], "number") for name in targets])
+        if named
+        else rows[data.target].to_numpy(),
         event_ms=event,
         label_ms=known,
-        targets=tuple(targets) if spec.data.target is None else (),
+        targets=targets if named else (),
     )
 
 
@@ -186,17 +195,21 @@ def _source_of(source: Source, file: Path) -> Source:
 def sent_datatypes(spec: ModelSpec) -> dict[str, str]:
     """Return the Open Inference Protocol's type of each column that a client sends, in order.
 
-    Numbers and vectors are FP64, booleans BOOL, the event time INT64 (epoch milliseconds).
+    Numbers, vectors and series are FP64, booleans BOOL, the event time INT64 (epoch milliseconds).
     Everything else is BYTES, keys and categories too, whatever type the file has.
     """
-    known = {feature.name: feature.type for feature in spec.data.features}
-    datatypes = {"numeric": "FP64", "boolean": "BOOL", "vector": "FP64"}
+    known = _types(spec)
+    datatypes = {"numeric": "FP64", "boolean": "BOOL", "vector": "FP64", "series": "FP64"}
     return {
         name: "INT64"
         if name == spec.data.event_time and name not in known
         else datatypes.get(known.get(name, ""), "BYTES")
         for name in family(spec.task.family).request_columns(spec)
     }
+
+
+def _types(spec: ModelSpec) -> dict[str, str]:
+    return {**spec.family.inputs, **{one.name: one.type for one in spec.data.features}}
 
 
 def _readable(column: pd.Series, datatype: str) -> npt.NDArray[Any]:
@@ -211,7 +224,9 @@ def _readable(column: pd.Series, datatype: str) -> npt.NDArray[Any]:
     return known
 
 
-def _vectors(column: pd.Series) -> npt.NDArray[Any]:
+def _vectors(column: pd.Series, kind: str) -> npt.NDArray[Any]:
+    if kind == "series":
+        return aligned(column, max(map(len, column), default=0))
     found = read_as(column, "vector")
     return stacked(found, width_of(found))
 
@@ -358,3 +373,29 @@ class Labels:
                     out.append((row, label))
             self._next += 1
         return out
+
+
+def labels_by_key(history: History, spec: ModelSpec) -> Iterator[dict[str, Any]]:
+    """Yield the label of each row by its entity key, ready for the monitor's ``/feedback``.
+
+    Of several targets it is a list, None for those that are not known yet.
+
+    Raises:
+        InvalidInput: The model names no key.
+    """
+    data = spec.data
+    if not data.entity_key and not spec.family.key_has_time:
+        raise InvalidInput(
+            "spec.data.entityKey: is empty, and labels of the source find their rows by it",
+            fix="name the columns that identify a row",
+        )
+    for row in range(len(history)):
+        key = [history.columns[name][row] for name in data.entity_key]
+        if any(part is None for part in key):
+            continue
+        if spec.family.key_has_time:
+            key.append(int(history.event_ms[row]))
+        said = history.label[row : row + 1].tolist()[0]
+        if history.targets:
+            said = [value if value == value else None for value in said]
+        yield {"key": key, "label": said, "time": moment(history.label_ms[row]).isoformat()}

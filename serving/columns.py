@@ -16,12 +16,14 @@ truncated or parsed on the way.
 | categorical   | BYTES, or any other: a number by its text (7 is "7")  | object (str) |
 | text          | BYTES                                                 | object (str) |
 | vector        | FP16..FP64, INT8..INT64, UINT8..UINT64                | (n, width)   |
+| series        | the same, [n, m] of any m from 1 to its width         | (n, width)   |
 | timestamp     | INT64 (ms since 1970 UTC), BYTES (ISO-8601)           | int64 (ms)   |
 
 A missing value (NaN, or null in JSON) is refused unless the input is optional or
 the manifest's option ``allowMissing`` is true or names it. An infinity is refused
-always. A vector is float32 or float64, and missing as a whole: all NaN. An optional time
-that only some rows have is float64, NaN where it is missing.
+always. A vector is float32 or float64, and missing as a whole: all NaN. Of a series any value may
+be missing: a shorter one is filled up with NaN in front. An optional time that only some rows have
+is float64, NaN where it is missing.
 """
 
 from __future__ import annotations
@@ -118,7 +120,14 @@ class InputBinder:
                     f"{shorten(tensor.name)} was given before; send one tensor for each input",
                 )
             shape = tensor.shape
-            if slot.width:
+            if slot.kind == "series":
+                if len(shape) != 2 or not 1 <= shape[1] <= slot.width:
+                    raise bad(
+                        f"{tensor.field}.shape",
+                        f"{list(shape)}; {tensor.name} is a series: send [n, m] with its newest m "
+                        f"values, at most {slot.width}",
+                    )
+            elif slot.width:
                 if len(shape) != 2 or shape[1] != slot.width:
                     raise bad(
                         f"{tensor.field}.shape",
@@ -237,6 +246,8 @@ def _slot(given: Input, *, missing: bool) -> _Slot:
 
 
 def _column(slot: _Slot, tensor: Tensor) -> np.ndarray[Any, Any]:
+    if slot.kind == "series":
+        return _series(slot, tensor)
     if slot.width:
         return _vectors(slot, tensor)
     if slot.kind == "timestamp":
@@ -281,6 +292,23 @@ def _vectors(slot: _Slot, tensor: Tensor) -> np.ndarray[Any, Any]:
                 said = "a vector is missing as a whole" if slot.missing else "it may not be missing"
                 raise bad(field, f"NaN or null in {slot.name}, and {said}")
             raise bad(field, f"{found[row, place]} is not a finite number, as {slot.name} needs")
+    return found
+
+
+def _series(slot: _Slot, tensor: Tensor) -> np.ndarray[Any, Any]:
+    if tensor.datatype.group not in ("float", "integer"):
+        raise bad(
+            f"{tensor.field}.datatype",
+            f"{tensor.datatype.name} does not fit the series {slot.name}; send FP64",
+        )
+    given = _floats(slot, tensor)
+    infinite = np.flatnonzero(np.isinf(given))
+    if infinite.size:
+        place = int(infinite[0])
+        raise _not_finite(given[place], f"{tensor.field}.data[{place}]", slot.name)
+    rows, length = tensor.shape
+    found = np.full((rows, slot.width), np.nan)
+    found[:, slot.width - length :] = given.reshape(rows, length)
     return found
 
 

@@ -32,11 +32,15 @@ class Predicted(NamedTuple):
 
 
 def columns_of(manifest: Manifest) -> frozenset[str]:
-    """Return what an outcome of this package may hold: inputs, looked-up features, outputs."""
+    """Return what an outcome of this package may hold: inputs, looked-up features, outputs.
+
+    Descriptors too.
+    """
     looked_up = manifest.lookup.features if manifest.lookup is not None else ()
     inputs = (given.name for given in manifest.inputs)
     outputs = (output.name for output in manifest.outputs)
-    return frozenset((*inputs, *looked_up, *outputs))
+    described = (one.name for one in manifest.features if one.origin == "descriptor")
+    return frozenset((*inputs, *looked_up, *described, *outputs))
 
 
 def size_of(outcome: Outcome) -> int:

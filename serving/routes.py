@@ -169,7 +169,7 @@ def model_metadata(service: InferenceService) -> dict[str, Any]:
             {
                 "name": given.name,
                 "datatype": given.datatype,
-                "shape": [-1, *given.shape],
+                "shape": [-1, -1] if given.kind == "series" else [-1, *given.shape],
                 "parameters": {
                     "kind": given.kind,
                     "optional": given.optional,

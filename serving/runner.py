@@ -31,15 +31,17 @@ import numpy as np
 
 from noria.errors import NoriaError, NotFinite, ServingError
 from noria.exchange.datatypes import DATATYPES
-from noria.tasks.package import Predictor
+from noria.seldom import Seldom
+from noria.tasks.package import Describing, Predictor
 from serving.columns import Batch
 from serving.metrics import ServerMetrics
 from serving.refusal import Refusal
 
 _log: Final = logging.getLogger("serving.runner")
 
-Columns = dict[str, np.ndarray[Any, Any]]
+Columns = Mapping[str, np.ndarray[Any, Any]]
 
+_SECONDS_BETWEEN_LINES: Final = 60.0
 _INLINE_SECONDS: Final = 200e-6
 _SMOOTHING: Final = 0.2
 _MOST: Final = 2.0
@@ -100,6 +102,8 @@ class Runner:
     ) -> None:
         self._elapsed = elapsed
         self._predictor = predictor
+        self._describe = predictor.describe if isinstance(predictor, Describing) else None
+        self._seldom = Seldom(_SECONDS_BETWEEN_LINES)
         self._lookup = lookup
         self._batching = batching
         self._metrics = metrics
@@ -194,7 +198,7 @@ class Runner:
             results = self._answers(batch.columns, batch.rows)
             self._learn(batch.rows, perf_counter() - began)
             self._metrics.batch_rows.observe(batch.rows)
-            return self._finite(Outcome(batch.columns, results, batch.rows))
+            return self._finite(Outcome(self._watched(batch.columns), results, batch.rows))
         except Exception as error:
             self._count(error)
             raise
@@ -294,7 +298,21 @@ class Runner:
         # Waiting for the interpreter's lock, or for anything else, is not the cost.
         if seconds <= 2 * (thread_time() - cpu_began):
             self._learn(batch.rows, seconds)
-        return Outcome(columns, results, batch.rows)
+        return Outcome(self._watched(columns), results, batch.rows)
+
+    def _watched(self, columns: Columns) -> Columns:
+        """Return what was asked with the descriptors that are made of it.
+
+        Where they can't be made the answer is told all the same: the monitor counts them missing.
+        """
+        if self._describe is None:
+            return columns
+        try:
+            return {**columns, **self._describe(columns)}
+        except Exception:
+            if self._seldom.now():
+                _log.exception("the predictor's descriptors can't be made; they go missing")
+            return columns
 
     def _answers(self, columns: Mapping[str, np.ndarray[Any, Any]], rows: int) -> Columns:
         try:
@@ -371,9 +389,9 @@ def _split(outcome: Outcome, sizes: Sequence[int]) -> list[Outcome]:
 
 def _made_up_columns(predictor: Predictor, rows: int) -> Columns:
     manifest = predictor.manifest
-    columns: Columns = {}
+    columns: dict[str, np.ndarray[Any, Any]] = {}
     for given in manifest.inputs:
-        if given.kind in ("numeric", "vector"):
+        if given.kind in ("numeric", "vector", "series"):
             columns[given.name] = np.zeros((rows, *given.shape))
         elif given.kind == "timestamp":
             columns[given.name] = np.zeros(rows, dtype=np.int64)

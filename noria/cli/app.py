@@ -44,6 +44,9 @@ COMMANDS: Final = {
     "status": Entry("status", "Show what each model is doing.", _LOOP),
     "predict": Entry("predict", "Ask a served model for predictions.", _LOOP),
     "replay": Entry("replay", "Send a model's rows to it as requests, in time order.", _LOOP),
+    "label": Entry(
+        "label", "Send the labels that a model's source has by now to its monitor.", _LOOP
+    ),
     "export": Entry("export", "Write what a model's monitor keeps as Parquet files.", _LOOP),
     "data": Entry(
         "data", "Show or write the labelled rows that were served and are kept to train on.", _LOOP

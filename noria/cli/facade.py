@@ -74,6 +74,11 @@ class Facade(Protocol):
         ``tell`` hears one sentence for each thing that happens.
         """
 
+    def label(
+        self, home: Path, model: str, since: datetime | None, rows: Path | None
+    ) -> tuple[int, int]:
+        """Send the source's labels to a model's monitor; return how many were new, and known."""
+
     def served(self, home: Path, model: str) -> tuple[Summary, Answered, Served | None]:
         """Return what is kept of a model's labelled rows, of how many, and by what settings."""
 

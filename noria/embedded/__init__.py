@@ -207,6 +207,16 @@ def replay_events(
     return replay_events(Home(home.absolute()), model_path, wanted, show, tell)
 
 
+def label(home: Path, model: str, since: datetime | None, rows: Path | None) -> tuple[int, int]:
+    """Send the labels of the source's rows, or of a file's, to the model's monitor by key.
+
+    Returns how many were new, and how many it knew.
+    """
+    from noria.embedded.labelling import label_rows
+
+    return label_rows(Home(home.absolute()), model, since, rows)
+
+
 def served(home: Path, model: str) -> tuple[Summary, Answered, Served | None]:
     """Return what is kept of a model's labelled rows, of how many, and by what settings."""
     from monitoring.exporting import answered

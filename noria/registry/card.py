@@ -92,6 +92,7 @@ _ORIGIN: Final[Mapping[str, str]] = {
     "input": "the client",
     "lookup": "looked up",
     "time": "the event time",
+    "descriptor": "computed from the inputs",
 }
 
 

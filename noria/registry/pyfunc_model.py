@@ -18,9 +18,9 @@ from mlflow.exceptions import MlflowException
 
 from noria.errors import InvalidInput, Problem
 from noria.seldom import Seldom
-from noria.tasks.package import Feature, Manifest, load_predictor
+from noria.tasks.package import Feature, Input, Manifest, load_predictor
 from noria.values.columns import ROLES, Role, read_column
-from noria.values.vectors import stacked
+from noria.values.vectors import aligned, stacked
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -82,7 +82,8 @@ def _unfolded(frame: pd.DataFrame) -> pd.DataFrame:
 def _columns(manifest: Manifest, frame: pd.DataFrame) -> tuple[dict[str, Array], list[str]]:
     """Return the columns that the model reads, and which looked-up ones are not in the frame.
 
-    Other columns (keys, a time that no feature needs) are not read.
+    A text or a series is read as it is. Other columns (keys, a time that no feature needs) are
+    not read.
     """
     if not len(frame):
         raise InvalidInput("there are no rows", fix="send one at least")
@@ -101,6 +102,15 @@ def _columns(manifest: Manifest, frame: pd.DataFrame) -> tuple[dict[str, Array],
             absent.append(name)
             nothing = pd.Series([None] * len(frame), dtype=object)
             columns[name], _ = read_column(nothing, role)
+    for given in manifest.inputs:
+        if given.name in columns or given.name not in frame:
+            continue
+        if given.kind == "text":
+            columns[given.name], fault = read_column(frame[given.name].rename(given.name), "text")
+            problems += [] if fault is None else [fault.problem(given.name)]
+        elif given.kind == "series":
+            columns[given.name], problem = _series(given, frame[given.name])
+            problems += [problem] if problem else []
     if problems:
         raise InvalidInput("\n".join(map(str, problems)), problems=problems)
     return columns, absent
@@ -130,6 +140,13 @@ def _column(
             return found, Problem(f"column {name}", said, "give texts, or the dtype Int64")
         return _at_their_width(floats, found, feature.categories), None
     return found, None
+
+
+def _series(given: Input, values: pd.Series[Any]) -> tuple[Array, Problem | None]:
+    try:
+        return aligned(values, given.shape[0]), None
+    except InvalidInput as error:
+        return np.zeros((0, 0)), Problem(f"column {given.name}", error.message, error.fix)
 
 
 def _stacked(found: Array, width: int, name: str) -> tuple[Array, Problem | None]:

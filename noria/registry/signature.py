@@ -42,7 +42,7 @@ def model_signature(manifest: Manifest) -> Any:
     for feature in manifest.features:
         if feature.origin == "lookup":
             required.setdefault(feature.name, False)
-    vectors = {item.name for item in manifest.inputs if item.kind == "vector"}
+    vectors = {item.name for item in manifest.inputs if item.kind in ("vector", "series")}
     inputs = [
         ColSpec(
             Array(DataType.double) if name in vectors else AnyType(),
@@ -78,7 +78,7 @@ def input_example(manifest: Manifest, example: Mapping[str, Any]) -> Any:
 
 def _plain(item: Input, value: Any) -> Any:
     """Return a value as JSON has it: text, a float, a bool, milliseconds, or a list of floats."""
-    if item.kind == "vector":
+    if item.kind in ("vector", "series"):
         return [math.nan] * item.shape[0] if value is None else [float(one) for one in value]
     written = text(value)
     if item.datatype == "BYTES":

@@ -10,13 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
-from typing import Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from noria.errors import InvalidInput, Problem, shorten
 from noria.measures.catalog import METRICS, Metric, OwnMetric
 from noria.spec.monitoring import Detector
 from noria.spec.section import Section
 from noria.spec.spaces import SearchRange
+
+if TYPE_CHECKING:
+    from noria.spec.data import FeatureType
 
 SHARED_SOURCES: Final = ("feast", "parquet", "csv")
 """The keys of ``spec.data.source`` that are no family's own."""
@@ -66,7 +69,14 @@ class Family:
         data: Keys of its own in ``spec.data.source``, with their classes.
         target: What the target column holds; None: it learns without one.
         stack: Algorithms to stack with another by default, best first; empty: it can't stack.
+        inputs: Columns that a client sends and ``spec.data`` does not name, by their type: that of
+            a feature, or ``series``.
+        key_has_time: A sample is named by its entity key and its event time together: the same
+            entity is asked about again and again.
         detectors: What is watched by default.
+        descriptors: Numbers of a request that are watched beside ``spec.data.features``, by name.
+            The predictor computes them (``noria.tasks.package.Describing``), and the manifest
+            has them among its features.
         rules: Rules of its own, beside those of every model.
         needs: What training needs.
         narrow: What its options say otherwise, from the options to changes of these attributes;
@@ -95,7 +105,10 @@ class Family:
     data: Mapping[str, type[Section]] = field(default_factory=dict)
     target: Literal["class", "number"] | None = None
     stack: tuple[str, ...] = ()
+    inputs: Mapping[str, FeatureType | Literal["series"]] = field(default_factory=dict)
+    key_has_time: bool = False
     detectors: tuple[Detector, ...] = ()
+    descriptors: tuple[str, ...] = ()
     rules: tuple[Rule, ...] = ()
     needs: Needs = Needs()
     narrow: Callable[[Any], Mapping[str, Any]] | None = None

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from noria.tasks.protocol import Comparison, TaskFamily
 
 Places: TypeAlias = NDArray[np.int64]
+
+LABEL_KNOWN: Final = "__label_known"
+"""Column by which a family says when each row's label is known, where the spec names none."""
 
 
 class Fitter(Protocol):
@@ -87,7 +90,8 @@ def origins(spec: ModelSpec, frame: pd.DataFrame, test: Places, blocks: int) -> 
         rest = np.setdiff1d(np.arange(len(frame)), test)
         return (_refuse_empty(Origin(rest, test, rest[:0])),)
     event = moments(frame, data.event_time)
-    known = event if data.label_time is None else moments(frame, data.label_time)
+    told = data.label_time or (LABEL_KNOWN if LABEL_KNOWN in frame else data.event_time)
+    known = moments(frame, told)
     gap_ms = int(data.split.gap.total_seconds() * 1000)
     starts = block_starts(event[test], blocks)
     block = np.searchsorted(np.array(starts), event[test], side="right") - 1

@@ -14,7 +14,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, runtime_checkable
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -30,7 +30,7 @@ MANIFEST_NAME: Final = "noria.json"
 FORMAT: Final = 1
 _MAX_MANIFEST_BYTES: Final = 64 * 1024 * 1024
 
-Kind = Literal["numeric", "categorical", "boolean", "timestamp", "text", "vector"]
+Kind = Literal["numeric", "categorical", "boolean", "timestamp", "text", "vector", "series"]
 
 
 class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -39,8 +39,10 @@ class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``datatype`` is the Open Inference Protocol's (FP64, BYTES, BOOL, INT64).
     A timestamp is INT64 milliseconds since 1970 UTC here; a server may accept
     ISO-8601 strings and convert them. An optional input (an entity key, an
-    event time that no feature needs) is not read by the model. A vector has its ``width``: n of
-    them are one tensor [n, width]. Nothing else has one, and no package of scalars says any.
+    event time that no feature needs) need not be sent. A vector has its ``width``: n of
+    them are one tensor [n, width]. A series has one too, the most values that count: n of them are
+    [n, m] of any m up to it, the newest value last; NaN is a gap, or fills up a shorter one in
+    front. Nothing else has one, and no package of scalars says any.
     """
 
     name: str
@@ -71,14 +73,15 @@ class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One column of the model's matrix (of a vector: its width), in order.
 
-    ``origin``: sent by the client, looked up online, or derived from the event
-    time. ``categories`` is the table of a categorical feature; a value's code
+    ``origin``: sent by the client, looked up online, derived from the event time, or a descriptor:
+    a number that is watched in place of inputs that it is made of (``Describing``).
+    ``categories`` is the table of a categorical feature; a value's code
     is its place in it, and a value that is not in it is missing. A vector has its ``width``.
     """
 
     name: str
     kind: Literal["numeric", "categorical", "boolean", "vector"]
-    origin: Literal["input", "lookup", "time"] = "input"
+    origin: Literal["input", "lookup", "time", "descriptor"] = "input"
     categories: tuple[str, ...] = ()
     width: int | UnsetType = UNSET
 
@@ -167,6 +170,19 @@ class Predictor(Protocol):
         Raises:
             InvalidInput: a column is missing, has another length or a type
                 that can't be read.
+        """
+        ...
+
+
+@runtime_checkable
+class Describing(Protocol):
+    """A predictor whose manifest has descriptors: features that the server logs, computed here."""
+
+    def describe(self, columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return each descriptor of n rows, (n,) numbers, NaN where there is none.
+
+        Args:
+            columns: As ``predict`` takes them, and after it has taken them.
         """
         ...
 

@@ -10,7 +10,7 @@ the family. What a family says about itself, and how it is found, is
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -160,6 +160,29 @@ class Fitted(Protocol):
     @property
     def rows(self) -> int:
         """How many rows it was fitted on."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Requests:
+    """Rows as they are asked about, with their labels.
+
+    ``rows`` have the columns that a client sends, and a column of numbers for each of ``targets``,
+    NaN where a label is not known. ``known`` (n,) is when the last one that is was, milliseconds
+    since 1970 UTC.
+    """
+
+    rows: pd.DataFrame
+    targets: tuple[str, ...]
+    known: NDArray[np.int64]
+
+
+@runtime_checkable
+class Asking(Protocol):
+    """A task family whose requests are not the rows that it ingests."""
+
+    def requests(self, spec: ModelSpec, rows: pd.DataFrame, start: float, end: float) -> Requests:
+        """Return what would have been asked in [start, end), milliseconds, of ingested rows."""
         ...
 
 

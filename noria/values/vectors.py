@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from noria.errors import InvalidInput
+from noria.errors import InvalidInput, shorten
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -96,4 +96,34 @@ def stacked(column: NDArray[Any], width: int) -> NDArray[Any]:
         raise InvalidInput(f"its vectors have different lengths: {error}") from error
     if found.shape[1:] != (width,) or found.dtype.kind not in "fiub":
         raise InvalidInput(f"vectors of shape {found.shape[1:]} where {width} numbers are expected")
+    return found
+
+
+def aligned(column: Iterable[Any], width: int) -> NDArray[np.float64]:
+    """Return n series, the newest value last, as an (n, width) matrix.
+
+    A shorter one has NaN in front, of a longer one the newest values are there; None is NaN
+    alone. A series may have NaN or None where a value is missing.
+
+    Raises:
+        InvalidInput: One holds something other than numbers, or an infinite one; it names the row.
+    """
+    rows = list(column)
+    found = np.full((len(rows), width), np.nan)
+    for place, one in enumerate(rows):
+        if one is None:
+            continue
+        try:
+            held = np.asarray(one, np.float64)
+        except (TypeError, ValueError) as error:
+            raise InvalidInput(
+                f"row {place + 1}: {shorten(one)} is no list of numbers", fix="send numbers"
+            ) from error
+        if held.ndim != 1 or np.isinf(held).any():
+            raise InvalidInput(
+                f"row {place + 1}: {shorten(one)} is no list of finite numbers",
+                fix="send one list for each row; a missing value is null",
+            )
+        held = held[-width:]
+        found[place, width - held.size :] = held
     return found

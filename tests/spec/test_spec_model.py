@@ -37,15 +37,20 @@ def test_every_installed_family_validates_with_defaults_of_its_own(
     smallest: dict[str, Any], family: str
 ) -> None:
     smallest["spec"]["task"] = {"family": family}
+    if family == "forecasting":
+        del smallest["spec"]["data"]["features"]
+        smallest["spec"]["data"]["eventTime"] = "day"
     spec = parse_model(smallest).spec
     own = list(spec.family.metrics)
+    watched = [metric.name for metric in spec.watched_metrics]
     assert [gate.metric for gate in spec.gates.champion] == own[:1]
     assert spec.train.search.metric == own[0]
-    assert list(spec.monitoring.performance.metrics) == own
+    assert list(spec.monitoring.performance.metrics) == watched
     assert spec.monitoring.performance.drop is not None
-    assert spec.monitoring.performance.drop.metric == own[0]
+    assert spec.monitoring.performance.drop.metric == watched[0]
+    assert watched == own or family == "forecasting"
     assert ("drift" in spec.retraining.signals) == bool(spec.monitoring.detectors)
-    assert spec.is_classification == (not family.endswith("regression"))
+    assert spec.is_classification == (not family.endswith(("regression", "forecasting")))
 
 
 def test_what_the_user_wrote_is_kept_even_when_it_is_empty(

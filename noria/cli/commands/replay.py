@@ -136,7 +136,10 @@ def _tell_metrics(found: Summary) -> None:
             "marked, and in no metric"
         )
     if found.unknown:
-        say(f"{found.unknown:,} have a label that the version that answered has no class for")
+        say(
+            f"{found.unknown:,} lack a label, or have one that is no class of the version that "
+            "answered"
+        )
     told = ", ".join(
         f"{metric} {value:.4g}" for metric, value in found.metrics.items() if value is not None
     )

@@ -85,16 +85,17 @@ def detectors_exist(task: Any, monitoring: Monitoring) -> Iterator[Problem]:
 
 
 def detectors_have_columns(
-    data: Data, serving: Serving, monitoring: Monitoring
+    task: Any, data: Data, serving: Serving, monitoring: Monitoring
 ) -> Iterator[Problem]:
     """A detector's columns are features of types that its statistic is defined on.
 
-    Of a feature that is a text it is the number that describes it, ``NAME.length``. Of a model of
-    texts they are the columns that describe an exchange.
+    Of a feature that is a text it is the number that describes it, ``NAME.length``. A family's
+    descriptors are numbers. Of a model of texts they are the columns that describe an exchange.
     """
     texts = serving.answers_texts
     types: dict[str, str] = {feature.name: feature.type for feature in data.features}
     types |= {describing(name): "numeric" for name, kind in types.items() if kind == "text"}
+    types |= dict.fromkeys(described(task).descriptors, "numeric")
     if texts:
         types = {field.name: _TYPES[field.type] for field in OF_TEXTS.fields}
     for index, detector in enumerate(monitoring.detectors):

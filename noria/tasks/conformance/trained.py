@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from noria.errors import NoriaError
 from noria.measures.catalog import OwnMetric
 from noria.spec import Family, ModelSpec
 from noria.tasks.conformance.subject import NAME, OLDER, Subject, Unmet, expect
 from noria.tasks.families import family as learner_of
-from noria.tasks.package import load_predictor, package_digest, read_manifest
+from noria.tasks.package import Describing, load_predictor, package_digest, read_manifest
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from noria.tasks.encoding import Columns
+    from noria.tasks.package import Predictor
     from noria.tasks.protocol import Evaluation
 
 REFERENCE: Final = ("reference.json", "rows.npz")
@@ -153,6 +155,25 @@ def _perfect(truth: NDArray[Any], said: NDArray[Any], *, classes: bool) -> NDArr
     return truth if truth.shape == said.shape else said
 
 
+def _described(family: Family, predictor: Predictor, columns: Columns, rows: int) -> None:
+    """Expect the descriptors of the family's description from the predictor and its manifest."""
+    import numpy as np
+
+    listed = [one.name for one in predictor.manifest.features if one.origin == "descriptor"]
+    expect(
+        sorted(listed) == sorted(family.descriptors),
+        f"the manifest's descriptors are {listed}, and the family's {list(family.descriptors)}",
+    )
+    if not listed:
+        return
+    expect(isinstance(predictor, Describing), "the predictor has descriptors, and no describe")
+    found = cast("Describing", predictor).describe(columns)
+    expect(sorted(found) == sorted(listed), f"describe gives {list(found)}, not {listed}")
+    for name, values in found.items():
+        shape = np.asarray(values, np.float64).shape
+        expect(shape == (rows,), f"{name} has the shape {shape} for {rows} rows")
+
+
 def answers(subject: Subject) -> None:
     """The predictor gives the outputs of its manifest for a request, whatever may be missing."""
     import numpy as np
@@ -170,6 +191,7 @@ def answers(subject: Subject) -> None:
     found = predictor.predict(columns)
     outputs = [one.name for one in manifest.outputs]
     expect(sorted(found) == sorted(outputs), f"it gives {list(found)}, not {outputs}")
+    _described(subject.family, predictor, columns, len(rows))
     watched = {"prediction", "probability"} & set(outputs)
     expect(watched, f"none of {outputs} is prediction or probability, which the monitor watches")
     for name, values in found.items():

@@ -1,0 +1,74 @@
+"""Which method forecasts: the simplest that is within noise of the best one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from noria.errors import InvalidInput
+
+Array = NDArray[np.float64]
+Places = NDArray[np.int64]
+
+NAIVE: Final = "seasonal-naive"
+
+
+def choose(
+    errors: Mapping[str, Array], places: Places | None = None, groups: Places | None = None
+) -> str:
+    """Return the method to forecast with.
+
+    The best is the one with the lowest mean absolute scaled error. The simplest method whose
+    mean is above the best's by no more than one standard error of their paired difference is
+    taken (the one-standard-error rule of Breiman, Friedman, Olshen and Stone, Classification and
+    Regression Trees, 1984). From one sample or group no standard error is known: the simplest.
+
+    Args:
+        errors: For each method, from the simplest on, its absolute scaled errors (m, h) of the
+            same forecasts from several origins. NaN is an error that is not known.
+        places: Which rows count; None: all.
+        groups: (m,) numbers rows whose errors are not independent, such as those of one series
+            or of one origin; a group then weighs by its rows. None: each row is its own.
+
+    Raises:
+        InvalidInput: The seasonal naive is missing, shapes differ, or nothing is known.
+    """
+    if NAIVE not in errors:
+        raise InvalidInput(f"errors: {NAIVE} is missing", fix="measure it beside the others")
+    if len({found.shape for found in errors.values()}) != 1:
+        shapes = ", ".join(f"{name} {found.shape}" for name, found in errors.items())
+        raise InvalidInput(f"errors: shapes differ: {shapes}", fix="measure the same forecasts")
+    rows = np.arange(len(errors[NAIVE])) if places is None else places
+    stacked = np.stack([found[rows] for found in errors.values()])
+    known = ~np.isnan(stacked).any(axis=0)
+    counts = known.sum(axis=1)
+    if not counts.any():
+        raise InvalidInput("errors: none is known", fix="give origins with later values")
+    said = counts > 0
+    means = np.where(known, stacked, 0.0).sum(axis=2)[:, said] / counts[said]
+    group = np.arange(rows.size)[said] if groups is None else groups[rows][said]
+    totals = means.mean(axis=1)
+    best = int(np.argmin(totals))
+    for name, own in zip(errors, means, strict=True):
+        difference = own - means[best]
+        if difference.mean() <= _standard_error(difference, group):
+            return name
+    return list(errors)[best]
+
+
+def _standard_error(values: Array, group: Places) -> float:
+    """Return the standard error of a mean of rows (n,) that hang together in groups.
+
+    The usual one of a ratio where clusters are drawn (Cochran, Sampling Techniques, 1977); rows
+    of their own make it the usual one of a mean.
+    """
+    _, number = np.unique(group, return_inverse=True)
+    groups = int(number.max()) + 1
+    if groups < 2:
+        return math.inf
+    away = np.bincount(number, values - values.mean())
+    return float(np.sqrt(groups / (groups - 1) * (away @ away)) / values.size)

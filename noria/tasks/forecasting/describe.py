@@ -1,0 +1,303 @@
+"""What ``forecasting`` says about itself; see ``noria.spec.family.Family``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final, Literal
+
+from pydantic import Field
+
+from noria.errors import Problem
+from noria.measures.catalog import OwnMetric
+from noria.spec.data import Data
+from noria.spec.family import Algorithm, Family, Needs
+from noria.spec.monitoring import Detector
+from noria.spec.section import Items, Section
+from noria.spec.spaces import SearchRange
+from noria.tasks.forecasting import HISTORY
+
+SEASONS: Final = {
+    "minute": 60,
+    "hour": 24,
+    "day": 7,
+    "week": 52,
+    "month": 12,
+    "quarter": 4,
+    "year": 1,
+}
+"""Steps of a season, where the spec says none, by the unit of a step."""
+
+DESCRIPTORS: Final = ("level", "growth", "volatility", "seasonality", "values")
+"""What is watched of a history, in order; ``noria.tasks.forecasting.shape`` says what each is."""
+
+AUTO: Final = "auto"
+BOOSTING: Final = "boosting"
+LOCAL: Final = ("seasonal-naive", "theta", "ets", "combination")
+"""The methods that look at one history alone, the simplest first."""
+
+_STEP: Final = re.compile(r"(?:(?P<every>[1-9][0-9]{0,3}) )?(?P<unit>[a-z]+?)s?")
+_MOST_HISTORY: Final = 4096
+
+
+class ForecastingOptions(Section):
+    """Options of ``forecasting``."""
+
+    horizon: int = Field(
+        default=12,
+        ge=1,
+        le=1000,
+        description="How many steps ahead each forecast reaches.",
+        examples=[14],
+    )
+    step: str = Field(
+        default="day",
+        pattern=r"^([1-9][0-9]{0,3} )?(minute|hour|day|week|month|quarter|year)s?$",
+        description="How far two values of a series are apart: hour, day, week, month, quarter, "
+        "year, or so many of them, such as 15 minutes. Weeks start on Monday.",
+        examples=["15 minutes"],
+    )
+    season: int | None = Field(
+        default=None,
+        ge=1,
+        le=2048,
+        description="Steps after which the pattern of a series comes again; 1: there is none. "
+        "null: a day of hours or minutes, a week of days, a year of weeks, months or quarters.",
+        examples=[7],
+    )
+    history: int | None = Field(
+        default=None,
+        ge=2,
+        le=_MOST_HISTORY,
+        description="Most values before the forecast that the model looks at, and a client sends. "
+        "null: ten seasons, and no fewer than 64.",
+        examples=[140],
+    )
+    origins: int = Field(
+        default=24,
+        ge=2,
+        le=10_000,
+        description="From how many moments of each series, the newest ones, forecasts are made to "
+        "learn from and to be judged by. They lie a whole horizon apart where a series is long "
+        "enough, so that no value is forecast twice.",
+    )
+    levels: Items[int] = Field(
+        default=(80, 95),
+        max_length=5,
+        description="Of each forecast the intervals that hold the value so often, in percent.",
+        examples=[[80]],
+    )
+    gaps: Literal["refuse", "interpolate", "zero"] = Field(
+        default="interpolate",
+        description="What a step without a value is. interpolate: not known; a line is drawn "
+        "through it where a method needs a number, and no forecast is judged by it. zero: nothing "
+        "was sold, say. refuse: a mistake.",
+    )
+    time_zone: str = Field(
+        default="UTC",
+        min_length=1,
+        max_length=64,
+        description="Where days, weeks, months, quarters and years begin, by its name in the IANA "
+        "database. Hours and minutes are UTC's.",
+        examples=["Asia/Seoul"],
+    )
+
+
+def unit_of(options: ForecastingOptions) -> tuple[int, str]:
+    """Return how many of which unit a step is."""
+    found = _STEP.fullmatch(options.step)
+    if found is None:  # pydantic's pattern is the same
+        raise ValueError(options.step)
+    return int(found["every"] or 1), found["unit"]
+
+
+def season_of(options: ForecastingOptions) -> int:
+    """Return the steps of a season; 1: there is none."""
+    if options.season is not None:
+        return options.season
+    every, unit = unit_of(options)
+    if unit == "minute":
+        return max(1, 24 * 60 // every)
+    return max(1, SEASONS[unit] // every)
+
+
+def history_of(options: ForecastingOptions) -> int:
+    """Return the most values that a forecast looks at."""
+    if options.history is not None:
+        return options.history
+    return min(max(10 * season_of(options), 64), _MOST_HISTORY)
+
+
+def series_and_their_times(task: Any, data: Data) -> Iterator[Problem]:
+    """A forecast is of values that have a time."""
+    for key, value, example in (
+        ("target", data.target, "sales"),
+        ("eventTime", data.event_time, "day"),
+    ):
+        if value is None:
+            yield Problem(
+                f"spec.data.{key}",
+                f"is missing, and {task.family} needs it",
+                f"name the column, such as {example}",
+            )
+    if data.label_time is not None:
+        yield Problem(
+            "spec.data.labelTime",
+            f"{task.family} takes a value as known at its eventTime",
+            "remove it, and leave out values that are not final yet",
+        )
+
+
+def nothing_beside_the_values(task: Any, data: Data) -> Iterator[Problem]:
+    """The methods look at a series' own values."""
+    for key, given in (
+        ("features", data.features),
+        ("timeFeatures", data.time_features),
+        ("joinKeys", data.join_keys),
+        ("served", data.served),
+    ):
+        if given:
+            yield Problem(
+                f"spec.data.{key}",
+                f"{task.family} looks at a series' own values alone, so far",
+                "remove it",
+            )
+    for name in data.validation.ranges:
+        if name != data.target:
+            yield Problem(
+                f"spec.data.validation.ranges.{name}",
+                f"{task.family} reads {data.target} alone",
+                "give a range of the target, or remove it",
+            )
+
+
+def later_values_are_held_out(task: Any, data: Data) -> Iterator[Problem]:
+    """Forecasts are judged by what came later."""
+    if data.split.kind != "temporal" and data.event_time is not None:
+        yield Problem(
+            "spec.data.split.kind",
+            f"{data.split.kind} would let a {task.family} model know the future",
+            "write temporal, or remove it",
+        )
+
+
+def the_season_fits_the_history(task: Any) -> Iterator[Problem]:
+    """A history holds two seasons, so that one can be held against the other."""
+    options, path = task.options, "spec.task.options"
+    season, history = season_of(options), history_of(options)
+    if history < 2 * season:
+        yield Problem(
+            f"{path}.history",
+            f"{history} values hold less than two seasons of {season}",
+            f"write {2 * season} or more, or season: 1",
+        )
+    for place, level in enumerate(options.levels):
+        if not 1 <= level <= 99:
+            yield Problem(
+                f"{path}.levels[{place}]", f"{level} is not a percentage from 1 to 99", "write 80"
+            )
+        elif level in options.levels[:place]:
+            yield Problem(f"{path}.levels[{place}]", f"{level} is there twice", "keep one of them")
+
+
+def the_time_zone_is_known(task: Any) -> Iterator[Problem]:
+    """Days begin where the time zone says."""
+    from zoneinfo import ZoneInfo
+
+    name = task.options.time_zone
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        yield Problem(
+            "spec.task.options.timeZone",
+            f"{name} is not a time zone that is known here",
+            "write a name of the IANA database, such as Asia/Seoul",
+        )
+
+
+def _mae(truth: Any, prediction: Any) -> Any:
+    from noria.tasks.forecasting.accuracy import mae
+
+    return mae(truth, prediction)
+
+
+def _rmse(truth: Any, prediction: Any) -> Any:
+    from noria.tasks.forecasting.accuracy import rmse
+
+    return rmse(truth, prediction)
+
+
+def _smape(truth: Any, prediction: Any) -> Any:
+    from noria.tasks.forecasting.accuracy import smape
+
+    return smape(truth, prediction)
+
+
+MASE: Final = OwnMetric(
+    "mase",
+    greater_is_better=False,
+    low=0.0,
+    of="series",
+    about="mean absolute error in units of the history's own seasonal differences "
+    "(Hyndman and Koehler, International Journal of Forecasting 22, 2006)",
+    per_sample=_mae,
+)
+RMSSE: Final = OwnMetric(
+    "rmsse",
+    greater_is_better=False,
+    low=0.0,
+    of="series",
+    about="root of the mean squared error of a forecast in units of the root of the history's mean "
+    "squared seasonal difference",
+    per_sample=_rmse,
+)
+SMAPE: Final = OwnMetric(
+    "smape",
+    greater_is_better=False,
+    low=0.0,
+    high=200.0,
+    about="absolute error as a share of the mean size of value and forecast, in percent",
+    per_sample=_smape,
+)
+
+_BOOSTED: Final = {
+    "learning_rate": SearchRange(low=0.02, high=0.3, log=True),
+    "num_leaves": SearchRange(low=7, high=127, log=True),
+    "min_child_samples": SearchRange(low=5, high=100, log=True),
+}
+
+FORECASTING: Final = Family(
+    name="forecasting",
+    about="The next values of many series.",
+    options=ForecastingOptions,
+    algorithms=(
+        # It chooses among the others, so that what can be searched are boosting's.
+        Algorithm(name=AUTO, library="lightgbm", space=_BOOSTED),
+        *(Algorithm(name=name) for name in LOCAL),
+        Algorithm(name=BOOSTING, library="lightgbm", space=_BOOSTED),
+    ),
+    metrics=("mase", "rmsse", "smape", "mae", "rmse"),
+    own_metrics=(MASE, RMSSE, SMAPE),
+    sources=("parquet", "csv"),
+    target="number",
+    inputs={HISTORY: "series"},
+    key_has_time=True,
+    detectors=(
+        Detector(name="features", kind="tabular", watch="features"),
+        Detector(name="prediction", kind="ks", watch="prediction"),
+    ),
+    descriptors=DESCRIPTORS,
+    rules=(
+        series_and_their_times,
+        nothing_beside_the_values,
+        later_values_are_held_out,
+        the_season_fits_the_history,
+        the_time_zone_is_known,
+    ),
+    needs=Needs(
+        libraries=("pandas", "pyarrow.parquet", "statsforecast", "matplotlib.figure"),
+        install="noria[training,forecasting]",
+    ),
+    learner="noria.tasks.forecasting.family:LEARNER",
+    template="noria.tasks.forecasting.template:TEMPLATE",
+)

@@ -1,0 +1,216 @@
+"""Forecasts of held-out samples: metrics, champion, gates, plots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from noria.errors import DataError, LeakageError, NoriaError
+from noria.measures.catalog import OwnMetric
+from noria.measures.measurement import Measurement
+from noria.measures.measuring import measure
+from noria.spec import ChampionGate, ModelSpec
+from noria.tasks.forecasting.accuracy import coverage, weighted_quantile_loss
+from noria.tasks.forecasting.describe import MASE, RMSSE
+from noria.tasks.forecasting.family import known_until, options_of
+from noria.tasks.forecasting.panel import targets_of
+from noria.tasks.forecasting.predictor import PREDICTION
+from noria.tasks.forecasting.steps import Steps
+from noria.tasks.gates import judge
+from noria.tasks.held_out import BLOCK, HeldOut
+from noria.tasks.measure import Truth, compare
+from noria.tasks.package import read_manifest
+from noria.tasks.protocol import Comparison, Evaluation
+from noria.tasks.sources.rows import moments
+
+if TYPE_CHECKING:
+    from noria.tasks.forecasting.family import Forecasting, Samples
+
+Array = NDArray[np.float64]
+Places = NDArray[np.int64]
+
+
+def _given(numbers: Array, _: Array) -> Array:
+    """Return a number for each sample, which is known already, (n,)."""
+    return numbers[:, 0]
+
+
+COVERAGE: Final = OwnMetric(
+    "coverage",
+    greater_is_better=True,
+    low=0.0,
+    high=1.0,
+    about="share of the values that lay in the interval",
+    per_sample=_given,
+)
+WQL: Final = OwnMetric(
+    "wql",
+    greater_is_better=False,
+    low=0.0,
+    about="weighted quantile loss of forecast and intervals",
+    per_sample=_given,
+)
+
+
+def to_frame(outputs: Mapping[str, Array]) -> pd.DataFrame:
+    """Return (n, h) outputs as columns ``prediction.t+1`` and so on."""
+    return pd.DataFrame(
+        {
+            f"{name}.{target}": values[:, step]
+            for name, values in outputs.items()
+            for step, target in enumerate(targets_of(values.shape[1]))
+        }
+    )
+
+
+def said_of(frame: pd.DataFrame, horizon: int, output: str = PREDICTION) -> Array:
+    """Return an output that ``to_frame`` wrote, (n, h)."""
+    names = [f"{output}.{target}" for target in targets_of(horizon)]
+    return np.ascontiguousarray(frame[names].to_numpy(np.float64))
+
+
+def in_units(metric: str, samples: Samples, places: Places, said: Array) -> tuple[Array, Array]:
+    """Return futures and forecasts of samples as a metric reads them, (n, h) each.
+
+    Those of a scaled metric are in units of each history's own scale, so that series of different
+    sizes count alike.
+    """
+    scales = {MASE.name: samples.scale, RMSSE.name: samples.root_scale}
+    unit = scales[metric][places, None] if metric in scales else 1.0
+    return samples.futures[places] / unit, said / unit
+
+
+def measured(
+    spec: ModelSpec, samples: Samples, places: Places, said: pd.DataFrame
+) -> dict[str, Measurement]:
+    """Return every metric of the family, with 95 % intervals."""
+    forecasts = said_of(said, samples.futures.shape[1])
+    found = {}
+    for metric in spec.metrics:
+        truth, ours = in_units(metric.name, samples, places, forecasts)
+        found[metric.name] = measure(metric, truth, ours)
+    return found
+
+
+def compared(
+    spec: ModelSpec,
+    gates: Sequence[ChampionGate],
+    samples: Samples,
+    places: Places,
+    ours: pd.DataFrame,
+    theirs: pd.DataFrame,
+    block: Places | None = None,
+) -> tuple[Comparison, ...]:
+    """Return a paired comparison per gate of two forecasts of the same samples."""
+    horizon = samples.futures.shape[1]
+    found: list[Comparison] = []
+    for gate in gates:
+        metric = spec.metric(gate.metric)
+        truth, one = in_units(metric.name, samples, places, said_of(ours, horizon))
+        _, other = in_units(metric.name, samples, places, said_of(theirs, horizon))
+        known = Truth(truth, 0, spec.train.seed, block)
+        found.extend(compare([gate], known, one, other, spec.metrics))
+    return tuple(found)
+
+
+def levels_of(spec: ModelSpec, said: pd.DataFrame) -> tuple[int, ...]:
+    """Return the levels, in percent, that forecasts have intervals of."""
+    return tuple(n for n in options_of(spec).levels if f"lower-{n}.t+1" in said)
+
+
+def of_intervals(
+    spec: ModelSpec, samples: Samples, places: Places, said: pd.DataFrame
+) -> dict[str, Measurement]:
+    """Return how often the intervals of each level hold, and how good the quantiles are."""
+    horizon, truth = samples.futures.shape[1], samples.futures[places]
+    found: dict[str, Measurement] = {}
+    quantiles = {0.5: said_of(said, horizon)}
+    for level in levels_of(spec, said):
+        low, high = (said_of(said, horizon, f"{end}-{level}") for end in ("lower", "upper"))
+        inside = coverage(truth, low, high)[:, None]
+        found[f"coverage-{level}"] = measure(COVERAGE, inside, inside)
+        quantiles |= {0.5 - level / 200: low, 0.5 + level / 200: high}
+    losses = weighted_quantile_loss(truth, quantiles)[:, None]
+    return {**found, "wql": measure(WQL, losses, losses)}
+
+
+def evaluate(
+    tasks: Forecasting,
+    spec: ModelSpec,
+    candidate: Path,
+    test: pd.DataFrame,
+    held_out: HeldOut,
+    champion: Path | None,
+    plots_dir: Path | None,
+) -> Evaluation:
+    """Measure forecasts; see ``TaskFamily.evaluate``."""
+    if test.empty:
+        raise DataError("there are no held-out samples", fix="raise spec.data.split.testFraction")
+    samples, places = tasks.prepare(spec, test.reset_index(drop=True)), np.arange(len(test))
+    event = moments(test, str(spec.data.event_time))
+    block = held_out.rows[BLOCK].to_numpy(np.int64)
+    steps = Steps.of(options_of(spec))
+    until = known_until(read_manifest(candidate), steps)
+    if until is not None and until > int(event[block == block.max()].min()):
+        raise LeakageError(
+            "the model was fitted on values later than the held-out origins",
+            fix="evaluate the package that predicted them, before the refit (spec.train.refit)",
+        )
+    values = measured(spec, samples, places, held_out.model)
+    comparisons: tuple[Comparison, ...] = ()
+    broken = ""
+    if champion is not None:
+        try:
+            comparisons = _against(tasks, spec, samples, event, held_out, champion)
+        except NoriaError as error:
+            broken = f"the champion can't be asked: {error}"
+    beside = held_out.baseline
+    shown = of_intervals(spec, samples, places, held_out.model)
+    plots: tuple[str, ...] = ()
+    if plots_dir is not None:
+        from noria.tasks.forecasting.plots import draw
+
+        plots = draw(plots_dir, spec, samples, held_out)
+    return Evaluation(
+        rows=len(test),
+        metrics={**values, **shown},
+        baseline={} if beside is None else measured(spec, samples, places, beside),
+        comparisons=comparisons,
+        gates=judge(spec.gates, values, comparisons, broken, held_out.choice),
+        plots=plots,
+        choice=held_out.choice,
+    )
+
+
+def _against(
+    tasks: Forecasting,
+    spec: ModelSpec,
+    samples: Samples,
+    event: Places,
+    held_out: HeldOut,
+    champion: Path,
+) -> tuple[Comparison, ...]:
+    """Compare with the champion on the samples whose futures it does not know."""
+    manifest = read_manifest(champion)
+    if manifest.family != spec.task.family:
+        raise DataError(f"it is of the family {manifest.family}")
+    horizon = samples.futures.shape[1]
+    if len(manifest.target_names) != horizon:
+        raise DataError(f"it forecasts {len(manifest.target_names)} steps, the candidate {horizon}")
+    until = known_until(manifest, Steps.of(options_of(spec)))
+    fresh = np.arange(len(event)) if until is None else np.flatnonzero(event >= until)
+    if not fresh.size:
+        said = "no origin is newer than what the champion knows"
+        return tuple(
+            Comparison(gate.metric, 0, gate.confidence, problem=said)
+            for gate in spec.gates.champion
+        )
+    theirs = tasks.predict(spec, champion, samples, fresh)
+    ours = held_out.model.iloc[fresh].reset_index(drop=True)
+    block = held_out.rows[BLOCK].to_numpy(np.int64)[fresh]
+    return compared(spec, spec.gates.champion, samples, fresh, ours, theirs, block)
