@@ -309,7 +309,7 @@ class Runner:
             return columns
         try:
             return {**columns, **self._describe(columns)}
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever the predictor raises: the answer is good
             if self._seldom.now():
                 _log.exception("the predictor's descriptors can't be made; they go missing")
             return columns

@@ -7,7 +7,7 @@ key that the user wrote is never changed, not even one written as empty.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from noria.measures.catalog import OF_LABELS
 from noria.spec.data import Data
@@ -18,6 +18,8 @@ from noria.spec.monitoring import Detector, Monitoring, PerformanceDrop
 from noria.spec.retraining import Retraining, SignalKind
 from noria.spec.spaces import default_space
 from noria.spec.train import Train
+
+_OF_UNKNOWN_SCALE: Final = "10%"
 
 
 def completed(sections: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,13 +87,24 @@ def _monitoring(monitoring: Monitoring, family: Family, data: Data | None) -> An
     metric_name = first if first in fit or not fit else fit[0]
     drop = performance.drop
     if drop is not None:
-        drop = _fill(drop, metric=metric_name)
+        drop = _with_limit(_fill(drop, metric=metric_name), family)
     elif "drop" not in performance.model_fields_set and fit:
-        drop = PerformanceDrop(metric=metric_name)
+        drop = _with_limit(PerformanceDrop(metric=metric_name), family)
     return _replace(
         _fill(monitoring, detectors=_detectors(family, data)),
         performance=_replace(performance, drop=drop),
     )
+
+
+def _with_limit(drop: PerformanceDrop, family: Family) -> PerformanceDrop:
+    """Return it with a share of the value at training, where nobody knows the metric's scale."""
+    metric = family.metric(drop.metric)
+    if metric is None or metric.unit in ("share", "score"):
+        return drop
+    if metric.low is not None and metric.high is not None and metric.high - metric.low <= 1:
+        return drop
+    filled: PerformanceDrop = _fill(drop, max=_OF_UNKNOWN_SCALE)
+    return filled
 
 
 def _monitoring_of_texts(monitoring: Monitoring) -> Any:

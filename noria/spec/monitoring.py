@@ -152,6 +152,7 @@ class PerformanceDrop(Section):
         description="Metric to watch. By default the first metric of the task family.",
     )
     max: Drop = Field(
+        json_schema_extra=FILLED,
         default=0.03,
         description="Greatest drop below the held-out value at training (of a loss: rise above "
         "it), in the metric's unit; or a share of that value, such as 5%.",
@@ -195,8 +196,9 @@ class Performance(Section):
     drop: PerformanceDrop | None = Field(
         json_schema_extra=FILLED,
         default=None,
-        description="The drop that is a signal. By default 0.03 of the family's first metric, and "
-        "of texts 5% of the rating in the champion's first labelled window; null: none is.",
+        description="The drop that is a signal. By default 0.03 of the family's first metric, 10% "
+        "of one without a scale of its own (mae, say), and of texts 5% of the rating in the "
+        "champion's first labelled window; null: none is.",
     )
     sources: Items[Annotated[str, Field(pattern=SOURCE_PATTERN)]] = Field(
         default=(),

@@ -400,3 +400,24 @@ async def test_an_overloaded_server_says_when_to_come_back() -> None:
     assert statuses == [200, 200, 503, 503, 503, 503]
     refused = next(answer for answer in answers if answer.status_code == 503)
     assert refused.headers["retry-after"] == "1"
+
+
+@dataclass
+class Describer(Doubler):
+    """Has a descriptor, which can't be made of a negative x."""
+
+    def describe(self, columns: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, Any]:
+        if (columns["x"] < 0).any():
+            raise ValueError("negative")
+        return {"root": np.sqrt(columns["x"])}
+
+
+async def test_descriptors_are_logged_beside_what_was_asked_and_never_cost_an_answer() -> None:
+    runner = runner_of(Describer())
+    for x, logged in ((4.0, {"x": [4.0], "root": [2.0]}), (-4.0, {"x": [-4.0]})):
+        answer = runner.run(batch(x))
+        outcome = answer if isinstance(answer, Outcome) else await answer
+        assert outcome.results["prediction"].tolist() == [2 * x]
+        assert {name: values.tolist() for name, values in outcome.columns.items()} == logged
+    assert runner.failures == 0
+    runner.close()

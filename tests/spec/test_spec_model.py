@@ -226,3 +226,25 @@ def test_what_is_fixed_is_not_searched_under_another_name(smallest: dict[str, An
     }
     space = parse_model(smallest).spec.train.search.space
     assert set(space) == {"min_child_samples", "feature_fraction", "lambda_l2"}
+
+
+@pytest.mark.parametrize(
+    ("metrics", "written", "limit"),
+    [
+        (["r2"], {}, 0.03),
+        (["mae"], {}, "10%"),
+        (["mae"], {"max": 2.5}, 2.5),
+        (["rmse", "r2"], {"metric": "r2"}, 0.03),
+        (["r2", "rmse"], {"metric": "rmse"}, "10%"),
+    ],
+)
+def test_a_drop_is_a_share_where_the_metric_has_no_scale_of_its_own(
+    smallest: dict[str, Any], metrics: list[str], written: dict[str, Any], limit: object
+) -> None:
+    options = {"predicts": "number", "metrics": metrics}
+    smallest["spec"]["task"] = {"family": "custom", "options": options}
+    if written:
+        smallest["spec"]["monitoring"] = {"performance": {"drop": written}}
+    drop = parse_model(smallest).spec.monitoring.performance.drop
+    assert drop is not None
+    assert drop.max == limit
