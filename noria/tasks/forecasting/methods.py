@@ -126,7 +126,7 @@ def combination(history: Array, season: int, horizon: int) -> Array:
     Research Logistics 69, 2022), the straight line through the first and the newest value without
     their season, and the seasonal naive's. Medians of a few simple models do well in competitions
     (Petropoulos and Svetunkov, International Journal of Forecasting 36, 2020); which ones was
-    chosen on M1 and Tourism. One that can't is left out.
+    chosen on M1 and Tourism (docs/benchmarks.md says how). One that can't is left out.
 
     Raises:
         Unsuited: Only the seasonal naive could, or none.
