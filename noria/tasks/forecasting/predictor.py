@@ -182,4 +182,7 @@ def load(manifest: Manifest, files: Mapping[str, bytes]) -> Forecaster:
     places = {tuple(key): place for place, key in enumerate(settings.series)}
     model = {name.removeprefix(BOOSTED): text for name, text in files.items() if BOOSTED in name}
     boosted = boosting.load(model) if model else None
-    return Forecaster(manifest, settings, boosted, Tails(values, ends, places))
+    found = Forecaster(manifest, settings, boosted, Tails(values, ends, places))
+    # The statistical models take seconds to import: before the first request, not in it.
+    found.forecasts(np.arange(1.0, settings.history + 1.0)[None, :] ** 0.5)
+    return found
