@@ -423,9 +423,13 @@ class Windows:
         )
         watch = self._watch
         classes = 0 if watch is None else len(watch.reference.classes)
-        known = map(self._config.family.named, self._config.metrics)
-        found = {metric: of_window(metric, scores, labels, classes=classes) for metric in known}
-        metrics = {metric.name: one for metric, one in found.items()}
+        # One that the family does not know is asked for by its name, and says that it is not known.
+        known = {name: self._config.family.metric(name) for name in self._config.metrics}
+        metrics = {
+            name: of_window(metric or name, scores, labels, classes=classes)
+            for name, metric in known.items()
+        }
+        found = {metric: metrics[name] for name, metric in known.items() if metric is not None}
         self._note_failures(version, number, metrics)
         watched = version == self._core.champion
         dropped = (

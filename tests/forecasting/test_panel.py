@@ -10,7 +10,8 @@ import pytest
 
 from noria.errors import DataError
 from noria.spec import ModelSpec, parse_model
-from noria.tasks.forecasting.family import LEARNER, options_of
+from noria.tasks.forecasting.describe import options_of
+from noria.tasks.forecasting.family import LEARNER
 from noria.tasks.forecasting.panel import requests_of, samples_of, series_of
 
 OPTIONS: dict[str, Any] = {"step": "day", "season": 7, "horizon": 3}

@@ -101,7 +101,7 @@ class OwnCommand:
                 process = subprocess.Popen(
                     _program([Template(word).safe_substitute(told) for word in self.words]),
                     cwd=work,
-                    env={**os.environ, **told},
+                    env={"OMP_NUM_THREADS": told["NORIA_THREADS"], **os.environ, **told},
                     stdin=subprocess.DEVNULL,
                     stdout=out,
                     stderr=subprocess.STDOUT,

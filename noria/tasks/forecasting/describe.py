@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from pydantic import Field
 
@@ -16,6 +16,9 @@ from noria.spec.monitoring import Detector
 from noria.spec.section import Items, Section
 from noria.spec.spaces import SearchRange
 from noria.tasks.forecasting import HISTORY
+
+if TYPE_CHECKING:
+    from noria.spec.model import ModelSpec
 
 SEASONS: Final = {
     "minute": 60,
@@ -33,8 +36,13 @@ DESCRIPTORS: Final = ("level", "growth", "volatility", "seasonality", "values")
 
 AUTO: Final = "auto"
 BOOSTING: Final = "boosting"
-LOCAL: Final = ("seasonal-naive", "theta", "ets", "combination")
+NAIVE: Final = "seasonal-naive"
+LOCAL: Final = (NAIVE, "theta", "ets", "combination")
 """The methods that look at one history alone, the simplest first."""
+
+CHOSEN_FROM: Final = (NAIVE, "theta", "combination", BOOSTING)
+"""What ``auto`` chooses from, the simplest first. ETS costs most, and adds next to nothing on M1
+and Tourism."""
 
 _STEP: Final = re.compile(r"(?:(?P<every>[1-9][0-9]{0,3}) )?(?P<unit>[a-z]+?)s?")
 _MOST_HISTORY: Final = 4096
@@ -101,6 +109,11 @@ class ForecastingOptions(Section):
         "database. Hours and minutes are UTC's.",
         examples=["Asia/Seoul"],
     )
+
+
+def options_of(spec: ModelSpec) -> ForecastingOptions:
+    """Return a model's options."""
+    return cast("ForecastingOptions", spec.task.options)
 
 
 def unit_of(options: ForecastingOptions) -> tuple[int, str]:

@@ -16,8 +16,8 @@ from noria.measures.measurement import Measurement
 from noria.measures.measuring import measure
 from noria.spec import ChampionGate, ModelSpec
 from noria.tasks.forecasting.accuracy import coverage, weighted_quantile_loss
-from noria.tasks.forecasting.describe import MASE, RMSSE
-from noria.tasks.forecasting.family import known_until, options_of
+from noria.tasks.forecasting.describe import MASE, RMSSE, options_of
+from noria.tasks.forecasting.fitting import known_until
 from noria.tasks.forecasting.panel import targets_of
 from noria.tasks.forecasting.predictor import PREDICTION
 from noria.tasks.forecasting.steps import Steps
@@ -29,7 +29,8 @@ from noria.tasks.protocol import Comparison, Evaluation
 from noria.tasks.sources.rows import moments
 
 if TYPE_CHECKING:
-    from noria.tasks.forecasting.family import Forecasting, Samples
+    from noria.tasks.forecasting.family import Forecasting
+    from noria.tasks.forecasting.fitting import Samples
 
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]

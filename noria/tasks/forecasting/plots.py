@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from noria.errors import TrainingError
 from noria.spec import ModelSpec
-from noria.tasks.forecasting.family import Samples
+from noria.tasks.forecasting.fitting import Samples
 from noria.tasks.forecasting.judged import levels_of, said_of
 from noria.tasks.held_out import HeldOut
 

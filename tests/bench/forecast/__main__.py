@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from noria.tasks.forecasting import accuracy, boosting, intervals, methods
+from tests.bench.forecast import family
 
 Array = NDArray[np.float64]
 Said = Callable[[Array], methods.Attempt]
@@ -29,6 +30,8 @@ CHOSEN_ON: Final = ("M1", "Tourism")
 """Whose holdouts were looked at to choose the settings. M3's only report."""
 
 BOOSTING: Final = "boosting"
+AUTO: Final = "auto"
+"""The family with its defaults: samples, choice, intervals and all."""
 LEVEL: Final = 0.8
 _ONE_BY_ONE: Final = 200
 _LEAST_SEASONS: Final = 2
@@ -72,7 +75,7 @@ def main(arguments: Sequence[str]) -> int:
     for name in ("M1", "Tourism", "M3"):
         parts = list(_parts(given.folder, name))
         if given.only in ("", name) and parts:
-            for method in (*methods.METHODS, BOOSTING):
+            for method in (*methods.METHODS, BOOSTING, AUTO):
                 print(f"{name} {method} ...", file=sys.stderr, flush=True)
                 rows.extend(_whole(name, method, [_measure(part, method) for part in parts]))
     Path("bench-forecast.json").write_text(json.dumps(rows, indent=1) + "\n")
@@ -88,6 +91,8 @@ def _parts(folder: Path, name: str) -> Iterator[Part]:
 
 def _measure(part: Part, method: str) -> dict[str, Any]:
     """Forecast the holdout; the interval is of errors at earlier origins of the same series."""
+    if method == AUTO:
+        return _measure_family(part)
     horizon = part.futures.shape[1]
     began = time.process_time()
     said = _boosted(part) if method == BOOSTING else _local(part, method)
@@ -108,6 +113,30 @@ def _measure(part: Part, method: str) -> dict[str, Any]:
         "kind": part.kind,
         "smape": accuracy.smape(part.futures, found.values),
         "mase": accuracy.mase(part.futures, found.values, scale),
+        "covered": accuracy.coverage(part.futures, low, high),
+        "fell back": found.fell_back,
+        "alone": np.array([_seconds(said, part.histories[row : row + 1]) for row in some]),
+        "seconds": spent,
+    }
+
+
+def _measure_family(part: Part) -> dict[str, Any]:
+    began = time.process_time()
+    model = family.fitted(part.kind, part.histories, part.futures.shape[1])
+    found, low, high = family.answered(model, part.histories)
+    spent = time.process_time() - began
+    print(f"  {part.kind}: {model.forecaster.settings.method}", file=sys.stderr, flush=True)
+    some = range(0, len(low), max(1, len(low) // _ONE_BY_ONE))
+
+    def said(histories: Array) -> methods.Attempt:
+        return family.answered(model, histories)[0]
+
+    return {
+        "kind": part.kind,
+        "smape": accuracy.smape(part.futures, found.values),
+        "mase": accuracy.mase(
+            part.futures, found.values, intervals.scale(part.histories, part.season)
+        ),
         "covered": accuracy.coverage(part.futures, low, high),
         "fell back": found.fell_back,
         "alone": np.array([_seconds(said, part.histories[row : row + 1]) for row in some]),

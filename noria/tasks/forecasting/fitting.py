@@ -1,0 +1,328 @@
+"""Fitting forecasts. Local methods need none: it is to choose one, and to measure its errors.
+
+What a local method says of a sample is the same whatever it is fitted on; it is made once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from noria.errors import TrainingError, shorten
+from noria.spec import ModelSpec
+from noria.tasks.forecasting import HISTORY, boosting, choice, intervals, methods
+from noria.tasks.forecasting.accuracy import root_scale
+from noria.tasks.forecasting.describe import (
+    AUTO,
+    BOOSTING,
+    CHOSEN_FROM,
+    DESCRIPTORS,
+    NAIVE,
+    history_of,
+    options_of,
+    season_of,
+    unit_of,
+)
+from noria.tasks.forecasting.gaps import filled
+from noria.tasks.forecasting.panel import targets_of
+from noria.tasks.forecasting.predictor import PREDICTION, Forecaster, Settings, Tails
+from noria.tasks.forecasting.steps import Steps
+from noria.tasks.origins import LABEL_KNOWN
+from noria.tasks.package import Feature, Input, Manifest, Output
+from noria.tasks.sources.rows import moments
+
+Array = NDArray[np.float64]
+Places = NDArray[np.int64]
+
+NEWEST: Final = 1.0 / 3.0
+"""Share of the samples, the newest, that intervals are measured on, and that show what requests
+will look like."""
+
+_LEAST: Final = 200
+"""The newest are no fewer than so many, where there are."""
+
+_ENOUGH: Final = 1000
+"""Most samples that methods are chosen by: more change little, and cost milliseconds each."""
+
+_ORIGINS: Final = 3
+"""Origins from which on ``auto`` tries boosting. Errors of all series at one moment hang together:
+a model of all of them that wins at one or two may have been lucky once."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Samples:
+    """Samples as they are fitted on: n histories (n, L) without gaps, n futures (n, h).
+
+    ``raw`` are the histories with their gaps, ``scale`` (n,) the mean size of their own seasonal
+    differences, ``root_scale`` (n,) the root of the mean of their squares. ``group`` (n,) numbers
+    the samples whose errors hang together: those of a series, where there are several. ``said``
+    keeps what local methods say of all of them.
+    """
+
+    frame: pd.DataFrame
+    raw: Array
+    histories: Array
+    futures: Array
+    scale: Array
+    root_scale: Array
+    group: Places
+    season: int
+    said: dict[str, Array] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, spec: ModelSpec, frame: pd.DataFrame) -> Samples:
+        """Return the samples of a frame, as ``panel.samples_of`` makes it."""
+        options = options_of(spec)
+        season = season_of(options)
+        raw = np.stack([np.asarray(one, np.float64) for one in frame[HISTORY]])
+        histories = filled(raw, options.gaps)
+        futures = frame[list(targets_of(options.horizon))].to_numpy(np.float64)
+        scale, root = intervals.scale(histories, season), root_scale(histories, season)
+        root = np.where(root > 0.0, root, scale)
+        keys = frame[list(spec.data.entity_key)]
+        group: Places = np.arange(len(frame), dtype=np.int64)
+        if len(keys.columns):
+            found = keys.groupby(list(keys)).ngroup().to_numpy(np.int64)
+            group = found if np.unique(found).size > 1 else group
+        return cls(frame, raw, histories, futures, scale, root, group, season)
+
+    def by(self, method: str, places: Places) -> Array:
+        """Return what a local method says of samples; none is asked about twice."""
+        held = self.said.setdefault(method, np.full(self.futures.shape, np.nan))
+        asked = np.unique(places[np.isnan(held[places, 0])])
+        if asked.size:
+            horizon = self.futures.shape[1]
+            found = methods.forecast(method, self.histories[asked], self.season, horizon)
+            held[asked] = found
+        return held[places]
+
+    def errors(self, said: Array, places: Places) -> Array:
+        """Return the absolute errors of what was said of samples, in units of their scale."""
+        found: Array = abs(said - self.futures[places]) / self.scale[places, None]
+        return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fitted:
+    """A model between ``fit`` and ``save``."""
+
+    forecaster: Forecaster
+
+    @property
+    def rows(self) -> int:
+        """How many samples it was fitted on."""
+        return self.forecaster.manifest.rows
+
+
+def fit(
+    spec: ModelSpec,
+    samples: Samples,
+    places: Places,
+    params: Mapping[str, Any],
+    weight: NDArray[np.float64] | None,
+) -> Fitted:
+    """Fit on the samples at places; see ``TaskFamily.fit``.
+
+    Raises:
+        TrainingError: The algorithm has no hyperparameters, or boosting too few samples.
+    """
+    algorithm = spec.train.algorithm
+    if algorithm not in (AUTO, BOOSTING):
+        _refuse_parameters(algorithm, params)
+        return _local(spec, samples, places, params, algorithm)
+    older, newer = in_time(spec, samples, places)
+    local = [name for name in CHOSEN_FROM if name != BOOSTING] if algorithm == AUTO else []
+    boosts = algorithm == BOOSTING or (
+        older.size > 0 and np.unique(_event(spec, samples, newer)).size >= _ORIGINS
+    )
+    if not boosts:
+        judged = _some(places, spec.train.seed)
+        return _local(spec, samples, places, params, _chosen(samples, judged, local, {}))
+    if not older.size or not newer.size:
+        raise TrainingError(
+            f"{places.size} samples are too few for {BOOSTING}: its intervals are measured on the "
+            "newest third",
+            fix="give longer series, or write algorithm: auto",
+        )
+    judged = _some(newer, spec.train.seed)
+    before = boosted(spec, samples, older, params, _part(weight, places, older))
+    errors = samples.errors(before.predict(samples.histories[judged]), judged)
+    method = _chosen(samples, judged, local, {BOOSTING: errors})
+    if method != BOOSTING:
+        return _local(spec, samples, places, params, method)
+    model = boosted(spec, samples, places, params, weight)
+    return _fitted(spec, samples, places, params, method, errors, model)
+
+
+def fit_naive(spec: ModelSpec, samples: Samples, places: Places) -> Fitted:
+    """Return the model that repeats the last season."""
+    return _local(spec, samples, places, {}, NAIVE)
+
+
+def _chosen(samples: Samples, judged: Places, local: list[str], others: Mapping[str, Array]) -> str:
+    """Return the method whose errors of the judged samples are the least; see ``choice``."""
+    errors = {name: samples.errors(samples.by(name, judged), judged) for name in local}
+    errors |= others
+    if len(errors) == 1:
+        return next(iter(errors))
+    return choice.choose(errors, groups=samples.group[judged])
+
+
+def _local(
+    spec: ModelSpec, samples: Samples, places: Places, params: Mapping[str, Any], method: str
+) -> Fitted:
+    """Return the model of a local method; every sample is one that it has not seen."""
+    _, newer = in_time(spec, samples, places)
+    judged = _some(newer, spec.train.seed)
+    errors = samples.errors(samples.by(method, judged), judged)
+    return _fitted(spec, samples, places, params, method, errors, None)
+
+
+def _refuse_parameters(algorithm: str, params: Mapping[str, Any]) -> None:
+    """Refuse hyperparameters that nothing reads.
+
+    Raises:
+        TrainingError: There are some.
+    """
+    if params:
+        raise TrainingError(
+            f"spec.train.hyperparameters: {shorten(', '.join(sorted(params)))}; {algorithm} has "
+            "none",
+            fix=f"remove them, or write algorithm: {BOOSTING}",
+        )
+
+
+def in_time(spec: ModelSpec, samples: Samples, places: Places) -> tuple[Places, Places]:
+    """Return the samples whose futures were known before the newest ones, and these."""
+    event = _event(spec, samples, places)
+    known = moments(samples.frame, LABEL_KNOWN)[places]
+    share = min(1.0, max(NEWEST, _LEAST / places.size))
+    start = np.quantile(event, 1.0 - share, method="lower")
+    return places[known <= start], places[event >= start]
+
+
+def _event(spec: ModelSpec, samples: Samples, places: Places) -> Places:
+    return moments(samples.frame, str(spec.data.event_time))[places]
+
+
+def _some(places: Places, seed: int) -> Places:
+    """Return the samples that methods are chosen and intervals are measured by: enough of them."""
+    if places.size <= _ENOUGH:
+        return places
+    drawn = np.random.default_rng(seed).choice(places.size, _ENOUGH, replace=False)
+    return places[np.sort(drawn)]
+
+
+def _part(
+    weight: NDArray[np.float64] | None, places: Places, part: Places
+) -> NDArray[np.float64] | None:
+    """Return the weights of some of the places, of mean 1."""
+    if weight is None:
+        return None
+    found = weight[np.isin(places, part)]
+    return np.asarray(found / found.mean())
+
+
+def boosted(
+    spec: ModelSpec,
+    samples: Samples,
+    places: Places,
+    params: Mapping[str, Any],
+    weight: NDArray[np.float64] | None,
+) -> boosting.Boosted:
+    """Return the boosted model of the samples at places."""
+    return boosting.fit(
+        samples.histories[places],
+        samples.futures[places],
+        season=samples.season,
+        seed=spec.train.seed,
+        threads=1,
+        weight=weight,
+        params=params,
+    )
+
+
+def known_until(manifest: Manifest, steps: Steps) -> int | None:
+    """Return from which moment on an origin's future is not known to a model; None: from any."""
+    if manifest.trained_until is None:
+        return None
+    last = steps.numbers(np.array([manifest.trained_until])) + len(manifest.target_names)
+    return int(steps.starts(last)[0])
+
+
+def of_width(histories: Array, width: int) -> Array:
+    """Return histories as another model looks at them: of its own length."""
+    if histories.shape[1] >= width:
+        return histories[:, -width:]
+    front = np.full((len(histories), width - histories.shape[1]), np.nan)
+    return np.concatenate([front, histories], axis=1)
+
+
+def _fitted(
+    spec: ModelSpec,
+    samples: Samples,
+    places: Places,
+    params: Mapping[str, Any],
+    method: str,
+    errors: Array,
+    boosted: Any,
+) -> Fitted:
+    """Return the model of a method, with intervals by its errors and the newest values it knows."""
+    data, options = spec.data, options_of(spec)
+    horizon, width = options.horizon, history_of(options)
+    every, unit = unit_of(options)
+    steps = Steps.of(options)
+    rows = samples.frame.iloc[places]
+    keys = [tuple(map(str, key)) for key in rows[list(data.entity_key)].to_numpy(object)]
+    last: dict[tuple[str, ...], int] = dict(zip(keys, range(len(keys)), strict=True))
+    tail = np.concatenate([samples.raw[places], samples.futures[places]], axis=1)[:, -width:]
+    at = np.array(list(last.values()), np.int64)
+    event = moments(rows, str(data.event_time))
+    quantiles = intervals.calibrate(errors, tuple(level / 100 for level in options.levels))
+    settings = Settings(
+        method=method,
+        horizon=horizon,
+        season=samples.season,
+        history=width,
+        gaps=options.gaps,
+        every=every,
+        unit=unit,
+        zone=steps.zone,
+        # Too few errors bound no interval of a high level: it is not answered.
+        widths={
+            str(level): quantiles[level / 100].tolist()
+            for level in options.levels
+            if np.isfinite(quantiles[level / 100]).all()
+        },
+        series=[list(key) for key in last],
+    )
+    outputs = [PREDICTION, *(f"{end}-{n}" for n in settings.widths for end in ("lower", "upper"))]
+    manifest = Manifest(
+        model="",
+        family=spec.task.family,
+        algorithm=spec.train.algorithm,
+        inputs=(
+            *(Input(name, "BYTES", "categorical", optional=True) for name in data.entity_key),
+            Input(str(data.event_time), "INT64", "timestamp", optional=True),
+            Input(HISTORY, "FP64", "series", optional=True, width=width),
+        ),
+        outputs=tuple(Output(name, "FP64", (horizon,)) for name in outputs),
+        features=tuple(Feature(name, "numeric", "descriptor") for name in DESCRIPTORS),
+        options={**options.model_dump(mode="json", by_alias=True), "allowMissing": True},
+        event_time=data.event_time,
+        entity_key=tuple(data.entity_key),
+        target=str(data.target),
+        targets=targets_of(horizon),
+        rows=places.size,
+        trained_until=int(event.max()),
+        seed=spec.train.seed,
+        parameters={**params, "method": method},
+    )
+    ends = steps.numbers(event[at]) + horizon
+    tails = Tails(tail[at], ends, {key: place for place, key in enumerate(last)})
+    return Fitted(Forecaster(manifest, settings, boosted, tails))
