@@ -65,7 +65,7 @@ def run_step(folder: Path, text: str) -> tuple[subprocess.CompletedProcess[str],
 
 def test_a_step_has_its_own_output_environment_folder_and_exit_code(tmp_path: Path) -> None:
     real = sys.executable
-    with warm_steps(["wave", "no_such_module"]):
+    with warm_steps({"later": ["wave", "no_such_module"]}):
         assert sys.executable != real
         first, said = run_step(tmp_path, "first")
         for _ in range(100):
@@ -85,7 +85,7 @@ def test_a_step_has_its_own_output_environment_folder_and_exit_code(tmp_path: Pa
 
 
 def test_anything_but_a_step_runs_in_the_real_interpreter(tmp_path: Path) -> None:
-    with warm_steps([]):
+    with warm_steps({}):
         done = subprocess.run(
             [sys.executable, "-c", "import sys; print(sys.prefix); sys.exit(3)"],
             capture_output=True,
