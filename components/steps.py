@@ -408,6 +408,7 @@ def _example(resource: Model, judged: pd.DataFrame) -> dict[str, Any]:
 
 
 def _read_frame(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
@@ -419,6 +420,8 @@ def _read_frame(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
             frame.attrs = msgspec.json.decode(attributes)
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: the rows can't be read: {error}") from error
+    del table
+    pa.default_memory_pool().release_unused()
     return frame
 
 

@@ -103,8 +103,8 @@ def serve(listener: socket.socket, needs: Mapping[str, Sequence[str]]) -> None:
                 _fork(connection, listener, asked, streams)
         elif waiting:
             _import(waiting.pop(0))
-        _reap()
-    _reap()
+        _reap(os.WNOHANG)
+    _reap(0)
 
 
 def _import(module: str) -> None:
@@ -113,10 +113,10 @@ def _import(module: str) -> None:
         importlib.import_module(module)
 
 
-def _reap() -> None:
+def _reap(options: int) -> None:
     """Take note of the steps that have ended, so that their CPU counts as ours."""
     with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
+        while os.waitpid(-1, options)[0]:
             pass
 
 
