@@ -166,7 +166,7 @@ def _design(
     numbers -= mean
     if gappy:
         numbers[missing] = 0.0
-    scale = np.sqrt((numbers**2).sum(axis=0) / count)
+    scale = np.sqrt(np.array([(column**2).sum() for column in numbers.T]) / count)
     constant = scale <= 1e-12 * np.maximum(1.0, np.abs(mean))
     scale = np.where(constant, 1.0, scale)
     numbers[:, constant] = 0.0
