@@ -260,7 +260,7 @@ def _train(
         family(resource.spec.task.family),
         resource.spec,
         rows,
-        places_of(_read_frame(test, columns=[])),
+        places_of(_read_frame(test)),
         fitter,
         champion=champion,
         candidate=candidate,
@@ -407,12 +407,12 @@ def _example(resource: Model, judged: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _read_frame(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
+def _read_frame(path: Path) -> pd.DataFrame:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path, columns=columns, use_pandas_metadata=True)
+        table = pq.read_table(path)
         attributes = (table.schema.metadata or {}).get(_ATTRIBUTES)
         # As ``pandas.read_parquet``, but each column is let go of as soon as it is copied.
         frame: pd.DataFrame = table.to_pandas(self_destruct=True)
