@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -42,6 +43,7 @@ T = TypeVar("T")
 SEARCH_FOLDER: Final = "NORIA_SEARCH_FOLDER"
 """Environment variable: where a search is kept, for a runner that can start the run again."""
 
+_ATTRIBUTES: Final = b"PANDAS_ATTRS"
 
 Step = TypeVar("Step", bound=Callable[..., Any])
 
@@ -105,6 +107,10 @@ def features(*, model: str, base: str, rows: Path, frame: Path) -> None:
     spec = read_model(model).spec
     read = _read_frame(rows)
     joined = family(spec.task.family).features(spec, project_folder(base), read)
+    if joined is read:
+        frame.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(rows, frame)
+        return
     # What is said of the rows goes on with them, however a family joins its features.
     joined.attrs = {**read.attrs, **joined.attrs}
     _write_frame(joined, frame)
@@ -320,6 +326,7 @@ def register(
     from noria.tasks.sources.served import served_in
 
     resource = read_model(model)
+    judged = _read_frame(test)
     return MlflowRegistry(*registry).register(
         Candidate(
             model=resource.name,
@@ -336,9 +343,9 @@ def register(
             reason=run["reason"],
             spec=resource.model_dump_json(by_alias=True),
             params=_read_json(params, TuneResult).params,
-            example=_example(resource, test),
+            example=_example(resource, judged),
             cautions=resource.spec.family.cautions_of(resource.spec.task.options),
-            served=served_in(_read_frame(test)),
+            served=served_in(judged),
         )
     )
 
@@ -385,11 +392,11 @@ def _package_of(model: str, champion: str, registry: tuple[str, Path]) -> Path |
     return MlflowRegistry(*registry).package_path(model, champion)
 
 
-def _example(resource: Model, test: Path) -> dict[str, Any]:
+def _example(resource: Model, judged: pd.DataFrame) -> dict[str, Any]:
     """Return the first held-out row as a client would send it."""
     import pandas as pd
 
-    frame = _read_frame(test).head(1)
+    frame = judged.head(1)
     names = family(resource.spec.task.family).request_columns(resource.spec)
     if not len(frame):
         return {}
@@ -401,18 +408,29 @@ def _example(resource: Model, test: Path) -> dict[str, Any]:
 
 
 def _read_frame(path: Path) -> pd.DataFrame:
-    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
     try:
-        return pd.read_parquet(path)
+        table = pq.read_table(path)
+        attributes = (table.schema.metadata or {}).get(_ATTRIBUTES)
+        # As ``pandas.read_parquet``, but each column is let go of as soon as it is copied.
+        frame: pd.DataFrame = table.to_pandas(self_destruct=True)
+        if attributes is not None:
+            frame.attrs = msgspec.json.decode(attributes)
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: the rows can't be read: {error}") from error
+    del table
+    pa.default_memory_pool().release_unused()
+    return frame
 
 
 def _write_frame(frame: pd.DataFrame, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    # Numbers rarely repeat: a table of their values is made in vain.
+    texts = [str(name) for name in frame if frame[name].dtype == object]
     # The index of the rows of a split are their places in the frame.
-    frame.to_parquet(path)
+    frame.to_parquet(path, use_dictionary=texts)
 
 
 def _read_json(path: Path, kind: type[T]) -> T:

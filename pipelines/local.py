@@ -11,18 +11,17 @@ import argparse
 import contextlib
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from components.steps import SEARCH_FOLDER
 from noria.errors import InvalidInput, NoriaError, PipelineError
 from noria.files import for_appending, room_problem
 from noria.loop.values import RunPhase, RunRequest, RunResult, RunStatus, from_json
-from noria.registry import MlflowRegistry
+from noria.registry import MlflowRegistry, imports
 from noria.spec import Model, load_model
 from pipelines.arguments import model_argument, run_arguments
 from pipelines.lean import import_kfp
@@ -147,13 +146,10 @@ def _follow(
             on_step(step)
 
     folder.write_progress(Progress())
-    with (
-        for_appending(folder.log).open("a") as log,
-        _tables_being_made(registry, tracking_uri, artifacts),
-    ):
+    with for_appending(folder.log).open("a") as log:
         watch = Watch(log, entered)
         done = watch.seconds
-        error = _run_pipeline(folder, arguments, _libraries(model), watch)
+        error = _run_pipeline(folder, arguments, _needs(model, tracking_uri), watch)
     folder.write_progress(
         Progress("", tuple(StepTime(name, round(value, 3)) for name, value in done.items()))
     )
@@ -174,7 +170,7 @@ def _with_room(folder: RunDir, said: str) -> str:
 
 
 def _run_pipeline(
-    folder: RunDir, arguments: dict[str, str], libraries: Sequence[str], watch: Watch
+    folder: RunDir, arguments: dict[str, str], needs: Mapping[str, Sequence[str]], watch: Watch
 ) -> Exception | None:
     """Run all steps; return KFP's own error, which names the step but not the reason."""
     temporary = folder.path / "tmp"
@@ -194,7 +190,7 @@ def _run_pipeline(
                 # Threads that spin while they wait starve everybody on a small machine.
                 OMP_WAIT_POLICY="PASSIVE",
             ),
-            warm_steps(libraries),
+            warm_steps(needs),
             contextlib.redirect_stdout(watch),
             warnings.catch_warnings(),
         ):
@@ -227,26 +223,6 @@ def _run_pipeline(
 
 
 @contextlib.contextmanager
-def _tables_being_made(
-    registry: MlflowRegistry, tracking_uri: str, artifacts: Path
-) -> Iterator[None]:
-    """Make the registry's tables beside the first steps of the very first run: it takes seconds."""
-    if registry.ready():
-        yield
-        return
-    with subprocess.Popen(
-        [sys.executable, "-m", "noria.registry", tracking_uri, str(artifacts)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as maker:
-        try:
-            yield
-        finally:
-            maker.terminate()
-
-
-@contextlib.contextmanager
 def _environment(**values: str) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
@@ -260,12 +236,15 @@ def _environment(**values: str) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _libraries(model: Model) -> tuple[str, ...]:
-    """Return what the steps will import, in the order of need; what is left out they import."""
+def _needs(model: Model, tracking_uri: str) -> dict[str, tuple[str, ...]]:
+    """Return what the steps will import, by the first that needs it; the rest they import."""
     family, train = model.spec.family, model.spec.train
     learner = family.learner.partition(":")[0]
-    libraries = family.libraries((train.algorithm, *train.ensemble.members))
-    return ("components.steps", learner, *libraries, "mlflow.pyfunc")
+    return {
+        "ingest": ("components.steps", learner, "pandas", "pyarrow.dataset", "pyarrow.parquet"),
+        "tune": family.libraries((train.algorithm, *train.ensemble.members)),
+        "register": imports(tracking_uri),
+    }
 
 
 def _ended(request: RunRequest, phase: RunPhase, detail: str) -> RunStatus:

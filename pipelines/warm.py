@@ -16,29 +16,34 @@ nursery can't do, the launcher does with the real interpreter.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import os
 import select
 import shlex
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 EXECUTOR: Final = "kfp.dsl.executor_main"
+_FUNCTION: Final = "--function_to_execute"
 _MESSAGE_BYTES: Final = 4 << 20
 _MOST_FOLDER_BYTES: Final = 70
 _LAUNCHER: Final = Path(__file__).with_name("launcher.py")
 
 
 @contextlib.contextmanager
-def warm_steps(modules: Sequence[str]) -> Iterator[None]:
-    """Let the steps that KFP starts meanwhile fork from a process that has imported ``modules``."""
+def warm_steps(needs: Mapping[str, Sequence[str]]) -> Iterator[None]:
+    """Let the steps that KFP starts meanwhile fork from a process that has imported what they need.
+
+    Args:
+        needs: Modules by the name of the first step that needs them, in the order of the steps.
+    """
     with tempfile.TemporaryDirectory(prefix="noria-", dir=_short_folder()) as folder:
         address = Path(folder) / "nursery"
         python = Path(folder) / "python"
@@ -49,7 +54,10 @@ def warm_steps(modules: Sequence[str]) -> Iterator[None]:
             listener.bind(str(address))
             listener.listen()
             nursery = subprocess.Popen(
-                [sys.executable, "-m", "pipelines.warm", str(listener.fileno()), *modules],
+                [
+                    *(sys.executable, "-m", "pipelines.warm"),
+                    *(str(listener.fileno()), json.dumps({name: [*needs[name]] for name in needs})),
+                ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -59,9 +67,11 @@ def warm_steps(modules: Sequence[str]) -> Iterator[None]:
         before, sys.executable = sys.executable, str(python)
         try:
             yield
+        except BaseException:
+            nursery.terminate()
+            raise
         finally:
             sys.executable = before
-            nursery.terminate()
             nursery.communicate()
 
 
@@ -74,32 +84,76 @@ def _short_folder() -> str | None:
     return None if len(usual) <= _MOST_FOLDER_BYTES else "/tmp"  # noqa: S108 - a fresh folder in it
 
 
-def serve(listener: socket.socket, modules: Sequence[str]) -> None:
+def serve(listener: socket.socket, needs: Mapping[str, Sequence[str]]) -> None:
     """Import one module after another, and fork for whoever asks in between, until stdin ends."""
-    # Children are reaped by the kernel: the launchers learn from the children themselves.
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    waiting = [EXECUTOR, *modules]
+    # A collection would look through all that was imported, again and again, and find nothing.
+    gc.disable()
+    waiting = [EXECUTOR, *(module for modules in needs.values() for module in modules)]
     while True:
         timeout = 0 if waiting else None
         ready, _, _ = select.select([listener, sys.stdin], [], [], timeout)
         if sys.stdin in ready:
-            return
+            break
         if listener in ready:
-            with listener.accept()[0] as connection:
-                _fork(connection, listener)
+            with listener.accept()[0] as connection, contextlib.suppress(OSError, ValueError):
+                asked, streams = _asked(connection)
+                first = needs.get(_name(asked["arguments"]), ())
+                while any(module in waiting for module in first):
+                    _import(waiting.pop(0))
+                _fork(connection, listener, asked, streams)
         elif waiting:
-            # A module that can't be imported fails in the step that needs it, with its own error.
-            with contextlib.suppress(Exception):
-                importlib.import_module(waiting.pop(0))
+            _import(waiting.pop(0))
+        _reap(os.WNOHANG)
+    _reap(0)
 
 
-def _fork(connection: socket.socket, listener: socket.socket) -> None:
+def _import(module: str) -> None:
+    # A module that can't be imported fails in the step that needs it, with its own error.
+    with contextlib.suppress(Exception):
+        importlib.import_module(module)
+
+
+def _reap(options: int) -> None:
+    """Take note of the steps that have ended, so that their CPU counts as ours."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, options)[0]:
+            pass
+
+
+def _asked(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    """Return what a launcher asks for, and the standard streams of the step."""
+    raw, streams, _, _ = socket.recv_fds(connection, _MESSAGE_BYTES, 3)
+    size, _, body = raw.partition(b"\n")
+    body += connection.recv(int(size) - len(body), socket.MSG_WAITALL)
+    try:
+        asked: dict[str, Any] = json.loads(body)
+    except ValueError:  # the launcher has ended
+        _close(streams)
+        raise
+    return asked, streams
+
+
+def _name(arguments: Sequence[str]) -> str:
+    """Return the name of the step that the executor's arguments are for."""
+    return arguments[arguments.index(_FUNCTION) + 1] if _FUNCTION in arguments[:-1] else ""
+
+
+def _fork(
+    connection: socket.socket,
+    listener: socket.socket,
+    asked: Mapping[str, Any],
+    streams: Sequence[int],
+) -> None:
+    # A collection in a child need not touch, and so copy, what it shares with us.
+    gc.freeze()
     if os.fork() != 0:
+        _close(streams)
         return
     code = 1
     try:
         listener.close()
-        code = _step(connection)
+        gc.enable()
+        code = _step(asked, streams)
     finally:
         with contextlib.suppress(OSError):
             connection.sendall(bytes([code & 0xFF]))
@@ -107,14 +161,13 @@ def _fork(connection: socket.socket, listener: socket.socket) -> None:
         os._exit(code)
 
 
-def _step(connection: socket.socket) -> int:
+def _close(streams: Sequence[int]) -> None:
+    for stream in streams:
+        os.close(stream)
+
+
+def _step(asked: Mapping[str, Any], streams: Sequence[int]) -> int:
     """Become the step that the launcher asked for; return its exit code."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    raw, streams, _, _ = socket.recv_fds(connection, _MESSAGE_BYTES, 3)
-    size, _, body = raw.partition(b"\n")
-    while len(body) < int(size):
-        body += connection.recv(_MESSAGE_BYTES)
-    asked = json.loads(body)
     for target, stream in enumerate(streams):
         os.dup2(stream, target)
         os.close(stream)
@@ -137,4 +190,6 @@ def _step(connection: socket.socket) -> int:
 
 
 if __name__ == "__main__":
-    serve(socket.socket(fileno=int(sys.argv[1])), sys.argv[2:])
+    serve(socket.socket(fileno=int(sys.argv[1])), json.loads(sys.argv[2]))
+    # Taking all the modules down, one by one, would cost as much as half a step.
+    os._exit(0)

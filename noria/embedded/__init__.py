@@ -100,7 +100,6 @@ def train(home: Path, model_path: Path, on_step: Callable[[str], None]) -> RunSt
     lost = lost_registry(where, model.name)
     if lost:
         raise RegistryError(lost)
-    registry.initialise()
     now = datetime.now(UTC)
     name = model.metadata.name
     request = RunRequest(

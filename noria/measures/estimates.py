@@ -314,15 +314,15 @@ def _f1(true: Flags, guessed: Flags, score: Array) -> Estimate:
 def _auc(positive: Flags, guessed: Flags, score: Array) -> Estimate:
     """Mann and Whitney's statistic: ties count one half."""
     del guessed
-    up, down = score[positive], score[~positive]
-    m, n = up.size, down.size
+    m = int(positive.sum())
+    n = score.size - m
     if not m or not n:
         return Estimate(math.nan, np.zeros(score.size))
     # Share of the other class under each score, ties half: the structural components.
-    below = _midranks(np.sort(down), up)
-    value = float(below.sum()) / (m * n)
-    of_up = below / n - value
-    of_down = 1.0 - _midranks(np.sort(up), down) / m - value
+    below = _others_below(positive, score)
+    value = float(below[positive].sum()) / (m * n)
+    of_up = below[positive] / n - value
+    of_down = 1.0 - below[~positive] / m - value
     influence = np.empty(score.size)
     rows, rarer = score.size, min(m, n)
     influence[positive] = of_up * (rows / m * unbiased(m))
@@ -337,10 +337,20 @@ def _auc(positive: Flags, guessed: Flags, score: Array) -> Estimate:
     )
 
 
-def _midranks(ordered: Array, points: Array) -> Array:
-    below = np.searchsorted(ordered, points, side="left")
-    upto = np.searchsorted(ordered, points, side="right")
-    return np.asarray((below + upto) / 2.0)
+def _others_below(positive: Flags, score: Array) -> Array:
+    """Return of each row how many of the other class score lower; of those that tie, half."""
+    order = np.argsort(score)
+    ranked = score[order]
+    # NaN is greater than all and ties with itself, as in any sort.
+    rises = (ranked[1:] != ranked[:-1]) & ~np.isnan(ranked[:-1])
+    starts = np.concatenate([[0], np.nonzero(rises)[0] + 1])
+    rows = np.diff(np.append(starts, score.size))
+    ups = np.add.reduceat(positive[order].astype(np.int64), starts)
+    both = [np.cumsum(of) - of / 2.0 for of in (rows - ups, ups)]
+    down_below, up_below = (np.repeat(of, rows) for of in both)
+    below = np.empty(score.size)
+    below[order] = np.where(positive[order], down_below, up_below)
+    return below
 
 
 def _average_precision(positive: Flags, guessed: Flags, score: Array) -> Estimate:

@@ -6,6 +6,7 @@ SQLite file.
 """
 
 from noria.registry.candidate import Candidate
+from noria.registry.client import imports
 from noria.registry.registry import MlflowRegistry
 
-__all__ = ["Candidate", "MlflowRegistry"]
+__all__ = ["Candidate", "MlflowRegistry", "imports"]

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from noria import files
 from noria.errors import NoriaError, RegistryError, Unavailable
+from noria.files import sqlite_path
 
 _SETTINGS: Final = {
     # No artifact may run code when it is read: pickles are refused, always.
@@ -58,6 +59,13 @@ def load() -> ModuleType:
     logging.getLogger("alembic").setLevel(logging.ERROR)
     module: ModuleType = mlflow
     return module
+
+
+def imports(tracking_uri: str) -> tuple[str, ...]:
+    """Return the modules that registering a version imports, for a process that has time now."""
+    local = sqlite_path(tracking_uri) is not None
+    stores = (f"mlflow.store.{kind}.sqlalchemy_store" for kind in ("tracking", "model_registry"))
+    return ("noria.registry.record", "mlflow.pyfunc", *(stores if local else ()))
 
 
 @contextmanager

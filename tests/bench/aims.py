@@ -45,6 +45,11 @@ AIMS: Final[Mapping[str, Aim]] = {
     "watch.1.sampled": Aim("ratio", 0.05),
     "watch.1000.all": Aim("ratio", 0.05),
     "watch.1000.sampled": Aim("ratio", 0.05),
+    # CPU of the command with all its processes; memory of the largest of them.
+    "train.first.cpu": Aim("value", 8.0),
+    "train.long.cpu": Aim("value", 60.0),
+    "train.long.rss.mb": Aim("value", 1024.0),
+    "train.wide.cpu": Aim("value", 60.0),
     # Ten retrains or so, and those of the rules that the loop must beat.
     "backtest.walk": Aim("value", 180.0),
     "cli.help": Aim("value", 0.3),

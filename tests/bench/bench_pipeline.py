@@ -16,11 +16,7 @@ import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
-
-import numpy as np
-import pandas as pd
-import yaml
+from typing import Final
 
 from noria.loop.values import RunRequest, to_json
 from noria.registry import Candidate, MlflowRegistry
@@ -29,6 +25,7 @@ from noria.tasks.candidate import make_candidate
 from noria.tasks.families import family
 from pipelines.rundir import RunDir
 from tests.bench.rows import Row, row
+from tests.bench.table import project
 
 _STEPS: Final = 9
 _TIMES: Final = 3
@@ -40,7 +37,7 @@ def run() -> list[Row]:
     """Measure both ways, each several times; medians."""
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder)
-        _project(base)
+        project(base, _ROWS, 4, n_estimators=50)
         uri, artifacts = f"sqlite:///{base / 'mlflow.db'}", base / "artifacts"
         MlflowRegistry(uri, artifacts).initialise()
         # The first call imports the libraries.
@@ -103,42 +100,3 @@ def _piped(base: Path, uri: str, artifacts: Path, number: int) -> float:
     if code != 0:
         raise RuntimeError(f"the pipeline failed: {RunDir(folder).ended()}")
     return seconds
-
-
-def _project(base: Path) -> None:
-    random = np.random.default_rng(0)
-    when = pd.Timestamp("2026-01-01", tz="UTC") + pd.to_timedelta(
-        np.sort(random.uniform(0, 30 * 86400, _ROWS)), unit="s"
-    )
-    columns: dict[str, Any] = {f"x{i}": random.normal(size=_ROWS) for i in range(4)}
-    score = columns["x0"] + columns["x1"] + random.normal(size=_ROWS)
-    frame = pd.DataFrame(
-        {
-            "id": [f"r{i}" for i in range(_ROWS)],
-            "at": when.as_unit("us"),
-            "carrier": random.choice(list("ABCDE"), _ROWS),
-            **columns,
-            "late": (score > 0).astype(int),
-        }
-    )
-    frame.to_parquet(base / "rows.parquet", index=False)
-    features = [{"name": f"x{i}", "type": "numeric"} for i in range(4)]
-    resource = {
-        "apiVersion": "noria.dev/v1alpha1",
-        "kind": "Model",
-        "metadata": {"name": "bench"},
-        "spec": {
-            "task": {"family": "tabular-classification"},
-            "data": {
-                "source": {"parquet": {"paths": ["rows.parquet"]}},
-                "features": [{"name": "carrier", "type": "categorical"}, *features],
-                "target": "late",
-                "eventTime": "at",
-                "entityKey": ["id"],
-                "validation": {"minRows": 500},
-            },
-            "train": {"algorithm": "lightgbm", "hyperparameters": {"n_estimators": 50}},
-            "gates": {"minRows": 100, "bounds": [{"metric": "auc", "min": 0.6}]},
-        },
-    }
-    (base / "model.yaml").write_text(yaml.safe_dump(resource))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,8 @@ def work(text: str) -> str:
         raise ValueError("no rows")
     if text == "die":
         os.kill(os.getpid(), 9)
+    while text == "busy" and sum(os.times()[:2]) < 1.0:
+        pass
     sys.modules["marked"] = sys
     return f"{text} {os.environ['MARK']} {os.getcwd()} {'marked2' in sys.modules}"
 """
@@ -65,7 +68,7 @@ def run_step(folder: Path, text: str) -> tuple[subprocess.CompletedProcess[str],
 
 def test_a_step_has_its_own_output_environment_folder_and_exit_code(tmp_path: Path) -> None:
     real = sys.executable
-    with warm_steps(["wave", "no_such_module"]):
+    with warm_steps({"later": ["wave", "no_such_module"]}):
         assert sys.executable != real
         first, said = run_step(tmp_path, "first")
         for _ in range(100):
@@ -84,8 +87,24 @@ def test_a_step_has_its_own_output_environment_folder_and_exit_code(tmp_path: Pa
     assert died.returncode == 137
 
 
+def test_a_step_finds_what_it_needs_imported(tmp_path: Path) -> None:
+    with warm_steps({"work": ["no_such_module", "wave"], "later": ["chunk"]}):
+        first, _ = run_step(tmp_path, "first")
+
+    assert "preloaded: True" in first.stderr
+
+
+def test_the_cpu_of_the_steps_is_that_of_who_runs_them(tmp_path: Path) -> None:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    with warm_steps({}):
+        run_step(tmp_path, "busy")
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+
+    assert used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime >= 1.0
+
+
 def test_anything_but_a_step_runs_in_the_real_interpreter(tmp_path: Path) -> None:
-    with warm_steps([]):
+    with warm_steps({}):
         done = subprocess.run(
             [sys.executable, "-c", "import sys; print(sys.prefix); sys.exit(3)"],
             capture_output=True,

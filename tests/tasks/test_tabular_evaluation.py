@@ -11,16 +11,21 @@ import msgspec
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
 
 from noria.errors import LeakageError
 from noria.measures.measurement import Measurement
 from noria.spec import ChampionGate, Gates, ModelSpec
 from noria.tasks.candidate import fit_all
+from noria.tasks.encoding import Columns
 from noria.tasks.families import family
 from noria.tasks.gates import judge
 from noria.tasks.held_out import HeldOut
 from noria.tasks.measure import Truth, compare
+from noria.tasks.package import Feature, Manifest
 from noria.tasks.protocol import Choice, Comparison, Evaluation
+from noria.tasks.tabular.evaluation import Asked
+from noria.tasks.tabular.plots import draw
 
 TASKS = family("tabular-classification")
 MakeSpec = Callable[..., ModelSpec]
@@ -268,3 +273,43 @@ def test_the_reference_holds_what_training_saw(
         assert arrays["f1"].dtype == np.float64
         assert arrays["f1"].shape == (300,)
         assert arrays["prediction"].shape == (len(split.test),)
+
+
+class OfTwenty:
+    """A regression that reads its first twenty columns, each less than the one before."""
+
+    def __init__(self, columns: int) -> None:
+        self.manifest = Manifest(
+            model="m",
+            family="tabular-regression",
+            algorithm="none",
+            inputs=(),
+            outputs=(),
+            features=tuple(Feature(f"x{place}", "numeric") for place in range(columns)),
+        )
+        self.rows = 0
+
+    def encode(self, columns: Columns) -> NDArray[np.float64]:
+        raise NotImplementedError
+
+    def predict_matrix(self, matrix: NDArray[np.float64]) -> dict[str, np.ndarray]:
+        self.rows += matrix.shape[0]
+        return {"prediction": matrix[:, :20] @ (1.0 / np.arange(1.0, 21.0))}
+
+
+def test_of_many_columns_those_that_matter_are_shown_without_measuring_each(tmp_path: Path) -> None:
+    rows = 1000
+    matrix = np.random.default_rng(1).normal(size=(rows, 500))
+    asked = []
+    for columns in (100, 500):
+        model = OfTwenty(columns)
+        given = np.ascontiguousarray(matrix[:, :columns])
+        said = model.predict_matrix(given)["prediction"]
+        truth = Truth(said + 0.1, 0, 0)
+        draw(tmp_path / str(columns), Asked(model, given, np.arange(rows), said, None), truth)
+        asked.append(model.rows)
+
+    few, many = ((tmp_path / name / "importance.png").read_bytes() for name in ("100", "500"))
+    assert few == many
+    assert asked[0] >= 100 * rows  # each column is measured
+    assert asked[1] <= 500 * rows / 2

@@ -213,7 +213,12 @@ CUSTOM: Final = Family(
         a_positive_class_is_of_classes,
     ),
     needs=Needs(
-        libraries=("pandas", "pyarrow.parquet", "scipy.optimize", "matplotlib.figure"),
+        libraries=(
+            "pandas",
+            "pyarrow.parquet",
+            "scipy.optimize",
+            "matplotlib.backends.backend_agg",
+        ),
         install="noria[training]",
     ),
     narrow=narrowed,

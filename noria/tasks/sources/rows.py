@@ -44,8 +44,10 @@ def labelled_rows(spec: ModelSpec, base: Path, as_of: datetime | None) -> pd.Dat
     rows = _read(spec, base)
     read = len(rows)
     if data.target is not None:
-        rows = rows[rows[data.target].notna()]
-        rows = rows.assign(**{data.target: rows[data.target].infer_objects()})
+        rows = _where(rows, rows[data.target].notna())
+        # Unlike ``assign``, this copies no other column.
+        rows = rows.copy(deep=False)
+        rows[data.target] = rows[data.target].infer_objects()
     rows = _with_times(data, rows)
     if as_of is not None and data.event_time is not None:
         rows = _known_at(data, rows, as_of)
@@ -62,9 +64,14 @@ def labelled_rows(spec: ModelSpec, base: Path, as_of: datetime | None) -> pd.Dat
 def ordered(data: Data, rows: pd.DataFrame) -> pd.DataFrame:
     """Return rows in the order of their event times and entity keys, with a new index."""
     order = [name for name in (data.event_time, *data.entity_key) if name is not None]
-    if order:
-        rows = rows.sort_values(order, kind="stable", key=_order)
-    return rows.reset_index(drop=True)
+    rows = rows.copy(deep=False)
+    rows.index = pd.RangeIndex(len(rows))
+    if not order:
+        return rows
+    places = rows[order].sort_values(order, kind="stable", key=_order).index
+    if places.is_monotonic_increasing:
+        return rows
+    return rows.take(places.to_numpy()).reset_index(drop=True)
 
 
 def _order(column: pd.Series) -> pd.Series:
@@ -138,7 +145,7 @@ def _with_times(data: Data, rows: pd.DataFrame) -> pd.DataFrame:
     if data.label_time is None:
         return rows
     # Without the time of its label, a row may not be called labelled at any moment.
-    rows = rows[rows[data.label_time].notna()]
+    rows = _where(rows, rows[data.label_time].notna())
     early = rows[data.label_time] < rows[data.event_time]
     if early.any():
         first = rows[early].iloc[0]
@@ -153,7 +160,7 @@ def _with_times(data: Data, rows: pd.DataFrame) -> pd.DataFrame:
 
 def _known_at(data: Data, rows: pd.DataFrame, as_of: datetime) -> pd.DataFrame:
     cut = pd.Timestamp(as_of.astimezone(UTC))
-    rows = rows[rows[data.label_time or data.event_time] <= cut]
+    rows = _where(rows, rows[data.label_time or data.event_time] <= cut)
     late = rows[data.event_time] > cut
     if late.any():
         raise LeakageError(
@@ -171,4 +178,9 @@ def recent(spec: ModelSpec, rows: pd.DataFrame, as_of: datetime | None) -> pd.Da
     if train_on.kind == "all" or train_on.window is None or event_time is None or rows.empty:
         return rows
     end = rows[event_time].max() if as_of is None else pd.Timestamp(as_of.astimezone(UTC))
-    return rows[rows[event_time] > end - pd.Timedelta(train_on.window)]
+    return _where(rows, rows[event_time] > end - pd.Timedelta(train_on.window))
+
+
+def _where(rows: pd.DataFrame, kept: pd.Series) -> pd.DataFrame:
+    """Return the rows that are kept: a copy, unless they are all."""
+    return rows if kept.all() else rows[kept]

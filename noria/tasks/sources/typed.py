@@ -68,14 +68,15 @@ def frame_of(parts: Sequence[Part], roles: Mapping[str, Role], read: Read) -> pd
             if fault is not None:
                 problems.append(fault)
         if not problems:
-            values = np.concatenate(found)
+            values = np.concatenate(found) if len(found) > 1 else found[0]
             if role == "label" and len({*map(type, values.tolist())} - {type(None)}) > 1:
                 problems.append(_mixed(name, values))
             if role == "vector" and len(widths := {width_of(part) for part in found} - {0}) > 1:
                 problems.append(_of_widths(name, widths))
             columns[name] = _series(values, role)
     refuse(problems)
-    return pd.DataFrame(columns)
+    # The columns are ours alone: put together as they are, they are not there twice.
+    return pd.DataFrame(columns, copy=False)
 
 
 def read_frame(frame: pd.DataFrame, roles: Mapping[str, Role], origin: str = "") -> pd.DataFrame:
@@ -93,7 +94,9 @@ def read_frame(frame: pd.DataFrame, roles: Mapping[str, Role], origin: str = "")
         else:
             columns[name] = pd.Series(_series(values, role), index=frame.index)
     refuse(problems)
-    return frame.assign(**columns)
+    found = pd.DataFrame({name: columns.get(str(name), frame[name]) for name in frame}, copy=False)
+    found.attrs = frame.attrs
+    return found
 
 
 def read_as(column: pd.Series, role: Role) -> np.ndarray:

@@ -142,7 +142,12 @@ _SHARED: Final[Mapping[str, Any]] = {
     ),
     "rules": (columns_and_a_target, columns_can_be_read, hyperparameters_exist),
     "needs": Needs(
-        libraries=("pandas", "pyarrow.parquet", "scipy.optimize", "matplotlib.figure"),
+        libraries=(
+            "pandas",
+            "pyarrow.parquet",
+            "scipy.optimize",
+            "matplotlib.backends.backend_agg",
+        ),
         install="noria[training,xgboost]",
     ),
     "learner": "noria.tasks.tabular.family:TABULAR",

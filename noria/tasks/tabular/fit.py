@@ -36,13 +36,16 @@ class Design:
     threads: int
 
     def take(self, places: NDArray[np.int64]) -> Design:
-        """Return the design of some of the rows."""
+        """Return the design of some of the rows; rows that follow one another are not copied."""
+        rows: NDArray[np.int64] | slice = places
+        if places.size and bool((np.diff(places) == 1).all()):
+            rows = slice(int(places[0]), int(places[-1]) + 1)
         return Design(
-            self.matrix[places],
-            self.target[places],
+            self.matrix[rows],
+            self.target[rows],
             self.classes,
             self.categories,
-            None if self.weight is None else self.weight[places],
+            None if self.weight is None else self.weight[rows],
             self.seed,
             self.threads,
         )

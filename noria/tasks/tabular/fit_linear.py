@@ -23,17 +23,23 @@ Places = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Design:
-    """Standardised numbers (n, p), what is missing (n, p), slots of categories (n, c)."""
+    """Standardised numbers (n, p), what is missing (n, p), slots of categories (n, c).
+
+    ``missing`` is None where no number is: sums over it are 0.
+    """
 
     numbers: Array
-    missing: Array
+    missing: Array | None
     slots: Places
     slot_count: int
 
     def scores(self, theta: Array) -> Array:
         """Return (n, k) scores for weights (p + p + slots + 1, k)."""
         p = self.numbers.shape[1]
-        out = self.numbers @ theta[:p] + self.missing @ theta[p : 2 * p] + theta[-1]
+        out = self.numbers @ theta[:p]
+        if self.missing is not None:
+            out += self.missing @ theta[p : 2 * p]
+        out += theta[-1]
         table = theta[2 * p : -1]
         for j in range(self.slots.shape[1]):
             out += table[self.slots[:, j]]
@@ -47,10 +53,11 @@ class _Design:
                 table[:, k] += np.bincount(
                     self.slots[:, j], weights=residual[:, k], minlength=self.slot_count
                 )
+        numbers = self.numbers.T @ residual
         return np.vstack(
             [
-                self.numbers.T @ residual,
-                self.missing.T @ residual,
+                numbers,
+                np.zeros_like(numbers) if self.missing is None else self.missing.T @ residual,
                 table,
                 residual.sum(axis=0, keepdims=True),
             ]
@@ -148,21 +155,28 @@ def fit_linear(
 def _design(
     matrix: Array, numeric: Places, categorical: Places, categories: tuple[int, ...]
 ) -> tuple[_Design, Array, Array, Places, Places]:
+    # In place where it can be: of a large matrix each copy is most of the memory.
     numbers = matrix[:, numeric]
     missing = np.isnan(numbers)
+    gappy = bool(missing.any())
     count = np.maximum((~missing).sum(axis=0), 1)
-    filled = np.where(missing, 0.0, numbers)
-    mean = filled.sum(axis=0) / count
-    centred = np.where(missing, 0.0, numbers - mean)
-    scale = np.sqrt((centred**2).sum(axis=0) / count)
+    if gappy:
+        numbers[missing] = 0.0
+    mean = numbers.sum(axis=0) / count
+    numbers -= mean
+    if gappy:
+        numbers[missing] = 0.0
+    scale = np.sqrt(np.array([(column**2).sum() for column in numbers.T]) / count)
     constant = scale <= 1e-12 * np.maximum(1.0, np.abs(mean))
     scale = np.where(constant, 1.0, scale)
-    centred[:, constant] = 0.0
+    numbers[:, constant] = 0.0
+    numbers /= scale
     # One more slot per feature, for its missing value.
     sizes = np.array([categories[j] + 1 for j in categorical], dtype=np.int64)
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)[: sizes.size]
     absent = starts + sizes - 1
     codes = matrix[:, categorical]
     slots = np.where(np.isnan(codes), absent, codes + starts).astype(np.int64)
-    design = _Design(centred / scale, missing.astype(np.float64), slots, int(sizes.sum()))
+    absences = missing.astype(np.float64) if gappy else None
+    design = _Design(numbers, absences, slots, int(sizes.sum()))
     return design, mean, scale, starts, absent

@@ -59,7 +59,13 @@ def design_of(
 ) -> Design:
     """Return the encoded rows of a frame, of equal weight."""
     event_time = spec.data.event_time
-    matrix = Encoder(features, event_time).encode(columns_of(features, event_time, frame))
+    matrix = np.empty((len(frame), sum(feature.size for feature in features)))
+    first = 0
+    for feature in features:
+        # One after another: all the columns at once would take as much again as the matrix.
+        part = Encoder((feature,), event_time).encode(columns_of((feature,), event_time, frame))
+        matrix[:, first : first + feature.size] = part
+        first += feature.size
     return Design(
         matrix=matrix,
         target=target.values,
