@@ -87,7 +87,7 @@ class Samples:
         keys = frame[list(spec.data.entity_key)]
         group: Places = np.arange(len(frame), dtype=np.int64)
         if len(keys.columns):
-            found = keys.groupby(list(keys)).ngroup().to_numpy(np.int64)
+            found: Places = np.asarray(keys.groupby(list(keys)).ngroup(), np.int64)
             group = found if np.unique(found).size > 1 else group
         return cls(frame, raw, histories, futures, scale, root, group, season)
 
