@@ -18,6 +18,7 @@ from noria.embedded import observability
 from noria.embedded.home import Home
 from noria.embedded.own_server import caution, served_here
 from noria.embedded.scraping import Endpoint
+from noria.embedded.source_labels import SourceLabels
 from noria.embedded.survey import Supervisor, Turn, supervisor
 from noria.embedded.system import System, stop_processes
 from noria.errors import InvalidInput, NoriaError, Unavailable, shorten, traceback_tail
@@ -53,6 +54,10 @@ def supervise(home: Home, files: Sequence[Path], tell: Callable[[str], None]) ->
         systems = [
             System(home, path, clock=WallClock(), prometheus=watch.prometheus) for path in paths
         ]
+        labels = [
+            SourceLabels(home, system.model, path)
+            for system, path in zip(systems, paths, strict=True)
+        ]
         stop = threading.Event()
         endpoint = Endpoint(home)
         with _signals(stop):
@@ -65,7 +70,10 @@ def supervise(home: Home, files: Sequence[Path], tell: Callable[[str], None]) ->
                 for system in systems:
                     tell(f"{system.name}: starting the monitor, the proxy and the registry")
                     system.start()
-                turns = [_Turns(home, system, tell, endpoint) for system in systems]
+                turns = [
+                    _Turns(home, system, tell, endpoint, sent)
+                    for system, sent in zip(systems, labels, strict=True)
+                ]
                 while not stop.is_set():
                     others = watch()
                     for turn in turns:
@@ -77,6 +85,8 @@ def supervise(home: Home, files: Sequence[Path], tell: Callable[[str], None]) ->
                     stop.wait(_CYCLE_SECONDS)
             finally:
                 tell("stopping")
+                for sent in labels:
+                    sent.close()
                 for system in systems:
                     system.close()
                 endpoint.close()
@@ -200,10 +210,16 @@ class _Turns:
     """Turns one model's loop. Trouble with a part is told once, and tried again each time."""
 
     def __init__(
-        self, home: Home, system: System, tell: Callable[[str], None], endpoint: Endpoint
+        self,
+        home: Home,
+        system: System,
+        tell: Callable[[str], None],
+        endpoint: Endpoint,
+        labels: SourceLabels,
     ) -> None:
         self._note = home.turn(system.name)
         self._system = system
+        self._labels = labels
         self._tell = tell
         self._endpoint = endpoint
         self._told: tuple[str, ...] = ()
@@ -216,6 +232,7 @@ class _Turns:
             cycle = self._system.turn()
             found += (f"{port}: {why}" for port, why in cycle.problems.items())
             found += filter(None, [self._system.tell_monitor(cycle.state)])
+            found += self._labels.ensure()
             self._endpoint.publish(Turned(self._system.model, cycle.state, self._system.now()))
             for note in cycle.decision.explanation:
                 if note.change:

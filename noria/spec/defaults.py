@@ -43,7 +43,7 @@ def completed(sections: Mapping[str, Any]) -> dict[str, Any]:
             filled["monitoring"] = (
                 _monitoring_of_texts(filled["monitoring"])
                 if "serving" in filled and filled["serving"].answers_texts
-                else _monitoring(filled["monitoring"], family, filled.get("data"))
+                else _monitoring(filled["monitoring"], family, filled["task"], filled.get("data"))
             )
             if "retraining" in filled:
                 filled["retraining"] = _retraining(
@@ -76,10 +76,12 @@ def _train(train: Train, family: Family, data: Data | None) -> Any:
     )
 
 
-def _monitoring(monitoring: Monitoring, family: Family, data: Data | None) -> Any:
+def _monitoring(monitoring: Monitoring, family: Family, task: Any, data: Data | None) -> Any:
     known = {name: family.metric(name) for name in family.metrics}
     watched = tuple(name for name, metric in known.items() if metric and metric.is_watched)
     performance = _fill(monitoring.performance, metrics=watched)
+    longer = performance.max_label_lag + family.label_lag_of(task.options)
+    performance = _fill(performance, max_label_lag=longer)
     measured = performance.metrics
     # What is no metric, or has no interval, is the rules' to refuse where it was written.
     fit = [name for name in measured if (metric := known.get(name)) is None or metric.judges]

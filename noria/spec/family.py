@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
@@ -73,6 +74,8 @@ class Family:
             a feature, or ``series``.
         key_has_time: A sample is named by its entity key and its event time together: the same
             entity is asked about again and again.
+        label_lag: How long the last label of a sample takes to come, from the options; None: that
+            is not the family's affair. ``maxLabelLag`` is so much longer by default.
         detectors: What is watched by default.
         descriptors: Numbers of a request that are watched beside ``spec.data.features``, by name.
             The predictor computes them (``noria.tasks.package.Describing``), and the manifest
@@ -107,6 +110,7 @@ class Family:
     stack: tuple[str, ...] = ()
     inputs: Mapping[str, FeatureType | Literal["series"]] = field(default_factory=dict)
     key_has_time: bool = False
+    label_lag: Callable[[Any], timedelta] | None = None
     detectors: tuple[Detector, ...] = ()
     descriptors: tuple[str, ...] = ()
     rules: tuple[Rule, ...] = ()
@@ -131,6 +135,10 @@ class Family:
     def cautions_of(self, options: object) -> tuple[str, ...]:
         """Return what should be known of these options, a sentence each."""
         return () if self.cautions is None else self.cautions(options)
+
+    def label_lag_of(self, options: object) -> timedelta:
+        """Return how long the last label of a sample takes to come; 0: the family does not say."""
+        return timedelta(0) if self.label_lag is None else self.label_lag(options)
 
     @property
     def default_algorithm(self) -> str:

@@ -208,9 +208,11 @@ class Performance(Section):
         examples=[["feedback"]],
     )
     max_label_lag: PositiveDuration = Field(
+        json_schema_extra=FILLED,
         default=timedelta(hours=48),
         description="Longest time that a label should take, a duration. The metrics show it beside "
-        "the labels' lag; rows without one after twice this are dropped from the performance.",
+        "the labels' lag; rows without one after twice this are dropped from the performance. The "
+        "default is 48 hours, and of a forecast its horizon more.",
     )
 
 

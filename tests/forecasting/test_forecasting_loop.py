@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 WATCHED = """  monitoring:
     window: {rows: 200}
-    performance: {window: {rows: 100}}
+    performance: {window: {rows: 100}, maxLabelLag: 3650d}
   retraining: {signals: [performance]}
 """
 START = "2026-05-20"
@@ -96,13 +96,21 @@ def test_the_source_labels_forecasts_and_a_shift_is_seen(depots: Depots) -> None
     depots.noria("up", "-f", depots.path, "--detach")
     depots.wait(lambda found: found["champion"] == "1")
     depots.ask(1.0)
-    assert "new labels" in depots.noria("label", "depots", "--since", START)
-    known = depots.noria("label", "depots", "--since", START)
-    assert known.startswith("depots: 0 new labels")
+    # Nobody asks for it: `noria up` sees that the source's file is another one.
+    file = depots.path.parent / "data" / "rows.csv"
+    file.write_text(whole := file.read_text())
     found = depots.wait(lambda found: found["performance"])
     assert found["drift"] == []
+    known = depots.noria("label", "depots", "--since", START)
+    assert known.startswith("depots: 0 new labels")
     rows = depots.project.rows
     usual = rows["parcels"].mean()
     assert 0 < found["performance"]["mae"] <= found["performance"]["rmse"] < usual
+    file.write_text(whole + "D00,no day,5\n")
     depots.ask(3.0)
     depots.wait(lambda found: "level" in json.dumps(found["drift"]))
+    # What can't be read is said, and no longer once it can.
+    broken = "column day: row 8401"
+    depots.wait(lambda found: broken in json.dumps(found))
+    file.write_text(whole)
+    depots.wait(lambda found: broken not in json.dumps(found))

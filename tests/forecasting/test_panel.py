@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -171,3 +172,16 @@ def test_one_series_needs_no_key() -> None:
     samples = LEARNER.features(spec, None, rows)  # type: ignore[arg-type]
     assert "depot" not in samples
     assert len(samples) > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "hours"),
+    [
+        ({"step": "day", "horizon": 14}, 14 * 25 + 48),
+        ({"step": "15 minutes", "horizon": 8}, 2 + 48),
+        ({"step": "month", "horizon": 3, "season": 12}, 3 * 31 * 24 + 48),
+    ],
+)
+def test_labels_have_the_horizon_s_time_to_come(options: dict[str, Any], hours: int) -> None:
+    performance = spec_of(options).monitoring.performance
+    assert performance.max_label_lag == timedelta(hours=hours)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from pydantic import Field
@@ -44,6 +45,15 @@ CHOSEN_FROM: Final = (NAIVE, "theta", "combination", BOOSTING)
 """What ``auto`` chooses from, the simplest first. ETS costs most, and adds next to nothing on M1
 and Tourism."""
 
+_LONGEST: Final = {
+    "minute": timedelta(minutes=1),
+    "hour": timedelta(hours=1),
+    "day": timedelta(hours=25),
+    "week": timedelta(days=7, hours=1),
+    "month": timedelta(days=31),
+    "quarter": timedelta(days=92),
+    "year": timedelta(days=366),
+}
 _STEP: Final = re.compile(r"(?:(?P<every>[1-9][0-9]{0,3}) )?(?P<unit>[a-z]+?)s?")
 _MOST_HISTORY: Final = 4096
 
@@ -132,6 +142,12 @@ def season_of(options: ForecastingOptions) -> int:
     if unit == "minute":
         return max(1, 24 * 60 // every)
     return max(1, SEASONS[unit] // every)
+
+
+def label_lag_of(options: ForecastingOptions) -> timedelta:
+    """Return how long the last step of a forecast takes to come, at most."""
+    every, unit = unit_of(options)
+    return options.horizon * every * _LONGEST[unit]
 
 
 def history_of(options: ForecastingOptions) -> int:
@@ -295,6 +311,7 @@ FORECASTING: Final = Family(
     target="number",
     inputs={HISTORY: "series"},
     key_has_time=True,
+    label_lag=label_lag_of,
     detectors=(
         Detector(name="features", kind="tabular", watch="features"),
         Detector(name="prediction", kind="ks", watch="prediction"),

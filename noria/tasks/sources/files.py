@@ -40,6 +40,19 @@ def source_files(data: Data, base: Path) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
+def stamp_of(data: Data, base: Path) -> tuple[tuple[str, int, int], ...]:
+    """Return the path, the time of the last change in ns and the size of each file that is there.
+
+    Nothing is made: a file that is missing is not in it. Two that are equal mean the same rows.
+
+    Raises:
+        DataError: The source has no files.
+    """
+    found = (path for pattern in _patterns(data) for path in _matches(base, pattern))
+    stated = ((str(path), path.stat()) for path in found)
+    return tuple((path, stat.st_mtime_ns, stat.st_size) for path, stat in stated)
+
+
 def prepare(module_path: Path, base: Path) -> None:
     """Run ``prepare(base)`` of the project's data module, which writes its files below ``base``.
 
