@@ -138,6 +138,8 @@ class Forecasting:
             return TuneResult(given)
         samples = self.prepare(spec, train.reset_index(drop=True))
         older, newer = in_time(spec, samples, np.arange(len(train)))
+        if not older.size:  # as when fitting: nothing is known before the newest
+            return TuneResult(given)
         metric = spec.metric(settings.metric)
 
         def score(params: Mapping[str, Any], fold: int) -> float:  # noqa: ARG001 - there is one
