@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from components.placement import GPU_RESOURCE, SHARED_MEMORY, node_selector, tolerations
-from noria.errors import Conflict, TrainingError, Unavailable
+from noria.errors import Conflict, NoriaError, TrainingError, Unavailable
 from noria.kube import KubeClient
 from noria.kube.kinds import TRAIN_JOB
 from noria.spec import Compute, format_bytes
@@ -148,7 +148,15 @@ def run_trainjob(
             another plan has its name.
         ClusterError, Denied, InvalidInput, Unavailable: The cluster refuses it, or is away.
     """
-    begin(client, namespace, job, tell)
+    try:
+        begin(client, namespace, job, tell)
+    except NoriaError:
+        raise  # none was made, or one that is not ours is there
+    except BaseException:  # stopped while it was asked for: it may be there all the same
+        there = client.get(TRAIN_JOB, job.name, namespace)
+        if there is not None and _plan_of(there) == _plan_of(job.manifest()):
+            client.delete(TRAIN_JOB, job.name, namespace)
+        raise
     try:
         _follow(client, namespace, job, tell, poll)
     finally:
@@ -172,13 +180,17 @@ def begin(client: KubeClient, namespace: str, job: TrainJob, tell: Callable[[str
     if there is None:
         begin(client, namespace, job, tell)
         return
-    plan = there["metadata"].get("annotations", {}).get(_PLAN)
-    if plan != body["metadata"]["annotations"][_PLAN]:
+    if _plan_of(there) != _plan_of(body):
         raise TrainingError(
             f"TrainJob {namespace}/{job.name} is there already and runs something else",
             fix="delete it, or give the run another id",
         )
     tell(f"TrainJob {namespace}/{job.name}: found, of an earlier attempt")
+
+
+def _plan_of(manifest: Mapping[str, Any]) -> str | None:
+    found: str | None = manifest["metadata"].get("annotations", {}).get(_PLAN)
+    return found
 
 
 def _follow(

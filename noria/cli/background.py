@@ -34,7 +34,7 @@ class Background:
 
 
 def start(home: Path, files: Sequence[Path], names: Sequence[str], timeout: float) -> Background:
-    """Start ``noria up`` in the background; return once each model has a URL.
+    """Start ``noria up`` in the background; return once each model has a URL and a champion.
 
     Args:
         home: Where the state and ``up.log`` are.
@@ -89,7 +89,8 @@ def start(home: Path, files: Sequence[Path], names: Sequence[str], timeout: floa
                     f"another version `noria rollout retrain {model.name}{where}`), or stop with "
                     f"`noria down{where}`",
                 )
-        if models and all(model.url for model in models):
+        # A first version has its traffic a turn before it is the champion.
+        if models and all(model.url and model.champion for model in models):
             return Background(process, models)
         time.sleep(_PAUSE)
     raise Unavailable(

@@ -6,6 +6,7 @@ import json
 import re
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -19,7 +20,7 @@ import pytest
 import yaml
 
 from noria.spec import load_model, parse_model
-from noria.tasks.families import family
+from noria.tasks.families import family, template
 from noria.tasks.tabular.hand_made import package_linear
 
 pytestmark = pytest.mark.images
@@ -184,6 +185,38 @@ def test_the_server_needs_no_training_library(
     assert answer.status_code == 200, answer.text
     outputs = {o["name"]: o["data"] for o in answer.json()["outputs"]}
     assert 0 < outputs["probability"][0] < 1
+
+
+@pytest.mark.parametrize("algorithm", ["combination", "boosting"])
+def test_the_server_forecasts(
+    buildah: images.Buildah, image: Named, tmp_path: Path, port: int, algorithm: str
+) -> None:
+    folder = tmp_path / "depots"
+    folder.mkdir(mode=0o755)
+    for name, text in template("forecasting").items():
+        (folder / name).write_text(text.replace("$name", "depots"))
+    subprocess.run([sys.executable, "data.py"], cwd=folder, check=True)
+    text = (folder / "model.yaml").read_text()
+    chosen = text.replace("  gates:", f"  train: {{algorithm: {algorithm}}}\n  gates:")
+    spec, forecasting = parse_model(chosen).spec, family("forecasting")
+    samples = forecasting.features(spec, folder, forecasting.ingest(spec, folder, None))
+    prepared = forecasting.prepare(spec, samples)
+    fitted = forecasting.fit(spec, prepared, np.arange(len(samples)), {}, None)
+    package = folder / "package"
+    forecasting.save(spec, fitted, package)
+    for path in (*folder.parents[:3], folder, *folder.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    arguments = ["--package", "/mnt/models", "--name", "depots", "--version", "1"]
+    arguments += ["--host", "127.0.0.1", "--port", str(port)]
+    with images.running(buildah, image("serving"), arguments, mounts={package: "/mnt/models"}) as s:
+        answers(f"http://127.0.0.1:{port}/v2/models/depots/ready", s)
+        tensor = {"name": "depot", "shape": [1], "datatype": "BYTES", "data": ["D07"]}
+        url = f"http://127.0.0.1:{port}/v2/models/depots/infer"
+        answer = httpx.post(url, json={"inputs": [tensor]}, timeout=60)
+    assert answer.status_code == 200, answer.text
+    outputs = {o["name"]: o["data"] for o in answer.json()["outputs"]}
+    assert min(outputs["prediction"]) > 0
+    assert len(outputs["prediction"]) == 14
 
 
 def test_the_server_can_look_features_up(buildah: images.Buildah, image: Named) -> None:
