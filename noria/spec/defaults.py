@@ -7,6 +7,7 @@ key that the user wrote is never changed, not even one written as empty.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, Final
 
 from noria.measures.catalog import OF_LABELS
@@ -47,7 +48,10 @@ def completed(sections: Mapping[str, Any]) -> dict[str, Any]:
             )
             if "retraining" in filled:
                 filled["retraining"] = _retraining(
-                    filled["retraining"], filled["monitoring"], filled.get("data")
+                    filled["retraining"],
+                    filled["monitoring"],
+                    filled.get("data"),
+                    family.label_lag_of(filled["task"].options),
                 )
     return filled
 
@@ -133,13 +137,20 @@ def _detectors(family: Family, data: Data | None) -> tuple[Detector, ...]:
     return (Detector(name="vectors", kind="mmd", types=("vector",)), *kept)
 
 
-def _retraining(retraining: Retraining, monitoring: Monitoring, data: Data | None) -> Any:
+def _retraining(
+    retraining: Retraining, monitoring: Monitoring, data: Data | None, lag: timedelta
+) -> Any:
+    """Return it with the signals that can arise, and the time between two runs.
+
+    ``lag``: Before so long nothing is labelled that the last run could not know of.
+    """
     can_arise: dict[SignalKind, object] = {
         "drift": monitoring.detectors,
         "performance": monitoring.performance.drop,
         "new-data": data is None or data.target,
     }
-    return _fill(retraining, signals=tuple(kind for kind, source in can_arise.items() if source))
+    signals = tuple(kind for kind, source in can_arise.items() if source)
+    return _fill(retraining, signals=signals, cooldown=lag)
 
 
 def _fill(section: Any, **values: object) -> Any:

@@ -152,9 +152,11 @@ class Retraining(Section):
         description="Time between scheduled runs, a duration. Needed by the signal schedule.",
     )
     cooldown: Duration = Field(
+        json_schema_extra=FILLED,
         default=timedelta(0),
         description="Least time between the starts of two runs, a duration. 0s: rows alone space "
-        "them.",
+        "them. The default is 0s, and of a forecast its horizon: before, nothing is known that the "
+        "last run did not know.",
     )
     runs_per_day: int = Field(
         default=24, ge=0, le=1000, description="Greatest number of runs in any 24 hours."

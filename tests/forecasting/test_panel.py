@@ -183,5 +183,6 @@ def test_one_series_needs_no_key() -> None:
     ],
 )
 def test_labels_have_the_horizon_s_time_to_come(options: dict[str, Any], hours: int) -> None:
-    performance = spec_of(options).monitoring.performance
-    assert performance.max_label_lag == timedelta(hours=hours)
+    spec = spec_of(options)
+    assert spec.monitoring.performance.max_label_lag == timedelta(hours=hours)
+    assert spec.retraining.cooldown == timedelta(hours=hours - 48)

@@ -93,7 +93,8 @@ def test_the_schema_is_closed_and_has_an_identity() -> None:
 def test_the_schema_states_defaults_in_short_form_and_none_that_depends() -> None:
     definitions = json_schema()["$defs"]
     assert definitions["Compute"]["properties"]["memory"]["default"] == "4Gi"
-    assert definitions["Retraining"]["properties"]["cooldown"]["default"] == "0s"
+    assert definitions["Split"]["properties"]["gap"]["default"] == "0s"
+    assert "default" not in definitions["Retraining"]["properties"]["cooldown"]
     assert "default" not in definitions["Train"]["properties"]["algorithm"]
     assert "default" not in definitions["Gates"]["properties"]["champion"]
 
