@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pandas as pd
 import pytest
@@ -142,3 +144,34 @@ def test_the_script_of_the_example_trains_what_is_served(project: Project) -> No
     # 8 or 40 hours, and 300 km at 18 km/h, 2 kg, and 6 hours by chance, on a Monday.
     assert hours["express"] == pytest.approx(31.7, abs=6)
     assert hours["freight"] == pytest.approx(63.7, abs=6)
+
+
+@pytest.mark.parametrize("project", ["cart-pole"], indirect=True)
+def test_the_policy_that_passed_by_its_return_keeps_poles_up_when_served(project: Project) -> None:
+    gymnasium = pytest.importorskip("gymnasium")
+    said = project.noria("train", "-f", "model.yaml")
+    assert re.search(r"return-min +pass +return 500 \(49\d\.?\d* to 500\) is at least 400", said), (
+        said
+    )
+    project.noria("up", "-f", "model.yaml", "--detach")
+    (model,) = json.loads(project.noria("status", "--json"))["models"]
+    lengths = np.array([0.45, 0.55, 1.7, 2.1])
+    carts = gymnasium.make_vec(
+        "CartPole-v1", num_envs=4, vectorization_mode="vector_entry_point"
+    ).unwrapped
+    state, _ = carts.reset(seed=1)
+    carts.length, carts.polemass_length = lengths, carts.masspole * lengths
+    names = ("position", "velocity", "angle", "angular_velocity")
+    with httpx.Client(timeout=120, trust_env=False) as client:
+        for step in range(200):
+            rows = [
+                dict(zip(names, map(float, one), strict=True))
+                | {"pole_length": length, "moment": f"S{step}-{place}", "at": 1_800_000_000_000}
+                for place, (one, length) in enumerate(zip(state, lengths, strict=True))
+            ]
+            url = f"{model['url'].replace('/v2/models/', '/v1/models/')}:predict"
+            answer = client.post(url, json={"instances": rows})
+            assert answer.status_code == 200, answer.text
+            pushes = [one["label"] == "right" for one in answer.json()["predictions"]]
+            state, _, fallen, _, _ = carts.step(np.array(pushes, dtype=np.int64))
+            assert not fallen.any(), f"fell after {step} steps: {lengths[fallen]}"

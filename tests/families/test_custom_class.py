@@ -33,6 +33,7 @@ from noria.view import facts, view_of
 from pipelines.submission import project_base
 
 ROWS = 600
+MORE = ("train", "gates", "monitoring")
 CLASS = """
 import json
 import numpy as np
@@ -71,7 +72,7 @@ def code_of(**parts: str) -> str:
 def spec_of() -> Spec:
     def build(**options: Any) -> ModelSpec:
         target = options.pop("target", "y")
-        more = {name: options.pop(name) for name in ("train", "gates") if name in options}
+        more = {name: options.pop(name) for name in MORE if name in options}
         resource = {
             "apiVersion": "noria.dev/v1alpha1",
             "kind": "Model",
@@ -257,6 +258,124 @@ def test_a_search_tries_parameters_on_the_class(
     assert made(spec, project, tmp_path / "made").params == {"share": 0.5}
 
 
+METRICS = """
+import numpy as np
+
+def profit(predict, features, target):
+    return np.where(predict(features) >= 0.5, 10.0 * target - 3.0, 0.0)
+
+def asked(predict, features, target):
+    return predict(features.assign(x=0.5, kind="a"))
+
+def short(predict, features, target):
+    return [1.0]
+
+def unknown(predict, features, target):
+    return np.where(np.arange(len(features)) == 2, np.nan, 1.0)
+
+def broken(predict, features, target):
+    return features["nothing"]
+"""
+
+
+def measured_by(name: str, **limits: float) -> dict[str, Any]:
+    return {"name": name, "function": f"cost.py:{name}", "greaterIsBetter": True, **limits}
+
+
+def by_kind(rows: pd.DataFrame) -> float:
+    """The profit of taking rows of the kind b."""
+    return float(np.where(rows["kind"] == "b", 10.0 * rows["y"] - 3.0, 0.0).mean())
+
+
+def test_a_metric_of_the_projects_own_judges_model_baseline_and_champion(
+    spec_of: Spec, project: Path, tmp_path: Path
+) -> None:
+    (project / "cost.py").write_text(METRICS)
+    (project / "model.py").write_text(
+        code_of(predict="return (features['kind'] == 'b').astype(float)")
+    )
+    rows = pd.read_parquet(project / "rows.parquet")
+    rows.iloc[:500].to_parquet(project / "rows.parquet")
+    spec = spec_of(
+        ownMetrics=[measured_by("profit", low=-3.0, high=7.0), measured_by("asked")],
+        gates={
+            "minRows": 50,
+            "bounds": [{"metric": "profit", "min": 1.5}],
+            "champion": [{"metric": "profit"}],
+        },
+    )
+    assert spec.family.metrics[:3] == ("profit", "asked", "auc")
+    first = made(spec, project, tmp_path / "first")
+    assert first.evaluation.metrics["profit"].value == pytest.approx(by_kind(first.test))
+    assert first.evaluation.baseline["profit"].value is not None
+    assert [gate.verdict for gate in first.evaluation.gates] == ["fail"]
+    assert set(read_manifest(first.package).files) == {"code/model.py", "model/share.json"}
+
+    rows.to_parquet(project / "rows.parquet")
+    (project / "model.py").write_text(
+        code_of(
+            fit="0.6", predict="return self.share + 0.1 * features['x'].fillna(0).clip(-0.5, 0.5)"
+        )
+    )
+    second = made(spec, project, tmp_path / "second", first.package)
+    mean = 10 * second.test["y"].mean() - 3
+    profit = second.evaluation.metrics["profit"]
+    assert profit.value == pytest.approx(mean)
+    assert profit.low is not None
+    assert second.evaluation.metrics["asked"].value == pytest.approx(0.65)
+    (against,) = second.evaluation.comparisons
+    assert (against.candidate, against.champion) == (
+        pytest.approx(mean),
+        pytest.approx(by_kind(second.test)),
+    )
+    assert {gate.verdict for gate in second.evaluation.gates} == {"pass"}
+
+
+def test_a_search_may_go_by_a_metric_of_the_projects_own(
+    spec_of: Spec, project: Path, tmp_path: Path
+) -> None:
+    (project / "cost.py").write_text(METRICS)
+    (project / "model.py").write_text(
+        code_of(
+            fit="train.parameters.get('share', 0.1)", predict="return [self.share] * len(features)"
+        )
+    )
+    space = {"share": {"choices": [0.2, 0.8]}}
+    spec = spec_of(
+        ownMetrics=[measured_by("profit")],
+        train={"search": {"kind": "grid", "metric": "profit", "space": space}},
+    )
+    assert made(spec, project, tmp_path / "made").params == {"share": 0.8}
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("short", "cost.py:short: returned the shape (1,) for "),
+        ("unknown", "cost.py:unknown: returned nan for row 2"),
+        ("broken", "cost.py:broken: it failed: KeyError: 'nothing' (line 17)"),
+        ("absent", "cost.py has no function absent"),
+        ("np", "cost.py has no function np"),
+    ],
+)
+def test_what_a_metric_of_the_projects_own_does_wrong_is_said(
+    spec_of: Spec, project: Path, tmp_path: Path, name: str, said: str
+) -> None:
+    (project / "cost.py").write_text(METRICS)
+    spec = spec_of(ownMetrics=[measured_by(name)])
+    with pytest.raises((OwnCodeError, InvalidInput), match=re.escape(said)):
+        made(spec, project, tmp_path / "made")
+
+
+def test_numbers_beyond_the_limits_of_a_metric_are_refused(
+    spec_of: Spec, project: Path, tmp_path: Path
+) -> None:
+    (project / "cost.py").write_text(METRICS)
+    spec = spec_of(ownMetrics=[measured_by("profit", low=0.0, high=7.0)])
+    with pytest.raises(InvalidInput, match=re.escape("gave -3 to 7, and its limits are 0.0 and")):
+        made(spec, project, tmp_path / "made")
+
+
 @pytest.mark.parametrize(
     ("parts", "said"),
     [
@@ -337,6 +456,24 @@ def test_a_class_that_can_not_be_used_is_refused_before_rows_are_read(
         ({"metrics": ["mae"]}, "metrics[0]: 'mae' does not measure a class"),
         ({"metrics": ["auc", "auc"]}, "metrics[1]: auc is there twice; keep one"),
         ({"predicts": "number", "positiveClass": 1}, "positiveClass: 1, and predicts is number"),
+        ({"ownMetrics": [measured_by("auc")]}, "ownMetrics[0]: metric auc: Noria has a metric of"),
+        ({"ownMetrics": [measured_by("two")] * 2}, "ownMetrics[1].name: two is there twice"),
+        ({"ownMetrics": [measured_by("up", low=1, high=1)]}, "low 1.0 is not under high 1.0"),
+        (
+            {"ownMetrics": [{**measured_by("it"), "function": "it"}]},
+            "ownMetrics[0].function: 'it' names no file and function",
+        ),
+        (
+            {"ownMetrics": [{**measured_by("it"), "function": "../it.py:it"}]},
+            "spec.task.options.ownMetrics: ../it.py does not lie below this file",
+        ),
+        (
+            {
+                "ownMetrics": [measured_by("it")],
+                "monitoring": {"performance": {"metrics": ["it"]}},
+            },
+            "it is measured on inputs, and the monitor knows labels of rows alone",
+        ),
         (
             {"predicts": "number", "gates": {"bounds": [{"metric": "auc", "min": 0.5}]}},
             "auc is not a metric of custom",

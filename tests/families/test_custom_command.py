@@ -177,6 +177,19 @@ def test_what_a_command_wrote_is_measured_and_loads_without_its_code(
     assert all(len(values) == 4 for values in said.values())
 
 
+def test_what_a_command_wrote_is_measured_by_a_metric_of_the_projects_own(
+    spec_of: Spec, project: Path
+) -> None:
+    (project / "cost.py").write_text(
+        "def error(predict, features, target):\n    return abs(predict(features) - target)\n"
+    )
+    own = {"name": "error", "function": "cost.py:error", "greaterIsBetter": False}
+    spec = spec_of("value", predicts="number", ownMetrics=[own])
+    found = made(spec, project, READ + BOOSTED).evaluation.metrics
+    assert found["error"].value == pytest.approx(found["mae"].value)
+    assert found["error"].high == pytest.approx(found["mae"].high, rel=0.05)
+
+
 @pytest.mark.slow
 def test_an_exported_program_of_pytorch_holds_a_pickle_and_is_taken_when_allowed(
     spec_of: Spec, project: Path

@@ -44,6 +44,25 @@ class Dataset:
     threads: int
 
 
+def matrix_of(features: Sequence[Feature], frame: pd.DataFrame) -> NDArray[np.float64]:
+    """Return the (n, d) matrix of a frame as ``frame_of`` makes them; a category by its name too.
+
+    Raises:
+        KeyError: A column is missing.
+    """
+    columns = []
+    for feature in features:
+        column = frame[feature.name]
+        if feature.kind == "vector":
+            columns.append(np.stack(column.to_list()))
+        elif feature.kind == "categorical":
+            codes = pd.Categorical(column, categories=list(feature.categories)).codes
+            columns.append(np.where(codes < 0, np.nan, codes.astype(np.float64)))
+        else:
+            columns.append(column.to_numpy(np.float64))
+    return np.column_stack(columns)
+
+
 def frame_of(features: Sequence[Feature], matrix: NDArray[np.float64]) -> pd.DataFrame:
     """Return the encoded (n, d) rows of features as the frame that a class reads."""
     if all(feature.kind in ("numeric", "boolean") for feature in features):

@@ -9,7 +9,8 @@ from typing import Any, Final, Literal
 
 from pydantic import Field
 
-from noria.errors import Problem, shorten
+from noria.errors import InvalidInput, Problem, shorten
+from noria.measures.catalog import OwnMetric
 from noria.spec.family import Algorithm, Family, Needs
 from noria.spec.monitoring import Detector
 from noria.spec.section import Items, ScalarValue, Section
@@ -27,6 +28,27 @@ ELSEWHERE: Final = Algorithm(name="trained-elsewhere")
 DEFAULT_MODEL: Final = "model.py:Model"
 _METRICS: Final = {"class": CLASSIFICATION.metrics, "number": REGRESSION.metrics}
 _ENTRY: Final = re.compile(r"(?P<file>[^:]+\.py):(?P<name>[A-Za-z_][A-Za-z0-9_]*)")
+
+
+class OwnMetricOptions(Section):
+    """A metric of the project's own: the mean of what a function says of each held-out row."""
+
+    name: str = Field(
+        min_length=1,
+        max_length=63,
+        description="What it is called in gates and reports: a-z, 0-9 and -.",
+        examples=["return"],
+    )
+    function: str = Field(
+        min_length=1,
+        max_length=200,
+        description="A Python file relative to this one, a colon, and the name of a function of "
+        "predict, features and target. It returns a finite number for each row.",
+        examples=["episodes.py:returns"],
+    )
+    greater_is_better: bool = Field(description="Whether more of it is better.")
+    low: float | None = Field(default=None, description="The least that a row can get.")
+    high: float | None = Field(default=None, description="The most that a row can get.")
 
 
 class CustomOptions(Section):
@@ -76,6 +98,12 @@ class CustomOptions(Section):
         "every metric of what it predicts.",
         examples=[["log-loss", "accuracy"]],
     )
+    own_metrics: Items[OwnMetricOptions] = Field(
+        default=(),
+        max_length=20,
+        description="Metrics of the project's own, which gates, searches and reports may name as "
+        "any other. Training measures them; the monitor, which has labels alone, does not.",
+    )
     positive_class: ScalarValue | None = Field(
         default=None,
         description="Of two classes the one whose probability is the prediction. null is the "
@@ -92,19 +120,46 @@ def entry_of(options: CustomOptions) -> tuple[str, str]:
     """Return the file and the name of the project's class; ("", "") where there is none."""
     if options.command or options.trained is not None:
         return ("", "")
-    found = _ENTRY.fullmatch(options.model or DEFAULT_MODEL)
+    return file_and_name(options.model or DEFAULT_MODEL)
+
+
+def file_and_name(where: str) -> tuple[str, str]:
+    """Return the parts of ``model.py:Model``; ("", "") where it has none."""
+    found = _ENTRY.fullmatch(where)
     return (found["file"], found["name"]) if found else ("", "")
 
 
 def narrowed(options: CustomOptions) -> Mapping[str, Any]:
     """Return what the options make of the family: its target, metrics and algorithm."""
-    of_kind = _METRICS[options.predicts]
-    wanted = tuple(dict.fromkeys(name for name in options.metrics if name in of_kind))
+    own = tuple(filter(None, map(_as_metric, options.own_metrics)))
+    known = tuple(dict.fromkeys((*(one.name for one in own), *_METRICS[options.predicts])))
+    wanted = tuple(dict.fromkeys(name for name in options.metrics if name in known))
     return {
         "target": options.predicts,
-        "metrics": wanted or of_kind,
+        "metrics": wanted or known,
+        "own_metrics": own,
         "algorithms": (_algorithm(options),),
     }
+
+
+def _as_metric(said: OwnMetricOptions) -> OwnMetric | None:
+    """Return it as what the judge measures by; None where a rule refuses it."""
+    try:
+        return OwnMetric(
+            said.name,
+            said.greater_is_better,
+            low=said.low,
+            high=said.high,
+            of="inputs",
+            per_sample=_as_measured,
+        )
+    except InvalidInput:
+        return None
+
+
+def _as_measured(truth: Any, measured: Any) -> Any:  # noqa: ARG001 - the function has seen it
+    """Return what the project's function said of each row."""
+    return measured
 
 
 def _algorithm(options: CustomOptions) -> Algorithm:
@@ -119,8 +174,10 @@ def received_in(options: CustomOptions) -> str:
 
 
 def files_of(options: CustomOptions) -> tuple[str, ...]:
-    """Return the files that hold the project's model, or train it."""
-    return options.files if options.command else tuple(filter(None, entry_of(options)[:1]))
+    """Return the files that hold the project's model, train it, or measure it."""
+    model = options.files if options.command else entry_of(options)[:1]
+    beside = (file_and_name(one.function)[0] for one in options.own_metrics)
+    return tuple(dict.fromkeys(filter(None, (*model, *beside))))
 
 
 def cautions_of(options: CustomOptions) -> tuple[str, ...]:
@@ -162,17 +219,45 @@ def the_files_lie_below(task: Any) -> Iterator[Problem]:
     for name in (*files_of(task.options), *filter(None, (folder,))):
         pure = PurePosixPath(name)
         if pure.is_absolute() or ".." in pure.parts or "\\" in name or str(pure) != name:
-            key = "trained" if folder else "files" if task.options.command else "model"
             yield Problem(
-                f"spec.task.options.{key}",
+                f"spec.task.options.{_key_of(name, task.options)}",
                 f"{name} does not lie below this file",
                 "put it beside model.yaml, and write its path without detours",
             )
 
 
+def _key_of(name: str, options: CustomOptions) -> str:
+    """Return the option that names a file or folder."""
+    if name == received_in(options):
+        return "trained"
+    if options.command and name in options.files:
+        return "files"
+    return "model" if name == entry_of(options)[0] else "ownMetrics"
+
+
+def own_metrics_can_be_measured(task: Any) -> Iterator[Problem]:
+    """A metric of the project's own has a name of its own, a function, and limits in order."""
+    seen: set[str] = set()
+    for place, said in enumerate(task.options.own_metrics):
+        path = f"spec.task.options.ownMetrics[{place}]"
+        if not file_and_name(said.function)[0]:
+            words = f"{shorten(said.function)} names no file and function"
+            yield Problem(f"{path}.function", words, "write episodes.py:returns")
+        if said.name in seen:
+            yield Problem(f"{path}.name", f"{said.name} is there twice", "give another name")
+        seen.add(said.name)
+        try:
+            OwnMetric(
+                said.name, said.greater_is_better, low=said.low, high=said.high, whole=_as_measured
+            )
+        except InvalidInput as error:
+            yield Problem(path, error.message, error.fix)
+
+
 def metrics_are_of_what_is_predicted(task: Any) -> Iterator[Problem]:
     """The metrics of a model of the project's own are those of classes, or those of numbers."""
-    of_kind = _METRICS[task.options.predicts]
+    own = tuple(one.name for one in task.options.own_metrics)
+    of_kind = (*own, *_METRICS[task.options.predicts])
     for place, name in enumerate(task.options.metrics):
         path = f"spec.task.options.metrics[{place}]"
         if name not in of_kind:
@@ -209,6 +294,7 @@ CUSTOM: Final = Family(
         columns_can_be_read,
         the_class_or_the_command_is_named,
         the_files_lie_below,
+        own_metrics_can_be_measured,
         metrics_are_of_what_is_predicted,
         a_positive_class_is_of_classes,
     ),

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from noria.tasks.custom.dataset import Dataset
     from noria.tasks.custom.own_class import OwnClass
     from noria.tasks.custom.predictor import Answering, CustomPredictor
+    from noria.tasks.tabular.evaluation import Measure
 
 _TRIED: Final = 20
 """Rows that a saved model must answer as the fitted one did."""
@@ -96,6 +97,7 @@ class Custom(OwnFit):
         code, options = read_files(spec, base), _options(spec)
         if entry_of(options)[0]:
             _own_class(options, code)
+        _measure(spec, code)
         trained_elsewhere(spec, base)
         return super().ingest(spec, base, as_of)
 
@@ -103,6 +105,10 @@ class Custom(OwnFit):
         """See ``TaskFamily.features``; the project's code goes with the rows."""
         found = super().features(spec, base, rows)
         return with_files(found, read_files(spec, base), trained_elsewhere(spec, base))
+
+    def measure_itself(self, spec: ModelSpec, frame: pd.DataFrame) -> Measure:
+        """See ``Tabular.measure_itself``: by the functions of ``ownMetrics``."""
+        return _measure(spec, files_in(frame))
 
     def code(self, train: pd.DataFrame) -> str:
         """See ``OwnFit.code``."""
@@ -156,6 +162,17 @@ def _options(spec: ModelSpec) -> CustomOptions:
     return cast("CustomOptions", spec.task.options)
 
 
+def _measure(spec: ModelSpec, code: Mapping[str, str]) -> Measure:
+    """Return what measures models by the project's own metrics.
+
+    Raises:
+        InvalidInput: A module fails, or has no such function.
+    """
+    from noria.tasks.custom.own_metrics import measure_by
+
+    return measure_by(spec, _options(spec), code)
+
+
 def _own_class(options: CustomOptions, code: Mapping[str, str]) -> OwnClass:
     """Return the project's class.
 
@@ -175,6 +192,8 @@ def _by_class(
     rows: Dataset,
     tried: NDArray[np.float64],
 ) -> FittedCustom:
+    # The class alone is served: what measures it stays where it was measured.
+    code = {name: text for name, text in code.items() if name == entry_of(options)[0]}
     model = _own_class(options, code).fit(rows)
     entry = {**manifest.options, "model": ":".join(entry_of(options))}
     manifest = msgspec.structs.replace(manifest, options=entry)

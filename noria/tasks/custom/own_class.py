@@ -46,9 +46,9 @@ class OwnClass:
         Raises:
             OwnCodeError: It raised.
         """
-        with _told(self, "__init__", "it is made without arguments"):
+        with told(self.name, self.file, "__init__", "it is made without arguments"):
             instance = self.kind()
-        with _told(self, "fit", "it gets one argument, the rows to learn from"):
+        with told(self.name, self.file, "fit", "it gets one argument, the rows to learn from"):
             instance.fit(train)
         return OwnModel(self, instance)
 
@@ -61,7 +61,9 @@ class OwnClass:
         with TemporaryDirectory(prefix="noria-own-") as place:
             folder = Path(place)
             write_folder(folder, files)
-            with _told(self, "load", "it is a class method that reads what save wrote"):
+            with told(
+                self.name, self.file, "load", "it is a class method that reads what save wrote"
+            ):
                 instance = self.kind.load(folder)
         if not callable(getattr(instance, "predict", None)):
             raise OwnCodeError(
@@ -89,7 +91,9 @@ class OwnModel:
         Raises:
             OwnCodeError: It raised.
         """
-        with _told(self.own, "predict", "it gets the features alone, as fit got them"):
+        with told(
+            self.own.name, self.own.file, "predict", "it gets the features alone, as fit got them"
+        ):
             return self.instance.predict(features)
 
     def files(self) -> dict[str, bytes]:
@@ -100,7 +104,12 @@ class OwnModel:
         """
         with TemporaryDirectory(prefix="noria-own-") as place:
             folder = Path(place)
-            with _told(self.own, "save", "it writes the fitted model into an empty folder"):
+            with told(
+                self.own.name,
+                self.own.file,
+                "save",
+                "it writes the fitted model into an empty folder",
+            ):
                 self.instance.save(folder)
             files = read_folder(folder)
         if not files:
@@ -122,7 +131,7 @@ def import_class(file: str, text: str, name: str) -> OwnClass:
         InvalidInput: The module fails, or has no such class, or the class lacks a method.
         NotInstalled: It imports what is not installed.
     """
-    module = _imported(file, text)
+    module = imported(file, text)
     kind = getattr(module, name, None)
     if not isinstance(kind, type):
         has = [key for key, value in vars(module).items() if _is_own(value, module)]
@@ -147,7 +156,13 @@ def _is_own(value: object, module: ModuleType) -> bool:
     return isinstance(value, type) and value.__module__ == module.__name__
 
 
-def _imported(file: str, text: str) -> ModuleType:
+def imported(file: str, text: str) -> ModuleType:
+    """Return the module of a text; ``import_class`` says how it is named.
+
+    Raises:
+        InvalidInput: The module fails.
+        NotInstalled: It imports what is not installed.
+    """
     digest = hashlib.sha256(f"{file}\0{text}".encode()).hexdigest()
     name = f"_noria_own_{digest[:32]}"
     with _importing:
@@ -172,13 +187,20 @@ def _imported(file: str, text: str) -> ModuleType:
 
 
 @contextmanager
-def _told(own: OwnClass, method: str, fix: str) -> Iterator[None]:
-    """Turn what a method of the class raises into an error that names it."""
+def told(name: str, file: str, called: str, fix: str) -> Iterator[None]:
+    """Turn what the project's code raises into an error that names it, what was called and where.
+
+    Args:
+        name: What messages call the code, such as ``model.py:Digits``.
+        file: Its file, to find the line.
+        called: The method, or ``it``.
+        fix: What it should do.
+    """
     try:
         yield
     except (Exception, SystemExit) as error:
         raise OwnCodeError(
-            f"{own.name}: {method} failed: {_said(error, own.file)}", fix=f"correct {method}: {fix}"
+            f"{name}: {called} failed: {_said(error, file)}", fix=f"correct {called}: {fix}"
         ) from error
 
 

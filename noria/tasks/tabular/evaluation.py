@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol, TypeAlias, cast
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from noria.errors import DataError, LeakageError, NoriaError
+from noria.measures.catalog import Metric
 from noria.measures.measurement import Measurement
 from noria.measures.measuring import measure
 from noria.spec import ChampionGate, ModelSpec
@@ -28,6 +30,7 @@ from noria.values import Class
 
 Array = NDArray[np.float64]
 _ONE = "prediction"
+_MEASURED = "measured."
 
 
 class MatrixPredictor(Protocol):
@@ -61,6 +64,18 @@ class Asked:
     baseline: Array | None
 
 
+Measure: TypeAlias = Callable[[MatrixPredictor, pd.DataFrame, Array], Mapping[str, Array]]
+"""Measures a model itself on n rows, given them and their (n, d) matrix: (n,) numbers by metric.
+
+For the metrics of ``inputs``, which predictions and labels alone don't tell.
+"""
+
+
+def measure_nothing(model: MatrixPredictor, rows: pd.DataFrame, matrix: Array) -> dict[str, Array]:  # noqa: ARG001 - a Measure
+    """Measure a model by its predictions alone."""
+    return {}
+
+
 def open_package(package: Path) -> MatrixPredictor:
     """Return the model of a package.
 
@@ -79,30 +94,40 @@ def encode(model: MatrixPredictor, rows: pd.DataFrame) -> Array:
     return model.encode(columns_of(model.manifest.features, model.manifest.event_time, rows))
 
 
-def ask(model: MatrixPredictor, rows: pd.DataFrame) -> Array:
-    """Return probabilities or values of rows."""
-    return scores(model, encode(model, rows))
-
-
 def scores(model: MatrixPredictor, matrix: Array) -> Array:
     """Return probabilities or values of encoded rows."""
     outputs = model.predict_matrix(matrix)
     return outputs["probability" if model.manifest.classes else "prediction"]
 
 
-def to_frame(said: Array) -> pd.DataFrame:
-    """Return (n,) predictions as the column ``prediction``, (n, k) as ``prediction.0`` and on."""
-    if said.ndim == 1:
-        return pd.DataFrame({_ONE: said})
-    return pd.DataFrame({f"{_ONE}.{place}": said[:, place] for place in range(said.shape[1])})
+def to_frame(said: Array, measured: Mapping[str, Array]) -> pd.DataFrame:
+    """Return (n,) predictions as the column ``prediction``, (n, k) as ``prediction.0`` and on.
+
+    What a ``Measure`` gave is beside them, as ``measured.NAME``.
+    """
+    columns = (
+        {_ONE: said}
+        if said.ndim == 1
+        else {f"{_ONE}.{place}": said[:, place] for place in range(said.shape[1])}
+    )
+    return pd.DataFrame({**columns, **{_MEASURED + name: of for name, of in measured.items()}})
 
 
 def said_of(frame: pd.DataFrame) -> Array:
     """Return the predictions that ``to_frame`` wrote."""
     if _ONE in frame:
         return frame[_ONE].to_numpy(np.float64)
-    names = [f"{_ONE}.{place}" for place in range(len(frame.columns))]
+    classes = sum(str(name).startswith(f"{_ONE}.") for name in frame)
+    names = [f"{_ONE}.{place}" for place in range(classes)]
     return np.ascontiguousarray(frame[names].to_numpy(np.float64))
+
+
+def read_by(metric: Metric, frame: pd.DataFrame) -> Array | None:
+    """Return what a metric is computed from; None: the model was not measured by it."""
+    if metric.of != "inputs":
+        return said_of(frame)
+    name = _MEASURED + metric.name
+    return frame[name].to_numpy(np.float64) if name in frame else None
 
 
 def truth_of(spec: ModelSpec, classes: tuple[Class, ...], test: pd.DataFrame) -> Truth:
@@ -111,10 +136,14 @@ def truth_of(spec: ModelSpec, classes: tuple[Class, ...], test: pd.DataFrame) ->
     return Truth(target.values, len(classes), spec.train.seed)
 
 
-def measured(spec: ModelSpec, truth: Truth, prediction: Array) -> dict[str, Measurement]:
-    """Return every metric of the family, with 95 % intervals; (n,) or (n, k) predictions."""
+def measured(spec: ModelSpec, truth: Truth, said: pd.DataFrame) -> dict[str, Measurement]:
+    """Return every metric of what ``to_frame`` wrote that there is, with 95 % intervals."""
     with limited_to(1):
-        return {one.name: measure(one, truth.values, prediction) for one in spec.metrics}
+        return {
+            one.name: measure(one, truth.values, read)
+            for one in spec.metrics
+            if (read := read_by(one, said)) is not None
+        }
 
 
 def compare_recipes(
@@ -122,7 +151,17 @@ def compare_recipes(
 ) -> Comparison:
     """Compare two predictions of the same rows; see ``TaskFamily.compare``."""
     gate = ChampionGate(metric=spec.family.default_metric, confidence=CONFIDENCE)
-    (found,) = compare([gate], truth, said_of(ours), said_of(theirs), spec.metrics)
+    return _compared(spec, gate, truth, ours, theirs)
+
+
+def _compared(
+    spec: ModelSpec, gate: ChampionGate, truth: Truth, ours: pd.DataFrame, theirs: pd.DataFrame
+) -> Comparison:
+    metric = spec.metric(gate.metric)
+    mine, other = read_by(metric, ours), read_by(metric, theirs)
+    if mine is None or other is None:
+        return Comparison(gate.metric, 0, gate.confidence, problem="was not measured")
+    (found,) = compare([gate], truth, mine, other, spec.metrics)
     return found
 
 
@@ -133,23 +172,23 @@ def evaluate(
     held_out: HeldOut,
     champion: Path | None,
     plots_dir: Path | None,
+    measure_itself: Measure,
 ) -> Evaluation:
-    """Measure predictions; see ``TaskFamily.evaluate``."""
+    """Measure predictions; see ``TaskFamily.evaluate``. The champion is measured here, too."""
     if test.empty:
         raise DataError("there are no held-out rows", fix="raise spec.data.split.testFraction")
     block = held_out.rows[BLOCK].to_numpy(np.int64)
     last = np.nonzero(block == block.max())[0]
     _refuse_seen(spec, candidate, test.iloc[last])
     truth = replace(truth_of(spec, candidate.manifest.classes, test), block=block)
-    prediction = said_of(held_out.model)
-    beside = None if held_out.baseline is None else said_of(held_out.baseline)
-    values = measured(spec, truth, prediction)
+    said, baseline = held_out.model, held_out.baseline
+    values = measured(spec, truth, said)
     comparisons: tuple[Comparison, ...] = ()
     broken = ""
     if champion is not None:
         try:
             comparisons = _against(
-                spec, candidate.manifest.classes, prediction, truth, test, champion
+                spec, candidate.manifest.classes, said, truth, test, champion, measure_itself
             )
         except NoriaError as error:
             broken = f"the champion can't be asked: {error}"
@@ -158,11 +197,12 @@ def evaluate(
         from noria.tasks.tabular.plots import draw
 
         matrix = encode(candidate, test.iloc[last])
-        plots = draw(plots_dir, Asked(candidate, matrix, last, prediction, beside), truth)
+        beside = None if baseline is None else said_of(baseline)
+        plots = draw(plots_dir, Asked(candidate, matrix, last, said_of(said), beside), truth)
     return Evaluation(
         rows=truth.rows,
         metrics=values,
-        baseline={} if beside is None else measured(spec, truth, beside),
+        baseline={} if baseline is None else measured(spec, truth, baseline),
         comparisons=comparisons,
         gates=judge(spec.gates, values, comparisons, broken, held_out.choice),
         plots=plots,
@@ -189,10 +229,11 @@ def _refuse_seen(spec: ModelSpec, model: MatrixPredictor, block: pd.DataFrame) -
 def _against(
     spec: ModelSpec,
     classes: tuple[Class, ...],
-    prediction: Array,
+    said: pd.DataFrame,
     truth: Truth,
     test: pd.DataFrame,
     champion: Path,
+    measure_itself: Measure,
 ) -> tuple[Comparison, ...]:
     """Compare with the champion on the rows that it has not been fitted on."""
     other = open_package(champion)
@@ -212,9 +253,12 @@ def _against(
             )
             for gate in spec.gates.champion
         )
-    theirs = _in_order_of(classes, other, ask(other, test.iloc[fresh]))
-    gates, fresh_truth = spec.gates.champion, truth.take(fresh)
-    return compare(gates, fresh_truth, prediction[fresh], theirs, spec.metrics)
+    rows = test.iloc[fresh]
+    matrix = encode(other, rows)
+    answered = _in_order_of(classes, other, scores(other, matrix))
+    theirs = to_frame(answered, measure_itself(other, rows, matrix))
+    ours, fresh_truth = said.iloc[fresh], truth.take(fresh)
+    return tuple(_compared(spec, gate, fresh_truth, ours, theirs) for gate in spec.gates.champion)
 
 
 def _in_order_of(ours: tuple[Class, ...], other: MatrixPredictor, values: Array) -> Array:

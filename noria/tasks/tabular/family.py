@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from noria.tasks.held_out import HeldOut
     from noria.tasks.tabular.calibration import Calibrator
-    from noria.tasks.tabular.evaluation import MatrixPredictor
+    from noria.tasks.tabular.evaluation import MatrixPredictor, Measure
     from noria.tasks.tabular.fit import Design
     from noria.tasks.tabular.folds import Fold, RowFacts
     from noria.tasks.tabular.schema import Target
@@ -254,17 +254,28 @@ class Tabular:
 
     def predict(
         self,
-        spec: ModelSpec,  # noqa: ARG002 - everything is in the manifest
+        spec: ModelSpec,
         model: FittedMatrix | Path,
         prepared: PreparedTabular,
         places: NDArray[np.int64],
     ) -> pd.DataFrame:
         """See ``TaskFamily.predict``."""
-        from noria.tasks.tabular.evaluation import ask, open_package, scores, to_frame
+        from noria.tasks.tabular.evaluation import encode, open_package, scores, to_frame
 
+        rows = prepared.frame.iloc[places]
         if isinstance(model, Path):
-            return to_frame(ask(open_package(model), prepared.frame.iloc[places]))
-        return to_frame(scores(model.predictor, prepared.design.matrix[places]))
+            predictor = open_package(model)
+            matrix = encode(predictor, rows)
+        else:
+            predictor, matrix = model.predictor, prepared.design.matrix[places]
+        measured = self.measure_itself(spec, rows)(predictor, rows, matrix)
+        return to_frame(scores(predictor, matrix), measured)
+
+    def measure_itself(self, spec: ModelSpec, frame: pd.DataFrame) -> Measure:  # noqa: ARG002
+        """Return what measures a model beside its predictions of a frame's rows: nothing."""
+        from noria.tasks.tabular.evaluation import measure_nothing
+
+        return measure_nothing
 
     def compare(
         self,
@@ -295,7 +306,8 @@ class Tabular:
         """See ``TaskFamily.evaluate``."""
         from noria.tasks.tabular.evaluation import evaluate, open_package
 
-        return evaluate(spec, open_package(candidate), test, held_out, champion, plots_dir)
+        own = self.measure_itself(spec, test)
+        return evaluate(spec, open_package(candidate), test, held_out, champion, plots_dir, own)
 
     def save(
         self,
@@ -330,13 +342,12 @@ class Tabular:
         event_time, until = spec.data.event_time, manifest.trained_until
         if event_time is not None and until is not None and manifest.rows < len(frame):
             frame = frame[moments(frame, event_time) <= until]  # without a refit
-        said = said_of(held_out.model)
         write_reference(
             out_dir,
             manifest,
             columns_of(manifest.features, None, frame),
-            said,
-            measured(spec, truth_of(spec, manifest.classes, test), said),
+            said_of(held_out.model),
+            measured(spec, truth_of(spec, manifest.classes, test), held_out.model),
             spec.monitoring.reference_rows,
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from noria.spec import ModelSpec
 from noria.tasks.protocol import TuneResult
@@ -42,14 +42,17 @@ class OwnFit(Tabular, ABC):
         """See ``TaskFamily.tune``; a trial is a ``fit`` for each fold."""
         if spec.train.search.kind == "none":
             return TuneResult(dict(spec.train.hyperparameters))
-        from noria.tasks.tabular.evaluation import scores
+        from noria.tasks.tabular.evaluation import read_by
         from noria.tasks.tabular.tuning import tuned
 
-        prepared = self.prepare(spec, train)
+        prepared, metric = self.prepare(spec, train), spec.metric(spec.train.search.metric)
 
         def ask(params: Mapping[str, Any], fold: Fold) -> NDArray[np.float64]:
             fitted = self.fit(spec, prepared, fold.train, params, None)
-            return scores(fitted.predictor, prepared.design.matrix[fold.test])
+            return cast(
+                "NDArray[np.float64]",
+                read_by(metric, self.predict(spec, fitted, prepared, fold.test)),
+            )
 
         return tuned(spec, prepared.design, prepared.facts, ask, workdir, self.code(train))
 
