@@ -175,8 +175,9 @@ def _families(definitions: dict[str, Any]) -> list[str]:
         lines.append(f"| `{family.name}` | {family.about} | {algorithms} | {metrics} |")
     lines += ["", "The first algorithm and the first metric are the family's defaults.", ""]
     for family in described:
-        if family.options.model_fields:
-            lines += _table(f"spec.task.options of {family.name}", family.options, definitions)
+        for path, section in _walk(family.options, "options"):
+            if section.model_fields:
+                lines += _table(f"spec.task.{path} of {family.name}", section, definitions)
     return lines
 
 
