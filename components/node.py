@@ -1,7 +1,8 @@
 """What each node of a distributed training runs: ``torchrun -m components.node ...``.
 
 Every process trains with the same rows and recipe; the family divides the work
-among them (``torch.distributed``). The process of rank 0 writes the package.
+among them. The process of rank 0 writes the package. ``python`` starts those of families that
+need no ``torch.distributed``: then there is one on each node.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--params", type=Path, required=True, help="what the search found")
     parser.add_argument("--out", type=Path, required=True, help="the package's folder")
     given = parser.parse_args(arguments)
-    leads = os.environ.get("RANK", "0") == "0"
+    leads = os.environ.get("RANK", os.environ.get("PET_NODE_RANK", "0")) == "0"
     try:
         fit_package(
             model=f"@{given.model}",

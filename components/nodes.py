@@ -21,6 +21,7 @@ from components.trainjob import TrainJob, job_name, run_trainjob
 from noria.errors import InvalidInput, TrainingError
 from noria.kube import KubeClient
 from noria.spec import Compute, Model
+from noria.spec.family import TORCHRUN
 from noria.tasks.families import family
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Nodes:
         claim: PersistentVolumeClaim (ReadWriteMany) that this step and the nodes mount.
         compute: The machine of one node, and how many of them.
         shared: Where the claim is mounted.
-        launcher: The command before ``-m components.node``.
+        launcher: The command before ``-m components.node``; see ``Algorithm``.
     """
 
     run_id: str
@@ -50,7 +51,7 @@ class Nodes:
     claim: str
     compute: Compute
     shared: Path = Path(SHARED)
-    launcher: tuple[str, ...] = ("torchrun",)
+    launcher: tuple[str, ...] = TORCHRUN
 
     def __post_init__(self) -> None:
         for name in ("run_id", "image", "claim"):

@@ -27,6 +27,7 @@ from components.resource import read_model
 from noria.deadline import OutOfTime, time_limit
 from noria.errors import DataError, InvalidInput, TrainingError
 from noria.spec import Model
+from noria.spec.family import TORCHRUN
 from noria.spec.units import format_duration
 from noria.tasks.families import family
 from noria.tasks.held_out import read_held_out
@@ -231,11 +232,13 @@ def _train_on_nodes(
         )
     from components.nodes import Nodes, NodesFitter
 
+    algorithm = spec.family.algorithm(spec.train.algorithm)
     machine = Nodes(
         nodes.get("run_id", ""),
         nodes.get("image", ""),
         nodes.get("claim", ""),
         spec.train.compute,
+        launcher=TORCHRUN if algorithm is None else algorithm.launcher,
     )
     rows = _read_frame(frame)
     given = _read_json(params, TuneResult).params

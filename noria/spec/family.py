@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 SHARED_SOURCES: Final = ("feast", "parquet", "csv")
 """The keys of ``spec.data.source`` that are no family's own."""
 
+TORCHRUN: Final = ("torchrun",)
+"""What starts the processes of a node that train together by ``torch.distributed``."""
+
 Rule: TypeAlias = Callable[..., Iterator[Problem]]
 """A rule: its parameters name the sections of ``spec`` that it reads (``task``, ``data``...)."""
 
@@ -35,7 +38,8 @@ class Algorithm:
 
     ``space`` is where it is searched by default, by hyperparameter; ``aliases`` are other names
     that a hyperparameter of the space goes by. ``library`` is the module that it needs beside
-    the family's. ``distributes``: it can train on more than one node.
+    the family's. ``distributes``: it can train on more than one node, where each process is
+    started by ``launcher``.
     """
 
     name: str
@@ -43,6 +47,7 @@ class Algorithm:
     aliases: Mapping[str, frozenset[str]] = field(default_factory=dict)
     library: str = ""
     distributes: bool = False
+    launcher: tuple[str, ...] = TORCHRUN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

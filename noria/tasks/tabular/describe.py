@@ -77,6 +77,8 @@ _HIST: Final = Algorithm(
 _XGBOOST: Final = Algorithm(
     name="xgboost",
     library="xgboost",
+    distributes=True,
+    launcher=("python",),
     space={
         "learning_rate": _range(0.02, 0.3, log=True),
         "max_depth": _range(3, 10),
@@ -133,6 +135,16 @@ def hyperparameters_exist(task: Any, train: Train) -> Iterator[Problem]:
     yield from problems_of(train.algorithm, task.family, searched, f"{path}.search.space")
 
 
+def a_stack_trains_on_one_node(train: Train) -> Iterator[Problem]:
+    """The members of a tabular stack are fitted on one node."""
+    if train.compute.nodes > 1 and train.ensemble.kind != "none":
+        yield Problem(
+            "spec.train.compute.nodes",
+            f"{train.compute.nodes} nodes, and a stack trains on one",
+            "write 1, or remove spec.train.ensemble",
+        )
+
+
 _SHARED: Final[Mapping[str, Any]] = {
     "sources": ("feast", "parquet", "csv"),
     "stack": ("linear", "lightgbm"),
@@ -140,7 +152,12 @@ _SHARED: Final[Mapping[str, Any]] = {
         Detector(name="features", kind="tabular", watch="features"),
         Detector(name="prediction", kind="ks", watch="prediction"),
     ),
-    "rules": (columns_and_a_target, columns_can_be_read, hyperparameters_exist),
+    "rules": (
+        columns_and_a_target,
+        columns_can_be_read,
+        hyperparameters_exist,
+        a_stack_trains_on_one_node,
+    ),
     "needs": Needs(
         libraries=(
             "pandas",

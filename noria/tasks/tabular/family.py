@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -99,9 +99,10 @@ class Tabular:
     load no machine-learning library.
     """
 
-    def distributes(self, spec: ModelSpec) -> bool:  # noqa: ARG002 - none of its algorithms does
-        """Whether the algorithm trains on several nodes: none for tables does."""
-        return False
+    def distributes(self, spec: ModelSpec) -> bool:
+        """Whether the algorithm trains on several nodes; no stack does."""
+        algorithm = spec.family.algorithm(spec.train.algorithm)
+        return algorithm is not None and algorithm.distributes
 
     def request_columns(self, spec: ModelSpec) -> list[str]:
         """See ``TaskFamily.request_columns``."""
@@ -229,8 +230,14 @@ class Tabular:
         from noria.tasks.tabular.learn import learn, slice_of
 
         refuse_unknown(spec.train.algorithm, spec.task.family, params)
-        design = slice_of(spec, prepared.design, places, weight)
-        learned = learn(spec, params, design, prepared.facts.take(places))
+        design, facts = slice_of(spec, prepared.design, places, weight), prepared.facts.take(places)
+        if spec.train.compute.nodes > 1:
+            from noria.tasks.tabular.together import together
+
+            with together() as world:
+                learned = learn(spec, params, replace(design, world=world), facts)
+        else:
+            learned = learn(spec, params, design, facts)
         manifest = manifest_of(spec, prepared, places, learned.algorithm, params)
         return FittedTabular(manifest, learned.scorer, learned.calibrator)
 

@@ -14,6 +14,7 @@ from noria.tasks.tabular.fit_linear import fit_linear
 from noria.tasks.tabular.hyperparameters import DEFAULT_ROUNDS, ROUNDS
 from noria.tasks.tabular.scorers import Scorer
 from noria.tasks.tabular.threads import limited_to
+from noria.tasks.tabular.together import ALONE, World
 
 Array = NDArray[np.float64]
 
@@ -24,7 +25,8 @@ class Design:
 
     ``matrix`` (n, d); ``target`` (n,) class codes or values; ``classes`` their
     number, 0 for a regression; ``categories`` per column the size of its table,
-    0 for a number; ``weight`` (n,) or None; ``seed`` and ``threads`` as for all.
+    0 for a number; ``weight`` (n,) or None; ``seed`` and ``threads`` as for all; ``world``: which
+    of the processes that fit together this is.
     """
 
     matrix: Array
@@ -34,6 +36,7 @@ class Design:
     weight: Array | None
     seed: int
     threads: int
+    world: World = ALONE
 
     def take(self, places: NDArray[np.int64]) -> Design:
         """Return the design of some of the rows; rows that follow one another are not copied."""
@@ -48,7 +51,15 @@ class Design:
             None if self.weight is None else self.weight[rows],
             self.seed,
             self.threads,
+            self.world,
         )
+
+    @property
+    def share(self) -> Design:
+        """The rows that this process reads: all of them, or each so-many-eth."""
+        if self.world.size == 1:
+            return self
+        return self.take(np.arange(self.world.rank, self.target.shape[0], self.world.size))
 
     @property
     def outputs(self) -> int:
@@ -174,6 +185,7 @@ def _xgboost(params: dict[str, Any], design: Design) -> Scorer:
     }
     if design.classes > 2:
         settings["num_class"] = design.classes
+    design = design.share
     data = xgboost.DMatrix(
         design.matrix,
         design.target,
