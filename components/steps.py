@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -33,6 +34,7 @@ from noria.tasks.families import family
 from noria.tasks.held_out import read_held_out
 from noria.tasks.package import read_manifest
 from noria.tasks.protocol import Evaluation, TuneResult
+from noria.tasks.sources.size import free_memory, room_for
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,9 +80,13 @@ def ingest(*, model: str, base: str, as_of: str, rows: Path, served: str = "") -
     resource = read_model(model)
     spec = resource.spec
     moment = datetime.fromisoformat(as_of) if as_of else None
+    folder = project_folder(base)
+    room = room_for(spec, folder, free_memory())
+    if room is not None and room.is_short:
+        sys.stderr.write(f"{room.text}\n")
 
     def source() -> pd.DataFrame:
-        return family(spec.task.family).ingest(spec, project_folder(base), moment)
+        return family(spec.task.family).ingest(spec, folder, moment)
 
     if spec.data.served is None:
         frame = source()

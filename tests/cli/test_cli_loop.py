@@ -41,6 +41,18 @@ def test_train_shows_the_steps_the_metrics_and_why_a_gate_failed(
     assert refused in ran.stdout
 
 
+def test_train_says_before_it_starts_what_many_rows_take(
+    noria: Noria, loop: Loop, project: Path
+) -> None:
+    assert "training will hold" not in noria("train", "-f", str(project)).stdout
+    rows = project.parent / "data" / "rows.csv"
+    rows.parent.mkdir(exist_ok=True)
+    rows.write_text("a,b\n" * 4_000_000)
+    said = noria("train", "-f", str(project)).stdout
+    assert re.search(r"about \d,\d{3},\d{3} rows: training will hold about \d\.\d GiB", said)
+    assert said.index("training will hold") < said.index("ingest")
+
+
 def test_train_says_when_a_gate_was_not_measured(noria: Noria, loop: Loop, project: Path) -> None:
     loop.gates = ()
     ran = noria("train", "-f", str(project))

@@ -30,11 +30,15 @@ def train(file: FileOption, home: HomeOption = DEFAULT_HOME) -> None:
     from noria.loop.values import RunPhase
     from noria.spec import load_model
     from noria.tasks.families import require
+    from noria.tasks.sources.size import free_memory, room_for
 
     model = load_model(file)
     require(model.spec)
     name = model.name
     say(f"training {name}; state in {home}")
+    room = room_for(model.spec, file.resolve().parent, free_memory())
+    if room is not None and room.text:
+        say(f"  {room.text}")
     status = embedded().train(home, file.resolve(), lambda line: say(f"  {line}"))
     if status.phase is not RunPhase.SUCCEEDED or status.result is None:
         raise PipelineError(
