@@ -14,7 +14,7 @@ _BASE: Final = 500 << 20
 """Bytes of the libraries, and of what does not grow with the rows."""
 
 _CELL: Final = 32
-"""Bytes that a number of a row takes at the peak, over all steps: docs/benchmarks.md has the runs."""
+"""Bytes that a number of a row takes at the peak of all steps; docs/benchmarks.md has the runs."""
 
 _SAID_FROM: Final = 1 << 30
 _HEAD: Final = 1 << 20
