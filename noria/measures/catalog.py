@@ -11,7 +11,9 @@ from typing import Any, Final, Literal, TypeAlias
 from noria.errors import InvalidInput, shorten
 
 Unit: TypeAlias = Literal["share", "score", "nats", "target", "seconds", "own"]
-Samples: TypeAlias = Literal["rows", "labels", "rankings", "spans", "series", "requests"]
+Samples: TypeAlias = Literal[
+    "rows", "labels", "rankings", "spans", "series", "held-out", "requests"
+]
 
 Statistic: TypeAlias = Callable[[Any, Any], Any]
 """A function of truth and prediction, arrays of n samples."""
@@ -90,10 +92,10 @@ class OwnMetric(Metric):
                 f"metric {shorten(self.name)}: is no name",
                 fix="write at most 63 of a-z, 0-9 and -, such as pinball-loss",
             )
-        if self.of not in ("rows", "rankings", "spans", "series"):
+        if self.of not in ("rows", "rankings", "spans", "series", "held-out"):
             raise InvalidInput(
                 f"metric {self.name}: is of {self.of}, which have no prediction",
-                fix="say rows, rankings, spans or series, or leave it out: rows",
+                fix="say rows, rankings, spans, series or held-out, or leave it out: rows",
             )
         if callable(self.per_sample) == callable(self.whole):
             raise InvalidInput(

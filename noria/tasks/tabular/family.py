@@ -103,6 +103,12 @@ class Tabular:
         """Whether the algorithm trains on several nodes: none for tables does."""
         return False
 
+    def target(self, spec: ModelSpec, frame: pd.DataFrame) -> Target:
+        """Return what the rows of a frame are learnt from, or split by."""
+        from noria.tasks.tabular.schema import target_of
+
+        return target_of(spec, frame)
+
     def request_columns(self, spec: ModelSpec) -> list[str]:
         """See ``TaskFamily.request_columns``."""
         return list(spec.data.request_columns())
@@ -124,7 +130,7 @@ class Tabular:
         from noria.tasks.encoding import time_feature
         from noria.tasks.sources.rows import moments
         from noria.tasks.tabular.leakage import refuse_answers
-        from noria.tasks.tabular.schema import features_of, target_of
+        from noria.tasks.tabular.schema import features_of
         from noria.tasks.tabular.validation import missing_problems
 
         data = spec.data
@@ -143,7 +149,7 @@ class Tabular:
             if problems:
                 raise DataError("\n".join(map(str, problems)), problems=problems)
             only = data.model_copy(update={"features": looked_up, "time_features": ()})
-            refuse_answers(features_of(only, frame), frame, target_of(spec, frame))
+            refuse_answers(features_of(only, frame), frame, self.target(spec, frame))
         if data.time_features and data.event_time is not None:
             when = moments(frame, data.event_time)
             derived = {name: time_feature(name, when) for name in data.time_features}
@@ -156,11 +162,10 @@ class Tabular:
         from noria.tasks.tabular.folds import hold_out, newest
         from noria.tasks.tabular.leakage import refuse_shared_entities
         from noria.tasks.tabular.learn import facts_of
-        from noria.tasks.tabular.schema import target_of
 
         settings = spec.data.split
         frame = frame.reset_index(drop=True)
-        facts = facts_of(spec, frame, target_of(spec, frame))
+        facts = facts_of(spec, frame, self.target(spec, frame))
         gap_ms = int(settings.gap.total_seconds() * 1000)
         until = None if champion is None else read_manifest(champion).trained_until
         fresh = 0
@@ -210,9 +215,9 @@ class Tabular:
     def prepare(self, spec: ModelSpec, frame: pd.DataFrame) -> PreparedTabular:
         """See ``TaskFamily.prepare``."""
         from noria.tasks.tabular.learn import design_of, facts_of
-        from noria.tasks.tabular.schema import features_of, target_of
+        from noria.tasks.tabular.schema import features_of
 
-        target = target_of(spec, frame)
+        target = self.target(spec, frame)
         features = features_of(spec.data, frame)
         design = design_of(spec, frame, features, target)
         return PreparedTabular(frame, target, features, design, facts_of(spec, frame, target))

@@ -1,0 +1,5 @@
+"""Plots."""
+
+
+def draw(*args):
+    return ()
