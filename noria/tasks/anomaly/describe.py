@@ -169,14 +169,15 @@ def labels_are_there_where_they_are_asked_for(data: Data, gates: Gates) -> Itera
     """A gate by a metric of labels needs a column of them."""
     if data.target is not None:
         return
-    for key, asked in (("bounds", gates.bounds), ("champion", gates.champion)):
-        for place, gate in enumerate(asked):
-            if gate.metric in (*LABELLED, TOP):
-                yield Problem(
-                    f"spec.gates.{key}[{place}].metric",
-                    f"{gate.metric} is measured by labels, and spec.data.target names none",
-                    f"name the column that is 1 for an anomaly, or judge by {SPLICED.name}",
-                )
+    named = {f"bounds[{place}]": gate.metric for place, gate in enumerate(gates.bounds)}
+    named |= {f"champion[{place}]": gate.metric for place, gate in enumerate(gates.champion)}
+    for key, metric in named.items():
+        if metric in (*LABELLED, TOP):
+            yield Problem(
+                f"spec.gates.{key}.metric",
+                f"{metric} is measured by labels, and spec.data.target names none",
+                f"name the column that is 1 for an anomaly, or judge by {SPLICED.name}",
+            )
 
 
 def hyperparameters_exist(task: Any, train: Train) -> Iterator[Problem]:

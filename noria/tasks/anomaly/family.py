@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from noria.spec import ModelSpec
-from noria.tasks.package import Manifest, read_manifest, write_package
-from noria.tasks.protocol import Check, Comparison, Evaluation, Split, TuneResult, ValidationReport
+from noria.tasks.package import read_manifest
+from noria.tasks.protocol import Check, Comparison, Evaluation, TuneResult, ValidationReport
 from noria.tasks.tabular.family import PreparedTabular, Tabular
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from noria.tasks.anomaly.fitting import Fitted
     from noria.tasks.held_out import HeldOut
+    from noria.tasks.tabular.family import FittedMatrix
     from noria.tasks.tabular.schema import Target
 
 
@@ -45,7 +46,7 @@ class Anomalies(Tabular):
         return ValidationReport(len(rows), tuple(checks))
 
     def target(self, spec: ModelSpec, frame: pd.DataFrame) -> Target:
-        """See ``Tabular.target``: rows are split by their labels, and nothing is learnt from them."""
+        """See ``Tabular.target``: rows are split by their labels, nothing is learnt from them."""
         import numpy as np
 
         from noria.tasks.anomaly.labels import labels_of
@@ -74,7 +75,7 @@ class Anomalies(Tabular):
         def score(params: Mapping[str, Any], place: int) -> float:
             fold = folds[place]
             fitted = self.fit(spec, prepared, fold.train, params, None)
-            said = ask_prepared(fitted.predictor, prepared, fold.test, spec.train.seed)
+            said = ask_prepared(fitted, prepared, fold.test, spec.train.seed)
             return value_of(metric, *asked(metric, labels[fold.test], said)[:2])
 
         exclude: Any = {"compute": True, "search": {"trials", "timeout"}}
@@ -120,15 +121,14 @@ class Anomalies(Tabular):
     def predict(
         self,
         spec: ModelSpec,
-        model: Fitted | Path,
+        model: FittedMatrix | Path,
         prepared: PreparedTabular,
         places: NDArray[np.int64],
     ) -> pd.DataFrame:
         """See ``TaskFamily.predict``; of each row's spliced twin, too."""
         from noria.tasks.anomaly.judged import ask_prepared
 
-        asked = model if isinstance(model, Path) else model.predictor
-        return ask_prepared(asked, prepared, places, spec.train.seed)
+        return ask_prepared(model, prepared, places, spec.train.seed)
 
     def compare(
         self,
@@ -163,15 +163,6 @@ class Anomalies(Tabular):
         from noria.tasks.anomaly.judged import evaluate
 
         return evaluate(spec, candidate, test, held_out, champion, plots_dir)
-
-    def save(
-        self, spec: ModelSpec, fitted: Fitted, package: Path, *, model: str = "", recipe: str = ""
-    ) -> Manifest:
-        """See ``TaskFamily.save``."""
-        del spec  # everything is in the manifest already
-        predictor = fitted.predictor
-        manifest = msgspec.structs.replace(predictor.manifest, model=model, recipe=recipe)
-        return write_package(package, manifest, predictor.files())
 
     def reference(
         self,

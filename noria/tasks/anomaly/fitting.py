@@ -46,9 +46,18 @@ class Fitted:
     predictor: AnomalyPredictor
 
     @property
+    def manifest(self) -> Manifest:
+        """What the package will say about itself."""
+        return self.predictor.manifest
+
+    @property
     def rows(self) -> int:
         """How many rows it was fitted and calibrated on."""
-        return self.predictor.manifest.rows
+        return self.manifest.rows
+
+    def files(self) -> dict[str, bytes]:
+        """Return the files of the package."""
+        return self.predictor.files()
 
 
 def fit(
@@ -156,12 +165,12 @@ def _manifest(
 ) -> Manifest:
     manifest = manifest_of(spec, prepared, places, algorithm, params)
     count = options_of(spec).reasons
-    outputs = (Output(PREDICTION, "FP64"), Output(ANOMALY, "BOOL"))
+    outputs = [Output(PREDICTION, "FP64"), Output(ANOMALY, "BOOL")]
     if count:
-        outputs += (Output(REASONS, "BYTES", (count,)), Output(WEIGHTS, "FP64", (count,)))
+        outputs += [Output(REASONS, "BYTES", (count,)), Output(WEIGHTS, "FP64", (count,))]
     return msgspec.structs.replace(
         manifest,
-        outputs=outputs,
+        outputs=tuple(outputs),
         features=(*manifest.features, Feature(ANOMALY, "boolean", "descriptor")),
         options={
             **manifest.options,

@@ -29,7 +29,7 @@ from noria.tasks.tabular.schema import columns_of
 from noria.tasks.tabular.threads import limited_to
 
 if TYPE_CHECKING:
-    from noria.tasks.tabular.family import PreparedTabular
+    from noria.tasks.tabular.family import FittedMatrix, PreparedTabular
 
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -244,10 +244,10 @@ def _against(
 
 
 def ask_prepared(
-    model: AnomalyPredictor | Path, prepared: PreparedTabular, places: Places, seed: int
+    model: FittedMatrix | Path, prepared: PreparedTabular, places: Places, seed: int
 ) -> pd.DataFrame:
     """Return what a model, or that of a package, says of prepared rows; see ``ask``."""
     if isinstance(model, Path):
         package = open_package(model)
         return ask(package, encode(package, prepared.frame.iloc[places]), seed)
-    return ask(cast("AnomalyPredictor", model), prepared.design.matrix[places], seed)
+    return ask(cast("AnomalyPredictor", model.predictor), prepared.design.matrix[places], seed)

@@ -51,12 +51,15 @@ class AnomalyPredictor:
         object.__setattr__(self, "_encoder", encoder)
 
     def predict(self, columns: Columns) -> dict[str, np.ndarray]:
-        """Return the outputs of the manifest for n rows.
+        """Return the outputs of the manifest; see ``noria.tasks.package.Predictor``."""
+        return self.predict_matrix(self.encode(columns))
+
+    def predict_matrix(self, matrix: Array) -> dict[str, np.ndarray]:
+        """Return the outputs for n encoded rows.
 
         ``prediction`` (n,), ``anomaly`` (n,), and where they are asked for ``reasons`` (n, k) and
         ``reason-weights`` (n, k): of rows that alarm, the others have none.
         """
-        matrix = self.encode(columns)
         scores = self.score(matrix)
         alarms = self.calibration.alarms(scores)
         found: dict[str, np.ndarray] = {
@@ -68,7 +71,7 @@ class AnomalyPredictor:
             places = np.flatnonzero(alarms)
             names = np.full((len(matrix), count), "", dtype=object)
             weights = np.zeros((len(matrix), count))
-            names[places], weights[places] = self._reasons(matrix[places], scores[places], count)
+            names[places], weights[places] = self.reasons(matrix[places])
             found |= {REASONS: names, WEIGHTS: weights}
         return found
 
@@ -85,9 +88,15 @@ class AnomalyPredictor:
         """Return 1 for each row that alarms, else 0, (n,)."""
         return {ANOMALY: self.calibration.alarms(self.score(self.encode(columns))) * 1.0}
 
-    def _reasons(self, rows: Array, scores: Array, count: int) -> tuple[np.ndarray, Array]:
-        """Return the columns without which m rows would score least, and each one's share."""
-        features = features_of(self.manifest)
+    def reasons(self, rows: Array) -> tuple[np.ndarray, Array]:
+        """Return the columns that raise the score of m encoded rows most, and each one's share.
+
+        A column's part is by how much the score falls where its value is the typical one; the
+        shares (m, k) are of the sum of all such falls. Where no column alone lowers the score the
+        name is empty and the share 0.
+        """
+        features, count = features_of(self.manifest), int(self.manifest.options["reasons"])
+        scores = self.score(rows)
         drops = np.zeros((len(rows), len(features)))
         step = max(1, _CELLS // max(rows.shape[1] * len(features), 1))
         for start in range(0, len(rows), step):

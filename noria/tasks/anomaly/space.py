@@ -77,7 +77,7 @@ class Space:
 
     def reduced(self, wide: Array) -> Array:
         """Return rows on one scale (n, w) as distances are measured on them, (n, r)."""
-        if self.axes is None:
+        if self.axes is None or self.middle is None:
             return wide
         found: Array = (wide - self.middle) @ self.axes.T
         return found

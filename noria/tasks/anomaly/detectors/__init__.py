@@ -27,7 +27,7 @@ class Seen:
     @property
     def rows(self) -> int:
         """How many there are."""
-        return self.wide.shape[0]
+        return len(self.wide)
 
     def take(self, places: NDArray[Any] | slice) -> Seen:
         """Return some of the rows."""

@@ -35,7 +35,7 @@ class Autoencoder:
             found = found @ self.kept[f"weights{layer}"] + self.kept[f"biases{layer}"]
             if layer + 1 < layers:
                 found = np.tanh(found)
-        return np.sqrt(((found - rows.reduced) ** 2).mean(axis=1))
+        return np.asarray(np.sqrt(((found - rows.reduced) ** 2).mean(axis=1)))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """See ``Detector.arrays``."""

@@ -33,7 +33,7 @@ class Gaussian:
         """See ``Detector.score``: the distance in standard deviations."""
         apart = rows.reduced - self.kept["middle"]
         squares = np.einsum("ij,jk,ik->i", apart, self.kept["precision"], apart, optimize=True)
-        return np.sqrt(np.maximum(squares, 0.0))
+        return np.asarray(np.sqrt(np.maximum(squares, 0.0)))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """See ``Detector.arrays``."""
@@ -58,4 +58,4 @@ def fit(rows: Seen, params: Mapping[str, Any], seed: int, threads: int) -> Gauss
 
 def _is_full(seen: Array) -> bool:
     """Say whether no column is made of others: the robust covariance would have no inverse."""
-    return int(np.linalg.matrix_rank(seen - seen.mean(axis=0))) == seen.shape[1]
+    return bool(np.linalg.matrix_rank(seen - seen.mean(axis=0)) == seen.shape[1])

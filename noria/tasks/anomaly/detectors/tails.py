@@ -1,9 +1,9 @@
 """ECOD: how far out in the tails of the columns a row is, each column for itself.
 
-Li, Zhao, Hu, Botta, Ionescu and Chen, IEEE Transactions on Knowledge and Data Engineering 35 (2023):
-of each column the negative logarithm of the share of rows that lie no less far out. Of the two ends
-the rarer one counts, column by column, as in the authors' own library. The shares are of the rows
-that were fitted on and the row itself.
+Li and others, IEEE Transactions on Knowledge and Data Engineering 35 (2023): of each column the
+negative logarithm of the share of rows that lie no less far out. Of the two ends the rarer one
+counts, column by column, as in the authors' own library. The shares are of the rows that were
+fitted on and the row itself.
 """
 
 from __future__ import annotations
