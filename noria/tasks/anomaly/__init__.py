@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
+
+AUTO: Final = "auto"
+
+MEMBERS: Final[Mapping[str, tuple[str, ...]]] = {
+    "isolation-forest": ("n_estimators",),
+    "knn": ("n_neighbors",),
+}
+"""What ``auto`` takes the mean of, and which of its hyperparameters are whose."""
 
 PREDICTION: Final = "prediction"
 """Output: how unlike the others a row is, 0 to 1."""

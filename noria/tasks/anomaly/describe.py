@@ -17,18 +17,11 @@ from noria.spec.section import Section
 from noria.spec.spaces import SearchRange
 from noria.spec.train import Train
 from noria.spec.words import choose, did_you_mean
-from noria.tasks.anomaly import ANOMALY
+from noria.tasks.anomaly import ANOMALY, AUTO, MEMBERS
 from noria.tasks.tabular.describe import columns_can_be_read
 
 if TYPE_CHECKING:
     from noria.spec.model import ModelSpec
-
-AUTO: Final = "auto"
-MEMBERS: Final[Mapping[str, tuple[str, ...]]] = {
-    "isolation-forest": ("n_estimators",),
-    "knn": ("n_neighbors",),
-}
-"""What ``auto`` takes the mean of, and which of its hyperparameters are whose."""
 
 
 class AnomalyOptions(Section):

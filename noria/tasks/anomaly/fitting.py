@@ -15,7 +15,7 @@ from noria.spec import ModelSpec
 from noria.tasks.anomaly import ANOMALY, PREDICTION, REASONS, WEIGHTS
 from noria.tasks.anomaly.calibration import Calibration
 from noria.tasks.anomaly.describe import options_of
-from noria.tasks.anomaly.detectors import Seen, registry
+from noria.tasks.anomaly.detectors import registry
 from noria.tasks.anomaly.predictor import AnomalyPredictor
 from noria.tasks.anomaly.space import space_of
 from noria.tasks.package import Feature, Manifest, Output
@@ -95,12 +95,10 @@ def fit(
         kept &= thinned(weight, design.seed)
     learnt, apart = design.matrix[places[kept]], design.matrix[places[held]]
     with limited_to(design.threads):
-        space = space_of(prepared.features, learnt, design.seed)
-        wide = space.wide(learnt)
-        seen = Seen(wide, space.reduced(wide))
+        space = space_of(prepared.features, learnt)
+        seen = space.of(learnt)
         detector = registry.fit(algorithm, seen, params, design.seed, design.threads)
-        wide = space.wide(apart)
-        scores = detector.score(Seen(wide, space.reduced(wide)))
+        scores = detector.score(space.of(apart))
     calibration = Calibration.of(scores, options.alarm_rate)
     manifest = _manifest(spec, prepared, places, algorithm, params, calibration)
     typical = _typical(prepared.features, learnt)

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from noria.errors import IntegrityError
 from noria.tasks.anomaly import ANOMALY, PREDICTION, REASONS, WEIGHTS
 from noria.tasks.anomaly.calibration import Calibration, load_calibration
-from noria.tasks.anomaly.detectors import Detector, Seen
+from noria.tasks.anomaly.detectors import Detector
 from noria.tasks.anomaly.detectors.registry import load as load_detector
-from noria.tasks.anomaly.space import Column, Space, load_space
+from noria.tasks.anomaly.space import Column, Space
 from noria.tasks.arrays import pack, unpack
 from noria.tasks.encoding import Columns, Encoder
 from noria.tasks.package import Feature, Manifest
@@ -28,7 +28,7 @@ ARRAYS: Final = "detector.npz"
 _CELLS: Final = 4_000_000
 """Numbers of the rows that are scored together to find reasons."""
 
-_PARTS: Final = ("space", "calibration", "detector", "typical")
+_PARTS: Final = ("calibration", "detector", "typical")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,8 +81,7 @@ class AnomalyPredictor:
 
     def score(self, matrix: Array) -> Array:
         """Return the detector's score of encoded rows, (n,)."""
-        wide = self.space.wide(matrix)
-        return self.detector.score(Seen(wide, self.space.reduced(wide)))
+        return self.detector.score(self.space.of(matrix))
 
     def describe(self, columns: Columns) -> dict[str, np.ndarray]:
         """Return 1 for each row that alarms, else 0, (n,)."""
@@ -122,7 +121,6 @@ class AnomalyPredictor:
     def files(self) -> dict[str, bytes]:
         """Return the files of the package."""
         parts: dict[str, Mapping[str, NDArray[Any]]] = {
-            "space": self.space.arrays(),
             "calibration": self.calibration.arrays(),
             "detector": self.detector.arrays(),
             "typical": {"row": self.typical},
@@ -156,7 +154,7 @@ def load(manifest: Manifest, files: Mapping[str, bytes]) -> AnomalyPredictor:
     try:
         return AnomalyPredictor(
             manifest,
-            load_space(columns, parts["space"]),
+            Space(columns),
             load_detector(manifest.algorithm, parts["detector"]),
             load_calibration(parts["calibration"]),
             parts["typical"]["row"],

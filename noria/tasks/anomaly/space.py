@@ -1,4 +1,4 @@
-"""Rows as detectors see them: columns on one scale, and fewer of them where they are many.
+"""Rows as detectors see them: columns on one scale.
 
 A number is its distance from the median in units of the spread of the middle half, as the standard
 deviation of a normal distribution is 0.741 of it. A vector's numbers keep their proportions: one
@@ -8,9 +8,9 @@ that are 0 or sqrt(-2 ln share): so far out as a normal value is that is so rare
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -22,9 +22,6 @@ Array = NDArray[np.float64]
 
 MOST_CATEGORIES: Final = 20
 """Categories of a column that are columns of their own, the most frequent; the others share one."""
-
-REDUCED: Final = 32
-"""Principal components that distances are measured on, where there are more columns."""
 
 FARTHEST: Final = 1e6
 """No value is farther out than that: its square is still a number."""
@@ -57,15 +54,13 @@ class Column(msgspec.Struct, frozen=True):
         return (self.size if self.kind == "number" else len(self.codes) + 1) + 1
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Space:
-    """Standardises encoded rows; ``axes`` (r, w) and ``middle`` (w,) reduce them, where needed."""
+    """Standardises encoded rows."""
 
     columns: tuple[Column, ...]
-    middle: Array | None = None
-    axes: Array | None = None
 
-    def wide(self, matrix: Array) -> Array:
+    def of(self, matrix: Array) -> Array:
         """Return encoded rows (n, d) on one scale, (n, w)."""
         found = np.zeros((matrix.shape[0], sum(column.width for column in self.columns)))
         first = 0
@@ -75,27 +70,13 @@ class Space:
             first += column.width
         return found
 
-    def reduced(self, wide: Array) -> Array:
-        """Return rows on one scale (n, w) as distances are measured on them, (n, r)."""
-        if self.axes is None or self.middle is None:
-            return wide
-        found: Array = (wide - self.middle) @ self.axes.T
-        return found
 
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return its numbers, for the package."""
-        if self.axes is None or self.middle is None:
-            return {}
-        return {"axes": self.axes, "middle": self.middle}
-
-
-def space_of(features: Sequence[Feature], matrix: Array, seed: int) -> Space:
+def space_of(features: Sequence[Feature], matrix: Array) -> Space:
     """Return the space of the rows that a detector is fitted on.
 
     Args:
         features: Of the matrix, in order.
         matrix: (n, d) encoded rows, n > 0.
-        seed: Of the search for principal components.
     """
     columns, first = [], 0
     for feature in features:
@@ -105,19 +86,7 @@ def space_of(features: Sequence[Feature], matrix: Array, seed: int) -> Space:
         else:
             columns.append(_of_numbers(first, part))
         first += feature.size
-    plain = Space(tuple(columns))
-    wide = plain.wide(matrix)
-    if wide.shape[1] <= REDUCED or wide.shape[0] <= REDUCED:
-        return plain
-    from sklearn.decomposition import PCA
-
-    found = PCA(REDUCED, svd_solver="randomized", random_state=seed).fit(wide)
-    return Space(plain.columns, np.asarray(found.mean_), np.asarray(found.components_))
-
-
-def load_space(columns: tuple[Column, ...], arrays: Mapping[str, NDArray[Any]]) -> Space:
-    """Return the space that ``arrays`` describes."""
-    return Space(columns, arrays.get("middle"), arrays.get("axes"))
+    return Space(tuple(columns))
 
 
 def rarity(share: float) -> float:

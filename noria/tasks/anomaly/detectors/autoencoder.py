@@ -12,7 +12,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from noria.tasks.anomaly.detectors import Array, Arrays, Seen
+from noria.tasks.anomaly.detectors import Array, Arrays
+from noria.tasks.anomaly.detectors.components import components_of, onto
 
 KEPT: Final = 50_000
 """Rows that it learns from at most."""
@@ -23,26 +24,30 @@ FAR: Final = 10.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Autoencoder:
-    """``weights0``, ``biases0`` and on, a layer each; tanh between them."""
+    """``weights0``, ``biases0`` and on, a layer each, of components where there are many columns.
+
+    Between layers is tanh.
+    """
 
     kept: Arrays
 
-    def score(self, rows: Seen) -> Array:
+    def score(self, rows: Array) -> Array:
         """See ``Detector.score``: the root of the mean squared error."""
-        layers = len(self.kept) // 2
-        found = np.clip(rows.reduced, -FAR, FAR)
+        seen = onto(self.kept, rows)
+        layers = sum(name.startswith("weights") for name in self.kept)
+        found = np.clip(seen, -FAR, FAR)
         for layer in range(layers):
             found = found @ self.kept[f"weights{layer}"] + self.kept[f"biases{layer}"]
             if layer + 1 < layers:
                 found = np.tanh(found)
-        return np.asarray(np.sqrt(((found - rows.reduced) ** 2).mean(axis=1)))
+        return np.asarray(np.sqrt(((found - seen) ** 2).mean(axis=1)))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """See ``Detector.arrays``."""
         return dict(self.kept)
 
 
-def fit(rows: Seen, params: Mapping[str, Any], seed: int, threads: int) -> Autoencoder:
+def fit(rows: Array, params: Mapping[str, Any], seed: int, threads: int) -> Autoencoder:
     """Learn the network."""
     del threads
     import warnings
@@ -50,9 +55,10 @@ def fit(rows: Seen, params: Mapping[str, Any], seed: int, threads: int) -> Autoe
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.neural_network import MLPRegressor
 
-    seen = np.clip(rows.reduced, -FAR, FAR)
-    if rows.rows > KEPT:
-        seen = seen[np.random.default_rng(seed).choice(rows.rows, KEPT, replace=False)]
+    if len(rows) > KEPT:
+        rows = rows[np.random.default_rng(seed).choice(len(rows), KEPT, replace=False)]
+    components = components_of(rows, seed)
+    seen = np.clip(onto(components, rows), -FAR, FAR)
     width = seen.shape[1]
     given = dict(params)
     narrow = int(given.pop("bottleneck", max(1, width // 4)))
@@ -71,4 +77,4 @@ def fit(rows: Seen, params: Mapping[str, Any], seed: int, threads: int) -> Autoe
         model.fit(seen, seen if width > 1 else seen[:, 0])
     kept = {f"weights{place}": part for place, part in enumerate(model.coefs_)}
     kept |= {f"biases{place}": part for place, part in enumerate(model.intercepts_)}
-    return Autoencoder(kept)
+    return Autoencoder({**components, **kept})

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from noria.tasks.anomaly.detectors import Array, Detector, Seen
+from noria.tasks.anomaly.detectors import Array, Detector
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,7 +20,7 @@ class Combined:
     centre: Array
     unit: Array
 
-    def score(self, rows: Seen) -> Array:
+    def score(self, rows: Array) -> Array:
         """See ``Detector.score``."""
         scores = np.column_stack([one.score(rows) for one in self.members.values()])
         found: Array = ((scores - self.centre) / self.unit).mean(axis=1)

@@ -14,7 +14,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from noria.tasks.anomaly.detectors import Array, Arrays, Seen
+from noria.tasks.anomaly.detectors import Array, Arrays
+from noria.tasks.anomaly.detectors.components import components_of, onto
 
 ENOUGH: Final = 10
 """Rows for each column that the robust covariance needs."""
@@ -25,13 +26,13 @@ KEPT: Final = 20_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Gaussian:
-    """``middle`` (r,) and ``precision`` (r, r)."""
+    """``middle`` (r,) and ``precision`` (r, r), of components where there are many columns."""
 
     kept: Arrays
 
-    def score(self, rows: Seen) -> Array:
+    def score(self, rows: Array) -> Array:
         """See ``Detector.score``: the distance in standard deviations."""
-        apart = rows.reduced - self.kept["middle"]
+        apart = onto(self.kept, rows) - self.kept["middle"]
         squares = np.einsum("ij,jk,ik->i", apart, self.kept["precision"], apart, optimize=True)
         return np.asarray(np.sqrt(np.maximum(squares, 0.0)))
 
@@ -40,20 +41,21 @@ class Gaussian:
         return dict(self.kept)
 
 
-def fit(rows: Seen, params: Mapping[str, Any], seed: int, threads: int) -> Gaussian:
+def fit(rows: Array, params: Mapping[str, Any], seed: int, threads: int) -> Gaussian:
     """Estimate the covariance."""
     del threads
     from sklearn.covariance import LedoitWolf, MinCovDet
 
-    seen = rows.reduced
-    if rows.rows > KEPT:
-        seen = seen[np.random.default_rng(seed).choice(rows.rows, KEPT, replace=False)]
+    if len(rows) > KEPT:
+        rows = rows[np.random.default_rng(seed).choice(len(rows), KEPT, replace=False)]
+    kept = components_of(rows, seed)
+    seen = onto(kept, rows)
     varied = seen.std(axis=0) > 0.0
     model: Any = LedoitWolf(**params)
     if seen.shape[0] >= ENOUGH * seen.shape[1] and bool(varied.all()) and _is_full(seen):
         model = MinCovDet(random_state=seed, **params)
     model.fit(seen)
-    return Gaussian({"middle": model.location_, "precision": model.precision_})
+    return Gaussian({**kept, "middle": model.location_, "precision": model.precision_})
 
 
 def _is_full(seen: Array) -> bool:

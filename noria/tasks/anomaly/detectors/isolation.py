@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from noria.tasks.anomaly.detectors import Array, Arrays, Seen
+from noria.tasks.anomaly.detectors import Array, Arrays
 from noria.tasks.tabular.scorers.trees import TreesScorer
 
-_NODES = ("feature", "threshold", "left", "right", "value", "roots", "depth")
+_OF_NODES: Final = ("feature", "threshold", "left", "right", "value")
+ARRAYS: Final = (*_OF_NODES, "roots", "depth", "expected")
+"""What it is made of: numbers of all nodes of all trees, and where each tree begins."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,7 +32,7 @@ class IsolationForest:
     def __post_init__(self) -> None:
         nodes, trees = self.kept["feature"].size, self.kept["roots"].size
         filled: dict[str, NDArray[Any]] = {
-            **{name: self.kept[name] for name in _NODES},
+            **{name: self.kept[name] for name in ARRAYS[:-1]},
             "missing_left": np.zeros(nodes, np.bool_),
             "bitset": np.full(nodes, -1, np.int64),
             "bits": np.zeros((0, 256), np.bool_),
@@ -41,10 +43,10 @@ class IsolationForest:
         object.__setattr__(self, "_trees", TreesScorer(filled))
         object.__setattr__(self, "_unit", trees * float(self.kept["expected"]))
 
-    def score(self, rows: Seen) -> Array:
+    def score(self, rows: Array) -> Array:
         """See ``Detector.score``."""
         # scikit-learn's trees read float32.
-        seen = rows.wide.astype(np.float32).astype(np.float64)
+        seen = rows.astype(np.float32).astype(np.float64)
         found: Array = 2.0 ** (-self._trees.raw(seen)[:, 0] / self._unit)
         return found
 
@@ -53,12 +55,12 @@ class IsolationForest:
         return dict(self.kept)
 
 
-def fit(rows: Seen, params: Mapping[str, Any], seed: int, threads: int) -> IsolationForest:
+def fit(rows: Array, params: Mapping[str, Any], seed: int, threads: int) -> IsolationForest:
     """Fit scikit-learn's forest, and keep its trees as arrays."""
     from sklearn.ensemble import IsolationForest as Forest
 
-    model = Forest(**params, random_state=seed, n_jobs=threads).fit(rows.wide)
-    chunks: dict[str, list[NDArray[Any]]] = {name: [] for name in _NODES[:5]}
+    model = Forest(**params, random_state=seed, n_jobs=threads).fit(rows)
+    chunks: dict[str, list[NDArray[Any]]] = {name: [] for name in _OF_NODES}
     roots, offset, deepest = [], 0, 0
     for estimator in model.estimators_:
         tree = estimator.tree_

@@ -1,7 +1,7 @@
 """Distances to the nearest of a sample of rows: k nearest neighbours, and local outlier factor.
 
-Ramaswamy, Rastogi and Shim, SIGMOD 2000; Breunig, Kriegel, Ng and Sander, SIGMOD 2000. Both keep a
-bounded sample of the rows, so that an answer takes the same time however many rows there were.
+Both keep a bounded sample of the rows, so that an answer takes the same time however many there
+were.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from noria.tasks.anomaly.detectors import Array, Arrays, Seen
+from noria.tasks.anomaly.detectors import Array, Arrays
 
 KEPT: Final = 5000
-"""Rows that are kept at most."""
+"""Rows that are kept at most, and fewer of many columns: ``CELLS`` numbers."""
+
+CELLS: Final = 2_000_000
 
 _BLOCK: Final = 2_000_000
 """Distances that are held at once."""
@@ -44,14 +46,14 @@ def nearest(points: Array, rows: Array, count: int) -> tuple[Array, NDArray[np.i
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Neighbours:
-    """The distance to the k-th nearest row."""
+    """The mean distance to the k nearest rows (Angiulli and Pizzuti, PKDD 2002)."""
 
     kept: Arrays
 
-    def score(self, rows: Seen) -> Array:
+    def score(self, rows: Array) -> Array:
         """See ``Detector.score``."""
-        found, _ = nearest(self.kept["points"], rows.reduced, int(self.kept["k"]))
-        return found[:, -1]
+        found, _ = nearest(self.kept["points"], rows, int(self.kept["k"]))
+        return np.asarray(found.mean(axis=1))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """See ``Detector.arrays``."""
@@ -62,15 +64,17 @@ class Neighbours:
 class LocalOutlierFactor:
     """How much thinner rows lie around a row than around its neighbours.
 
+    Breunig, Kriegel, Ng and Sander, SIGMOD 2000.
+
     ``reach`` is each point's distance to its k-th neighbour, ``density`` its local reachability
     density.
     """
 
     kept: Arrays
 
-    def score(self, rows: Seen) -> Array:
+    def score(self, rows: Array) -> Array:
         """See ``Detector.score``: scikit-learn's with its sign turned, 1 is as its neighbours."""
-        found, which = nearest(self.kept["points"], rows.reduced, int(self.kept["k"]))
+        found, which = nearest(self.kept["points"], rows, int(self.kept["k"]))
         density = density_of(found, self.kept["reach"][which])
         return np.asarray((self.kept["density"][which] / density[:, None]).mean(axis=1))
 
@@ -85,18 +89,18 @@ def density_of(distances: Array, reach: Array) -> Array:
     return np.asarray(1.0 / (np.maximum(distances, reach).mean(axis=1) + 1e-10))
 
 
-def fit_neighbours(rows: Seen, params: Mapping[str, Any], seed: int, threads: int) -> Neighbours:
+def fit_neighbours(rows: Array, params: Mapping[str, Any], seed: int, threads: int) -> Neighbours:
     """Keep a sample of the rows."""
     del threads
-    points = sample(rows.reduced, seed)
-    k = min(int(params.get("n_neighbors", 5)), len(points))
+    points = sample(rows, seed)
+    k = min(int(params.get("n_neighbors", 10)), len(points))
     return Neighbours({"points": points, "k": np.array(k)})
 
 
-def fit_lof(rows: Seen, params: Mapping[str, Any], seed: int, threads: int) -> LocalOutlierFactor:
+def fit_lof(rows: Array, params: Mapping[str, Any], seed: int, threads: int) -> LocalOutlierFactor:
     """Keep a sample of the rows with their densities."""
     del threads
-    points = sample(rows.reduced, seed)
+    points = sample(rows, seed)
     k = max(1, min(int(params.get("n_neighbors", 20)), len(points) - 1))
     distances, which = apart(points, k)
     reach = distances[:, -1]
@@ -107,11 +111,12 @@ def fit_lof(rows: Seen, params: Mapping[str, Any], seed: int, threads: int) -> L
 
 
 def sample(rows: Array, seed: int) -> Array:
-    """Return at most ``KEPT`` of the rows."""
-    if rows.shape[0] <= KEPT:
-        return np.ascontiguousarray(rows)
-    rng = np.random.default_rng(seed)
-    return np.ascontiguousarray(rows[np.sort(rng.choice(rows.shape[0], KEPT, replace=False))])
+    """Return at most ``KEPT`` of the rows, as float32."""
+    most = min(KEPT, max(1, CELLS // max(rows.shape[1], 1)))
+    if rows.shape[0] > most:
+        rng = np.random.default_rng(seed)
+        rows = rows[np.sort(rng.choice(rows.shape[0], most, replace=False))]
+    return np.ascontiguousarray(rows, np.float32).astype(np.float64)
 
 
 def apart(points: Array, count: int) -> tuple[Array, NDArray[np.int64]]:

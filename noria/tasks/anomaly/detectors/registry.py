@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noria.errors import IntegrityError, InvalidInput, shorten
-from noria.tasks.anomaly.describe import AUTO, MEMBERS
+from noria.tasks.anomaly import AUTO, MEMBERS
 from noria.tasks.anomaly.detectors import (
+    Array,
     Arrays,
     Detector,
-    Seen,
     autoencoder,
     gaussian,
     isolation,
@@ -22,7 +22,7 @@ from noria.tasks.anomaly.detectors import (
 )
 from noria.tasks.anomaly.detectors.combined import Combined
 
-Fit: TypeAlias = Callable[[Seen, Mapping[str, Any], int, int], Detector]
+Fit: TypeAlias = Callable[[Array, Mapping[str, Any], int, int], Detector]
 
 _FITS: Final[Mapping[str, Fit]] = {
     "isolation-forest": isolation.fit,
@@ -32,17 +32,20 @@ _FITS: Final[Mapping[str, Fit]] = {
     "mahalanobis": gaussian.fit,
     "autoencoder": autoencoder.fit,
 }
-_BUILDS: Final[Mapping[str, Callable[[Arrays], Detector]]] = {
-    "isolation-forest": isolation.IsolationForest,
-    "knn": neighbours.Neighbours,
-    "lof": neighbours.LocalOutlierFactor,
-    "ecod": tails.Tails,
-    "mahalanobis": gaussian.Gaussian,
-    "autoencoder": autoencoder.Autoencoder,
+_BUILDS: Final[Mapping[str, tuple[Callable[[Arrays], Detector], tuple[str, ...]]]] = {
+    "isolation-forest": (isolation.IsolationForest, isolation.ARRAYS),
+    "knn": (neighbours.Neighbours, ("points", "k")),
+    "lof": (neighbours.LocalOutlierFactor, ("points", "k", "reach", "density")),
+    "ecod": (tails.Tails, ("values",)),
+    "mahalanobis": (gaussian.Gaussian, ("middle", "precision")),
+    "autoencoder": (autoencoder.Autoencoder, ("weights0", "biases0")),
 }
+"""How each is built from its arrays, and which it needs."""
 
 
-def fit(algorithm: str, rows: Seen, params: Mapping[str, Any], seed: int, threads: int) -> Detector:
+def fit(
+    algorithm: str, rows: Array, params: Mapping[str, Any], seed: int, threads: int
+) -> Detector:
     """Fit a detector. The same rows, parameters and seed give the same one.
 
     Raises:
@@ -69,30 +72,38 @@ def load(algorithm: str, arrays: Arrays) -> Detector:
     """Build a detector from its arrays.
 
     Raises:
-        IntegrityError: They are of none, or one is missing.
+        IntegrityError: The algorithm is unknown, or an array is missing.
     """
-    try:
-        if algorithm == AUTO:
-            members = {name: _BUILDS[name](_below(arrays, name)) for name in MEMBERS}
-            return Combined(members, arrays["centre"], arrays["unit"])
-        return _BUILDS[algorithm](arrays)
-    except (KeyError, ValueError, IndexError) as error:
-        raise IntegrityError(f"{algorithm}: {error} is missing", fix="train again") from error
+    if algorithm == AUTO:
+        _refuse_missing(algorithm, arrays, ("centre", "unit"))
+        members = {name: load(name, _below(arrays, name)) for name in MEMBERS}
+        return Combined(members, arrays["centre"], arrays["unit"])
+    if algorithm not in _BUILDS:
+        raise IntegrityError(f"there is no detector {shorten(algorithm)}", fix="train again")
+    build, needed = _BUILDS[algorithm]
+    _refuse_missing(algorithm, arrays, needed)
+    return build(arrays)
 
 
-def _combined(members: Mapping[str, Detector], rows: Seen) -> Combined:
+def _refuse_missing(algorithm: str, arrays: Arrays, needed: tuple[str, ...]) -> None:
+    missing = [name for name in needed if name not in arrays]
+    if missing:
+        raise IntegrityError(f"{algorithm}: {missing[0]} is missing", fix="train again")
+
+
+def _combined(members: Mapping[str, Detector], rows: Array) -> Combined:
     scores = [_of_the_fitted(one, rows) for one in members.values()]
     quarters = np.array([np.quantile(one, [0.5, 0.95]) for one in scores])
     unit = quarters[:, 1] - quarters[:, 0]
     return Combined(members, quarters[:, 0], np.where(unit > 0.0, unit, 1.0))
 
 
-def _of_the_fitted(detector: Detector, rows: Seen) -> NDArray[np.float64]:
+def _of_the_fitted(detector: Detector, rows: Array) -> NDArray[np.float64]:
     """Return scores of rows that it was fitted on, none of which is its own neighbour."""
     if isinstance(detector, neighbours.Neighbours):
         points = detector.kept["points"]
         k = max(1, min(int(detector.kept["k"]), len(points) - 1))
-        return neighbours.apart(points, k)[0][:, -1]
+        return np.asarray(neighbours.apart(points, k)[0].mean(axis=1))
     return detector.score(rows)
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from noria.tasks.anomaly.detectors import Array, Arrays, Seen
+from noria.tasks.anomaly.detectors import Array, Arrays
 
 KEPT: Final = 10_000
 """Values of a column that are kept at most."""
@@ -27,12 +27,12 @@ class Tails:
 
     kept: Arrays
 
-    def score(self, rows: Seen) -> Array:
+    def score(self, rows: Array) -> Array:
         """See ``Detector.score``."""
         values = self.kept["values"]
         count = values.shape[0] + 1.0
-        found = np.zeros(rows.rows)
-        for known, column in zip(values.T, rows.wide.T, strict=True):
+        found = np.zeros(len(rows))
+        for known, column in zip(values.T, rows.T, strict=True):
             low = np.searchsorted(known, column, side="right") + 1.0
             high = count - np.searchsorted(known, column, side="left")
             found -= np.log(np.minimum(low, high) / count)
@@ -43,10 +43,9 @@ class Tails:
         return dict(self.kept)
 
 
-def fit(rows: Seen, params: Mapping[str, Any], seed: int, threads: int) -> Tails:
+def fit(rows: Array, params: Mapping[str, Any], seed: int, threads: int) -> Tails:
     """Keep the columns' values, of at most ``KEPT`` rows."""
     del params, threads
-    wide = rows.wide
-    if rows.rows > KEPT:
-        wide = wide[np.random.default_rng(seed).choice(rows.rows, KEPT, replace=False)]
-    return Tails({"values": np.sort(wide, axis=0)})
+    if len(rows) > KEPT:
+        rows = rows[np.random.default_rng(seed).choice(len(rows), KEPT, replace=False)]
+    return Tails({"values": np.sort(rows, axis=0)})
