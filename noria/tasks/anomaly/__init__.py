@@ -11,7 +11,7 @@ MEMBERS: Final[Mapping[str, tuple[str, ...]]] = {
     "isolation-forest": ("n_estimators",),
     "knn": ("n_neighbors",),
 }
-"""What ``auto`` takes the mean of, and which of its hyperparameters are whose."""
+"""What ``auto`` asks, and which of its hyperparameters are whose."""
 
 PREDICTION: Final = "prediction"
 """Output: how unlike the others a row is, 0 to 1."""

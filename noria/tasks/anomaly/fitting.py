@@ -129,11 +129,12 @@ def calibrating(event: Places | None, rows: int, share: float, seed: int) -> NDA
 
 
 def thinned(weight: Array, seed: int) -> NDArray[np.bool_]:
-    """Say which rows are kept, (n,), each about as often as it weighs (Efraimidis and Spirakis)."""
-    size = max(round(float((weight / weight.max()).sum())), min(weight.size, _THINNEST))
-    keys = np.log(np.random.default_rng(seed).random(weight.size)) / np.maximum(weight, 1e-300)
-    kept = np.zeros(weight.size, np.bool_)
-    kept[np.argsort(-keys, kind="stable")[:size]] = True
+    """Say which rows are kept, (n,): each with its weight as a share of the greatest."""
+    drawn, share = np.random.default_rng(seed).random(weight.size), weight / weight.max()
+    kept: NDArray[np.bool_] = drawn < share
+    least = min(weight.size, _THINNEST)
+    if kept.sum() < least:
+        kept[np.argsort(drawn / np.maximum(share, 1e-300), kind="stable")[:least]] = True
     return kept
 
 

@@ -1,9 +1,9 @@
 """Rows as detectors see them: columns on one scale.
 
-A number is its distance from the median in units of the spread of the middle half, as the standard
-deviation of a normal distribution is 0.741 of it. A vector's numbers keep their proportions: one
-scale for all of them. A category, a boolean and a value that is missing are columns of their own
-that are 0 or sqrt(-2 ln share): so far out as a normal value is that is so rare.
+A number is its distance from the median in standard deviations, as the middle half of a normal
+distribution would have it; beyond three it grows slowly. A vector's numbers keep their proportions:
+one scale for all of them. A category, a boolean and a value that is missing are columns of their
+own that are 0 or sqrt(-2 ln share): so far out as a normal value is that is so rare.
 """
 
 from __future__ import annotations
@@ -23,8 +23,12 @@ Array = NDArray[np.float64]
 MOST_CATEGORIES: Final = 20
 """Categories of a column that are columns of their own, the most frequent; the others share one."""
 
-FARTHEST: Final = 1e6
-"""No value is farther out than that: its square is still a number."""
+USUAL: Final = 3.0
+"""Beyond so many deviations a value counts by the logarithm of how much farther it is: one column
+with a long tail would else be all that a distance sees."""
+
+_FARTHEST: Final = 1e100
+"""No value is farther out than that."""
 
 _NORMAL: Final = 0.7413
 """Standard deviation of a normal distribution over the width of its middle half."""
@@ -94,6 +98,13 @@ def rarity(share: float) -> float:
     return float(np.sqrt(-2.0 * np.log(min(share, 1.0))))
 
 
+def squashed(values: Array) -> Array:
+    """Return values as they are up to ``USUAL``, and of what is beyond the logarithm with one."""
+    size = np.minimum(np.abs(values), _FARTHEST)
+    beyond = USUAL + np.log1p(np.maximum(size - USUAL, 0.0))
+    return np.where(size <= USUAL, values, np.sign(values) * beyond)
+
+
 def _of_numbers(first: int, part: Array) -> Column:
     rows, size = part.shape
     known = ~np.isnan(part)
@@ -138,7 +149,7 @@ def _fill(column: Column, part: Array, out: Array) -> None:
     if column.kind == "number":
         with np.errstate(over="ignore"):
             values = (part - np.array(column.centre)) / column.scale
-        out[:, :-1] = np.clip(np.where(unknown, 0.0, values), -FARTHEST, FARTHEST)
+        out[:, :-1] = squashed(np.where(unknown, 0.0, values))
         return
     codes = part[:, 0]
     other = ~unknown[:, 0]

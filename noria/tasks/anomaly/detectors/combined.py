@@ -1,4 +1,8 @@
-"""Several detectors as one: the mean of their scores, each in units of its own spread."""
+"""Several detectors as one: a row is as strange as the one to whom it is strangest says.
+
+Each one's score counts from its median on the rows that it was fitted on, in units of the way from
+there to the score that a twentieth of them exceed.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from noria.tasks.anomaly.detectors import Array, Detector
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Combined:
-    """``centre`` and ``unit`` (m,) of the members' scores on the rows that they were fitted on."""
+    """``centre`` and ``unit`` (m,) of the members' scores."""
 
     members: Mapping[str, Detector]
     centre: Array
@@ -23,7 +27,7 @@ class Combined:
     def score(self, rows: Array) -> Array:
         """See ``Detector.score``."""
         scores = np.column_stack([one.score(rows) for one in self.members.values()])
-        found: Array = ((scores - self.centre) / self.unit).mean(axis=1)
+        found: Array = ((scores - self.centre) / self.unit).max(axis=1)
         return found
 
     def arrays(self) -> dict[str, NDArray[Any]]:

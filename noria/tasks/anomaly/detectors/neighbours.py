@@ -93,7 +93,7 @@ def fit_neighbours(rows: Array, params: Mapping[str, Any], seed: int, threads: i
     """Keep a sample of the rows."""
     del threads
     points = sample(rows, seed)
-    k = min(int(params.get("n_neighbors", 10)), len(points))
+    k = min(int(params.get("n_neighbors", 20)), len(points))
     return Neighbours({"points": points, "k": np.array(k)})
 
 

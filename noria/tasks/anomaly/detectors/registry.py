@@ -93,9 +93,8 @@ def _refuse_missing(algorithm: str, arrays: Arrays, needed: tuple[str, ...]) -> 
 
 def _combined(members: Mapping[str, Detector], rows: Array) -> Combined:
     scores = [_of_the_fitted(one, rows) for one in members.values()]
-    quarters = np.array([np.quantile(one, [0.5, 0.95]) for one in scores])
-    unit = quarters[:, 1] - quarters[:, 0]
-    return Combined(members, quarters[:, 0], np.where(unit > 0.0, unit, 1.0))
+    centre, high = np.array([np.quantile(one, [0.5, 0.95]) for one in scores]).T
+    return Combined(members, centre, np.where(high > centre, high - centre, 1.0))
 
 
 def _of_the_fitted(detector: Detector, rows: Array) -> NDArray[np.float64]:
