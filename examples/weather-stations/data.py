@@ -16,7 +16,7 @@ CHECKED = pd.Timedelta(days=3)
 HURRICANE = 200.0
 """Miles an hour that no wind has at these stations: one reading of 1,048 is in the records."""
 
-COLUMNS = ("temp", "dewp", "humid", "wind_speed", "pressure", "visib", "precip")
+COLUMNS = ("temp", "dewp", "humid", "wind_speed", "pressure")
 
 
 def faulty(readings: pd.DataFrame, seed: int) -> pd.DataFrame:

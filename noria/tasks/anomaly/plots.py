@@ -131,7 +131,8 @@ def _false_alarms(shown: _Drawn, figure: Figure) -> None:
     rates = _RATES[_RATES * (calibration.rows + 1) >= 1.0]
     found = np.array([(usual > 1.0 - rate).mean() for rate in rates])
     axes.plot(rates, rates, color=_GREY, linestyle="--", label="as asked")
-    axes.plot(rates, np.maximum(found, 0.3 / usual.size), "o-", color=_BLUE, label="held-out rows")
+    found = np.where(found > 0.0, found, np.nan)  # none is nowhere on a logarithmic axis
+    axes.plot(rates, found, "o-", color=_BLUE, label="held-out rows")
     axes.axvline(shown.rate, color=_INK, linewidth=1.0, label="alarmRate")
     axes.set_xscale("log")
     axes.set_yscale("log")

