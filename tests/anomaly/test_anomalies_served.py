@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -149,3 +151,21 @@ def test_a_reason_is_how_far_the_score_falls_without_the_column(package: Path) -
     expected = np.argsort(-kept)[:3]
     assert names[0].tolist() == [features[place] if kept[place] else "" for place in expected]
     np.testing.assert_allclose(weights[0], kept[expected] / kept.sum())
+
+
+def test_answering_needs_numpy_alone(package: Path) -> None:
+    code = f"""
+import sys
+import subprocess
+import sys
+from pathlib import Path
+import numpy as np
+from noria.tasks.package import load_predictor
+predictor = load_predictor(Path({str(package)!r}))
+columns = {{name: np.array([1e6]) for name in {[name for name in USUAL if name != "mode"]!r}}}
+said = predictor.predict({{**columns, "mode": np.array(["eco"], dtype=object)}})
+assert said["anomaly"].all()
+print(*sorted({{"sklearn", "scipy", "pandas", "pydantic", "torch"}} & set(sys.modules)))
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == []

@@ -220,7 +220,7 @@ ANOMALIES: Final = Family(
     ),
     metrics=(SPLICED.name, FALSE_ALARMS.name, *LABELLED),
     own_metrics=(SPLICED, FALSE_ALARMS),
-    sources=("parquet", "csv"),
+    sources=("feast", "parquet", "csv"),
     detectors=(
         Detector(name="features", kind="tabular", watch="features"),
         Detector(name="prediction", kind="ks", watch="prediction"),
