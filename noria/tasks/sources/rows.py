@@ -25,7 +25,8 @@ def labelled_rows(spec: ModelSpec, base: Path, as_of: datetime | None) -> pd.Dat
 
     Values are read by the one rule (``noria.values``): numbers are float64, booleans nullable,
     categories and keys texts, times datetime64[us, UTC], classes texts, integers or booleans.
-    Without ``as_of`` every labelled row counts. ``spec.retraining.trainOn`` limits how old a
+    Without ``as_of`` every labelled row counts; of a family that learns without a target, every
+    row. ``spec.retraining.trainOn`` limits how old a
     row may be.
 
     Args:
@@ -43,7 +44,7 @@ def labelled_rows(spec: ModelSpec, base: Path, as_of: datetime | None) -> pd.Dat
         raise DataError(f"as_of {as_of.isoformat()} has no time zone", fix="give it in UTC")
     rows = _read(spec, base)
     read = len(rows)
-    if data.target is not None:
+    if data.target is not None and spec.family.target is not None:
         rows = _where(rows, rows[data.target].notna())
         # Unlike ``assign``, this copies no other column.
         rows = rows.copy(deep=False)

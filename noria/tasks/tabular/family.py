@@ -104,6 +104,12 @@ class Tabular:
         algorithm = spec.family.algorithm(spec.train.algorithm)
         return algorithm is not None and algorithm.distributes
 
+    def target(self, spec: ModelSpec, frame: pd.DataFrame) -> Target:
+        """Return what the rows of a frame are learnt from, or split by."""
+        from noria.tasks.tabular.schema import target_of
+
+        return target_of(spec, frame)
+
     def request_columns(self, spec: ModelSpec) -> list[str]:
         """See ``TaskFamily.request_columns``."""
         return list(spec.data.request_columns())
@@ -125,7 +131,7 @@ class Tabular:
         from noria.tasks.encoding import time_feature
         from noria.tasks.sources.rows import moments
         from noria.tasks.tabular.leakage import refuse_answers
-        from noria.tasks.tabular.schema import features_of, target_of
+        from noria.tasks.tabular.schema import features_of
         from noria.tasks.tabular.validation import missing_problems
 
         data = spec.data
@@ -144,7 +150,7 @@ class Tabular:
             if problems:
                 raise DataError("\n".join(map(str, problems)), problems=problems)
             only = data.model_copy(update={"features": looked_up, "time_features": ()})
-            refuse_answers(features_of(only, frame), frame, target_of(spec, frame))
+            refuse_answers(features_of(only, frame), frame, self.target(spec, frame))
         if data.time_features and data.event_time is not None:
             when = moments(frame, data.event_time)
             derived = {name: time_feature(name, when) for name in data.time_features}
@@ -157,11 +163,10 @@ class Tabular:
         from noria.tasks.tabular.folds import hold_out, newest
         from noria.tasks.tabular.leakage import refuse_shared_entities
         from noria.tasks.tabular.learn import facts_of
-        from noria.tasks.tabular.schema import target_of
 
         settings = spec.data.split
         frame = frame.reset_index(drop=True)
-        facts = facts_of(spec, frame, target_of(spec, frame))
+        facts = facts_of(spec, frame, self.target(spec, frame))
         gap_ms = int(settings.gap.total_seconds() * 1000)
         until = None if champion is None else read_manifest(champion).trained_until
         fresh = 0
@@ -211,9 +216,9 @@ class Tabular:
     def prepare(self, spec: ModelSpec, frame: pd.DataFrame) -> PreparedTabular:
         """See ``TaskFamily.prepare``."""
         from noria.tasks.tabular.learn import design_of, facts_of
-        from noria.tasks.tabular.schema import features_of, target_of
+        from noria.tasks.tabular.schema import features_of
 
-        target = target_of(spec, frame)
+        target = self.target(spec, frame)
         features = features_of(spec.data, frame)
         design = design_of(spec, frame, features, target)
         return PreparedTabular(frame, target, features, design, facts_of(spec, frame, target))
@@ -251,7 +256,7 @@ class Tabular:
 
     def fit_baseline(
         self, spec: ModelSpec, prepared: PreparedTabular, places: NDArray[np.int64]
-    ) -> FittedTabular:
+    ) -> FittedMatrix:
         """See ``TaskFamily.fit_baseline``: the linear model."""
         from noria.tasks.tabular.fit import fit
         from noria.tasks.tabular.learn import slice_of

@@ -25,6 +25,38 @@ def validate(spec: ModelSpec, rows: pd.DataFrame) -> ValidationReport:
         LeakageError: A feature gives the target away.
     """
     data = spec.data
+    rows, features, checks = checked(spec, rows)
+    target = target_of(spec, rows)
+    if target.classes:
+        counts = np.bincount(target.codes, minlength=len(target.classes))
+        shares = ", ".join(
+            f"{label}: {count}" for label, count in zip(target.classes, counts, strict=True)
+        )
+        checks.append(Check("target", shares))
+    else:
+        if float(np.ptp(target.values)) == 0.0:
+            raise DataError(
+                f"spec.data.target: {data.target} is {target.values[0]:g} in every row",
+                fix="give rows from which something can be learnt",
+            )
+        checks.append(Check("target", f"mean {target.values.mean():g}, finite in every row"))
+    checks.extend(category_checks(features, rows))
+    refuse_answers(features, rows, target)
+    checks.append(Check("leakage", "no feature alone determines the target"))
+    return ValidationReport(len(rows), tuple(checks))
+
+
+def checked(
+    spec: ModelSpec, rows: pd.DataFrame
+) -> tuple[pd.DataFrame, tuple[Feature, ...], list[Check]]:
+    """Hold rows against the rules that need no target.
+
+    Returns them as they are read, the features that they have, and what was checked.
+
+    Raises:
+        DataError: A rule of ``spec.data.validation`` is broken; every broken one is listed.
+    """
+    data = spec.data
     problems: list[Problem] = []
     checks: list[Check] = []
     least = data.validation.min_rows
@@ -61,25 +93,7 @@ def validate(spec: ModelSpec, rows: pd.DataFrame) -> ValidationReport:
                 checks.append(Check(f"ranges.{name}", "every row is inside"))
     if problems:
         raise DataError("\n".join(map(str, problems)), problems=problems)
-    target = target_of(spec, rows)
-    if target.classes:
-        counts = np.bincount(target.codes, minlength=len(target.classes))
-        shares = ", ".join(
-            f"{label}: {count}" for label, count in zip(target.classes, counts, strict=True)
-        )
-        checks.append(Check("target", shares))
-    else:
-        if float(np.ptp(target.values)) == 0.0:
-            raise DataError(
-                f"spec.data.target: {data.target} is {target.values[0]:g} in every row",
-                fix="give rows from which something can be learnt",
-            )
-        checks.append(Check("target", f"mean {target.values.mean():g}, finite in every row"))
-    features: tuple[Feature, ...] = features_of(present, rows)
-    checks.extend(_category_checks(features, rows))
-    refuse_answers(features, rows, target)
-    checks.append(Check("leakage", "no feature alone determines the target"))
-    return ValidationReport(len(rows), tuple(checks))
+    return rows, features_of(present, rows), checks
 
 
 def missing_problems(data: Data, rows: pd.DataFrame, names: tuple[str, ...]) -> list[Problem]:
@@ -99,7 +113,7 @@ def missing_problems(data: Data, rows: pd.DataFrame, names: tuple[str, ...]) -> 
     ]
 
 
-def _category_checks(features: tuple[Feature, ...], rows: pd.DataFrame) -> Iterator[Check]:
+def category_checks(features: tuple[Feature, ...], rows: pd.DataFrame) -> Iterator[Check]:
     """Say which categories the model does not learn, and which texts are one number twice."""
     for feature in features:
         if feature.kind != "categorical":

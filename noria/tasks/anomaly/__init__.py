@@ -1,0 +1,27 @@
+"""The family ``anomaly-detection``: which rows are unlike the others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+AUTO: Final = "auto"
+
+MEMBERS: Final[Mapping[str, tuple[str, ...]]] = {
+    "isolation-forest": ("n_estimators",),
+    "knn": ("n_neighbors",),
+}
+"""What ``auto`` asks, and which of its hyperparameters are whose."""
+
+PREDICTION: Final = "prediction"
+"""Output: how unlike the others a row is, 0 to 1."""
+
+ANOMALY: Final = "anomaly"
+"""Output: whether the row alarms. Also the descriptor that the monitor has the share of alarms by.
+"""
+
+REASONS: Final = "reasons"
+"""Output: the columns that make an alarm, the strongest first."""
+
+WEIGHTS: Final = "reason-weights"
+"""Output: the share of each of them in it."""

@@ -1,0 +1,206 @@
+"""The family ``anomaly-detection``, step by step; see ``noria.tasks.protocol.TaskFamily``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from noria.spec import ModelSpec
+from noria.tasks.package import read_manifest
+from noria.tasks.protocol import Check, Comparison, Evaluation, TuneResult, ValidationReport
+from noria.tasks.tabular.family import PreparedTabular, Tabular
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from noria.tasks.anomaly.fitting import Fitted
+    from noria.tasks.held_out import HeldOut
+    from noria.tasks.tabular.family import FittedMatrix
+    from noria.tasks.tabular.schema import Target
+
+
+class Anomalies(Tabular):
+    """Rows of columns as the tabular families have them, without a target to learn from."""
+
+    def validate(self, spec: ModelSpec, rows: pd.DataFrame) -> ValidationReport:
+        """See ``TaskFamily.validate``."""
+        import numpy as np
+
+        from noria.tasks.anomaly.labels import labels_of
+        from noria.tasks.tabular.validation import category_checks, checked
+
+        rows, features, checks = checked(spec, rows)
+        labels = labels_of(spec, rows)
+        if spec.data.target is not None:
+            known = int((~np.isnan(labels)).sum())
+            anomalies = int(np.nansum(labels))
+            checks.append(
+                Check("target", f"{known} of {len(rows)} rows are labelled, {anomalies} of them 1")
+            )
+        checks.extend(category_checks(features, rows))
+        return ValidationReport(len(rows), tuple(checks))
+
+    def target(self, spec: ModelSpec, frame: pd.DataFrame) -> Target:
+        """See ``Tabular.target``: rows are split by their labels, nothing is learnt from them."""
+        import numpy as np
+
+        from noria.tasks.anomaly.labels import labels_of
+        from noria.tasks.tabular.schema import Target
+
+        known = np.nan_to_num(labels_of(spec, frame))
+        return Target(known, np.zeros(0, np.int64), ())
+
+    def tune(self, spec: ModelSpec, train: pd.DataFrame, workdir: Path) -> TuneResult:
+        """See ``TaskFamily.tune``; a trial is a ``fit`` for each fold."""
+        from hashlib import sha256
+
+        from noria.measures.measuring import value_of
+        from noria.tasks.anomaly.judged import ask_prepared, asked
+        from noria.tasks.anomaly.labels import labels_of
+        from noria.tasks.search import search
+        from noria.tasks.tabular.learn import cross_validation
+
+        settings, given = spec.train.search, dict(spec.train.hyperparameters)
+        if settings.kind == "none":
+            return TuneResult(given)
+        metric = spec.metric(settings.metric)
+        prepared, labels = self.prepare(spec, train), labels_of(spec, train)
+        folds = cross_validation(spec, prepared.facts)
+
+        def score(params: Mapping[str, Any], place: int) -> float:
+            fold = folds[place]
+            fitted = self.fit(spec, prepared, fold.train, params, None)
+            said = ask_prepared(fitted, prepared, fold.test, spec.train.seed)
+            return value_of(metric, *asked(metric, labels[fold.test], said)[:2])
+
+        exclude: Any = {"compute": True, "search": {"trials", "timeout"}}
+        what = [
+            spec.train.model_dump(mode="json", exclude=exclude),
+            spec.task.model_dump(mode="json"),
+        ]
+        digest = sha256(msgspec.json.encode(what))
+        digest.update(prepared.design.matrix.tobytes() + labels.tobytes())
+        seed, study = spec.train.seed, digest.hexdigest()
+        return search(settings, given, score, len(folds), seed, workdir, study, metric=metric)
+
+    def fit(
+        self,
+        spec: ModelSpec,
+        prepared: PreparedTabular,
+        places: NDArray[np.int64],
+        params: Mapping[str, Any],
+        weight: NDArray[np.float64] | None,
+    ) -> Fitted:
+        """See ``TaskFamily.fit``: a detector, and the threshold by rows that it has not seen."""
+        from noria.tasks.anomaly.fitting import fit
+
+        return fit(spec, prepared, places, params, weight)
+
+    def with_rounds(
+        self,
+        spec: ModelSpec,  # noqa: ARG002 - whatever it says
+        params: Mapping[str, Any],  # noqa: ARG002
+        times: float,  # noqa: ARG002
+    ) -> dict[str, Any] | None:
+        """See ``TaskFamily.with_rounds``: no detector's rounds are a recipe's."""
+        return None
+
+    def fit_baseline(
+        self, spec: ModelSpec, prepared: PreparedTabular, places: NDArray[np.int64]
+    ) -> Fitted:
+        """See ``TaskFamily.fit_baseline``: each column's tails alone."""
+        from noria.tasks.anomaly.fitting import fit
+
+        return fit(spec, prepared, places, {}, None, algorithm="ecod")
+
+    def predict(
+        self,
+        spec: ModelSpec,
+        model: FittedMatrix | Path,
+        prepared: PreparedTabular,
+        places: NDArray[np.int64],
+    ) -> pd.DataFrame:
+        """See ``TaskFamily.predict``; of each row's spliced twin, too."""
+        from noria.tasks.anomaly.judged import ask_prepared
+
+        return ask_prepared(model, prepared, places, spec.train.seed)
+
+    def compare(
+        self,
+        spec: ModelSpec,
+        prepared: PreparedTabular,
+        places: NDArray[np.int64],
+        ours: pd.DataFrame,
+        theirs: pd.DataFrame,
+        block: NDArray[np.int64] | None = None,
+    ) -> Comparison:
+        """See ``TaskFamily.compare``."""
+        from noria.spec import ChampionGate
+        from noria.tasks.anomaly.judged import compared
+        from noria.tasks.anomaly.labels import labels_of
+        from noria.tasks.judging import CONFIDENCE
+
+        gate = ChampionGate(metric=spec.family.default_metric, confidence=CONFIDENCE)
+        labels = labels_of(spec, prepared.frame.iloc[places])
+        (found,) = compared(spec, (gate,), labels, ours, theirs, block)
+        return found
+
+    def evaluate(
+        self,
+        spec: ModelSpec,
+        candidate: Path,
+        test: pd.DataFrame,
+        held_out: HeldOut,
+        champion: Path | None,
+        plots_dir: Path | None,
+    ) -> Evaluation:
+        """See ``TaskFamily.evaluate``."""
+        from noria.tasks.anomaly.judged import evaluate
+
+        return evaluate(spec, candidate, test, held_out, champion, plots_dir)
+
+    def reference(
+        self,
+        spec: ModelSpec,
+        package: Path,
+        frame: pd.DataFrame,
+        test: pd.DataFrame,
+        held_out: HeldOut,
+        out_dir: Path,
+    ) -> None:
+        """See ``TaskFamily.reference``: the share of alarms is that of held-out rows."""
+        import numpy as np
+
+        from noria.tasks.anomaly import ANOMALY, PREDICTION
+        from noria.tasks.anomaly.judged import measured
+        from noria.tasks.anomaly.labels import labels_of
+        from noria.tasks.anomaly.predictor import features_of
+        from noria.tasks.reference import write_reference
+        from noria.tasks.sources.rows import moments
+        from noria.tasks.tabular.schema import columns_of
+
+        manifest, said = read_manifest(package), held_out.model
+        event_time, until = spec.data.event_time, manifest.trained_until
+        if event_time is not None and until is not None and manifest.rows < len(frame):
+            frame = frame[moments(frame, event_time) <= until]  # without a refit
+        columns = columns_of(features_of(manifest), None, frame)
+        alarms = said[ANOMALY].to_numpy(np.float64)
+        # Of rows that it was fitted on it would say too few.
+        columns[ANOMALY] = np.full(len(frame), np.nan)
+        columns[ANOMALY][-alarms.size :] = alarms[-len(frame) :]
+        write_reference(
+            out_dir,
+            manifest,
+            columns,
+            said[PREDICTION].to_numpy(np.float64),
+            measured(spec, labels_of(spec, test), said),
+            spec.monitoring.reference_rows,
+        )
+
+
+LEARNER: Final = Anomalies()

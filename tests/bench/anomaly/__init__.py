@@ -1,0 +1,1 @@
+"""Known anomalies in data that the project does not depend on, and false alarms."""
