@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, TypeAlias
 from noria.errors import InvalidInput, shorten
 
 Unit: TypeAlias = Literal["share", "score", "nats", "target", "seconds", "own"]
-Samples: TypeAlias = Literal["rows", "labels", "rankings", "spans", "series", "requests"]
+Samples: TypeAlias = Literal["rows", "labels", "rankings", "spans", "series", "inputs", "requests"]
 
 Statistic: TypeAlias = Callable[[Any, Any], Any]
 """A function of truth and prediction, arrays of n samples."""
@@ -32,7 +32,7 @@ class Metric:
     nats, the target's own unit, seconds, or one that only a family knows. ``low`` and ``high``
     are the limits of its values, None where there is none. ``of`` is what it is measured on: rows
     with a prediction and a label, labels alone (where a text is predicted), rankings (a query with
-    its scored candidates), the spans of documents, or requests.
+    its scored candidates), the spans of documents, inputs (rows that have no label), or requests.
     """
 
     name: str
@@ -90,10 +90,10 @@ class OwnMetric(Metric):
                 f"metric {shorten(self.name)}: is no name",
                 fix="write at most 63 of a-z, 0-9 and -, such as pinball-loss",
             )
-        if self.of not in ("rows", "rankings", "spans", "series"):
+        if self.of not in ("rows", "rankings", "spans", "series", "inputs"):
             raise InvalidInput(
                 f"metric {self.name}: is of {self.of}, which have no prediction",
-                fix="say rows, rankings, spans or series, or leave it out: rows",
+                fix="say rows, rankings, spans, series or inputs, or leave it out: rows",
             )
         if callable(self.per_sample) == callable(self.whole):
             raise InvalidInput(

@@ -80,6 +80,7 @@ class Family:
         descriptors: Numbers of a request that are watched beside ``spec.data.features``, by name.
             The predictor computes them (``noria.tasks.package.Describing``), and the manifest
             has them among its features.
+        categories: Categories of a request that are watched as descriptors are, by name.
         rules: Rules of its own, beside those of every model.
         needs: What training needs.
         narrow: What its options say otherwise, from the options to changes of these attributes;
@@ -113,6 +114,7 @@ class Family:
     label_lag: Callable[[Any], timedelta] | None = None
     detectors: tuple[Detector, ...] = ()
     descriptors: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
     rules: tuple[Rule, ...] = ()
     needs: Needs = Needs()
     narrow: Callable[[Any], Mapping[str, Any]] | None = None
@@ -139,6 +141,12 @@ class Family:
     def label_lag_of(self, options: object) -> timedelta:
         """Return how long the last label of a sample takes to come; 0: the family does not say."""
         return timedelta(0) if self.label_lag is None else self.label_lag(options)
+
+    @property
+    def described(self) -> Mapping[str, Literal["numeric", "categorical"]]:
+        """The types of what is watched beside ``spec.data.features``, by name."""
+        numbers = dict.fromkeys(self.descriptors, "numeric")
+        return {**numbers, **dict.fromkeys(self.categories, "categorical")}  # type: ignore[dict-item]
 
     @property
     def default_algorithm(self) -> str:

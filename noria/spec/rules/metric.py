@@ -25,7 +25,7 @@ def unfit(path: str, name: str, family: Family, also: Sequence[str] = ()) -> Ite
 def unwatched(path: str, name: str, family: Family) -> Iterator[Problem]:
     """Yield a problem for a metric that the monitor, and so the canary, can't measure."""
     metric = family.metric(name)
-    if metric is not None and metric.of in ("rankings", "spans"):
+    if metric is not None and metric.of in ("rankings", "spans", "inputs"):
         said = f"{name} is measured on {metric.of}, and the monitor knows labels of rows alone"
         yield Problem(
             path, said, "remove it here; spec.gates and spec.train.search can judge by it"

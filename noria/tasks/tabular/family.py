@@ -142,8 +142,9 @@ class Tabular:
             problems = missing_problems(data, frame, tuple(f.name for f in looked_up))
             if problems:
                 raise DataError("\n".join(map(str, problems)), problems=problems)
-            only = data.model_copy(update={"features": looked_up, "time_features": ()})
-            refuse_answers(features_of(only, frame), frame, target_of(spec, frame))
+            if data.target is not None:
+                only = data.model_copy(update={"features": looked_up, "time_features": ()})
+                refuse_answers(features_of(only, frame), frame, target_of(spec, frame))
         if data.time_features and data.event_time is not None:
             when = moments(frame, data.event_time)
             derived = {name: time_feature(name, when) for name in data.time_features}

@@ -1,0 +1,183 @@
+"""How many clusters there are, or that there are none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from noria.tasks.clustering.finding import HDBSCAN, drawn, find
+from noria.tasks.clustering.space import Space
+from noria.tasks.clustering.stability import STABLE, UNSTABLE, silhouettes, stabilities
+
+Array = NDArray[np.float64]
+
+MOST_CHOSEN_BY: Final = 2_000
+"""Rows that the number is chosen by; of more, so many are drawn by the seed."""
+
+LEAST: Final = 20
+"""Rows under which nothing is looked for."""
+
+_NULLS: Final = 10
+_BEYOND: Final = 4.0
+"""Standard deviations that a silhouette lies above those of rows without clusters. Chosen on
+uniform and normal rows of 2, 5 and 10 columns."""
+
+_LEAST_DEVIATION: Final = 0.003
+_FEW_VALUES: Final = 10
+"""Different values up to which a column of numbers is drawn from them, as categories are."""
+
+_STARTS: Final = {"n_init": 3}
+"""Of the fits that are compared; what is served has more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A number of clusters: the mean silhouette, and the mean stability of the clusters."""
+
+    clusters: int
+    silhouette: float
+    stability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The number of clusters, 1 where none were found, why, and what was tried."""
+
+    clusters: int
+    why: str
+    tried: tuple[Tried, ...] = ()
+
+
+def choose(
+    algorithm: str,
+    space: Space,
+    matrix: Array,
+    at_most: int,
+    params: Mapping[str, Any],
+    seed: int,
+) -> Chosen:
+    """Return how many clusters encoded rows (n, d) have.
+
+    Of the numbers whose clusters are stable the one with the greatest mean silhouette; where none
+    has stable ones, of those that are not unstable (``noria.tasks.clustering.stability``). It
+    stands if its silhouette is clearly greater than that of rows without clusters: normal ones of
+    the same covariance (as in SigClust: Liu, Hayes, Nobel and Marron, Journal of the American
+    Statistical Association 103, 2008), and uniform ones along the principal components (as in the
+    gap statistic: Tibshirani, Walther and Hastie, Journal of the Royal Statistical Society B 63,
+    2001); categories are drawn one by one. HDBSCAN finds its number itself; it stands if
+    the clusters are not unstable.
+    """
+    matrix = drawn(matrix, MOST_CHOSEN_BY, seed)
+    points = space.points(matrix)
+    if len(points) < LEAST:
+        return Chosen(1, f"there are only {len(points)} rows")
+    if algorithm == HDBSCAN:
+        one = _tried(algorithm, points, 2, params, seed)
+        if one.clusters < 2 or one.stability < UNSTABLE:
+            return Chosen(1, _unstable((one,)), (one,))
+        return Chosen(one.clusters, _stands(one), (one,))
+    if "n_init" not in params and algorithm != "gaussian-mixture":
+        params = {**params, **_STARTS}
+    different = len(np.unique(points, axis=0))
+    tried = tuple(
+        _tried(algorithm, points, number, params, seed)
+        for number in range(2, min(at_most, different - 1, len(points) // 5) + 1)
+    )
+    sound = [one for one in tried if one.stability >= STABLE] or [
+        one for one in tried if one.stability >= UNSTABLE
+    ]
+    if not sound:
+        return Chosen(1, _unstable(tried), tried)
+    best = max(sound, key=lambda one: one.silhouette)
+    for name, without in _without(space, matrix, seed).items():
+        found = [_silhouette(algorithm, rows, best.clusters, params, seed) for rows in without]
+        mean, deviation = float(np.mean(found)), float(np.std(found))
+        if best.silhouette < mean + _BEYOND * max(deviation, _LEAST_DEVIATION):
+            said = (
+                f"{best.clusters} clusters have a silhouette of {best.silhouette:.2f}, and "
+                f"{name} rows without clusters have {mean:.2f}"
+            )
+            return Chosen(1, said, tried)
+    return Chosen(best.clusters, _stands(best), tried)
+
+
+def _stands(one: Tried) -> str:
+    return f"silhouette {one.silhouette:.2f}, stability {one.stability:.2f}"
+
+
+def _unstable(tried: Sequence[Tried]) -> str:
+    best = max((one.stability for one in tried), default=0.0)
+    return (
+        f"no clusters come again in other samples of the rows: their stability is at most "
+        f"{best:.2f}, and under {UNSTABLE:g} they may be chance"
+    )
+
+
+def _tried(
+    algorithm: str, points: Array, clusters: int, params: Mapping[str, Any], seed: int
+) -> Tried:
+    found = find(algorithm, points, clusters, params, seed)
+    cluster = found.assign(points).cluster
+    stable = stabilities(
+        points, cluster, lambda rows, by: find(algorithm, rows, clusters, params, by), seed
+    )
+    # A mixture may leave a component without a row: that is no cluster.
+    mean = float(np.nan_to_num(stable).mean()) if found.clusters > 1 else 0.0
+    return Tried(found.clusters, float(silhouettes(points, cluster, seed).mean()), mean)
+
+
+def _silhouette(
+    algorithm: str, points: Array, clusters: int, params: Mapping[str, Any], seed: int
+) -> float:
+    found = find(algorithm, points, clusters, params, seed)
+    return float(silhouettes(points, found.assign(points).cluster, seed).mean())
+
+
+def _without(space: Space, matrix: Array, seed: int) -> dict[str, list[Array]]:
+    """Return points of rows that are like these, but for clusters."""
+    wide = Space(space.features, space.mean, space.scale)
+    points = wide.points(matrix)
+    numbers = np.flatnonzero(_are_numbers(wide, matrix))
+    chance = np.random.default_rng(seed)
+    made: dict[str, list[Array]] = {"normal": [], "uniform": []}
+    away, axes = points[:, numbers], np.eye(len(numbers))
+    if numbers.size:
+        axes = np.linalg.svd(away, full_matrices=False)[2]
+    along = away @ axes.T
+    for _ in range(_NULLS):
+        drawn_alone = _drawn_alone(wide, matrix, chance)
+        for kind, rows in made.items():
+            if kind == "normal":
+                new = chance.normal(size=along.shape) * along.std(axis=0)
+            else:
+                new = chance.uniform(along.min(axis=0), along.max(axis=0), size=along.shape)
+            found = drawn_alone.copy()
+            found[:, numbers] = new @ axes
+            rows.append(found if space.components is None else found @ space.components.T)
+    return made
+
+
+def _are_numbers(space: Space, matrix: Array) -> NDArray[np.bool_]:
+    """Say of each wide column whether it is of numbers that differ, (w,)."""
+    is_number: list[bool] = []
+    first = 0
+    for feature in space.features:
+        width = max(1, len(feature.categories)) if feature.kind == "categorical" else feature.size
+        part = matrix[:, first : first + feature.size]
+        many = feature.kind == "vector" or (
+            feature.kind == "numeric"
+            and np.unique(part[~np.isnan(part)]).size > _FEW_VALUES
+        )
+        is_number += [many] * width
+        first += feature.size
+    return np.array(is_number)
+
+
+def _drawn_alone(space: Space, matrix: Array, chance: np.random.Generator) -> Array:
+    """Return the points of rows whose columns are drawn one by one, each from its own values."""
+    columns = [column[chance.permutation(len(column))] for column in matrix.T]
+    return space.points(np.column_stack(columns))
