@@ -108,7 +108,7 @@ class Answers:
             rows=int(answered.sum()),
             measured=int(fresh.sum()),
             seen=int((self._seen & answered).sum()),
-            unknown=int((answered & ~known).sum()),
+            unknown=int((answered & ~known).sum()) if self._history.labelled else 0,
             versions=dict(zip(versions.tolist(), counts.tolist(), strict=True)),
             metrics=metrics,
         )
@@ -171,7 +171,7 @@ class Answers:
 
     def _labels(self) -> Iterator[tuple[str, npt.NDArray[Any]]]:
         history = self._history
-        if not history.targets:
+        if history.labelled and not history.targets:
             yield "label", history.label
         for place, name in enumerate(history.targets):
             yield f"label.{name}", history.label[:, place]

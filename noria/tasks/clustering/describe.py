@@ -107,9 +107,7 @@ def a_number_is_given_once(task: Any, train: Train) -> Iterator[Problem]:
             "remove it, or write train.algorithm: kmeans",
         )
     elif CLUSTERS in train.hyperparameters or CLUSTERS in train.search.space:
-        yield Problem(
-            path, f"is {clusters}, and spec.train says clusters too", "keep one of them"
-        )
+        yield Problem(path, f"is {clusters}, and spec.train says clusters too", "keep one of them")
 
 
 def hyperparameters_exist(task: Any, train: Train) -> Iterator[Problem]:

@@ -13,7 +13,7 @@ from noria.errors import DataError
 from noria.spec import ModelSpec
 from noria.tasks.clustering import CLUSTER, DISTANCE, name_of
 from noria.tasks.clustering.describe import CLUSTERS, options_of
-from noria.tasks.package import Feature, Manifest, Output, read_manifest
+from noria.tasks.package import Feature, Manifest, Output
 from noria.tasks.protocol import Comparison, Evaluation, Trial, TuneResult
 from noria.tasks.tabular.family import PreparedTabular, manifest_of
 from noria.tasks.tabular.own_fit import OwnFit
@@ -311,7 +311,11 @@ def _manifest(
         Output("prediction", "INT64"),
         Output(CLUSTER, "BYTES"),
         Output("distance", "FP64"),
-        *((Output("membership", "FP64"),) if algorithm == "gaussian-mixture" and clusters > 1 else ()),
+        *(
+            (Output("membership", "FP64"),)
+            if algorithm == "gaussian-mixture" and clusters > 1
+            else ()
+        ),
     )
     made = msgspec.structs.replace(made, outputs=outputs)
     return _watching(made, range(1, clusters + 1))

@@ -61,7 +61,9 @@ def find(
             warnings.simplefilter("ignore")
             found = fit(points, clusters, params, seed)
     except ValueError as error:
-        raise TrainingError(f"{algorithm}: {error}", fix="see spec.train.hyperparameters") from error
+        raise TrainingError(
+            f"{algorithm}: {error}", fix="see spec.train.hyperparameters"
+        ) from error
     if found.clusters == 0:
         return _one(points)
     sizes = np.bincount(

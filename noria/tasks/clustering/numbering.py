@@ -41,9 +41,7 @@ def matched(settings: Settings, before: Settings, ours: Places, theirs: Places) 
         alike = 0.0 if pair is None else float(overlap[place, pair])
         if pair is not None and alike >= LEAST_OVERLAP:
             number = before.profiles[pair].number
-            found.append(
-                msgspec.structs.replace(profile, number=number, was=number, overlap=alike)
-            )
+            found.append(msgspec.structs.replace(profile, number=number, was=number, overlap=alike))
         else:
             used += 1
             found.append(msgspec.structs.replace(profile, number=used, was=0, overlap=0.0))

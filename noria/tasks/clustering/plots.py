@@ -1,4 +1,4 @@
-"""Plots of clusters, as small PNG files: the rows in two dimensions, and what sets clusters apart."""
+"""Plots of clusters, as small PNG files: rows in two dimensions, and what sets clusters apart."""
 
 from __future__ import annotations
 
@@ -131,14 +131,14 @@ def flattened(points: Array, seed: int) -> tuple[Array, str]:
 
 
 def _stability(figure: Figure, drawn: _Drawn) -> None:
-    axes = _axes(figure, "How alike each cluster comes again in other samples")
+    title = "How alike each cluster comes again in other samples"
+    axes = _axes(figure, f"{title}: {UNSTABLE:g} is unstable, {STABLE:g} stable")
     known = [one for one in drawn.profiles if one.stability is not None]
     names = [name_of(one.number) for one in known]
     colours = [colour_of(one.number) for one in known]
     axes.barh(names, [one.stability for one in known], color=colours)
-    for value, said in ((UNSTABLE, "unstable below"), (STABLE, "stable from")):
+    for value in (UNSTABLE, STABLE):
         axes.axvline(value, color=_INK, lw=0.8, ls=":")
-        axes.text(value, -0.75, said, fontsize=7, color=_INK, ha="center")
     axes.set_xlim(0, 1)
     axes.invert_yaxis()
     axes.set_xlabel("Jaccard similarity, mean over bootstrap samples", color=_INK)

@@ -53,15 +53,13 @@ def profiles_of(
                 number=place + 1,
                 share=float(own.mean()),
                 stability=None if np.isnan(stable) else float(stable),
-                traits=tuple(traits[:MOST_TRAITS]),
+                traits=tuple(_telling(traits)[:MOST_TRAITS]),
             )
         )
     return tuple(found)
 
 
-def _traits(
-    features: Sequence[Feature], matrix: Array, own: NDArray[np.bool_]
-) -> Iterator[Trait]:
+def _traits(features: Sequence[Feature], matrix: Array, own: NDArray[np.bool_]) -> Iterator[Trait]:
     first = 0
     for feature in features:
         column = matrix[:, first]
@@ -91,6 +89,12 @@ def _of_categories(feature: Feature, whole: Array, inside: Array) -> Iterator[Tr
         seldom = usual[code] >= LEAST_SHARE and lift <= _RARE
         if often or seldom:
             yield Trait(feature.name, float(share[code]), float(usual[code]), lift, name)
+
+
+def _telling(traits: Sequence[Trait]) -> list[Trait]:
+    """Leave out what a column lacks where it is told what it has."""
+    has = {trait.column for trait in traits if trait.category and trait.effect > 1.0}
+    return [one for one in traits if one.effect > 1.0 or not one.category or one.column not in has]
 
 
 def weight_of(trait: Trait) -> float:
@@ -132,11 +136,11 @@ def words_of(trait: Trait) -> str:
     """Return a trait in words."""
     if trait.category:
         return (
-            f"{trait.column} is {trait.category} in {trait.value:.0%}, "
-            f"in {trait.usual:.0%} of all rows"
+            f"{trait.column} is {trait.category} in {trait.value:.0%} "
+            f"({trait.usual:.0%} of all rows)"
         )
     side = "high" if trait.effect > 0 else "low"
     return (
-        f"{trait.column} is {side}: mean {trait.value:.4g}, of all rows {trait.usual:.4g} "
-        f"({trait.effect:+.1f} standard deviations)"
+        f"{trait.column} is {side}, {trait.value:.4g} on average ({trait.usual:.4g} of all rows, "
+        f"{trait.effect:+.1f} standard deviations)"
     )
