@@ -145,8 +145,9 @@ class Family:
     @property
     def described(self) -> Mapping[str, Literal["numeric", "categorical"]]:
         """The types of what is watched beside ``spec.data.features``, by name."""
-        numbers = dict.fromkeys(self.descriptors, "numeric")
-        return {**numbers, **dict.fromkeys(self.categories, "categorical")}  # type: ignore[dict-item]
+        found: dict[str, Literal["numeric", "categorical"]] = {}
+        found |= dict.fromkeys(self.descriptors, "numeric")
+        return found | dict.fromkeys(self.categories, "categorical")
 
     @property
     def default_algorithm(self) -> str:

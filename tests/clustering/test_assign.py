@@ -69,7 +69,9 @@ def test_hdbscan_finds_shapes_and_gives_new_rows_to_the_nearest_within_reach() -
     assert adjusted_rand_score(truth[kept], found.cluster[kept]) == 1.0
     far = ours.assign(np.array([[9.0, 9.0]]))
     assert far.cluster.tolist() == [-1]
-    assert far.distance[0] == pytest.approx(np.sqrt(((points - 9.0) ** 2).sum(axis=1)).min(), rel=1e-3)
+    assert far.distance[0] == pytest.approx(
+        np.sqrt(((points - 9.0) ** 2).sum(axis=1)).min(), rel=1e-3
+    )
 
 
 def test_a_row_that_was_fitted_on_is_not_its_own_neighbour() -> None:

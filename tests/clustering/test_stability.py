@@ -28,7 +28,9 @@ def test_noise_a_lone_point_and_one_cluster_lie_no_better_or_worse() -> None:
     assert not found[:10].any()
     assert found[20] == 0.0
     kept = cluster >= 0
-    np.testing.assert_allclose(found[kept], silhouette_samples(IRIS[kept], cluster[kept]), atol=1e-7)
+    np.testing.assert_allclose(
+        found[kept], silhouette_samples(IRIS[kept], cluster[kept]), atol=1e-7
+    )
     assert not silhouettes(IRIS, np.zeros(150, np.int64), 0).any()
 
 

@@ -40,17 +40,24 @@ def test_every_installed_family_validates_with_defaults_of_its_own(
     if family == "forecasting":
         del smallest["spec"]["data"]["features"]
         smallest["spec"]["data"]["eventTime"] = "day"
+    if family == "clustering":
+        del smallest["spec"]["data"]["target"]
     spec = parse_model(smallest).spec
     own = list(spec.family.metrics)
     watched = [metric.name for metric in spec.watched_metrics]
     assert [gate.metric for gate in spec.gates.champion] == own[:1]
     assert spec.train.search.metric == own[0]
     assert list(spec.monitoring.performance.metrics) == watched
-    assert spec.monitoring.performance.drop is not None
-    assert spec.monitoring.performance.drop.metric == watched[0]
-    assert watched == own or family == "forecasting"
+    drop = spec.monitoring.performance.drop
+    # What has no labels has no performance that could drop.
+    assert (None if drop is None else drop.metric) == (watched[0] if watched else None)
+    assert (drop is None) == (family == "clustering")
+    assert ("new-data" in spec.retraining.signals) == (family != "clustering")
+    assert watched == own or family in ("clustering", "forecasting")
     assert ("drift" in spec.retraining.signals) == bool(spec.monitoring.detectors)
-    assert spec.is_classification == (not family.endswith(("regression", "forecasting")))
+    assert spec.is_classification == (
+        not family.endswith(("clustering", "regression", "forecasting"))
+    )
 
 
 def test_what_the_user_wrote_is_kept_even_when_it_is_empty(

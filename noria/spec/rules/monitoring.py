@@ -90,7 +90,8 @@ def detectors_have_columns(
     """A detector's columns are features of types that its statistic is defined on.
 
     Of a feature that is a text it is the number that describes it, ``NAME.length``. A family's
-    descriptors are numbers, or categories. Of a model of texts they are the columns that describe an exchange.
+    descriptors are numbers or categories. Of a model of texts they are the columns that describe an
+    exchange.
     """
     texts = serving.answers_texts
     types: dict[str, str] = {feature.name: feature.type for feature in data.features}

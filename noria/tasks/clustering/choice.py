@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from noria.tasks.clustering.finding import HDBSCAN, KMEANS, drawn, find
+from noria.tasks.clustering.finding import HDBSCAN, KMEANS, MOST_DENSE, drawn, find
 from noria.tasks.clustering.space import Space
 from noria.tasks.clustering.stability import STABLE, UNSTABLE, silhouettes, stabilities
 
@@ -21,6 +21,12 @@ MOST_CHOSEN_BY: Final = 2_000
 
 LEAST: Final = 20
 """Rows under which nothing is looked for."""
+
+_FEWEST: Final = 5
+"""Rows that a cluster has on average at least."""
+
+_SHARES: Final = (0.01, 0.02, 0.05, 0.1)
+"""Shares of the rows that a cluster of HDBSCAN has at least, where nobody says how many."""
 
 _NULLS: Final = 10
 _BEYOND: Final = 4.0
@@ -43,11 +49,15 @@ _STARTS: Final = {"n_init": 3}
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """A number of clusters: the mean silhouette, and the mean stability of the clusters."""
+    """A number of clusters: the mean silhouette, and the mean stability of the clusters.
+
+    ``params`` are the hyperparameters that were tried with it.
+    """
 
     clusters: int
     silhouette: float
     stability: float
+    params: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +67,7 @@ class Chosen:
     clusters: int
     why: str
     tried: tuple[Tried, ...] = ()
+    params: Mapping[str, int] = field(default_factory=dict)
 
 
 def choose(
@@ -76,30 +87,31 @@ def choose(
     Marron, Journal of the American Statistical Association 103, 2008), as skewed as the columns are
     (Yeo and Johnson, Biometrika 87, 2000), and uniform along the principal components (as in the
     gap statistic: Tibshirani, Walther and Hastie, Journal of the Royal Statistical Society B 63,
-    2001); categories are drawn one by one. HDBSCAN finds its number itself; it stands if
-    the clusters are not unstable.
+    2001); categories are drawn one by one. HDBSCAN finds its number itself, for several least
+    sizes of a cluster; of those it is chosen, and stands.
     """
+    whole = len(matrix)
     matrix = drawn(matrix, MOST_CHOSEN_BY, seed)
     points = space.points(matrix)
     if len(points) < LEAST:
         return Chosen(1, f"there are only {len(points)} rows")
-    if algorithm == HDBSCAN:
-        one = _tried(algorithm, points, 2, params, seed)
-        if one.clusters < 2 or one.stability < UNSTABLE:
-            return Chosen(1, _unstable((one,)), (one,))
-        return Chosen(one.clusters, _stands(one), (one,))
     if algorithm == KMEANS and "n_init" not in params:
         params = {**params, **_STARTS}
-    different = len(np.unique(points, axis=0))
-    tried = tuple(
-        _tried(algorithm, points, number, params, seed)
-        for number in range(2, min(at_most, different - 1, len(points) // 5) + 1)
-    )
+    if algorithm == HDBSCAN:
+        tried = tuple(_of_sizes(points, min(whole, MOST_DENSE), params, seed))
+    else:
+        most = min(at_most, len(np.unique(points, axis=0)) - 1, len(points) // _FEWEST)
+        tried = tuple(
+            _tried(algorithm, points, number, params, seed) for number in range(2, most + 1)
+        )
     sound = [one for one in tried if one.stability >= STABLE] or [
         one for one in tried if one.stability >= UNSTABLE
     ]
     if not sound:
         return Chosen(1, _unstable(tried), tried)
+    if algorithm == HDBSCAN:  # its clusters may have any shape, of which silhouettes say little
+        best = max(sound, key=lambda one: one.silhouette)
+        return Chosen(best.clusters, _stands(best), tried, best.params)
     without, doubts = _without(space, matrix, seed), []
     for one in sorted(sound, key=lambda one: -one.silhouette)[:_DOUBTED]:
         doubt = next(_doubts(one, without, seed), "")
@@ -107,6 +119,18 @@ def choose(
             return Chosen(one.clusters, _stands(one), tried)
         doubts.append(doubt)
     return Chosen(1, doubts[0], tried)
+
+
+def _of_sizes(points: Array, rows: int, params: Mapping[str, Any], seed: int) -> Iterator[Tried]:
+    """Yield what HDBSCAN finds for each share of the rows that a cluster has at least."""
+    if "min_cluster_size" in params:
+        yield _tried(HDBSCAN, points, 2, params, seed)
+        return
+    for share in _SHARES:
+        own = {"min_cluster_size": max(5, round(share * len(points)))}
+        found = _tried(HDBSCAN, points, 2, {**params, **own}, seed)
+        # The fit is of more rows than those that it is chosen by.
+        yield replace(found, params={"min_cluster_size": max(5, round(share * rows))})
 
 
 def _doubts(one: Tried, without: Mapping[str, Sequence[Array]], seed: int) -> Iterator[str]:

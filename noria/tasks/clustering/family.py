@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
@@ -15,7 +16,7 @@ from noria.tasks.clustering import CLUSTER, DISTANCE, name_of
 from noria.tasks.clustering.describe import CLUSTERS, options_of
 from noria.tasks.package import Feature, Manifest, Output
 from noria.tasks.protocol import Comparison, Evaluation, Trial, TuneResult
-from noria.tasks.tabular.family import PreparedTabular, manifest_of
+from noria.tasks.tabular.family import FittedMatrix, PreparedTabular, manifest_of
 from noria.tasks.tabular.own_fit import OwnFit
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from noria.tasks.clustering.assign import Clustering as Grouping
     from noria.tasks.clustering.judged import Held
     from noria.tasks.clustering.predictor import Clusters
     from noria.tasks.clustering.space import Space
@@ -65,17 +67,21 @@ class Clustering(OwnFit):
         if options.clusters is not None or CLUSTERS in given:
             return TuneResult(given)
         from noria.tasks.clustering.choice import choose
+        from noria.tasks.tabular.threads import limited_to
 
         prepared = self.prepare(spec, train.reset_index(drop=True))
         matrix, seed = prepared.design.matrix, spec.train.seed
         space = self._space(spec, prepared, matrix)
-        found = choose(spec.train.algorithm, space, matrix, options.at_most, given, seed)
+        with limited_to(1):
+            found = choose(spec.train.algorithm, space, matrix, options.at_most, given, seed)
         trials = tuple(
-            Trial(number, {**given, CLUSTERS: one.clusters}, one.silhouette, "complete")
+            Trial(
+                number, {**given, **one.params, CLUSTERS: one.clusters}, one.silhouette, "complete"
+            )
             for number, one in enumerate(found.tried)
         )
-        best = next((o.silhouette for o in found.tried if o.clusters == found.clusters), None)
-        chosen = {**given, CLUSTERS: found.clusters}
+        chosen = {**given, **found.params, CLUSTERS: found.clusters}
+        best = next((trial.value for trial in trials if trial.params == chosen), None)
         return TuneResult(chosen, trials, best, spec.family.default_metric)
 
     def _searched(self, spec: ModelSpec, train: pd.DataFrame, workdir: Path) -> TuneResult:
@@ -120,6 +126,7 @@ class Clustering(OwnFit):
         from noria.tasks.clustering.predictor import Clusters, Settings
         from noria.tasks.clustering.profile import profiles_of
         from noria.tasks.clustering.stability import stabilities
+        from noria.tasks.tabular.threads import limited_to
 
         seed, algorithm, options = spec.train.seed, spec.train.algorithm, options_of(spec)
         kept = places
@@ -131,26 +138,20 @@ class Clustering(OwnFit):
         space = self._space(spec, prepared, matrix)
         points = space.points(matrix)
         known = {name: value for name, value in params.items() if name != CLUSTERS}
-        clusters, why = params.get(CLUSTERS) or options.clusters, "so many were asked for"
-        if options.clusters is None and CLUSTERS not in spec.train.hyperparameters:
-            why = "chosen by silhouette and stability"
-        if clusters is None:
-            found = choose(algorithm, space, matrix, options.at_most, known, seed)
-            clusters, why = found.clusters, found.why
-        clustering = find(algorithm, points, int(clusters), known, seed)
-        some = drawn(points, MOST_CHOSEN_BY, seed)
-        stable = np.full(clustering.clusters, np.nan)
-        if clustering.clusters > 1:
-            stable = stabilities(
-                some,
-                clustering.assign(some).cluster,
-                lambda rows, by: find(algorithm, rows, int(clusters), known, by),
-                seed,
-            )
-            stable = np.append(stable, np.full(clustering.clusters - stable.size, np.nan))
+        clusters, why = _asked(spec, params)
+        with limited_to(1):
+            if not clusters:
+                found = choose(algorithm, space, matrix, options.at_most, known, seed)
+                clusters, why, known = found.clusters, found.why, {**known, **found.params}
+            clustering = find(algorithm, points, clusters, known, seed)
+            some = drawn(points, MOST_CHOSEN_BY, seed)
+            stable = np.full(clustering.clusters, np.nan)
+            if clustering.clusters > 1:
+                own = clustering.assign(some).cluster
+                again = partial(_again, algorithm, clusters, known)
+                stable[: own.max() + 1] = stabilities(some, own, again, seed)
         manifest = _manifest(spec, prepared, places, params, clustering.clusters)
-        cluster = clustering.assign(points).cluster
-        profiles = profiles_of(prepared.features, matrix, cluster, stable)
+        profiles = profiles_of(prepared.features, matrix, clustering.assign(points), stable)
         settings = Settings(profiles, used=len(profiles), why=why)
         sample = prepared.frame.iloc[_spread(kept, MOST_KEPT)]
         return Fitted(Clusters(manifest, space, clustering, settings), sample)
@@ -164,7 +165,7 @@ class Clustering(OwnFit):
         model = fitted.predictor
         try:
             before = open_clusters(package)
-            theirs = before.assigned(encoded(before, fitted.sample)).cluster
+            theirs = before.within_reach(before.assigned(encoded(before, fitted.sample)))
         except DataError as error:
             settings = unmatched(model.settings, str(error))
         else:
@@ -186,7 +187,7 @@ class Clustering(OwnFit):
     def predict(
         self,
         spec: ModelSpec,  # noqa: ARG002 - everything is in the package
-        model: Fitted | Path,
+        model: FittedMatrix | Path,
         prepared: PreparedTabular,
         places: NDArray[np.int64],
     ) -> pd.DataFrame:
@@ -197,7 +198,8 @@ class Clustering(OwnFit):
             clusters = open_clusters(model)
             matrix = encoded(clusters, prepared.frame.iloc[places])
         else:
-            clusters, matrix = model.predictor, prepared.design.matrix[places]
+            clusters = cast("Clusters", model.predictor)
+            matrix = prepared.design.matrix[places]
         return to_frame(clusters, clusters.assigned(matrix))
 
     def compare(
@@ -296,6 +298,28 @@ class Clustering(OwnFit):
         alone = np.zeros(places.size, np.int64)
         points = space.points(matrix[places])
         return Held(points, alone if block is None else block, spec.train.seed)
+
+
+def _asked(spec: ModelSpec, params: Mapping[str, Any]) -> tuple[int, str]:
+    """Return how many clusters are asked for, and why; 0: nobody has said."""
+    options = options_of(spec)
+    if options.clusters is not None or CLUSTERS in spec.train.hyperparameters:
+        return int(params.get(CLUSTERS, options.clusters or 0)), "so many were asked for"
+    if spec.train.search.kind != "none":
+        return int(params.get(CLUSTERS, 0)), "so many have the best silhouette"
+    return int(params.get(CLUSTERS, 0)), "chosen by silhouette and stability"
+
+
+def _again(
+    algorithm: str,
+    clusters: int,
+    params: Mapping[str, Any],
+    points: NDArray[np.float64],
+    seed: int,
+) -> Grouping:
+    from noria.tasks.clustering.finding import find
+
+    return find(algorithm, points, clusters, params, seed)
 
 
 def _manifest(

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from noria.errors import DataError, TrainingError
 from noria.tasks.clustering.assign import Centres, Clustering, Density, Mixture, nearest
-from noria.tasks.tabular.threads import limited_to
 
 Array = NDArray[np.float64]
 
@@ -34,6 +33,7 @@ def find(
     """Return a clustering of points (n, p), the largest cluster first.
 
     Of one cluster it is the mean, whatever the algorithm; so it is where HDBSCAN finds none.
+    Whoever calls it limits the threads, which to do takes longer than most fits.
 
     Args:
         algorithm: ``kmeans``, ``gaussian-mixture`` or ``hdbscan``.
@@ -56,7 +56,7 @@ def find(
         )
     fit = {KMEANS: _means, MIXTURE: _mixture, HDBSCAN: _dense}[algorithm]
     try:
-        with limited_to(1), warnings.catch_warnings():
+        with warnings.catch_warnings():
             # It says that more turns would settle it: what it has by then is taken.
             warnings.simplefilter("ignore")
             found = fit(points, clusters, params, seed)

@@ -43,6 +43,7 @@ class Trait(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One cluster: its number, share of the rows, stability (None: not known) and traits.
 
+    ``reach`` is the distance within which 99 % of its rows lie.
     ``was`` is the champion's cluster whose number it has, and ``overlap`` their Jaccard similarity;
     0 where it is a new one.
     """
@@ -51,6 +52,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     share: float
     stability: float | None
     traits: tuple[Trait, ...] = ()
+    reach: float = 0.0
     was: int = 0
     overlap: float = 0.0
 
@@ -91,7 +93,11 @@ class Clusters:
 
         A mixture has ``membership`` (n,), the probability of the cluster, too.
         """
-        return self.answers(self.assigned(self._encoder.encode(columns)))
+        return self.predict_matrix(self._encoder.encode(columns))
+
+    def predict_matrix(self, matrix: Array) -> dict[str, np.ndarray]:
+        """Return the outputs for an encoded (n, d) matrix."""
+        return self.answers(self.assigned(matrix))
 
     def describe(self, columns: Columns) -> dict[str, np.ndarray]:
         """Return what is watched of rows: their clusters and distances."""
@@ -132,6 +138,11 @@ class Clusters:
         )
         mean = float(np.nanmean(known)) if np.isfinite(known).any() else 0.0
         return np.append(np.nan_to_num(known, nan=mean), mean)[found.cluster]
+
+    def within_reach(self, found: Assigned) -> NDArray[np.int64]:
+        """Return the clusters of rows that lie no farther than those of training, (n,); else -1."""
+        reach = np.array([*(one.reach for one in self.settings.profiles), 0.0])
+        return np.where(found.distance <= reach[found.cluster], found.cluster, -1)
 
     def files(self) -> dict[str, bytes]:
         """Return the files of the package."""

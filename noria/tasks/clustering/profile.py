@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noria.tasks.clustering import name_of
+from noria.tasks.clustering.assign import Assigned
 from noria.tasks.clustering.predictor import Profile, Settings, Trait
 from noria.tasks.clustering.stability import STABLE, UNSTABLE
 from noria.tasks.package import Feature
 
 Array = NDArray[np.float64]
-Places = NDArray[np.int64]
 
 MOST_TRAITS: Final = 5
 LEAST_DIFFERENCE: Final = 0.5
@@ -24,6 +24,7 @@ LEAST_LIFT: Final = 1.5
 LEAST_SHARE: Final = 0.2
 """Share of a cluster from which on a category is a trait of it."""
 
+_REACHED: Final = 0.99
 _RARE: Final = 0.25
 """A category that is at most so often there as usual is a trait by its absence."""
 
@@ -31,7 +32,7 @@ _RARE: Final = 0.25
 def profiles_of(
     features: Sequence[Feature],
     matrix: Array,
-    cluster: Places,
+    found_in: Assigned,
     stability: Array,
 ) -> tuple[Profile, ...]:
     """Return the profile of each of k clusters of encoded rows (n, d), numbered from 1.
@@ -39,12 +40,12 @@ def profiles_of(
     Args:
         features: Of the matrix.
         matrix: The rows.
-        cluster: (n,) places, -1 for noise.
+        found_in: The clusters that they are in.
         stability: (k,) of each cluster; NaN where it is not known.
     """
     found = []
     for place, stable in enumerate(stability.tolist()):
-        own = cluster == place
+        own = found_in.cluster == place
         traits = sorted(
             _traits(features, matrix, own) if own.any() else (), key=weight_of, reverse=True
         )
@@ -54,6 +55,7 @@ def profiles_of(
                 share=float(own.mean()),
                 stability=None if np.isnan(stable) else float(stable),
                 traits=tuple(_telling(traits)[:MOST_TRAITS]),
+                reach=float(np.quantile(found_in.distance[own], _REACHED)) if own.any() else 0.0,
             )
         )
     return tuple(found)

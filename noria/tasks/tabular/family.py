@@ -245,7 +245,7 @@ class Tabular:
 
     def fit_baseline(
         self, spec: ModelSpec, prepared: PreparedTabular, places: NDArray[np.int64]
-    ) -> FittedTabular:
+    ) -> FittedMatrix | None:
         """See ``TaskFamily.fit_baseline``: the linear model."""
         from noria.tasks.tabular.fit import fit
         from noria.tasks.tabular.learn import slice_of
