@@ -142,7 +142,8 @@ class Answers:
         truth = self._history.label.astype(np.float64)
         nothing = np.full(len(self._history), np.nan)
         if not self._history.targets:
-            score = self._columns.get("prediction", nothing)
+            # An output of whole numbers has None where no row was answered.
+            score = self._columns.get("prediction", nothing).astype(np.float64)
             return np.where(np.isnan(score), np.nan, truth), score
         names = (f"prediction.{name}" for name in self._history.targets)
         scores = np.column_stack([self._columns.get(name, nothing) for name in names])
