@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -100,25 +101,24 @@ def _grouped(data: Data) -> Iterator[dict[str, Any]]:
     points = PCA(32, random_state=0).fit_transform(data.rows) if data.image else None
     if points is None:
         points = StandardScaler().fit_transform(data.rows)
-    reduced = {"reduce": "pca"}
     ways: dict[str, Callable[[], NDArray[np.int64]]] = {
         "k-means, right k": lambda: _plain(points, groups),
         "k-means, best silhouette": lambda: _by_silhouette(points),
         "noria": lambda: _noria(data, "kmeans", {}),
         "noria, right k": lambda: _noria(data, "kmeans", {"clusters": groups}),
-        "noria gaussian-mixture": lambda: _noria(data, "gaussian-mixture", {}),
-        "noria hdbscan": lambda: _noria(data, "hdbscan", {}),
     }
+    # Distributions and densities of hundreds of columns are of the rows and not of the groups.
+    reduced = {"reduce": "pca"} if data.image else {}
+    reducing = "noria, reduce: pca" if data.image else "noria"
     if data.image:
-        ways["noria pca"] = lambda: _noria(data, "kmeans", reduced)
-        ways["noria pca gaussian-mixture"] = lambda: _noria(data, "gaussian-mixture", reduced)
-        ways["noria pca hdbscan"] = lambda: _noria(data, "hdbscan", reduced)
+        ways[reducing] = lambda: _noria(data, "kmeans", reduced)
+    for algorithm in ("gaussian-mixture", "hdbscan"):
+        ways[f"{reducing}, {algorithm}"] = partial(_noria, data, algorithm, reduced)
     for way, group in ways.items():
-        print(f"{data.name}: {way} ...", file=sys.stderr, flush=True)
         began = time.process_time()
         found = group()
         spent = time.process_time() - began
-        yield {
+        row = {
             "data": data.name,
             "rows": len(data.rows),
             "groups": groups,
@@ -128,6 +128,8 @@ def _grouped(data: Data) -> Iterator[dict[str, Any]]:
             "noise": float((found == 0).mean()),
             "CPU s": spent,
         }
+        print(row, file=sys.stderr, flush=True)
+        yield row
 
 
 def _plain(points: Array, clusters: int) -> NDArray[np.int64]:
@@ -176,7 +178,6 @@ def _without() -> Iterator[dict[str, Any]]:
     """Count the sets of which k-means is said to find nothing."""
     for kind in _WITHOUT:
         for rows, columns in _SIZES:
-            print(f"{kind} {rows} x {columns} ...", file=sys.stderr, flush=True)
             began, none = time.process_time(), 0
             for number in range(_TIMES):
                 draw = getattr(np.random.default_rng([7, number]), kind)
@@ -184,7 +185,7 @@ def _without() -> Iterator[dict[str, Any]]:
                 data = Data(kind, points, np.zeros(rows, np.int64))
                 none += np.unique(_noria(data, "kmeans", {})).size == 1
             spent = (time.process_time() - began) / _TIMES
-            yield {
+            row = {
                 "columns are": kind,
                 "rows": rows,
                 "columns": columns,
@@ -192,6 +193,8 @@ def _without() -> Iterator[dict[str, Any]]:
                 "none found": none,
                 "CPU s each": spent,
             }
+            print(row, file=sys.stderr, flush=True)
+            yield row
 
 
 def table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
