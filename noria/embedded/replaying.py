@@ -306,6 +306,8 @@ class EventReplay:
                 self._clock.advance(moment(end))
                 if end >= next_turn:
                     busy = self._turn(messenger, end)
+                    # A run may take longer than the proxy keeps an idle connection open.
+                    client.close()
                     next_turn = end + (cycle // _BUSIER if busy else cycle)
         finally:
             client.close()

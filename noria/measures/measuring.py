@@ -208,7 +208,7 @@ def _estimate(metric: Metric, truth: Array, prediction: Array) -> Estimate:
 
 
 def _samples(metric: Metric) -> str:
-    named = {"rankings": "queries", "spans": "documents"}
+    named = {"rankings": "queries", "spans": "documents", "inputs": "rows"}
     return named.get(metric.of, "labelled rows")
 
 

@@ -18,6 +18,7 @@ def model_card(candidate: Candidate, manifest: Manifest, digest: str) -> str:
     sections = [
         _what(candidate, manifest, digest),
         _data(candidate, manifest),
+        _notes(candidate.evaluation),
         _metrics(candidate.evaluation),
         _comparison(candidate.evaluation, candidate.champion),
         _gates(candidate.gates),
@@ -94,6 +95,13 @@ _ORIGIN: Final[Mapping[str, str]] = {
     "time": "the event time",
     "descriptor": "computed from the inputs",
 }
+
+
+def _notes(evaluation: Evaluation) -> str:
+    """Say what the family says of the fit that was judged."""
+    if not evaluation.notes:
+        return ""
+    return "\n".join(["## What was found", "", *(f"- {note}" for note in evaluation.notes)])
 
 
 def _metrics(evaluation: Evaluation) -> str:

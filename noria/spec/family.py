@@ -86,6 +86,7 @@ class Family:
             The predictor computes them (``noria.tasks.package.Describing``), and the manifest
             has them among its features.
         flags: Of the descriptors those that are 0 or 1: what is watched is a share.
+        categories: Categories of a request that are watched as descriptors are, by name.
         rules: Rules of its own, beside those of every model.
         needs: What training needs.
         narrow: What its options say otherwise, from the options to changes of these attributes;
@@ -120,6 +121,7 @@ class Family:
     detectors: tuple[Detector, ...] = ()
     descriptors: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
     rules: tuple[Rule, ...] = ()
     needs: Needs = Needs()
     narrow: Callable[[Any], Mapping[str, Any]] | None = None
@@ -146,6 +148,14 @@ class Family:
     def label_lag_of(self, options: object) -> timedelta:
         """Return how long the last label of a sample takes to come; 0: the family does not say."""
         return timedelta(0) if self.label_lag is None else self.label_lag(options)
+
+    @property
+    def described(self) -> Mapping[str, Literal["numeric", "boolean", "categorical"]]:
+        """The types of what is watched beside ``spec.data.features``, by name."""
+        found: dict[str, Literal["numeric", "boolean", "categorical"]] = {}
+        found |= dict.fromkeys(self.descriptors, "numeric")
+        found |= dict.fromkeys(self.flags, "boolean")
+        return found | dict.fromkeys(self.categories, "categorical")
 
     @property
     def default_algorithm(self) -> str:

@@ -18,6 +18,7 @@ from noria.tasks.held_out import HeldOut
 from noria.tasks.judging import BLOCKS, Recipe, recipes_of
 from noria.tasks.origins import Fitter, Places, event_of, judge
 from noria.tasks.package import Manifest, read_manifest
+from noria.tasks.protocol import Continuing
 
 if TYPE_CHECKING:
     from noria.tasks.protocol import Evaluation, TaskFamily
@@ -133,11 +134,21 @@ def train(
     )
     blocks = 1 if champion is None else BLOCKS
     judged = judge(tasks, spec, frame, test, recipes, blocks, fitter)
-    fitter.save(judged.last, candidate, judged.recipe)
-    everything = np.arange(len(frame))
-    served = fitter.fit(everything, judged.recipe) if spec.train.refit else judged.last
+    last = _continued(tasks, spec, judged.last, champion)
+    fitter.save(last, candidate, judged.recipe)
+    served = last
+    if spec.train.refit:
+        served = fitter.fit(np.arange(len(frame)), judged.recipe)
+        served = _continued(tasks, spec, served, champion or candidate)
     fitter.save(served, package, judged.recipe)
     return judged.held_out
+
+
+def _continued(tasks: TaskFamily, spec: ModelSpec, fitted: object, package: Path | None) -> object:
+    """Return a fit as the version after a package's, where the family keeps anything of it."""
+    if package is None or not isinstance(tasks, Continuing):
+        return fitted
+    return tasks.continued(spec, fitted, package)
 
 
 def fit_all(

@@ -74,7 +74,7 @@ class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One column of the model's matrix (of a vector: its width), in order.
 
     ``origin``: sent by the client, looked up online, derived from the event time, or a descriptor:
-    a number that is watched in place of inputs that it is made of (``Describing``).
+    a number or category that is watched in place of inputs that it is made of (``Describing``).
     ``categories`` is the table of a categorical feature; a value's code
     is its place in it, and a value that is not in it is missing. A vector has its ``width``.
     """
@@ -180,6 +180,8 @@ class Describing(Protocol):
 
     def describe(self, columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return each descriptor of n rows, (n,) numbers, NaN where there is none.
+
+        Of a category they are texts, or None.
 
         Args:
             columns: As ``predict`` takes them, and after it has taken them.

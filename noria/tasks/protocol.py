@@ -142,7 +142,8 @@ class Evaluation(msgspec.Struct, frozen=True):
     """How good a recipe is on held-out rows, and what its gates say.
 
     ``baseline`` holds the same metrics of the family's simple model, fitted
-    before all of them; ``plots`` are file names in the plots directory.
+    before all of them; ``plots`` are file names in the plots directory. ``notes`` are what the
+    family says of the judged fit, a sentence each; the card has them.
     """
 
     rows: int
@@ -152,6 +153,7 @@ class Evaluation(msgspec.Struct, frozen=True):
     gates: tuple[GateRecord, ...] = ()
     plots: tuple[str, ...] = ()
     choice: Choice = Choice()
+    notes: tuple[str, ...] = ()
 
 
 class Fitted(Protocol):
@@ -183,6 +185,18 @@ class Asking(Protocol):
 
     def requests(self, spec: ModelSpec, rows: pd.DataFrame, start: float, end: float) -> Requests:
         """Return what would have been asked in [start, end), milliseconds, of ingested rows."""
+        ...
+
+
+@runtime_checkable
+class Continuing(Protocol):
+    """A task family whose next version keeps something of the one before it, such as names."""
+
+    def continued(self, spec: ModelSpec, fitted: Any, package: Path) -> Any:
+        """Return what ``fit`` returned as the version after the package's.
+
+        The package is the champion's or, of the first version, that of the fit that was judged.
+        """
         ...
 
 

@@ -40,6 +40,8 @@ def test_every_installed_family_validates_with_defaults_of_its_own(
     if family == "forecasting":
         del smallest["spec"]["data"]["features"]
         smallest["spec"]["data"]["eventTime"] = "day"
+    if family == "clustering":
+        del smallest["spec"]["data"]["target"]
     spec = parse_model(smallest).spec
     own = list(spec.family.metrics)
     watched = [metric.name for metric in spec.watched_metrics]
@@ -52,6 +54,16 @@ def test_every_installed_family_validates_with_defaults_of_its_own(
     assert ("drift" in spec.retraining.signals) == bool(spec.monitoring.detectors)
     others = ("regression", "forecasting", "anomaly-detection")
     assert spec.is_classification == (not family.endswith(others))
+    drop = spec.monitoring.performance.drop
+    # What has no labels has no performance that could drop.
+    assert (None if drop is None else drop.metric) == (watched[0] if watched else None)
+    assert (drop is None) == (family == "clustering")
+    assert ("new-data" in spec.retraining.signals) == (family != "clustering")
+    assert watched == own or family in ("clustering", "forecasting")
+    assert ("drift" in spec.retraining.signals) == bool(spec.monitoring.detectors)
+    assert spec.is_classification == (
+        not family.endswith(("clustering", "regression", "forecasting"))
+    )
 
 
 def test_what_the_user_wrote_is_kept_even_when_it_is_empty(

@@ -90,14 +90,13 @@ def detectors_have_columns(
     """A detector's columns are features of types that its statistic is defined on.
 
     Of a feature that is a text it is the number that describes it, ``NAME.length``. A family's
-    descriptors are numbers, and its flags booleans. Of a model of texts they are the columns that
-    describe an exchange.
+    descriptors are numbers, or booleans (its flags) or categories. Of a model of texts they are the
+    columns that describe an exchange.
     """
     texts = serving.answers_texts
     types: dict[str, str] = {feature.name: feature.type for feature in data.features}
     types |= {describing(name): "numeric" for name, kind in types.items() if kind == "text"}
-    family = described(task)
-    types |= dict.fromkeys(family.descriptors, "numeric") | dict.fromkeys(family.flags, "boolean")
+    types |= described(task).described
     if texts:
         types = {field.name: _TYPES[field.type] for field in OF_TEXTS.fields}
     for index, detector in enumerate(monitoring.detectors):

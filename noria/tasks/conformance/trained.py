@@ -161,8 +161,8 @@ def _described(family: Family, predictor: Predictor, columns: Columns, rows: int
 
     listed = [one.name for one in predictor.manifest.features if one.origin == "descriptor"]
     expect(
-        sorted(listed) == sorted(family.descriptors),
-        f"the manifest's descriptors are {listed}, and the family's {list(family.descriptors)}",
+        sorted(listed) == sorted(family.described),
+        f"the manifest's descriptors are {listed}, and the family's {list(family.described)}",
     )
     if not listed:
         return
@@ -170,8 +170,12 @@ def _described(family: Family, predictor: Predictor, columns: Columns, rows: int
     found = cast("Describing", predictor).describe(columns)
     expect(sorted(found) == sorted(listed), f"describe gives {list(found)}, not {listed}")
     for name, values in found.items():
-        shape = np.asarray(values, np.float64).shape
+        of_texts = family.described[name] == "categorical"
+        shape = np.asarray(values, object if of_texts else np.float64).shape
         expect(shape == (rows,), f"{name} has the shape {shape} for {rows} rows")
+        if of_texts:
+            texts = all(value is None or isinstance(value, str) for value in values)
+            expect(texts, f"{name} holds other than texts and None")
 
 
 def answers(subject: Subject) -> None:

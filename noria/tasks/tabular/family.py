@@ -149,8 +149,9 @@ class Tabular:
             problems = missing_problems(data, frame, tuple(f.name for f in looked_up))
             if problems:
                 raise DataError("\n".join(map(str, problems)), problems=problems)
-            only = data.model_copy(update={"features": looked_up, "time_features": ()})
-            refuse_answers(features_of(only, frame), frame, self.target(spec, frame))
+            if data.target is not None:
+                only = data.model_copy(update={"features": looked_up, "time_features": ()})
+                refuse_answers(features_of(only, frame), frame, self.target(spec, frame))
         if data.time_features and data.event_time is not None:
             when = moments(frame, data.event_time)
             derived = {name: time_feature(name, when) for name in data.time_features}
@@ -256,7 +257,7 @@ class Tabular:
 
     def fit_baseline(
         self, spec: ModelSpec, prepared: PreparedTabular, places: NDArray[np.int64]
-    ) -> FittedMatrix:
+    ) -> FittedMatrix | None:
         """See ``TaskFamily.fit_baseline``: the linear model."""
         from noria.tasks.tabular.fit import fit
         from noria.tasks.tabular.learn import slice_of

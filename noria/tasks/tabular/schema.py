@@ -143,7 +143,7 @@ def texts(column: pd.Series) -> np.ndarray:
 
 
 def target_of(spec: ModelSpec, frame: pd.DataFrame, known: tuple[Class, ...] = ()) -> Target:
-    """Return the target of a frame's rows.
+    """Return the target of a frame's rows; of a model without one, zeros.
 
     Args:
         spec: The model.
@@ -153,8 +153,10 @@ def target_of(spec: ModelSpec, frame: pd.DataFrame, known: tuple[Class, ...] = (
     Raises:
         DataError: The target can't be read, or a label is none of the known classes.
     """
-    column = frame[spec.data.target]
     none = np.zeros(0, dtype=np.int64)
+    if spec.data.target is None:
+        return Target(np.zeros(len(frame)), none, ())
+    column = frame[spec.data.target]
     if not spec.is_classification:
         values = numbers(column)
         if not np.isfinite(values).all():

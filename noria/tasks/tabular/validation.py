@@ -24,26 +24,38 @@ def validate(spec: ModelSpec, rows: pd.DataFrame) -> ValidationReport:
         DataError: A rule of ``spec.data.validation`` is broken, or the target can't be learnt.
         LeakageError: A feature gives the target away.
     """
-    data = spec.data
     rows, features, checks = checked(spec, rows)
+    checks.extend(category_checks(features, rows))
+    if spec.data.target is not None:
+        checks.extend(_target_checks(spec, features, rows))
+    return ValidationReport(len(rows), tuple(checks))
+
+
+def _target_checks(
+    spec: ModelSpec, features: tuple[Feature, ...], rows: pd.DataFrame
+) -> Iterator[Check]:
+    """Say what the target is like.
+
+    Raises:
+        DataError: It can't be learnt.
+        LeakageError: A feature gives it away.
+    """
     target = target_of(spec, rows)
     if target.classes:
         counts = np.bincount(target.codes, minlength=len(target.classes))
         shares = ", ".join(
             f"{label}: {count}" for label, count in zip(target.classes, counts, strict=True)
         )
-        checks.append(Check("target", shares))
+        yield Check("target", shares)
     else:
         if float(np.ptp(target.values)) == 0.0:
             raise DataError(
-                f"spec.data.target: {data.target} is {target.values[0]:g} in every row",
+                f"spec.data.target: {spec.data.target} is {target.values[0]:g} in every row",
                 fix="give rows from which something can be learnt",
             )
-        checks.append(Check("target", f"mean {target.values.mean():g}, finite in every row"))
-    checks.extend(category_checks(features, rows))
+        yield Check("target", f"mean {target.values.mean():g}, finite in every row")
     refuse_answers(features, rows, target)
-    checks.append(Check("leakage", "no feature alone determines the target"))
-    return ValidationReport(len(rows), tuple(checks))
+    yield Check("leakage", "no feature alone determines the target")
 
 
 def checked(

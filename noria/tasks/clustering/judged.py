@@ -1,0 +1,189 @@
+"""Clusters of held-out rows: silhouettes, stability, champion, gates, plots."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from noria.errors import DataError, LeakageError, NoriaError
+from noria.measures.measurement import Measurement
+from noria.measures.measuring import measure
+from noria.spec import ChampionGate, ModelSpec
+from noria.tasks.clustering.describe import SILHOUETTE, STABILITY
+from noria.tasks.clustering.predictor import Clusters, read_by
+from noria.tasks.clustering.profile import notes_of
+from noria.tasks.clustering.stability import silhouettes
+from noria.tasks.gates import judge
+from noria.tasks.held_out import BLOCK, HeldOut
+from noria.tasks.measure import Truth, compare
+from noria.tasks.package import load_predictor
+from noria.tasks.protocol import Comparison, Evaluation
+from noria.tasks.sources.rows import moments
+from noria.tasks.tabular.schema import columns_of
+
+if TYPE_CHECKING:
+    from noria.tasks.clustering.assign import Assigned
+
+Array = NDArray[np.float64]
+Places = NDArray[np.int64]
+
+PREDICTION: Final = "prediction"
+_STABILITY: Final = STABILITY.name
+
+
+def open_clusters(package: Path) -> Clusters:
+    """Return the clusters of a package.
+
+    Raises:
+        DataError: It is of another family.
+        IntegrityError: The package is damaged.
+    """
+    found = load_predictor(package)
+    if not isinstance(found, Clusters):
+        raise DataError(f"it is of the family {found.manifest.family}")
+    return found
+
+
+def encoded(model: Clusters, rows: pd.DataFrame) -> Array:
+    """Return rows as a model reads them."""
+    features = read_by(model.manifest)
+    return model.encode(columns_of(features, model.manifest.event_time, rows))
+
+
+def to_frame(model: Clusters, found: Assigned) -> pd.DataFrame:
+    """Return what is judged of rows: their clusters' numbers and stability, and the distance."""
+    said = model.answers(found)
+    return pd.DataFrame(
+        {
+            PREDICTION: said[PREDICTION],
+            "distance": said["distance"],
+            _STABILITY: model.stability(found),
+        }
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Held:
+    """Rows that clusters are judged on: points (n, p), and the block (n,) that each is in.
+
+    A silhouette is among the rows of a block: another fit's clusters have other numbers.
+    """
+
+    points: Array
+    block: Places
+    seed: int
+
+    def of_rows(self, said: pd.DataFrame) -> dict[str, Array]:
+        """Return each metric's number of each row, (n,)."""
+        number = said[PREDICTION].to_numpy(np.int64)
+        found = np.zeros(len(number))
+        for block in np.unique(self.block):
+            rows = np.flatnonzero(self.block == block)
+            found[rows] = silhouettes(self.points[rows], number[rows] - 1, self.seed)
+        return {SILHOUETTE.name: found, _STABILITY: said[_STABILITY].to_numpy(np.float64)}
+
+    def measured(self, spec: ModelSpec, said: pd.DataFrame) -> dict[str, Measurement]:
+        """Return every metric of the family, with 95 % intervals."""
+        numbers = self.of_rows(said)
+        return {
+            metric.name: measure(metric, numbers[metric.name], numbers[metric.name])
+            for metric in spec.metrics
+        }
+
+    def compared(
+        self,
+        spec: ModelSpec,
+        gates: Sequence[ChampionGate],
+        ours: pd.DataFrame,
+        theirs: pd.DataFrame,
+    ) -> tuple[Comparison, ...]:
+        """Return a paired comparison per gate of two clusterings of the rows."""
+        one, other = self.of_rows(ours), self.of_rows(theirs)
+        found: list[Comparison] = []
+        for gate in gates:
+            mine, rival = one[gate.metric], other[gate.metric]
+            # Each number is the metric of its row: there is no truth beside it.
+            truth = Truth(mine, 0, self.seed, self.block)
+            found.extend(compare([gate], truth, mine, rival, spec.metrics))
+        return tuple(found)
+
+    def take(self, rows: Places) -> Held:
+        """Return some of the rows."""
+        return Held(self.points[rows], self.block[rows], self.seed)
+
+
+def evaluate(
+    spec: ModelSpec,
+    package: Path,
+    test: pd.DataFrame,
+    held_out: HeldOut,
+    champion: Path | None,
+    plots_dir: Path | None,
+) -> Evaluation:
+    """Measure clusters; see ``TaskFamily.evaluate``. Silhouettes are in the candidate's space."""
+    if test.empty:
+        raise DataError("there are no held-out rows", fix="raise spec.data.split.testFraction")
+    model = open_clusters(package)
+    block = held_out.rows[BLOCK].to_numpy(np.int64)
+    _refuse_seen(spec, model, test.iloc[np.flatnonzero(block == block.max())])
+    held = Held(model.space.points(encoded(model, test)), block, spec.train.seed)
+    values = held.measured(spec, held_out.model)
+    comparisons: tuple[Comparison, ...] = ()
+    broken = ""
+    if champion is not None:
+        try:
+            comparisons = _against(spec, held, test, held_out.model, champion)
+        except NoriaError as error:
+            broken = f"the champion can't be asked: {error}"
+    plots: tuple[str, ...] = ()
+    if plots_dir is not None:
+        from noria.tasks.clustering.plots import draw
+
+        plots = draw(plots_dir, model, encoded(model, test), spec.train.seed)
+    return Evaluation(
+        rows=len(test),
+        metrics=values,
+        baseline={},
+        comparisons=comparisons,
+        gates=judge(spec.gates, values, comparisons, broken, held_out.choice),
+        plots=plots,
+        choice=held_out.choice,
+        notes=notes_of(model.settings),
+    )
+
+
+def _refuse_seen(spec: ModelSpec, model: Clusters, block: pd.DataFrame) -> None:
+    until, event_time = model.manifest.trained_until, spec.data.event_time
+    if spec.data.split.kind != "temporal" or until is None or event_time is None:
+        return
+    if until >= int(moments(block, event_time).min()):
+        raise LeakageError(
+            "the model was fitted on rows as late as the held-out ones",
+            fix="evaluate the package that grouped them, before the refit (spec.train.refit)",
+        )
+
+
+def _against(
+    spec: ModelSpec, held: Held, test: pd.DataFrame, ours: pd.DataFrame, champion: Path
+) -> tuple[Comparison, ...]:
+    """Compare with the champion on the rows that it has not been fitted on."""
+    other = open_clusters(champion)
+    until, event_time = other.manifest.trained_until, spec.data.event_time
+    fresh = np.arange(len(test))
+    if until is not None and event_time is not None:
+        fresh = np.flatnonzero(moments(test, event_time) > until)
+    if not fresh.size:
+        said = "no row is newer than the champion"
+        return tuple(
+            Comparison(gate.metric, 0, gate.confidence, problem=said)
+            for gate in spec.gates.champion
+        )
+    theirs = to_frame(other, other.assigned(encoded(other, test.iloc[fresh])))
+    mine = ours.iloc[fresh].reset_index(drop=True)
+    return held.take(fresh).compared(spec, spec.gates.champion, mine, theirs)

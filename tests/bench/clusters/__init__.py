@@ -1,0 +1,1 @@
+"""Clusters of labelled data, by defaults and by plain scikit-learn."""
