@@ -318,10 +318,15 @@ def _learn(
 
 
 def _neighbours(matrix: csr_matrix, count: int) -> Neighbours:
-    from implicit.nearest_neighbours import CosineRecommender
+    from implicit.nearest_neighbours import ItemItemRecommender
 
-    model = CosineRecommender(K=count, num_threads=1)
-    model.fit(matrix, show_progress=False)
+    # Of columns of length 1 the products are the cosines. The library's own CosineRecommender
+    # makes a matrix of another format, of which it warns by itself.
+    lengths = np.sqrt(np.bincount(matrix.indices, matrix.data.astype(np.float64) ** 2))
+    cosines = matrix.astype(np.float64)
+    cosines.data /= lengths[cosines.indices]
+    model = ItemItemRecommender(K=count, num_threads=1)
+    model.fit(cosines, show_progress=False)
     found = model.similarity.tocsr()
     found.sort_indices()
     starts, codes = found.indptr.astype(np.int64), found.indices.astype(np.int64)

@@ -106,8 +106,9 @@ def _when(spec: ModelSpec, rows: pd.DataFrame, place: int) -> str:
 class _Sample(NamedTuple):
     user: str
     at: int
+    """The moment: one millisecond before the first interaction, which is not known then."""
     last: int
-    """Times of the first and the last interaction, milliseconds."""
+    """When the last interaction was, milliseconds."""
     full: bool
     """Whether it has k items, and nothing that comes later belongs to it."""
     history: list[str]
@@ -118,7 +119,7 @@ class _Sample(NamedTuple):
 def samples_of(spec: ModelSpec, rows: pd.DataFrame) -> pd.DataFrame:
     """Return the samples of interactions, ordered by moment and user.
 
-    Columns: the user, the event time (the moment), ``history``, ``exclude``, ``only`` (nothing),
+    Columns: the user, the event time (the moment before the first interaction), ``history``, ``exclude``, ``only`` (nothing),
     ``taken`` and ``weights``, the number of each item taken in ``next-1`` to ``next-k`` (-1: none),
     and when the last of them was taken.
     """
@@ -160,7 +161,7 @@ def _samples(spec: ModelSpec, rows: pd.DataFrame) -> Iterator[_Sample]:
             part = places[start:stop]
             yield _Sample(
                 user=str(user),
-                at=int(times[start]),
+                at=int(times[start]) - 1,
                 last=int(times[stop - 1]),
                 full=part.size == options.k,
                 history=items[places[max(0, start - options.history) : start]].tolist(),
