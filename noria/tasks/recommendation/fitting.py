@@ -60,7 +60,7 @@ look like."""
 KNOWN_UNTIL: Final = "knownUntil"
 """Parameter of a manifest: when the last interaction that was learnt from was, milliseconds."""
 
-_ENOUGH: Final = 1000
+_ENOUGH: Final = 4000
 """Most samples that methods are chosen by."""
 
 _NEIGHBOURS: Final = 50
@@ -68,10 +68,11 @@ _FACTORS: Final = 64
 _ITERATIONS: Final = 15
 _TRIED: Final[Sequence[Mapping[str, float]]] = tuple(
     {"regularization": regularization, "alpha": alpha}
-    for regularization in (0.1, 1.0, 10.0)
+    for regularization in (10.0, 1.0, 0.1)
     for alpha in (1.0, 5.0)
 )
-"""Of ALS without hyperparameters: how much regularization suits depends on how much there is."""
+"""Of ALS without hyperparameters, the simplest first: how much regularization suits depends on how
+much there is."""
 
 _HYPERPARAMETERS: Final[Mapping[str, frozenset[str]]] = {
     ALS: frozenset({"factors", "regularization", "alpha", "iterations"}),
@@ -216,11 +217,11 @@ def _chosen(
     tried: Sequence[tuple[str, Mapping[str, Any]]],
     weight: NDArray[np.float64] | None,
 ) -> tuple[str, Mapping[str, Any]]:
-    """Return the method that is the best for the newest samples, by what was known before.
+    """Return the simplest that is within noise of the best for the newest samples.
 
-    Where popularity takes part, another must be better by a standard error of the difference
-    (the one-standard-error rule of Breiman, Friedman, Olshen and Stone, Classification and
-    Regression Trees, 1984), with users as clusters.
+    Each is fitted on what was known before them. Noise is one standard error of the paired
+    difference, with users as clusters: the one-standard-error rule of Breiman, Friedman, Olshen and
+    Stone, Classification and Regression Trees, 1984. ``tried`` has the simplest first.
     """
     older, newer = in_time(samples, places)
     if not older.size or not newer.size:
@@ -233,11 +234,12 @@ def _chosen(
     for method, params in tried:
         model = learnt(spec, samples, older, method, params, before).recommender
         found.append(ndcg(samples.truth[newer], model.predict(samples.columns(newer))[PREDICTION]))
-    best = int(np.argmax([values.mean() for values in found]))
-    gain = found[best] - found[0]
-    if tried[0][0] == POPULARITY and gain.mean() <= standard_error(gain, samples.users[newer]):
-        return tried[0]
-    return tried[best]
+    best = found[int(np.argmax([values.mean() for values in found]))]
+    for one, values in zip(tried, found, strict=True):
+        less = best - values
+        if less.mean() <= standard_error(less, samples.users[newer]):
+            break
+    return one
 
 
 def standard_error(values: Array, group: Places) -> float:

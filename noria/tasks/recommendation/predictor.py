@@ -123,19 +123,18 @@ class Recommender:
     def describe(self, columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return what is watched of each request, (n,).
 
-        taken: known items in the history. unknown: share of its items that are not known. cold: 1
-        where the answer is of popular items for want of a history. rarity: mean self-information of
-        the history's items, bits: -log2 of the share of users who took each in training. novelty:
-        the same of the items that are answered.
+        unknown: share of the history's items that are not known. cold: 1 where the answer is of
+        popular items for want of a history. rarity: mean self-information of the history's items,
+        bits: -log2 of the share of users who took each in training. novelty: the same of the items
+        that are answered. How long a history is, is not watched: it grows by itself.
         """
         rows = _rows(columns)
         bits = -np.log2(self.shares)
         found = {name: np.full(rows, np.nan) for name in ("rarity", "novelty")}
-        found |= {name: np.zeros(rows) for name in ("taken", "unknown", "cold")}
+        found |= {name: np.zeros(rows) for name in ("unknown", "cold")}
         for row in range(rows):
             asked = self._asked(columns, row)
             history = asked.history
-            found["taken"][row] = history.size
             found["unknown"][row] = asked.unknown / max(history.size + asked.unknown, 1)
             found["cold"][row] = float(asked.cold != WARM)
             allowed = self._allowed(columns, row, history)

@@ -10,7 +10,7 @@ ALS: Final = "als"
 METHODS: Final = (POPULARITY, ITEM_BASED, ALS)
 """What a model can be fitted by, the simplest first."""
 
-DESCRIPTORS: Final = ("taken", "unknown", "cold", "rarity", "novelty")
+DESCRIPTORS: Final = ("unknown", "cold", "rarity", "novelty")
 """What is watched of a request, in order; ``noria.tasks.recommendation.predictor`` says what each
 is."""
 
