@@ -128,6 +128,7 @@ def test_the_toy_is_listed_after_norias_own(noria: Noria, toy: Path) -> None:
     assert list(found) == [
         "custom",
         "forecasting",
+        "recommendation",
         "tabular-classification",
         "tabular-regression",
         "toy-text",
@@ -180,7 +181,7 @@ def test_without_the_package_its_model_is_refused_with_what_is_installed(
     assert ran.returncode == 2
     assert "spec.task.family: 'toy-text' is not a task family that is installed" in ran.stderr
     assert (
-        "installed are custom, forecasting, tabular-classification, tabular-regression"
+        "installed are custom, forecasting, recommendation, tabular-classification, tabular-regression"
         in ran.stderr
     )
     assert "noria.families" in ran.stderr
@@ -290,7 +291,13 @@ def test_of_two_families_of_one_name_neither_is_taken_unless_one_is_norias(
     )
     listed = json.loads(noria("families", "--json", sites=sites).stdout)
     taken = [(one["name"], one["distribution"]) for one in listed["families"]]
-    ours = ("custom", "forecasting", "tabular-classification", "tabular-regression")
+    ours = (
+        "custom",
+        "forecasting",
+        "recommendation",
+        "tabular-classification",
+        "tabular-regression",
+    )
     assert taken == [(name, "noria") for name in ours]
     assert [(one["name"], one["distribution"]) for one in listed["broken"]] == [
         ("odd", "one"),
@@ -332,7 +339,7 @@ def test_packages_are_loaded_by_one_distribution(
     assert "family odd are loaded by one, two; keep one of them" in told(one, two)
     assert "family odd needs nowhere; install it" in told(gone)
     assert (
-        "known families: custom, forecasting, tabular-classification, tabular-regression" in told()
+        "known families: custom, forecasting, recommendation, tabular-classification, tabular-regression" in told()
     )
 
 

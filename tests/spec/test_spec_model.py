@@ -37,9 +37,11 @@ def test_every_installed_family_validates_with_defaults_of_its_own(
     smallest: dict[str, Any], family: str
 ) -> None:
     smallest["spec"]["task"] = {"family": family}
-    if family == "forecasting":
+    if family in ("forecasting", "recommendation"):
         del smallest["spec"]["data"]["features"]
         smallest["spec"]["data"]["eventTime"] = "day"
+    if family == "recommendation":
+        smallest["spec"]["data"]["entityKey"] = ["user"]
     spec = parse_model(smallest).spec
     own = list(spec.family.metrics)
     watched = [metric.name for metric in spec.watched_metrics]
@@ -50,7 +52,8 @@ def test_every_installed_family_validates_with_defaults_of_its_own(
     assert spec.monitoring.performance.drop.metric == watched[0]
     assert watched == own or family == "forecasting"
     assert ("drift" in spec.retraining.signals) == bool(spec.monitoring.detectors)
-    assert spec.is_classification == (not family.endswith(("regression", "forecasting")))
+    numbers = ("regression", "forecasting", "recommendation")
+    assert spec.is_classification == (not family.endswith(numbers))
 
 
 def test_what_the_user_wrote_is_kept_even_when_it_is_empty(
