@@ -339,7 +339,8 @@ def test_packages_are_loaded_by_one_distribution(
     assert "family odd are loaded by one, two; keep one of them" in told(one, two)
     assert "family odd needs nowhere; install it" in told(gone)
     assert (
-        "known families: custom, forecasting, recommendation, tabular-classification, tabular-regression" in told()
+        "known families: custom, forecasting, recommendation, tabular-classification, tabular-regression"
+        in told()
     )
 
 

@@ -22,7 +22,11 @@ def spec() -> ModelSpec:
     found = spec_of(
         {"k": 5, "window": "30d"}, entityKey=["tailnum"], target="dest", eventTime="time_hour"
     )
-    return found.model_copy(update={"gates": type(found.gates).model_validate(gates)})
+    # One recipe of weights: which of several is taken is not what is tested here.
+    every = found.retraining.train_on.model_copy(update={"kind": "all"})
+    retraining = found.retraining.model_copy(update={"train_on": every})
+    judged = type(found.gates).model_validate(gates)
+    return found.model_copy(update={"gates": judged, "retraining": retraining})
 
 
 @pytest.fixture(scope="module")

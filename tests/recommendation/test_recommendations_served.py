@@ -40,9 +40,7 @@ def read_by(reader: str) -> set[str]:
 
 def test_a_known_user_is_answered_by_what_is_known(server: RunningServer) -> None:
     found = ask(server, reader=["R01", "R02"])
-    for reader, items, cold in zip(
-        ("R01", "R02"), found["items"], found["coldStart"], strict=True
-    ):
+    for reader, items, cold in zip(("R01", "R02"), found["items"], found["coldStart"], strict=True):
         shelf = {book[0] for book in read_by(reader)}
         assert len(shelf) == 1
         # Twelve books, of which they have read eight.

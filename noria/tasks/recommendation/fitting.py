@@ -198,9 +198,16 @@ def checked(algorithm: str, params: Mapping[str, Any]) -> None:
                 f"{path}: is unknown, {algorithm} {having}", fix="remove it, or correct its name"
             )
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not np.isfinite(value) or value < 0 or (name in _POSITIVE and not value):
+        if (
+            not is_number
+            or not np.isfinite(value)
+            or value < 0
+            or (name in _POSITIVE and not value)
+        ):
             least = "over 0" if name in _POSITIVE else "0 or more"
-            raise TrainingError(f"{path}: {shorten(value)} is not {least}", fix="give such a number")
+            raise TrainingError(
+                f"{path}: {shorten(value)} is not {least}", fix="give such a number"
+            )
 
 
 def in_time(samples: Samples, places: Places) -> tuple[Places, Places]:

@@ -54,7 +54,9 @@ def checked(spec: ModelSpec, rows: pd.DataFrame) -> pd.DataFrame:
             fix="leave those rows out, or fill them",
         )
     names = rows[item].astype(str)
-    wrong = names.str.contains(SEPARATOR, regex=False) | (names.str.strip() != names) | (names == "")
+    wrong = (
+        names.str.contains(SEPARATOR, regex=False) | (names.str.strip() != names) | (names == "")
+    )
     if wrong.any():
         place = int(np.argmax(wrong))
         raise DataError(

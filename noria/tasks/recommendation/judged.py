@@ -190,9 +190,7 @@ def _beats_popularity(
         + ("" if found.low is None else f", from {found.low:+.4g} to {found.high:+.4g}")
         + ("" if gain > 0.0 else "; write algorithm: popularity, or auto")
     )
-    return (
-        GateRecord(BETTER, verdict, detail, gain, 0.0, found.samples, found.low, found.high),
-    )
+    return (GateRecord(BETTER, verdict, detail, gain, 0.0, found.samples, found.low, found.high),)
 
 
 def _against(
@@ -217,5 +215,3 @@ def _against(
     ours = held_out.model.iloc[fresh].reset_index(drop=True)
     block = held_out.rows[BLOCK].to_numpy(np.int64)[fresh]
     return compared(spec, spec.gates.champion, samples, fresh, ours, theirs, block)
-
-

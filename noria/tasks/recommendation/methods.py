@@ -19,7 +19,6 @@ Array = NDArray[np.float64]
 Codes = NDArray[np.int64]
 
 
-
 class Method(Protocol):
     """Rates all items of the catalogue for one history."""
 

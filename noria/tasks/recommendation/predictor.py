@@ -123,23 +123,24 @@ class Recommender:
     def describe(self, columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return what is watched of each request, (n,).
 
-        unknown: share of the history's items that are not known. cold: 1 where the answer is of
-        popular items for want of a history. rarity: mean self-information of the history's items,
-        bits: -log2 of the share of users who took each in training. novelty: the same of the items
-        that are answered. How long a history is, is not watched: it grows by itself.
+        unknown: share of the history's newest k items that are not known. cold: 1 where the answer
+        is of popular items for want of a history. rarity: mean self-information of the newest k
+        items that are known, bits: -log2 of the share of users who took each in training. novelty:
+        the same of the items that are answered. Longer histories are not watched: they grow by
+        themselves.
         """
-        rows = _rows(columns)
+        rows, newest = _rows(columns), self.settings.k
         bits = -np.log2(self.shares)
         found = {name: np.full(rows, np.nan) for name in ("rarity", "novelty")}
         found |= {name: np.zeros(rows) for name in ("unknown", "cold")}
         for row in range(rows):
             asked = self._asked(columns, row)
-            history = asked.history
-            found["unknown"][row] = asked.unknown / max(history.size + asked.unknown, 1)
+            given = listed(columns[HISTORY][row])[-newest:] if HISTORY in columns else []
+            found["unknown"][row] = 1.0 - self._codes(given).size / len(given) if given else 0.0
             found["cold"][row] = float(asked.cold != WARM)
-            allowed = self._allowed(columns, row, history)
+            allowed = self._allowed(columns, row, asked.history)
             answered = best(self._rated(asked), allowed, self.settings.k)
-            for name, codes in (("rarity", history), ("novelty", answered)):
+            for name, codes in (("rarity", asked.history[-newest:]), ("novelty", answered)):
                 if codes.size:
                     found[name][row] = bits[codes].mean()
         return found
