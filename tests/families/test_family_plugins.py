@@ -181,9 +181,9 @@ def test_without_the_package_its_model_is_refused_with_what_is_installed(
     assert ran.returncode == 2
     assert "spec.task.family: 'toy-text' is not a task family that is installed" in ran.stderr
     assert (
-        "installed are custom, forecasting, recommendation, tabular-classification, tabular-regression"
-        in ran.stderr
-    )
+        "installed are custom, forecasting, recommendation, tabular-classification, "
+        "tabular-regression"
+    ) in ran.stderr
     assert "noria.families" in ran.stderr
     assert "spec.data.source.lines: is an unknown key" in ran.stderr
 
@@ -339,9 +339,9 @@ def test_packages_are_loaded_by_one_distribution(
     assert "family odd are loaded by one, two; keep one of them" in told(one, two)
     assert "family odd needs nowhere; install it" in told(gone)
     assert (
-        "known families: custom, forecasting, recommendation, tabular-classification, tabular-regression"
-        in told()
-    )
+        "known families: custom, forecasting, recommendation, tabular-classification, "
+        "tabular-regression"
+    ) in told()
 
 
 def test_a_missing_library_is_told_before_anything_runs(

@@ -80,28 +80,26 @@ def test_a_request_s_labels_are_known_when_they_are_all_there_or_the_window_has_
             {},
             [("Anna", "a|b", 0.5)],
             None,
-            "spec.data.target: book is 'a|b' in the row of reader Anna at 2026-01-05 12:00:00; "
-            "1 rows hold '|'",
+            "spec.data.target: book is 'a|b' in the row of reader Anna at 2026-01-05 12:00:00;",
         ),
         (
             {},
             [("Anna", "a", 0), (None, "b", 1)],
             None,
-            "spec.data.entityKey: reader is missing in 1 of 2 rows, the first is of b at 2026-01-06",
+            "reader is missing in 1 of 2 rows, the first is of b at 2026-01-06 00:00:00",
         ),
         (
             {"weight": "minutes"},
             [("Anna", "a", 0), ("Bo", "b", 1)],
             [3.0, -1.0],
-            "spec.task.options.weight: minutes is -1 in the row of reader Bo at "
-            "2026-01-06 00:00:00; 1 of 2 are not over 0",
+            "minutes is -1 in the row of reader Bo at 2026-01-06 00:00:00; 1 of 2 are not over 0",
         ),
         ({}, ANNA[:3], None, "spec.data.target: book has 3 items, and every answer would hold 3"),
         (
             {"k": 1},
             ANNA[:0],
             None,
-            r"0 interactions, fewer than spec.data.validation.minRows \(1\)",
+            "0 interactions, fewer than spec.data.validation.minRows (1)",
         ),
     ],
 )
@@ -111,7 +109,7 @@ def test_bad_rows_are_refused_by_column_row_and_value(
     rows = rows_of(taken, **({} if weights is None else {"minutes": weights}))
     with pytest.raises(DataError) as refused:
         LEARNER.validate(spec_of(options), rows)
-    assert said.replace("\\", "") in str(refused.value)
+    assert said in str(refused.value)
     assert refused.value.fix
 
 
@@ -120,7 +118,7 @@ def test_the_weight_is_read_with_the_rows(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text(text)
     plain = LEARNER.ingest(spec_of(), tmp_path, None)
     assert plain["book"].tolist() == ["7", "8"]
-    with pytest.raises(DataError, match="minutes.*row 2.*oops"):
+    with pytest.raises(DataError, match=r"minutes.*row 2.*oops"):
         LEARNER.ingest(spec_of({"weight": "minutes"}), tmp_path, None)
 
 

@@ -94,8 +94,8 @@ def test_clicks_are_measured_and_unheard_items_are_seen(books: Books) -> None:
 
     spec = load_model(books.folder / "model.yaml").spec
     rows = LEARNER.ingest(spec, books.folder, None)
-    asked = LEARNER.requests(spec, rows, float("-inf"), float("inf")).rows["history"]
-    newest = asked.iloc[-len(asked) // 3 :].sample(200, random_state=0)
+    asked = LEARNER.requests(spec, rows, float("-inf"), float("inf")).rows.sort_values("at")
+    newest = asked["history"].iloc[-len(asked) // 3 :].sample(200, random_state=0)
     histories = [text or "" for text in newest]
     answer = books.ask("clicked", histories)
     numbers = answer["prediction"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,8 @@ import httpx
 import numpy as np
 import pytest
 
-from noria.tasks.package import load_predictor
+from noria.errors import IntegrityError
+from noria.tasks.package import load_predictor, read_package, write_package
 from noria.tasks.recommendation.items import NOTHING, number_of
 from tests.recommendation.conftest import shelves
 from tests.serving.conftest import RunningServer
@@ -131,9 +135,6 @@ def test_what_is_watched_of_a_request(package: Path) -> None:
 
 
 def test_the_server_imports_no_library_of_training(package: Path) -> None:
-    import subprocess
-    import sys
-
     code = (
         "import sys; from pathlib import Path; from noria.tasks.package import load_predictor\n"
         f"import numpy as np; model = load_predictor(Path({str(package)!r}))\n"
@@ -142,3 +143,13 @@ def test_the_server_imports_no_library_of_training(package: Path) -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
+
+
+def test_a_package_whose_parts_do_not_fit_is_refused(package: Path, tmp_path: Path) -> None:
+    manifest, files = read_package(package)
+    said = json.loads(files["recommend.json"])
+    for name, value in (("items", said["items"][:-1]), ("users", []), ("method", "bpr")):
+        other = {**files, "recommend.json": json.dumps({**said, name: value}).encode()}
+        write_package(tmp_path / name, manifest, other)
+        with pytest.raises(IntegrityError, match="train again"):
+            load_predictor(tmp_path / name)

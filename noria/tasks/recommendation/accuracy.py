@@ -25,7 +25,8 @@ def ndcg(truth: Array, said: Array) -> Array:
     discount = 1.0 / np.log2(np.arange(2.0, hits.shape[1] + 2.0))
     ideal = np.concatenate([[0.0], np.cumsum(discount)])
     best = ideal[np.minimum(taken, hits.shape[1])]
-    return np.asarray(hits @ discount / np.where(best > 0.0, best, 1.0))
+    gains = np.asarray(hits @ discount)
+    return np.asarray(gains / np.where(best > 0.0, best, 1.0))
 
 
 def recall(truth: Array, said: Array) -> Array:

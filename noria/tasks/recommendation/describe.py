@@ -73,10 +73,11 @@ def cautions_of(options: RecommendationOptions) -> tuple[str, ...]:
     """Return what whoever answers for the model should know."""
     if not options.users:
         return ()
-    return (
+    said = (
         f"The package holds the names and histories of up to {options.users:,} users, for requests "
-        "that send none; users: 0 keeps none.",
+        "that send none; users: 0 keeps none."
     )
+    return (said,)
 
 
 def users_items_and_times(task: Any, data: Data) -> Iterator[Problem]:

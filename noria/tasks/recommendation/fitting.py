@@ -88,8 +88,8 @@ class Samples:
 
     Of n samples ``truth`` (n, k) are the numbers of the items taken, ``event`` and ``known`` (n,)
     when the first and the last were, and ``users`` (n,) whose they are: places in ``names``. The
-    interactions of sample s are at ``starts[s]:starts[s + 1]`` of ``items`` (places in ``catalogue``)
-    and ``weights``.
+    interactions of sample s are at ``starts[s]:starts[s + 1]`` of ``items``, places in
+    ``catalogue``, and of ``weights``.
     """
 
     frame: pd.DataFrame
@@ -242,11 +242,11 @@ def _chosen(
         model = learnt(spec, samples, older, method, params, before).recommender
         found.append(ndcg(samples.truth[newer], model.predict(samples.columns(newer))[PREDICTION]))
     best = found[int(np.argmax([values.mean() for values in found]))]
-    for one, values in zip(tried, found, strict=True):
-        less = best - values
-        if less.mean() <= standard_error(less, samples.users[newer]):
-            break
-    return one
+    near = (
+        (best - values).mean() <= standard_error(best - values, samples.users[newer])
+        for values in found
+    )
+    return next(one for one, is_near in zip(tried, near, strict=True) if is_near)
 
 
 def standard_error(values: Array, group: Places) -> float:
@@ -272,7 +272,7 @@ def learnt(
 ) -> Fitted:
     """Return the model of a method on the samples at places."""
     users, items, weights = samples.interactions(places, weight)
-    counts = np.bincount(items, weights, minlength=samples.catalogue.size)
+    counts = np.bincount(items, weights, minlength=samples.catalogue.size).astype(np.float64)
     # Codes are places in the order of popularity; of equal ones by name.
     present = np.flatnonzero(np.bincount(items, minlength=samples.catalogue.size))
     order = present[np.argsort(-counts[present], kind="stable")]

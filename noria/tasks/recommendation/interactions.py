@@ -76,14 +76,15 @@ def checked(spec: ModelSpec, rows: pd.DataFrame) -> pd.DataFrame:
 
 def _refuse_alike(item: str, names: pd.Series) -> None:
     """Refuse items of which two have one number."""
-    unique = names.unique()
+    unique = names.unique().tolist()
     numbers = numbers_of(unique)
     _, first, counts = np.unique(numbers, return_index=True, return_counts=True)
     if (counts > 1).any():
-        alike = unique[numbers == numbers[first[np.argmax(counts > 1)]]]
+        same = np.flatnonzero(numbers == numbers[first[np.argmax(counts > 1)]])
+        alike = [unique[place] for place in same]
         raise DataError(
             f"spec.data.target: {item} has items that can't be told apart by number: "
-            f"{shorten(list(alike))}",
+            f"{shorten(alike)}",
             fix="rename one of them",
         )
 
@@ -121,9 +122,9 @@ class _Sample(NamedTuple):
 def samples_of(spec: ModelSpec, rows: pd.DataFrame) -> pd.DataFrame:
     """Return the samples of interactions, ordered by moment and user.
 
-    Columns: the user, the event time (the moment before the first interaction), ``history``, ``exclude``, ``only`` (nothing),
-    ``taken`` and ``weights``, the number of each item taken in ``next-1`` to ``next-k`` (-1: none),
-    and when the last of them was taken.
+    Columns: the user, the event time (the moment before the first interaction), ``history``,
+    ``exclude`` and ``only`` (nothing), ``taken`` and ``weights``, the number of each item taken in
+    ``next-1`` to ``next-k`` (-1: none), and when the last of them was taken.
     """
     found = list(_samples(spec, checked(spec, rows)))
     known = np.array([one.last for one in found], np.int64)
@@ -141,8 +142,9 @@ def requests_of(spec: ModelSpec, rows: pd.DataFrame, start: float, end: float) -
     window = int(options.window.total_seconds() * 1000)
     found = [one for one in _samples(spec, checked(spec, rows)) if start <= one.at < end]
     known = np.array([one.last if one.full else one.at + window for one in found], np.int64)
-    frame = _frame(spec, found).drop(columns=[TAKEN, WEIGHTS])
-    return Requests(frame, targets_of(options.k), known)
+    rows = _frame(spec, found).drop(columns=[TAKEN, WEIGHTS])
+    order = np.argsort([one.at for one in found], kind="stable")
+    return Requests(rows.take(order).reset_index(drop=True), targets_of(options.k), known[order])
 
 
 def _samples(spec: ModelSpec, rows: pd.DataFrame) -> Iterator[_Sample]:

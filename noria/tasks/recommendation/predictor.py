@@ -147,7 +147,7 @@ class Recommender:
 
     def files(self) -> dict[str, bytes]:
         """Return the files of a package."""
-        arrays = {
+        arrays: dict[str, np.ndarray] = {
             "counts": self.counts,
             "shares": self.shares,
             "known": self.known.codes.astype(np.int32),
