@@ -38,7 +38,7 @@ def recall(truth: Array, said: Array) -> Array:
 def hit_rate(truth: Array, said: Array) -> Array:
     """Return whether each list has any of what was taken, (n,), 0 or 1."""
     hits, _ = _hits(truth, said)
-    return hits.any(axis=1).astype(np.float64)
+    return np.asarray(hits.any(axis=1), np.float64)
 
 
 def novelty(said: Array, bits: Mapping[float, float]) -> Array:
@@ -68,5 +68,7 @@ def coverage(said: Array, items: int) -> float:
 def _hits(truth: Array, said: Array) -> tuple[Flags, NDArray[np.int64]]:
     """Return which places of each list were taken (n, k), and how many items were, (n,)."""
     truth, said = (one.reshape(len(one), -1) for one in (truth, said))
-    hits = (said[:, :, None] == truth[:, None, :]).any(axis=2) & (said >= 0.0)
-    return hits, (truth >= 0.0).sum(axis=1)
+    hits = np.zeros(said.shape, np.bool_)
+    for column in truth.T:  # all at once they would be (n, k, m)
+        hits |= said == column[:, None]
+    return hits & (said >= 0.0), (truth >= 0.0).sum(axis=1)
