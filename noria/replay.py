@@ -387,12 +387,19 @@ def labels_by_key(history: History, spec: ModelSpec) -> Iterator[dict[str, Any]]
     Of several targets it is a list, None for those that are not known yet.
 
     Raises:
-        InvalidInput: The model names no key, or learns without labels.
+        InvalidInput: The model learns without labels, or names no key, or one that is asked about
+            again and again.
     """
     data = spec.data
     if not history.labelled:
         raise InvalidInput(
             f"spec.task.family: {spec.family.name} learns without labels", fix="send none"
+        )
+    if not spec.family.key_has_time and isinstance(family(spec.task.family), Asking):
+        raise InvalidInput(
+            f"{spec.task.family}: labels of the source can't find their requests: the same "
+            f"{', '.join(data.entity_key)} asks again and again",
+            fix="send each label to the monitor's /feedback by the id of its request",
         )
     if not data.entity_key and not spec.family.key_has_time:
         raise InvalidInput(

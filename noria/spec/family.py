@@ -73,7 +73,8 @@ class Family:
         own_metrics: Metrics that it brings, for all that a metric is for.
         sources: The shared keys of ``spec.data.source`` that it reads.
         data: Keys of its own in ``spec.data.source``, with their classes.
-        target: What the target column holds; None: it learns without one.
+        target: What the target column holds; None: it learns without one. Of texts, such as the
+            names of items, the family makes the numbers that predictions and labels are.
         stack: Algorithms to stack with another by default, best first; empty: it can't stack.
         inputs: Columns that a client sends and ``spec.data`` does not name, by their type: that of
             a feature, or ``series``.
@@ -113,7 +114,7 @@ class Family:
     own_metrics: tuple[OwnMetric, ...] = ()
     sources: tuple[str, ...] = ()
     data: Mapping[str, type[Section]] = field(default_factory=dict)
-    target: Literal["class", "number"] | None = None
+    target: Literal["class", "number", "text"] | None = None
     stack: tuple[str, ...] = ()
     inputs: Mapping[str, FeatureType | Literal["series"]] = field(default_factory=dict)
     key_has_time: bool = False

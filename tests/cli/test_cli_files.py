@@ -59,7 +59,10 @@ def test_init_leaves_a_folder_that_holds_anything_alone(noria: Noria, project: P
         (["Bad_Name"], "metadata.name: 'Bad_Name' is not a DNS label"),
         (
             ["x", "--family", "rag"],
-            "installed are anomaly-detection, custom, forecasting, tabular-classification",
+            (
+                "installed are anomaly-detection, clustering, custom, forecasting, recommendation, "
+                "tabular-classification, tabular-regression"
+            ),
         ),
         (["x", "--family", "../../secret"], "is not a task family that is installed"),
     ],

@@ -37,33 +37,27 @@ def test_every_installed_family_validates_with_defaults_of_its_own(
     smallest: dict[str, Any], family: str
 ) -> None:
     smallest["spec"]["task"] = {"family": family}
-    if family == "forecasting":
+    if family in ("forecasting", "recommendation"):
         del smallest["spec"]["data"]["features"]
         smallest["spec"]["data"]["eventTime"] = "day"
     if family == "clustering":
         del smallest["spec"]["data"]["target"]
+    if family == "recommendation":
+        smallest["spec"]["data"]["entityKey"] = ["user"]
     spec = parse_model(smallest).spec
     own = list(spec.family.metrics)
     watched = [metric.name for metric in spec.watched_metrics]
     assert [gate.metric for gate in spec.gates.champion] == own[:1]
     assert spec.train.search.metric == own[0]
     assert list(spec.monitoring.performance.metrics) == watched
-    assert spec.monitoring.performance.drop is not None
-    assert spec.monitoring.performance.drop.metric == watched[0]
-    assert watched == own or family in ("anomaly-detection", "forecasting")
-    assert ("drift" in spec.retraining.signals) == bool(spec.monitoring.detectors)
-    others = ("regression", "forecasting", "anomaly-detection")
-    assert spec.is_classification == (not family.endswith(others))
     drop = spec.monitoring.performance.drop
     # What has no labels has no performance that could drop.
     assert (None if drop is None else drop.metric) == (watched[0] if watched else None)
     assert (drop is None) == (family == "clustering")
     assert ("new-data" in spec.retraining.signals) == (family != "clustering")
-    assert watched == own or family in ("clustering", "forecasting")
+    assert watched == own or family in ("anomaly-detection", "clustering", "forecasting")
     assert ("drift" in spec.retraining.signals) == bool(spec.monitoring.detectors)
-    assert spec.is_classification == (
-        not family.endswith(("clustering", "regression", "forecasting"))
-    )
+    assert spec.is_classification == (family in ("custom", "tabular-classification"))
 
 
 def test_what_the_user_wrote_is_kept_even_when_it_is_empty(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Read: TypeAlias = Callable[[Any, Role], tuple[np.ndarray, Fault | None]]
 
 _MOST_PROBLEMS: Final = 100
+_TARGETS: Final[Mapping[str, Role]] = {"class": "label", "text": "text"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ def roles_of(spec: ModelSpec) -> dict[str, Role]:
         if name is not None:
             roles.setdefault(name, "time")
     if data.target is not None:
-        roles.setdefault(data.target, "label" if spec.is_classification else "number")
+        roles.setdefault(data.target, _TARGETS.get(spec.family.target or "", "number"))
     for name in (*data.entity_key, *data.join_keys, data.split.group_key):
         if name is not None:
             roles.setdefault(name, "text")

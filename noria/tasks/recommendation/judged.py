@@ -1,0 +1,217 @@
+"""Recommendations of held-out samples: metrics, popularity beside, champion, gates, plots."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, cast
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from noria.errors import DataError, LeakageError, NoriaError
+from noria.measures.catalog import OwnMetric
+from noria.measures.measurement import Measurement
+from noria.measures.measuring import measure
+from noria.spec import ChampionGate, ModelSpec
+from noria.tasks.gates import ERROR, FAIL, INCONCLUSIVE, PASS, judge
+from noria.tasks.held_out import BLOCK, HeldOut
+from noria.tasks.judging import CONFIDENCE
+from noria.tasks.measure import Truth, compare
+from noria.tasks.package import Manifest, load_predictor, read_manifest
+from noria.tasks.protocol import Comparison, Evaluation, GateRecord
+from noria.tasks.recommendation.accuracy import coverage, novelty
+from noria.tasks.recommendation.fitting import KNOWN_UNTIL
+from noria.tasks.recommendation.predictor import PREDICTION
+from noria.tasks.recommendation.words import POPULARITY, targets_of
+
+if TYPE_CHECKING:
+    from noria.tasks.recommendation.family import Recommendation
+    from noria.tasks.recommendation.fitting import Samples
+    from noria.tasks.recommendation.predictor import Recommender
+
+Array = NDArray[np.float64]
+Places = NDArray[np.int64]
+
+BETTER: Final = "better-than-popularity"
+"""The gate that every model has which is not popularity itself."""
+
+
+def _given(numbers: Array, _: Array) -> Array:
+    """Return a number for each sample, which is known already, (n,)."""
+    return numbers[:, 0]
+
+
+NOVELTY: Final = OwnMetric(
+    "novelty",
+    greater_is_better=True,
+    low=0.0,
+    about="mean self-information of what is recommended, in bits",
+    per_sample=_given,
+)
+
+
+def to_frame(numbers: Array) -> pd.DataFrame:
+    """Return (n, k) numbers of items as columns ``prediction.next-1`` and so on."""
+    targets = targets_of(numbers.shape[1])
+    return pd.DataFrame(
+        {f"{PREDICTION}.{target}": numbers[:, place] for place, target in enumerate(targets)}
+    )
+
+
+def said_of(frame: pd.DataFrame) -> Array:
+    """Return what ``to_frame`` wrote, (n, k)."""
+    names = [f"{PREDICTION}.{target}" for target in targets_of(frame.shape[1])]
+    return np.ascontiguousarray(frame[names].to_numpy(np.float64))
+
+
+def measured(
+    spec: ModelSpec, samples: Samples, places: Places, said: pd.DataFrame
+) -> dict[str, Measurement]:
+    """Return every metric of the family, with 95 % intervals."""
+    truth, ours = samples.truth[places], said_of(said)
+    return {metric.name: measure(metric, truth, ours) for metric in spec.metrics}
+
+
+def shown(said: pd.DataFrame, model: Recommender) -> dict[str, Measurement]:
+    """Return how much of the catalogue is recommended, and how little known it is.
+
+    Args:
+        said: What was recommended.
+        model: Whose catalogue it is.
+    """
+    numbers = said_of(said)
+    bits = dict(zip(model.numbers.tolist(), (-np.log2(model.shares)).tolist(), strict=True))
+    each = novelty(numbers, bits)
+    known = each[~np.isnan(each), None]
+    share = coverage(numbers, model.numbers.size)
+    found = {
+        "coverage": Measurement(
+            value=share,
+            samples=len(said),
+            problem="is of all of these answers together, and has no interval",
+        )
+    }
+    if known.size:
+        found["novelty"] = measure(NOVELTY, known, known)
+    return found
+
+
+def compared(
+    spec: ModelSpec,
+    gates: Sequence[ChampionGate],
+    samples: Samples,
+    places: Places,
+    ours: pd.DataFrame,
+    theirs: pd.DataFrame,
+    block: Places | None = None,
+) -> tuple[Comparison, ...]:
+    """Return a paired comparison per gate of two answers to the same samples."""
+    truth = Truth(samples.truth[places], 0, spec.train.seed, block)
+    return compare(gates, truth, said_of(ours), said_of(theirs), spec.metrics)
+
+
+def known_until(manifest: Manifest) -> int | None:
+    """Return when the last interaction was that a model knows, milliseconds; None: none."""
+    found = manifest.parameters.get(KNOWN_UNTIL, manifest.trained_until)
+    return None if found is None else int(found)
+
+
+def evaluate(
+    tasks: Recommendation,
+    spec: ModelSpec,
+    candidate: Path,
+    test: pd.DataFrame,
+    held_out: HeldOut,
+    champion: Path | None,
+    plots_dir: Path | None,
+) -> Evaluation:
+    """Measure recommendations; see ``TaskFamily.evaluate``."""
+    if test.empty:
+        raise DataError("there are no held-out samples", fix="raise spec.data.split.testFraction")
+    samples, places = tasks.prepare(spec, test.reset_index(drop=True)), np.arange(len(test))
+    block = held_out.rows[BLOCK].to_numpy(np.int64)
+    model = cast("Recommender", load_predictor(candidate))
+    until = known_until(model.manifest)
+    if until is not None and until > int(samples.event[block == block.max()].min()):
+        raise LeakageError(
+            "the model was fitted on interactions later than the held-out moments",
+            fix="evaluate the package that predicted them, before the refit (spec.train.refit)",
+        )
+    values = measured(spec, samples, places, held_out.model)
+    comparisons: tuple[Comparison, ...] = ()
+    broken = ""
+    if champion is not None:
+        try:
+            comparisons = _against(tasks, spec, samples, held_out, champion)
+        except NoriaError as error:
+            broken = f"the champion can't be asked: {error}"
+    beside, others = held_out.baseline, {}
+    gates = judge(spec.gates, values, comparisons, broken, held_out.choice)
+    if beside is not None:
+        others = {**measured(spec, samples, places, beside), **shown(beside, model)}
+        gates += _beats_popularity(spec, samples, held_out, beside, model)
+    plots: tuple[str, ...] = ()
+    if plots_dir is not None:
+        from noria.tasks.recommendation.plots import draw
+
+        plots = draw(plots_dir, samples, held_out, model)
+    return Evaluation(
+        rows=len(test),
+        metrics={**values, **shown(held_out.model, model)},
+        baseline=others,
+        comparisons=comparisons,
+        gates=gates,
+        plots=plots,
+        choice=held_out.choice,
+    )
+
+
+def _beats_popularity(
+    spec: ModelSpec, samples: Samples, held_out: HeldOut, beside: pd.DataFrame, model: Recommender
+) -> tuple[GateRecord, ...]:
+    """Judge whether it is better by estimate than what everyone would get; nothing of itself."""
+    if model.settings.method == POPULARITY:
+        return ()
+    places, block = np.arange(len(beside)), held_out.rows[BLOCK].to_numpy(np.int64)
+    gate = ChampionGate(metric=spec.family.default_metric, confidence=CONFIDENCE)
+    (found,) = compared(spec, (gate,), samples, places, held_out.model, beside, block)
+    gain = found.difference
+    if gain is None:
+        detail = f"{found.metric} {found.problem}"
+        return (GateRecord(BETTER, ERROR, detail, None, 0.0, found.samples),)
+    verdict = PASS if gain > 0.0 else FAIL
+    if found.samples < spec.gates.min_rows:
+        verdict = INCONCLUSIVE
+    detail = (
+        f"{found.metric} {found.candidate:.4g} against popularity's {found.champion:.4g}: "
+        f"better by {gain:+.4g}"
+        + ("" if found.low is None else f", from {found.low:+.4g} to {found.high:+.4g}")
+        + ("" if gain > 0.0 else "; write algorithm: popularity, or auto")
+    )
+    return (GateRecord(BETTER, verdict, detail, gain, 0.0, found.samples, found.low, found.high),)
+
+
+def _against(
+    tasks: Recommendation, spec: ModelSpec, samples: Samples, held_out: HeldOut, champion: Path
+) -> tuple[Comparison, ...]:
+    """Compare with the champion on the samples later than all that it knows."""
+    manifest = read_manifest(champion)
+    if manifest.family != spec.task.family:
+        raise DataError(f"it is of the family {manifest.family}")
+    width = len(manifest.target_names)
+    if width != samples.truth.shape[1]:
+        raise DataError(f"it answers {width} items, the candidate {samples.truth.shape[1]}")
+    until = known_until(manifest)
+    fresh = np.flatnonzero(samples.event > (-1 if until is None else until))
+    if not fresh.size:
+        said = "no sample is newer than what the champion knows"
+        return tuple(
+            Comparison(gate.metric, 0, gate.confidence, problem=said)
+            for gate in spec.gates.champion
+        )
+    theirs = tasks.predict(spec, champion, samples, fresh)
+    ours = held_out.model.iloc[fresh].reset_index(drop=True)
+    block = held_out.rows[BLOCK].to_numpy(np.int64)[fresh]
+    return compared(spec, spec.gates.champion, samples, fresh, ours, theirs, block)

@@ -1,0 +1,1 @@
+"""Recommendations for those who have rated films: MovieLens."""
