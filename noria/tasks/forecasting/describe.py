@@ -39,7 +39,7 @@ DESCRIPTORS: Final = ("level", "growth", "volatility", "seasonality", "values")
 AUTO: Final = "auto"
 BOOSTING: Final = "boosting"
 NAIVE: Final = "seasonal-naive"
-LOCAL: Final = (NAIVE, "theta", "ets", "combination")
+LOCAL: Final = (NAIVE, "theta", "ets", "arima", "combination")
 """The methods that look at one history alone, the simplest first."""
 
 CHOSEN_FROM: Final = (NAIVE, "theta", "combination", BOOSTING)
@@ -119,6 +119,11 @@ class ForecastingOptions(Section):
         description="Where days, weeks, months, quarters and years begin, by its name in the IANA "
         "database. Hours and minutes are UTC's.",
         examples=["Asia/Seoul"],
+    )
+    choice: Literal["globally", "per-series"] = Field(
+        default="globally",
+        description="What auto chooses a method for. globally: for all series together. "
+        "per-series: for each by its own forecasts, where it has enough of them.",
     )
     known_ahead: Items[str] = Field(
         default=(),
@@ -216,6 +221,16 @@ def nothing_else_is_read(task: Any, data: Data) -> Iterator[Problem]:
                 f"{task.family} does not read {name}",
                 "give a range of the target or a feature, or remove it",
             )
+
+
+def a_choice_has_methods(task: Any, train: Any) -> Iterator[Problem]:
+    """Only auto chooses."""
+    if task.options.choice != "globally" and train.algorithm != AUTO:
+        yield Problem(
+            "spec.task.options.choice",
+            f"{train.algorithm} is one method",
+            f"write algorithm: {AUTO}, or remove it",
+        )
 
 
 def later_values_are_held_out(task: Any, data: Data) -> Iterator[Problem]:
@@ -346,6 +361,7 @@ FORECASTING: Final = Family(
     rules=(
         series_and_their_times,
         nothing_else_is_read,
+        a_choice_has_methods,
         covariates_have_a_part,
         holidays_are_of_days,
         later_values_are_held_out,

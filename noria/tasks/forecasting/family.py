@@ -222,12 +222,16 @@ class Forecasting:
         )
         settings, histories = forecaster.settings, prepared.histories[places]
         alike = settings.season == prepared.season and settings.horizon == prepared.futures.shape[1]
-        if forecaster.boosted is None and alike and settings.history == histories.shape[1]:
+        plain = forecaster.boosted is None and not settings.methods
+        if plain and alike and settings.history == histories.shape[1]:
             said = prepared.by(settings.method, places)
         else:
             read = settings.beside if forecaster.boosted is not None else None
             beside = prepared.beside(read, places, settings.steps)
-            said = forecaster.forecasts(of_width(histories, settings.history), beside)
+            keys = prepared.frame[list(forecaster.manifest.entity_key)].iloc[places]
+            series = forecaster.places_of(map(tuple, keys.to_numpy(object).astype(str)))
+            windows = of_width(histories, settings.history)
+            said = forecaster.forecasts(windows, beside, series)
         return to_frame(forecaster.answer(histories, said))
 
     def compare(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -100,11 +101,8 @@ class Samples:
         futures = frame[list(targets_of(options.horizon))].to_numpy(np.float64)
         scale, root = intervals.scale(histories, season), root_scale(histories, season)
         root = np.where(root > 0.0, root, scale)
-        keys = frame[list(spec.data.entity_key)]
-        group: Places = np.arange(len(frame), dtype=np.int64)
-        if len(keys.columns):
-            found: Places = np.asarray(keys.groupby(list(keys)).ngroup(), np.int64)
-            group = found if np.unique(found).size > 1 else group
+        found = _series_of(spec, frame)
+        group = found if np.unique(found).size > 1 else np.arange(len(frame), dtype=np.int64)
         changing = (*options.known_ahead, *options.past)
         columns: dict[str, Any] = {
             name: np.stack([np.asarray(one, np.float64) for one in frame[name]])
@@ -114,6 +112,10 @@ class Samples:
         columns |= {name: _facts(frame[name], kinds[name]) for name in static_of(spec)}
         origins = Steps.of(options).numbers(moments(frame, str(spec.data.event_time)))
         return cls(frame, raw, histories, futures, scale, root, group, season, columns, origins)
+
+    def series(self, spec: ModelSpec) -> Places:
+        """Return numbers of the series that samples are of, (n,)."""
+        return _series_of(spec, self.frame)
 
     def by(self, method: str, places: Places) -> Array:
         """Return what a local method says of samples; none is asked about twice."""
@@ -161,6 +163,13 @@ class Fitted:
         return self.forecaster.manifest.rows
 
 
+def _series_of(spec: ModelSpec, frame: pd.DataFrame) -> Places:
+    keys = list(spec.data.entity_key)
+    if not keys:
+        return np.zeros(len(frame), np.int64)
+    return np.asarray(frame.groupby(keys).ngroup(), np.int64)
+
+
 def fit(
     spec: ModelSpec,
     samples: Samples,
@@ -182,38 +191,55 @@ def fit(
     boosts = algorithm == BOOSTING or (
         older.size > 0 and np.unique(_event(spec, samples, newer)).size >= _ORIGINS
     )
-    if not boosts:
-        judged = _some(places, spec.train.seed)
-        return _local(spec, samples, places, params, _chosen(samples, judged, local, {}))
-    if not older.size or not newer.size:
+    if boosts and not (older.size and newer.size):
         raise TrainingError(
             f"{places.size} samples are too few for {BOOSTING}: its intervals are measured on the "
             "newest third",
             fix="give longer series, or write algorithm: auto",
         )
-    judged = _some(newer, spec.train.seed)
-    before, read = boosted(spec, samples, older, params, _part(weight, places, older))
-    beside = samples.beside(read, judged, Steps.of(options_of(spec)))
-    errors = samples.errors(before.predict(samples.histories[judged], beside), judged)
-    method = _chosen(samples, judged, local, {BOOSTING: errors})
+    alone = options_of(spec).choice == "per-series"
+    judged = newer if boosts else places
+    judged = judged if alone else _some(judged, spec.train.seed)
+    errors = {name: samples.errors(samples.by(name, judged), judged) for name in local}
+    if boosts:
+        before, read = boosted(spec, samples, older, params, _part(weight, places, older))
+        beside = samples.beside(read, judged, Steps.of(options_of(spec)))
+        said = before.predict(samples.histories[judged], beside)
+        errors[BOOSTING] = samples.errors(said, judged)
+    groups = samples.group[judged]
+    method = choice.choose(errors, groups=groups) if len(errors) > 1 else next(iter(errors))
+    if alone:
+        return _each(spec, samples, places, params, weight, judged, errors, method)
     if method != BOOSTING:
         return _local(spec, samples, places, params, method)
     model, read = boosted(spec, samples, places, params, weight)
-    return _fitted(spec, samples, places, params, method, errors, model, read)
+    return _fitted(spec, samples, places, params, method, errors[method], model, read)
+
+
+def _each(
+    spec: ModelSpec,
+    samples: Samples,
+    places: Places,
+    params: Mapping[str, Any],
+    weight: NDArray[np.float64] | None,
+    judged: Places,
+    errors: Mapping[str, Array],
+    method: str,
+) -> Fitted:
+    """Return the model of a method for each series; ``method`` is that of the others."""
+    series = samples.series(spec)
+    chosen = choice.for_each(errors, series[judged], method)
+    own = np.stack([errors[chosen[one]][row] for row, one in enumerate(series[judged].tolist())])
+    model, read = None, _read(spec, samples, places, Steps.of(options_of(spec)), calendars=())
+    if BOOSTING in (method, *chosen.values()):
+        model, read = boosted(spec, samples, places, params, weight)
+    newer = np.isin(judged, in_time(spec, samples, places)[1])
+    return _fitted(spec, samples, places, params, method, own[newer], model, read, chosen)
 
 
 def fit_naive(spec: ModelSpec, samples: Samples, places: Places) -> Fitted:
     """Return the model that repeats the last season."""
     return _local(spec, samples, places, {}, NAIVE)
-
-
-def _chosen(samples: Samples, judged: Places, local: list[str], others: Mapping[str, Array]) -> str:
-    """Return the method whose errors of the judged samples are the least; see ``choice``."""
-    errors = {name: samples.errors(samples.by(name, judged), judged) for name in local}
-    errors |= others
-    if len(errors) == 1:
-        return next(iter(errors))
-    return choice.choose(errors, groups=samples.group[judged])
 
 
 def _local(
@@ -244,10 +270,14 @@ def _refuse_parameters(algorithm: str, params: Mapping[str, Any]) -> None:
 def in_time(
     spec: ModelSpec, samples: Samples, places: Places, most: float = 1.0
 ) -> tuple[Places, Places]:
-    """Return the samples whose futures were known before the newest ones, and these."""
+    """Return the samples whose futures were known before the newest ones, and these.
+
+    ``most`` bounds the newest ones' share, where there are some hundreds at all.
+    """
     event = _event(spec, samples, places)
     known = moments(samples.frame, LABEL_KNOWN)[places]
-    share = min(most, max(NEWEST, _LEAST / places.size))
+    few = 1.0 if places.size < _LEAST else min(most, _LEAST / places.size)
+    share = max(NEWEST, few)
     start = np.quantile(event, 1.0 - share, method="lower")
     return places[known <= start], places[event >= start]
 
@@ -337,6 +367,7 @@ def _fitted(
     errors: Array,
     boosted: boosting.Boosted | None,
     read: Beside | None,
+    chosen: Mapping[int, str] = MappingProxyType({}),
 ) -> Fitted:
     """Return the model of a method, with intervals by its errors and the newest values it knows."""
     data, options = spec.data, options_of(spec)
@@ -366,6 +397,9 @@ def _fitted(
             if np.isfinite(quantiles[level / 100]).all()
         },
         series=[list(key) for key in last],
+        methods=[chosen.get(one, method) for one in samples.series(spec)[places[at]].tolist()]
+        if chosen
+        else [],
         beside=read,
         facts={}
         if read is None

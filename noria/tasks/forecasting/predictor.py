@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from noria.errors import IntegrityError, InvalidInput, shorten
 from noria.tasks.arrays import pack, unpack
 from noria.tasks.forecasting import HISTORY, boosting, intervals, methods
 from noria.tasks.forecasting.beside import Beside
+from noria.tasks.forecasting.describe import BOOSTING
 from noria.tasks.forecasting.gaps import filled
 from noria.tasks.forecasting.shape import described
 from noria.tasks.forecasting.steps import Steps
@@ -27,6 +28,7 @@ FILE: Final = "forecast.json"
 TAILS: Final = "tails.npz"
 PREDICTION: Final = "prediction"
 BOOSTED: Final = "boosting/"
+_CURVE: Final = np.arange(1.0, 65.0) ** 0.5
 _BESIDE: Final = "beside/"
 NEVER: Final = np.iinfo(np.int64).min
 
@@ -34,7 +36,8 @@ NEVER: Final = np.iinfo(np.int64).min
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What ``forecast.json`` says. ``widths`` has (h,) half widths in units of the scale.
 
-    ``facts`` has the static features of each of the ``series``.
+    ``facts`` has the static features of each of the ``series``, and ``methods`` its method, where
+    each has one of its own.
     """
 
     method: str
@@ -47,6 +50,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     zone: str
     widths: dict[str, list[float]]
     series: list[list[str]]
+    methods: list[str] = msgspec.field(default_factory=list)
     beside: Beside | None = None
     facts: dict[str, list[str | float | None]] = msgspec.field(default_factory=dict)
 
@@ -105,22 +109,46 @@ class Forecaster:
         histories, ahead = filled(asked.raw, self.settings.gaps), asked.ahead
         if ahead.any():
             # The steps that nobody knows yet are forecast first, and taken for known.
-            said = self.forecasts(histories, self._read(columns, asked, ahead))
+            said = self.forecasts(histories, self._read(columns, asked, ahead), asked.places)
             for row in np.flatnonzero(ahead):
                 steps = int(ahead[row])
                 histories[row] = np.concatenate([histories[row, steps:], said[row, :steps]])
         read = self._read(columns, asked, np.zeros_like(ahead))
-        return self.answer(histories, self.forecasts(histories, read))
+        return self.answer(histories, self.forecasts(histories, read, asked.places))
 
-    def forecasts(self, histories: Array, beside: Array | None = None) -> Array:
+    def forecasts(
+        self,
+        histories: Array,
+        beside: Array | None = None,
+        places: NDArray[np.int64] | None = None,
+    ) -> Array:
         """Return what the method says of histories (n, L) without gaps, (n, h).
 
-        ``beside`` (n, h, k) is what boosting knows beside them (``Beside.read``).
+        ``beside`` (n, h, k) is what boosting knows beside them (``Beside.read``). ``places`` (n,)
+        is which series of the package each is of, -1: none of them; None: nobody knows.
         """
         settings = self.settings
-        if self.boosted is not None:
+        if places is None or not settings.methods:
+            return self._by(settings.method, histories, beside)
+        of = [settings.methods[place] if place >= 0 else settings.method for place in places]
+        found = np.empty((len(histories), settings.horizon))
+        for method in dict.fromkeys(of):
+            rows = np.flatnonzero([one == method for one in of])
+            part = None if beside is None else beside[rows]
+            found[rows] = self._by(method, histories[rows], part)
+        return found
+
+    def _by(self, method: str, histories: Array, beside: Array | None) -> Array:
+        settings = self.settings
+        if method == BOOSTING:
+            if self.boosted is None:
+                raise IntegrityError(f"{FILE}: there is no model beside it", fix="train again")
             return self.boosted.predict(histories, beside)
-        return methods.forecast(settings.method, histories, settings.season, settings.horizon)
+        return methods.forecast(method, histories, settings.season, settings.horizon)
+
+    def places_of(self, keys: Iterable[tuple[str, ...]]) -> NDArray[np.int64]:
+        """Return which series of the package keys name, -1: none."""
+        return np.array([self.tails.places.get(key, -1) for key in keys], np.int64)
 
     def answer(self, histories: Array, forecasts: Array) -> dict[str, np.ndarray]:
         """Return forecasts with the intervals that they have after these histories."""
@@ -330,8 +358,8 @@ def load(manifest: Manifest, files: Mapping[str, bytes]) -> Forecaster:
     boosted = boosting.load(model) if model else None
     found = Forecaster(manifest, settings, boosted, Tails(values, ends, places, covariates))
     # The statistical models take seconds to import: before the first request, not in it.
-    if boosted is None:
-        found.forecasts(np.arange(1.0, settings.history + 1.0)[None, :] ** 0.5)
+    for method in {settings.method, *settings.methods} - {BOOSTING}:
+        methods.forecast(method, _CURVE[None, :], settings.season, settings.horizon)
     return found
 
 
@@ -345,6 +373,7 @@ def _fits(settings: Settings, values: Array, ends: Any, covariates: Mapping[str,
         values.shape == (series, width)
         and ends.shape == (series,)
         and {name: of.shape for name, of in covariates.items()} == wanted
+        and len(settings.methods) in (0, series)
         and {name: len(of) for name, of in settings.facts.items()}
         == dict.fromkeys(beside.static, series)
     )
