@@ -23,7 +23,7 @@ def walk(seed: int, days: int = 120) -> dict[int, float]:
 
 
 def test_a_package_asks_each_series_own_method(tmp_path: Path) -> None:
-    spec = spec_of({"choice": "per-series", "levels": [80]})
+    spec = spec_of({"choice": "per-series", "levels": [80], "origins": 10})
     series = {f"w{n}": weekly(n, 50) for n in range(3)} | {f"r{n}": walk(n, 50) for n in (7, 8)}
     frame = LEARNER.features(spec, Path(), rows_of(**series))
     prepared, places = LEARNER.prepare(spec, frame), np.arange(len(frame))
