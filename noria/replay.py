@@ -215,7 +215,7 @@ def sent_datatypes(spec: ModelSpec) -> dict[str, str]:
 
 
 def _types(spec: ModelSpec) -> dict[str, str]:
-    return {**spec.family.inputs, **{one.name: one.type for one in spec.data.features}}
+    return {**{one.name: one.type for one in spec.data.features}, **spec.family.inputs}
 
 
 def _readable(column: pd.Series, datatype: str) -> npt.NDArray[Any]:

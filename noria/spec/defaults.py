@@ -140,7 +140,7 @@ def _detectors(family: Family, data: Data | None) -> tuple[Detector, ...]:
 def _retraining(
     retraining: Retraining, monitoring: Monitoring, data: Data | None, lag: timedelta
 ) -> Any:
-    """Return it with the signals that can arise, and the time between two runs.
+    """Return it with the signals that can arise, the time between two runs, a budget's time.
 
     ``lag``: Before so long nothing is labelled that the last run could not know of.
     """
@@ -150,7 +150,9 @@ def _retraining(
         "new-data": data is None or data.target,
     }
     signals = tuple(kind for kind, source in can_arise.items() if source)
-    return _fill(retraining, signals=signals, cooldown=lag)
+    filled = _fill(retraining, signals=signals, cooldown=lag)
+    # A lag of over a year must not make a contradiction that nobody wrote.
+    return _replace(filled, budget=_fill(filled.budget, per=max(filled.budget.per, lag)))
 
 
 def _fill(section: Any, **values: object) -> Any:

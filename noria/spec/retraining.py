@@ -83,7 +83,10 @@ class RunBudget(Section):
 
     runs: int = Field(default=100, ge=0, le=100_000, description="Greatest number of runs.")
     per: PositiveDuration = Field(
-        default=timedelta(days=365), description="The time that they are counted over, a duration."
+        json_schema_extra=FILLED,
+        default=timedelta(days=365),
+        description="The time that they are counted over, a duration. The default is no shorter "
+        "than cooldown's.",
     )
     compute: PositiveDuration | None = Field(
         default=None,

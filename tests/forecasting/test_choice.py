@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from noria.errors import InvalidInput
-from noria.tasks.forecasting.choice import choose
+from noria.tasks.forecasting.choice import choose, for_each
 from tests.forecasting.histories import Array
 
 NAIVE = "seasonal-naive"
@@ -75,3 +75,18 @@ def test_what_can_not_be_compared_is_refused() -> None:
         choose({NAIVE: np.ones((2, 2)), "theta": np.ones((2, 3))})
     with pytest.raises(InvalidInput, match="none is known"):
         choose({NAIVE: np.full((2, 2), np.nan)})
+
+
+def test_each_series_takes_what_is_shown_to_be_better_for_it() -> None:
+    series = np.repeat([0, 1, 2, 3], [20, 20, 20, 4])
+    chance = np.random.default_rng(0)
+    errors = {
+        name: np.abs(size[series] + 0.1 * chance.normal(size=series.size))[:, None]
+        for name, size in {
+            "seasonal-naive": np.array([1.0, 5.0, 2.0, 1.0]),
+            "theta": np.array([2.0, 2.0, 2.0, 9.0]),
+        }.items()
+    }
+    found = for_each(errors, series, "theta")
+    # As good as each other: what is best for all together. Four forecasts show nothing.
+    assert found == {0: "seasonal-naive", 1: "theta", 2: "theta", 3: "theta"}

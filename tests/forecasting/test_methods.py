@@ -15,6 +15,9 @@ from noria.tasks.forecasting.methods import METHODS, Attempt, attempt, forecast
 from noria.tasks.forecasting.seasons import pattern
 from tests.forecasting.histories import SEASON, Array, any_history, padded, seasonal
 
+# What the search of an ARIMA says of orders that it does not take.
+pytestmark = pytest.mark.filterwarnings("ignore:possible convergence problem:UserWarning")
+
 MODELS = [name for name in METHODS if name != "seasonal-naive"]
 
 
@@ -43,6 +46,17 @@ def test_a_pure_season_is_forecast_exactly(name: str) -> None:
     whole = 100.0 + 10.0 * np.sin(2.0 * np.pi * np.arange(72) / SEASON)
     said = forecast(name, whole[None, :60], SEASON, SEASON)
     assert np.abs(said - whole[60:]).max() < 1.0
+
+
+def test_arima_returns_to_the_mean_as_fast_as_its_values_did() -> None:
+    chance, values = np.random.default_rng(3), [0.0]
+    for _ in range(600):
+        values.append(0.8 * values[-1] + chance.normal())
+    history = 50.0 + np.array(values)
+    history[-1] = 60.0
+    said = forecast("arima", history[None], 1, 12)[0]
+    # An AR(1): after k steps 0.8^k of the distance is left.
+    assert np.abs(said - (50.0 + 10.0 * 0.8 ** np.arange(1, 13))).max() < 1.2, said
 
 
 def test_the_line_of_a_combination_is_in_its_median() -> None:

@@ -18,7 +18,9 @@ from noria.tasks.forecasting.panel import requests_of, samples_of, series_of
 OPTIONS: dict[str, Any] = {"step": "day", "season": 7, "horizon": 3}
 
 
-def spec_of(options: dict[str, Any] | None = None, **data: Any) -> ModelSpec:
+def spec_of(
+    options: dict[str, Any] | None = None, train: dict[str, Any] | None = None, **data: Any
+) -> ModelSpec:
     return parse_model(
         {
             "apiVersion": "noria.dev/v1alpha1",
@@ -34,6 +36,7 @@ def spec_of(options: dict[str, Any] | None = None, **data: Any) -> ModelSpec:
                     "validation": {"minRows": 1},
                     **data,
                 },
+                "train": train or {},
             },
         }
     ).spec

@@ -42,6 +42,7 @@ class _Shape(msgspec.Struct, frozen=True):
     horizon: int
     width: int
     base: str
+    beside: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,11 +52,12 @@ class Boosted:
     scorer: Scorer
     shape: _Shape
 
-    def predict(self, windows: Array) -> Array:
-        """Return the forecasts (m, h) after windows (m, L).
+    def predict(self, windows: Array, beside: Array | None = None) -> Array:
+        """Return the forecasts (m, h) after windows (m, L), ``beside`` as in the fit.
 
         Raises:
-            InvalidInput: The windows are of another length than those of the fit.
+            InvalidInput: The windows are of another length than those of the fit, or other numbers
+                stand beside them.
             DataError: A window has no value or a gap.
         """
         if windows.ndim != 2 or windows.shape[1] != self.shape.width:
@@ -63,7 +65,10 @@ class Boosted:
                 f"windows {windows.shape} are not (m, {self.shape.width})",
                 fix="give as many newest values as the model was fitted on",
             )
-        view = _View.of(windows, self.shape)
+        wanted = (len(windows), self.shape.horizon, self.shape.beside)
+        if self.shape.beside and (beside is None or beside.shape != wanted):
+            raise InvalidInput(f"the numbers beside the windows are not {wanted}", fix="give them")
+        view = _View.of(windows, self.shape, beside)
         away = self.scorer.raw(view.matrix).reshape(view.base.shape)
         said = view.base + away * view.scale[:, None]
         floor = np.where(np.nanmin(windows, axis=1) == 0.0, 0.0, -np.inf)
@@ -84,6 +89,8 @@ def fit(
     weight: Array | None,
     params: Mapping[str, Any],
     base: str = "seasonal-naive",
+    beside: Array | None = None,
+    tables: tuple[int, ...] = (),
 ) -> Boosted:
     """Fit a model to windows (m, L) and what came after them (m, h).
 
@@ -101,6 +108,8 @@ def fit(
         weight: (m,) how much each window counts; None: the same.
         params: LightGBM's, over ``DEFAULTS``.
         base: The local method (``methods.METHODS``) that is corrected.
+        beside: (m, h, k) what else is known of each step, NaN where it is not; None: nothing.
+        tables: (k,) how many categories each of these numbers is a place in; 0: none.
 
     Raises:
         InvalidInput: Shapes differ, or LightGBM refuses a parameter.
@@ -112,14 +121,15 @@ def fit(
             f"windows {windows.shape} and futures {futures.shape} are not (m, L) and (m, h)",
             fix="give for each window what came after it",
         )
-    shape = _Shape(season, futures.shape[1], windows.shape[1], base)
+    shape = _Shape(season, futures.shape[1], windows.shape[1], base, len(tables))
     most = max(1, MOST_ROWS // max(1, shape.horizon))
     if len(windows) > most:
         drawn = np.random.default_rng(seed).choice(len(windows), most, replace=False)
         drawn.sort()
         windows, futures = windows[drawn], futures[drawn]
         weight = None if weight is None else weight[drawn]
-    view = _View.of(windows, shape)
+        beside = None if beside is None else beside[drawn]
+    view = _View.of(windows, shape, beside)
     target = ((futures - view.base) / view.scale[:, None]).ravel()
     known = np.flatnonzero(np.isfinite(target))
     if not known.size:
@@ -128,7 +138,7 @@ def fit(
         matrix=view.matrix[known],
         target=target[known],
         classes=0,
-        categories=(0,) * view.matrix.shape[1],
+        categories=(*(0 for _ in range(view.matrix.shape[1] - len(tables))), *tables),
         weight=None if weight is None else np.repeat(weight, shape.horizon)[known],
         seed=seed,
         threads=threads,
@@ -149,7 +159,7 @@ def load(files: Mapping[str, bytes]) -> Boosted:
         raise IntegrityError(f"{FILE}: {error}", fix="train again") from error
     scorer = lightgbm_native.load(files)
     lags = _lags(shape)
-    if shape.base not in methods.METHODS or scorer.width != lags + _SEASONS + 6:
+    if shape.base not in methods.METHODS or scorer.width != lags + _SEASONS + 6 + shape.beside:
         raise IntegrityError(f"{FILE}: does not fit the model beside it", fix="train again")
     return Boosted(scorer, shape)
 
@@ -163,7 +173,7 @@ class _View:
     matrix: Array
 
     @classmethod
-    def of(cls, windows: Array, shape: _Shape) -> _View:
+    def of(cls, windows: Array, shape: _Shape, beside: Array | None) -> _View:
         season, horizon = shape.season, shape.horizon
         base = methods.forecast(shape.base, windows, season, horizon)
         scale = intervals.scale(windows, season)
@@ -190,6 +200,8 @@ class _View:
         matrix = np.column_stack(
             [np.repeat(of_window, horizon, axis=0), *(column.ravel() for column in of_step)]
         )
+        if beside is not None:
+            matrix = np.column_stack([matrix, beside.reshape(len(matrix), -1)])
         return cls(base, scale, matrix)
 
 

@@ -16,6 +16,9 @@ Places = NDArray[np.int64]
 
 NAIVE: Final = "seasonal-naive"
 
+ENOUGH: Final = 6
+"""Forecasts of a series from which on it may have a method of its own."""
+
 
 def choose(
     errors: Mapping[str, Array], places: Places | None = None, groups: Places | None = None
@@ -58,6 +61,26 @@ def choose(
         if difference.mean() <= _standard_error(difference, group):
             return name
     return list(errors)[best]
+
+
+def for_each(errors: Mapping[str, Array], series: Places, method: str) -> dict[int, str]:
+    """Return the method of each series; see ``choose``, where each forecast is its own group.
+
+    Args:
+        errors: As ``choose`` takes them.
+        series: (m,) numbers the series that rows are of.
+        method: That of all together: a series with fewer than ``ENOUGH`` forecasts takes it, and so
+            does one for which no other is shown to be better than it, by more than one standard
+            error.
+    """
+    ordered = {method: errors[method], **errors}
+    found: dict[int, str] = {}
+    for number in np.unique(series):
+        rows = np.flatnonzero(series == number)
+        known = np.isfinite(np.stack([one[rows] for one in errors.values()])).all(axis=0)
+        enough = np.count_nonzero(np.atleast_2d(known).sum(axis=1)) >= ENOUGH
+        found[int(number)] = choose(ordered, rows) if enough else method
+    return found
 
 
 def _standard_error(values: Array, group: Places) -> float:

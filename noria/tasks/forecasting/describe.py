@@ -17,6 +17,7 @@ from noria.spec.monitoring import Detector
 from noria.spec.section import Items, Section
 from noria.spec.spaces import SearchRange
 from noria.tasks.forecasting import HISTORY
+from noria.tasks.forecasting.rules import covariates_have_a_part, holidays_are_of_days
 
 if TYPE_CHECKING:
     from noria.spec.model import ModelSpec
@@ -38,7 +39,7 @@ DESCRIPTORS: Final = ("level", "growth", "volatility", "seasonality", "values")
 AUTO: Final = "auto"
 BOOSTING: Final = "boosting"
 NAIVE: Final = "seasonal-naive"
-LOCAL: Final = (NAIVE, "theta", "ets", "combination")
+LOCAL: Final = (NAIVE, "theta", "ets", "arima", "combination")
 """The methods that look at one history alone, the simplest first."""
 
 CHOSEN_FROM: Final = (NAIVE, "theta", "combination", BOOSTING)
@@ -119,6 +120,32 @@ class ForecastingOptions(Section):
         "database. Hours and minutes are UTC's.",
         examples=["Asia/Seoul"],
     )
+    choice: Literal["globally", "per-series"] = Field(
+        default="globally",
+        description="What auto chooses a method for. globally: for all series together. "
+        "per-series: for each by its own forecasts, where it has enough of them.",
+    )
+    known_ahead: Items[str] = Field(
+        default=(),
+        max_length=100,
+        description="Features whose values are known before the step they are of: a price, a "
+        "promotion, a weather forecast. They are read up to the last step of a forecast.",
+        examples=[["price", "promotion"]],
+    )
+    past: Items[str] = Field(
+        default=(),
+        max_length=100,
+        description="Features whose values are known up to the newest value of the series, and no "
+        "further. A feature that is neither here nor in knownAhead is a fact of the whole series.",
+        examples=[["visitors"]],
+    )
+    holidays: Items[str] = Field(
+        default=(),
+        max_length=10,
+        description="Public holidays that forecasts know: countries by their ISO 3166 code, or "
+        "parts of one. Steps of a day or less.",
+        examples=[["KR", "DE-BY"]],
+    )
 
 
 def options_of(spec: ModelSpec) -> ForecastingOptions:
@@ -177,27 +204,33 @@ def series_and_their_times(task: Any, data: Data) -> Iterator[Problem]:
         )
 
 
-def nothing_beside_the_values(task: Any, data: Data) -> Iterator[Problem]:
-    """The methods look at a series' own values."""
+def nothing_else_is_read(task: Any, data: Data) -> Iterator[Problem]:
+    """What is read are the values and the features."""
     for key, given in (
-        ("features", data.features),
         ("timeFeatures", data.time_features),
         ("joinKeys", data.join_keys),
         ("served", data.served),
     ):
         if given:
-            yield Problem(
-                f"spec.data.{key}",
-                f"{task.family} looks at a series' own values alone, so far",
-                "remove it",
-            )
+            yield Problem(f"spec.data.{key}", f"{task.family} does not read it", "remove it")
+    read = (data.target, *(feature.name for feature in data.features))
     for name in data.validation.ranges:
-        if name != data.target:
+        if name not in read:
             yield Problem(
                 f"spec.data.validation.ranges.{name}",
-                f"{task.family} reads {data.target} alone",
-                "give a range of the target, or remove it",
+                f"{task.family} does not read {name}",
+                "give a range of the target or a feature, or remove it",
             )
+
+
+def a_choice_has_methods(task: Any, train: Any) -> Iterator[Problem]:
+    """Only auto chooses."""
+    if task.options.choice != "globally" and train.algorithm != AUTO:
+        yield Problem(
+            "spec.task.options.choice",
+            f"{train.algorithm} is one method",
+            f"write algorithm: {AUTO}, or remove it",
+        )
 
 
 def later_values_are_held_out(task: Any, data: Data) -> Iterator[Problem]:
@@ -289,6 +322,13 @@ SMAPE: Final = OwnMetric(
     per_sample=_smape,
 )
 
+
+def _inputs_of(options: ForecastingOptions) -> dict[str, Any]:
+    """Return that features which change from step to step are sent as series too."""
+    named = (HISTORY, *options.known_ahead, *options.past)
+    return {"inputs": dict.fromkeys(named, "series")}
+
+
 _BOOSTED: Final = {
     "learning_rate": SearchRange(low=0.02, high=0.3, log=True),
     "num_leaves": SearchRange(low=7, high=127, log=True),
@@ -310,6 +350,7 @@ FORECASTING: Final = Family(
     sources=("parquet", "csv"),
     target="number",
     inputs={HISTORY: "series"},
+    narrow=_inputs_of,
     key_has_time=True,
     label_lag=label_lag_of,
     detectors=(
@@ -319,7 +360,10 @@ FORECASTING: Final = Family(
     descriptors=DESCRIPTORS,
     rules=(
         series_and_their_times,
-        nothing_beside_the_values,
+        nothing_else_is_read,
+        a_choice_has_methods,
+        covariates_have_a_part,
+        holidays_are_of_days,
         later_values_are_held_out,
         the_season_fits_the_history,
         the_time_zone_is_known,

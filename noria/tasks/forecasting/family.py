@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from noria.spec.data import Range
     from noria.tasks.forecasting.fitting import Fitted, Samples
     from noria.tasks.forecasting.predictor import Forecaster
     from noria.tasks.held_out import HeldOut
@@ -46,26 +47,36 @@ class Forecasting:
 
     def request_columns(self, spec: ModelSpec) -> list[str]:
         """See ``TaskFamily.request_columns``."""
-        return [*spec.data.entity_key, str(spec.data.event_time), HISTORY]
+        features = (feature.name for feature in spec.data.features)
+        return [*spec.data.entity_key, str(spec.data.event_time), HISTORY, *features]
 
     def ingest(self, spec: ModelSpec, base: Path, as_of: datetime | None) -> pd.DataFrame:
-        """See ``TaskFamily.ingest``: a row for each value of a series."""
+        """See ``TaskFamily.ingest``: a row for each value of a series.
+
+        With features that are known ahead, also the rows whose value is not known at ``as_of``.
+        """
         from noria.tasks.sources.rows import labelled_rows
 
-        return labelled_rows(spec, base, as_of)
+        if not options_of(spec).known_ahead:
+            return labelled_rows(spec, base, as_of)
+        from noria.tasks.forecasting.panel import with_later_rows
+
+        return with_later_rows(spec, base, as_of)
 
     def validate(self, spec: ModelSpec, rows: pd.DataFrame) -> ValidationReport:
         """See ``TaskFamily.validate``."""
         from noria.tasks.forecasting.panel import refuse_gaps, series_of
 
         data, options = spec.data, options_of(spec)
-        if len(rows) < data.validation.min_rows:
+        values = int(rows[str(data.target)].notna().sum())
+        if values < data.validation.min_rows:
             raise DataError(
-                f"{len(rows)} values, fewer than spec.data.validation.minRows "
+                f"{values} values, fewer than spec.data.validation.minRows "
                 f"({data.validation.min_rows})",
                 fix="give more, or lower it",
             )
         _refuse_outside(spec, rows)
+        _refuse_missing(spec, rows)
         series = series_of(spec, options, rows)
         most, column = data.validation.max_missing, str(data.event_time)
         gaps = refuse_gaps(options, series, most, column)
@@ -82,7 +93,7 @@ class Forecasting:
                 f"is learnt from them{': ' + shorten(', '.join(short)) if short else ''}",
             ),
         ]
-        return ValidationReport(len(rows), tuple(checks))
+        return ValidationReport(values, tuple(checks))
 
     def features(self, spec: ModelSpec, base: Path, rows: pd.DataFrame) -> pd.DataFrame:  # noqa: ARG002 - nothing is looked up
         """Return the samples of the series; see ``noria.tasks.forecasting.panel.samples_of``."""
@@ -130,14 +141,15 @@ class Forecasting:
 
         import numpy as np
 
-        from noria.tasks.forecasting.fitting import boosted, in_time
+        from noria.tasks.forecasting.fitting import LEARNT_FROM, boosted, in_time
+        from noria.tasks.forecasting.steps import Steps
         from noria.tasks.search import search
 
         settings, given = spec.train.search, dict(spec.train.hyperparameters)
         if settings.kind == "none" or spec.train.algorithm not in (AUTO, BOOSTING):
             return TuneResult(given)
         samples = self.prepare(spec, train.reset_index(drop=True))
-        older, newer = in_time(spec, samples, np.arange(len(train)))
+        older, newer = in_time(spec, samples, np.arange(len(train)), LEARNT_FROM)
         if not older.size:  # as when fitting: nothing is known before the newest
             return TuneResult(given)
         metric = spec.metric(settings.metric)
@@ -146,7 +158,9 @@ class Forecasting:
             from noria.measures.measuring import value_of
             from noria.tasks.forecasting.judged import in_units
 
-            said = boosted(spec, samples, older, params, None).predict(samples.histories[newer])
+            model, read = boosted(spec, samples, older, params, None)
+            beside = samples.beside(read, newer, Steps.of(options_of(spec)))
+            said = model.predict(samples.histories[newer], beside)
             truth, said = in_units(metric.name, samples, newer, said)
             return value_of(metric, truth, said)
 
@@ -208,10 +222,16 @@ class Forecasting:
         )
         settings, histories = forecaster.settings, prepared.histories[places]
         alike = settings.season == prepared.season and settings.horizon == prepared.futures.shape[1]
-        if forecaster.boosted is None and alike and settings.history == histories.shape[1]:
+        plain = forecaster.boosted is None and not settings.methods
+        if plain and alike and settings.history == histories.shape[1]:
             said = prepared.by(settings.method, places)
         else:
-            said = forecaster.forecasts(of_width(histories, settings.history))
+            read = settings.beside if forecaster.boosted is not None else None
+            beside = prepared.beside(read, places, settings.steps)
+            keys = prepared.frame[list(forecaster.manifest.entity_key)].iloc[places]
+            series = forecaster.places_of(map(tuple, keys.to_numpy(object).astype(str)))
+            windows = of_width(histories, settings.history)
+            said = forecaster.forecasts(windows, beside, series)
         return to_frame(forecaster.answer(histories, said))
 
     def compare(
@@ -267,6 +287,7 @@ class Forecasting:
         """See ``TaskFamily.reference``: descriptors of the histories, forecasts of the held out."""
         import numpy as np
 
+        from noria.tasks.forecasting.beside import named_in
         from noria.tasks.forecasting.fitting import NEWEST
         from noria.tasks.forecasting.judged import measured, said_of
         from noria.tasks.forecasting.shape import described
@@ -279,16 +300,31 @@ class Forecasting:
         samples, judged = self.prepare(spec, newest), self.prepare(spec, test)
         found = measured(spec, judged, np.arange(len(test)), held_out.model)
         columns = described(samples.raw, samples.season)
+        columns |= named_in(spec).described(samples.columns, options_of(spec).horizon)
         most = spec.monitoring.reference_rows
         said = said_of(held_out.model, options_of(spec).horizon)
         write_reference(out_dir, read_manifest(package), columns, said, found, most)
 
 
+def _refuse_missing(spec: ModelSpec, rows: pd.DataFrame) -> None:
+    """Refuse a feature that is missing too often beside the values."""
+    rows, most = rows[rows[str(spec.data.target)].notna()], spec.data.validation.max_missing
+    for feature in spec.data.features:
+        share = float(rows[feature.name].isna().mean())
+        if share > most:
+            raise DataError(
+                f"spec.data.features: {feature.name} is missing in {share:.0%} of the rows, more "
+                f"than spec.data.validation.maxMissing ({most:g})",
+                fix="fill it, remove the feature, or raise the limit",
+            )
+
+
 def _refuse_outside(spec: ModelSpec, rows: pd.DataFrame) -> None:
-    name = str(spec.data.target)
-    limits = spec.data.validation.ranges.get(name)
-    if limits is None:
-        return
+    for name, limits in spec.data.validation.ranges.items():
+        _refuse_beyond(spec, rows, name, limits)
+
+
+def _refuse_beyond(spec: ModelSpec, rows: pd.DataFrame, name: str, limits: Range) -> None:
     values = rows[name]
     for end, wrong in (
         (limits.min, values < (limits.min if limits.min is not None else values)),

@@ -7,29 +7,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from noria.errors import TrainingError, shorten
+from noria.errors import DataError, TrainingError, shorten
 from noria.spec import ModelSpec
+from noria.spec.data import Feature as Column
 from noria.tasks.forecasting import HISTORY, boosting, choice, intervals, methods
 from noria.tasks.forecasting.accuracy import root_scale
+from noria.tasks.forecasting.beside import Beside, beside_of, static_of
 from noria.tasks.forecasting.describe import (
     AUTO,
     BOOSTING,
     CHOSEN_FROM,
     DESCRIPTORS,
     NAIVE,
+    ForecastingOptions,
     history_of,
     options_of,
     season_of,
     unit_of,
 )
 from noria.tasks.forecasting.gaps import filled
-from noria.tasks.forecasting.panel import targets_of
+from noria.tasks.forecasting.panel import LATER, targets_of
 from noria.tasks.forecasting.predictor import PREDICTION, Forecaster, Settings, Tails
 from noria.tasks.forecasting.steps import Steps
 from noria.tasks.origins import LABEL_KNOWN
@@ -46,6 +50,9 @@ will look like."""
 _LEAST: Final = 200
 """The newest are no fewer than so many, where there are."""
 
+LEARNT_FROM: Final = 0.5
+"""Greatest share of the samples that are the newest, where boosting learns from the others."""
+
 _ENOUGH: Final = 1000
 """Most samples that methods are chosen by: more change little, and cost milliseconds each."""
 
@@ -54,14 +61,22 @@ _ORIGINS: Final = 3
 a model of all of them that wins at one or two may have been lucky once."""
 
 
+_SCALARS: Final[Mapping[str, tuple[str, Literal["numeric", "boolean", "categorical"]]]] = {
+    "numeric": ("FP64", "numeric"),
+    "boolean": ("BOOL", "boolean"),
+    "categorical": ("BYTES", "categorical"),
+}
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Samples:
     """Samples as they are fitted on: n histories (n, L) without gaps, n futures (n, h).
 
     ``raw`` are the histories with their gaps, ``scale`` (n,) the mean size of their own seasonal
     differences, ``root_scale`` (n,) the root of the mean of their squares. ``group`` (n,) numbers
-    the samples whose errors hang together: those of a series, where there are several. ``said``
-    keeps what local methods say of all of them.
+    the samples whose errors hang together: those of a series, where there are several. ``columns``
+    are their features, ``origins`` (n,) the steps that they start from. ``said`` keeps what local
+    methods say of all of them.
     """
 
     frame: pd.DataFrame
@@ -72,6 +87,8 @@ class Samples:
     root_scale: Array
     group: Places
     season: int
+    columns: Mapping[str, Any]
+    origins: Places
     said: dict[str, Array] = field(default_factory=dict)
 
     @classmethod
@@ -84,12 +101,21 @@ class Samples:
         futures = frame[list(targets_of(options.horizon))].to_numpy(np.float64)
         scale, root = intervals.scale(histories, season), root_scale(histories, season)
         root = np.where(root > 0.0, root, scale)
-        keys = frame[list(spec.data.entity_key)]
-        group: Places = np.arange(len(frame), dtype=np.int64)
-        if len(keys.columns):
-            found: Places = np.asarray(keys.groupby(list(keys)).ngroup(), np.int64)
-            group = found if np.unique(found).size > 1 else group
-        return cls(frame, raw, histories, futures, scale, root, group, season)
+        found = _series_of(spec, frame)
+        group = found if np.unique(found).size > 1 else np.arange(len(frame), dtype=np.int64)
+        changing = (*options.known_ahead, *options.past)
+        columns: dict[str, Any] = {
+            name: np.stack([np.asarray(one, np.float64) for one in frame[name]])
+            for name in changing
+        }
+        kinds = {one.name: one.type for one in spec.data.features}
+        columns |= {name: _facts(frame[name], kinds[name]) for name in static_of(spec)}
+        origins = Steps.of(options).numbers(moments(frame, str(spec.data.event_time)))
+        return cls(frame, raw, histories, futures, scale, root, group, season, columns, origins)
+
+    def series(self, spec: ModelSpec) -> Places:
+        """Return numbers of the series that samples are of, (n,)."""
+        return _series_of(spec, self.frame)
 
     def by(self, method: str, places: Places) -> Array:
         """Return what a local method says of samples; none is asked about twice."""
@@ -100,6 +126,24 @@ class Samples:
             found = methods.forecast(method, self.histories[asked], self.season, horizon)
             held[asked] = found
         return held[places]
+
+    def beside(self, read: Beside | None, places: Places, steps: Steps) -> Array | None:
+        """Return what is known beside the histories of samples; see ``Beside.read``.
+
+        Raises:
+            DataError: The samples lack a feature that is read.
+        """
+        if read is None:
+            return None
+        lacking = [name for name in read.names if name not in self.columns]
+        if lacking:
+            raise DataError(
+                f"it reads {', '.join(lacking)}, which these samples do not have",
+                fix="name them in spec.data.features",
+            )
+        columns = {name: self.columns[name][places] for name in read.names}
+        horizon = self.futures.shape[1]
+        return read.read(columns, self.origins[places], self.season, horizon, steps)
 
     def errors(self, said: Array, places: Places) -> Array:
         """Return the absolute errors of what was said of samples, in units of their scale."""
@@ -119,6 +163,13 @@ class Fitted:
         return self.forecaster.manifest.rows
 
 
+def _series_of(spec: ModelSpec, frame: pd.DataFrame) -> Places:
+    keys = list(spec.data.entity_key)
+    if not keys:
+        return np.zeros(len(frame), np.int64)
+    return np.asarray(frame.groupby(keys).ngroup(), np.int64)
+
+
 def fit(
     spec: ModelSpec,
     samples: Samples,
@@ -135,42 +186,60 @@ def fit(
     if algorithm not in (AUTO, BOOSTING):
         _refuse_parameters(algorithm, params)
         return _local(spec, samples, places, params, algorithm)
-    older, newer = in_time(spec, samples, places)
+    older, newer = in_time(spec, samples, places, LEARNT_FROM)
     local = [name for name in CHOSEN_FROM if name != BOOSTING] if algorithm == AUTO else []
     boosts = algorithm == BOOSTING or (
         older.size > 0 and np.unique(_event(spec, samples, newer)).size >= _ORIGINS
     )
-    if not boosts:
-        judged = _some(places, spec.train.seed)
-        return _local(spec, samples, places, params, _chosen(samples, judged, local, {}))
-    if not older.size or not newer.size:
+    if boosts and not (older.size and newer.size):
         raise TrainingError(
             f"{places.size} samples are too few for {BOOSTING}: its intervals are measured on the "
             "newest third",
             fix="give longer series, or write algorithm: auto",
         )
-    judged = _some(newer, spec.train.seed)
-    before = boosted(spec, samples, older, params, _part(weight, places, older))
-    errors = samples.errors(before.predict(samples.histories[judged]), judged)
-    method = _chosen(samples, judged, local, {BOOSTING: errors})
+    alone = options_of(spec).choice == "per-series"
+    judged = newer if boosts else places
+    judged = judged if alone else _some(judged, spec.train.seed)
+    errors = {name: samples.errors(samples.by(name, judged), judged) for name in local}
+    if boosts:
+        before, read = boosted(spec, samples, older, params, _part(weight, places, older))
+        beside = samples.beside(read, judged, Steps.of(options_of(spec)))
+        said = before.predict(samples.histories[judged], beside)
+        errors[BOOSTING] = samples.errors(said, judged)
+    groups = samples.group[judged]
+    method = choice.choose(errors, groups=groups) if len(errors) > 1 else next(iter(errors))
+    if alone:
+        return _each(spec, samples, places, params, weight, judged, errors, method)
     if method != BOOSTING:
         return _local(spec, samples, places, params, method)
-    model = boosted(spec, samples, places, params, weight)
-    return _fitted(spec, samples, places, params, method, errors, model)
+    model, read = boosted(spec, samples, places, params, weight)
+    return _fitted(spec, samples, places, params, method, errors[method], model, read)
+
+
+def _each(
+    spec: ModelSpec,
+    samples: Samples,
+    places: Places,
+    params: Mapping[str, Any],
+    weight: NDArray[np.float64] | None,
+    judged: Places,
+    errors: Mapping[str, Array],
+    method: str,
+) -> Fitted:
+    """Return the model of a method for each series; ``method`` is that of the others."""
+    series = samples.series(spec)
+    chosen = choice.for_each(errors, series[judged], method)
+    own = np.stack([errors[chosen[one]][row] for row, one in enumerate(series[judged].tolist())])
+    model, read = None, _read(spec, samples, places, Steps.of(options_of(spec)), calendars=())
+    if BOOSTING in (method, *chosen.values()):
+        model, read = boosted(spec, samples, places, params, weight)
+    newer = np.isin(judged, in_time(spec, samples, places)[1])
+    return _fitted(spec, samples, places, params, method, own[newer], model, read, chosen)
 
 
 def fit_naive(spec: ModelSpec, samples: Samples, places: Places) -> Fitted:
     """Return the model that repeats the last season."""
     return _local(spec, samples, places, {}, NAIVE)
-
-
-def _chosen(samples: Samples, judged: Places, local: list[str], others: Mapping[str, Array]) -> str:
-    """Return the method whose errors of the judged samples are the least; see ``choice``."""
-    errors = {name: samples.errors(samples.by(name, judged), judged) for name in local}
-    errors |= others
-    if len(errors) == 1:
-        return next(iter(errors))
-    return choice.choose(errors, groups=samples.group[judged])
 
 
 def _local(
@@ -180,7 +249,8 @@ def _local(
     _, newer = in_time(spec, samples, places)
     judged = _some(newer, spec.train.seed)
     errors = samples.errors(samples.by(method, judged), judged)
-    return _fitted(spec, samples, places, params, method, errors, None)
+    read = _read(spec, samples, places, Steps.of(options_of(spec)), calendars=())
+    return _fitted(spec, samples, places, params, method, errors, None, read)
 
 
 def _refuse_parameters(algorithm: str, params: Mapping[str, Any]) -> None:
@@ -197,11 +267,17 @@ def _refuse_parameters(algorithm: str, params: Mapping[str, Any]) -> None:
         )
 
 
-def in_time(spec: ModelSpec, samples: Samples, places: Places) -> tuple[Places, Places]:
-    """Return the samples whose futures were known before the newest ones, and these."""
+def in_time(
+    spec: ModelSpec, samples: Samples, places: Places, most: float = 1.0
+) -> tuple[Places, Places]:
+    """Return the samples whose futures were known before the newest ones, and these.
+
+    ``most`` bounds the newest ones' share, where there are some hundreds at all.
+    """
     event = _event(spec, samples, places)
     known = moments(samples.frame, LABEL_KNOWN)[places]
-    share = min(1.0, max(NEWEST, _LEAST / places.size))
+    few = 1.0 if places.size < _LEAST else min(most, _LEAST / places.size)
+    share = max(NEWEST, few)
     start = np.quantile(event, 1.0 - share, method="lower")
     return places[known <= start], places[event >= start]
 
@@ -234,9 +310,11 @@ def boosted(
     places: Places,
     params: Mapping[str, Any],
     weight: NDArray[np.float64] | None,
-) -> boosting.Boosted:
-    """Return the boosted model of the samples at places."""
-    return boosting.fit(
+) -> tuple[boosting.Boosted, Beside | None]:
+    """Return the boosted model of the samples at places, and what it reads beside them."""
+    steps = Steps.of(options_of(spec))
+    read = _read(spec, samples, places, steps, options_of(spec).holidays)
+    model = boosting.fit(
         samples.histories[places],
         samples.futures[places],
         season=samples.season,
@@ -244,7 +322,24 @@ def boosted(
         threads=1,
         weight=weight,
         params=params,
+        beside=samples.beside(read, places, steps),
+        tables=() if read is None else read.tables,
     )
+    return model, read
+
+
+def _read(
+    spec: ModelSpec, samples: Samples, places: Places, steps: Steps, calendars: tuple[str, ...]
+) -> Beside | None:
+    if not spec.data.features and not calendars:
+        return None
+    columns = {name: values[places] for name, values in samples.columns.items()}
+    origins = samples.origins[places]
+    ends = np.array(
+        [origins.min() - samples.raw.shape[1], origins.max() + samples.futures.shape[1]]
+    )
+    first, last = Beside(zone=options_of(spec).time_zone).days(ends, steps)
+    return beside_of(spec, columns, calendars, int(first), int(last))
 
 
 def known_until(manifest: Manifest, steps: Steps) -> int | None:
@@ -270,7 +365,9 @@ def _fitted(
     params: Mapping[str, Any],
     method: str,
     errors: Array,
-    boosted: Any,
+    boosted: boosting.Boosted | None,
+    read: Beside | None,
+    chosen: Mapping[int, str] = MappingProxyType({}),
 ) -> Fitted:
     """Return the model of a method, with intervals by its errors and the newest values it knows."""
     data, options = spec.data, options_of(spec)
@@ -300,6 +397,15 @@ def _fitted(
             if np.isfinite(quantiles[level / 100]).all()
         },
         series=[list(key) for key in last],
+        methods=[chosen.get(one, method) for one in samples.series(spec)[places[at]].tolist()]
+        if chosen
+        else [],
+        beside=read,
+        facts={}
+        if read is None
+        else {
+            name: [_plain(one) for one in samples.columns[name][places[at]]] for name in read.static
+        },
     )
     outputs = [PREDICTION, *(f"{end}-{n}" for n in settings.widths for end in ("lower", "upper"))]
     manifest = Manifest(
@@ -310,9 +416,13 @@ def _fitted(
             *(Input(name, "BYTES", "categorical", optional=True) for name in data.entity_key),
             Input(str(data.event_time), "INT64", "timestamp", optional=True),
             Input(HISTORY, "FP64", "series", optional=True, width=width),
+            *(_input(one, options) for one in data.features),
         ),
         outputs=tuple(Output(name, "FP64", (horizon,)) for name in outputs),
-        features=tuple(Feature(name, "numeric", "descriptor") for name in DESCRIPTORS),
+        features=(
+            *(Feature(name, "numeric", "descriptor") for name in DESCRIPTORS),
+            *(_feature(one, samples, places) for one in data.features),
+        ),
         options={**options.model_dump(mode="json", by_alias=True), "allowMissing": True},
         event_time=data.event_time,
         entity_key=tuple(data.entity_key),
@@ -324,5 +434,52 @@ def _fitted(
         parameters={**params, "method": method},
     )
     ends = steps.numbers(event[at]) + horizon
-    tails = Tails(tail[at], ends, {key: place for place, key in enumerate(last)})
+    tails = Tails(
+        tail[at],
+        ends,
+        {key: place for place, key in enumerate(last)},
+        {} if read is None else _tails(samples, places[at], read),
+    )
     return Fitted(Forecaster(manifest, settings, boosted, tails))
+
+
+def _input(feature: Column, options: ForecastingOptions) -> Input:
+    """Return how a feature is sent: what is known ahead reaches a horizon further than a history.
+
+    None has to be: a version whose method looks at the values alone needs none of them.
+    """
+    width = history_of(options)
+    if feature.name in options.known_ahead:
+        width += options.horizon
+    if feature.name in options.known_ahead or feature.name in options.past:
+        return Input(feature.name, "FP64", "series", optional=True, width=width)
+    return Input(feature.name, *_SCALARS[feature.type], optional=True)
+
+
+def _feature(feature: Column, samples: Samples, places: Places) -> Feature:
+    """Return what is watched of a feature: a number or category of each request."""
+    if feature.type != "categorical":
+        kind: Literal["numeric", "boolean"] = "boolean" if feature.type == "boolean" else "numeric"
+        return Feature(feature.name, kind, "descriptor")
+    found = {one for one in samples.columns[feature.name][places] if one is not None}
+    return Feature(feature.name, "categorical", "descriptor", tuple(sorted(found)))
+
+
+def _facts(column: pd.Series, kind: str) -> Any:
+    """Return a static feature as a predictor takes it."""
+    if kind != "categorical":
+        return column.astype("Float64").to_numpy(np.float64, na_value=np.nan)
+    return np.array([None if pd.isna(one) else str(one) for one in column], object)
+
+
+def _plain(value: Any) -> str | float | None:
+    return value if isinstance(value, str) or value is None else float(value)
+
+
+def _tails(samples: Samples, rows: Places, read: Beside) -> dict[str, Array]:
+    """Return the newest of each series' covariates: as far ahead as they are known, or till now."""
+    found: dict[str, Array] = {}
+    for name in (*read.ahead, *read.past):
+        later = samples.frame[name + LATER].iloc[rows].tolist()
+        found[name] = np.concatenate([samples.columns[name][rows], np.stack(later)], axis=1)
+    return found

@@ -119,6 +119,18 @@ def ets(history: Array, season: int, horizon: int) -> Array:
     return _with_season(_ets, history, season, horizon)
 
 
+def arima(history: Array, season: int, horizon: int) -> Array:
+    """Forecast by the seasonal ARIMA that AICc chooses, step by step.
+
+    Hyndman and Khandakar, Journal of Statistical Software 27 (2008). A season of over
+    ``LONGEST_SEASON`` steps is taken out before. It takes a tenth of a second to one of many.
+
+    Raises:
+        Unsuited: Too few values, or no fit.
+    """
+    return _with_season(_arima, history, season, horizon)
+
+
 def combination(history: Array, season: int, horizon: int) -> Array:
     """Return the median, step by step, of four forecasts. The default.
 
@@ -270,6 +282,11 @@ def _ets(history: Array, season: int, horizon: int) -> Any:
     return library.forecast_ets(fitted, horizon)["mean"]
 
 
+def _arima(history: Array, season: int, horizon: int) -> Any:
+    library = _library("arima")
+    return library.forecast_arima(library.auto_arima_f(history, period=season), horizon)["mean"]
+
+
 def _ces(history: Array, season: int, horizon: int) -> Any:
     library = _library("ces")
     return library.forecast_ces(library.auto_ces(history, season), horizon)["mean"]
@@ -296,6 +313,7 @@ METHODS: Final[Mapping[str, Method]] = MappingProxyType(
         "seasonal-naive": seasonal_naive,
         "theta": theta,
         "ets": ets,
+        "arima": arima,
         "combination": combination,
     }
 )

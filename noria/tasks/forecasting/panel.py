@@ -6,10 +6,12 @@ known. It has a *history*, the values up to the origin, and a *future*, the valu
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import count
 from math import gcd
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -19,13 +21,20 @@ from numpy.typing import NDArray
 from noria.errors import DataError, shorten
 from noria.spec import ModelSpec
 from noria.tasks.forecasting import HISTORY
+from noria.tasks.forecasting.beside import static_of
 from noria.tasks.forecasting.describe import ForecastingOptions, history_of, season_of
 from noria.tasks.forecasting.steps import Steps
 from noria.tasks.origins import LABEL_KNOWN
 from noria.tasks.protocol import Requests
-from noria.tasks.sources.rows import moments
+from noria.tasks.sources.rows import labelled, moments, ordered, read_rows
 
 Array = NDArray[np.float64]
+Numbers = NDArray[np.int64]
+
+LATER: Final = " later"
+"""Ends the name of a column with a covariate's values after those that a sample may know.
+
+They are the newest of the series, for forecasts from its end; nothing is learnt from them."""
 
 _MOST_STEPS: Final = 50_000_000
 _FEW_SAMPLES: Final = 600
@@ -38,11 +47,17 @@ def targets_of(horizon: int) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Series:
-    """One series: its key, the number of its first step, and a value for each step, NaN in gaps."""
+    """One series: its key, the number of its first step, and a value for each step, NaN in gaps.
+
+    ``covariates`` are values of the steps from the first on too, of as many as there are rows for;
+    ``facts`` hold for all of them.
+    """
 
     key: tuple[str, ...]
     first: int
     values: Array
+    covariates: Mapping[str, Array] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -55,16 +70,36 @@ class Series:
         return int(np.isnan(self.values).sum())
 
 
+def with_later_rows(spec: ModelSpec, base: Path, as_of: datetime | None) -> pd.DataFrame:
+    """Return the rows whose value was known at ``as_of``, and the others without their value.
+
+    The others are those since the first of them: what is known ahead is told by them.
+
+    Raises:
+        DataError: See ``noria.tasks.sources.rows.labelled_rows``.
+    """
+    rows = read_rows(spec, base)
+    ours = labelled(spec, rows, as_of)
+    time, target = str(spec.data.event_time), str(spec.data.target)
+    known = rows[target].notna()
+    if as_of is not None:
+        known &= rows[time] <= pd.Timestamp(as_of.astimezone(UTC))
+    rest = rows[~known & (rows[time] > ours[time].min())].assign(**{target: np.nan})
+    return ordered(spec.data, pd.concat([ours, rest])) if len(rest) else ours
+
+
 def series_of(spec: ModelSpec, options: ForecastingOptions, rows: pd.DataFrame) -> list[Series]:
     """Return the series of a long table, in the order of their keys.
 
     Args:
         spec: The model.
         options: Its options.
-        rows: A row for each value: entity key, event time, target.
+        rows: A row for each value: entity key, event time, target, features. With features that are
+            known ahead, also rows whose target is NaN.
 
     Raises:
-        DataError: A step has two values, a value is infinite, or a series is too long.
+        DataError: A step has two values, a value is infinite, a series is too long, or a fact of it
+            changes.
     """
     data, steps = spec.data, Steps.of(options)
     time, target = str(data.event_time), str(data.target)
@@ -79,7 +114,8 @@ def series_of(spec: ModelSpec, options: ForecastingOptions, rows: pd.DataFrame) 
     order = np.lexsort((numbers, codes))
     codes, numbers, values = codes[order], numbers[order], values[order]
     when = rows[time].to_numpy()[order]
-    bad = np.flatnonzero(~np.isfinite(values))
+    ordered = rows.iloc[order]
+    bad = np.flatnonzero(np.isinf(values) if options.known_ahead else ~np.isfinite(values))
     if bad.size:
         place = bad[0]
         raise DataError(
@@ -107,10 +143,51 @@ def series_of(spec: ModelSpec, options: ForecastingOptions, rows: pd.DataFrame) 
                 f"{_said(when[start])} to {_said(when[stop - 1])}, over {_MOST_STEPS} steps",
                 fix=f"look for a wrong time, or write a longer step than {steps}",
             )
-        held = np.full(last - first + 1, np.nan)
-        held[numbers[start:stop] - first] = values[start:stop]
-        found.append(Series(named[codes[start]], first, held))
+        rows_of, places = slice(start, stop), numbers[start:stop] - first
+
+        def stepped(given: Array, places: Numbers = places, steps: int = last - first + 1) -> Array:
+            held = np.full(steps, np.nan)
+            held[places] = given
+            return held
+
+        held = stepped(values[rows_of])
+        known = np.flatnonzero(~np.isnan(held))
+        if known.size:
+            key = named[codes[start]]
+            own = ordered.iloc[rows_of]
+            beside = {name: stepped(_numbers(own[name])) for name in _changing(options)}
+            facts = {name: _fact(own, name, key, time) for name in static_of(spec)}
+            begin = int(known[0])
+            covariates = {name: column[begin:] for name, column in beside.items()}
+            kept = held[begin : known[-1] + 1]
+            found.append(Series(key, first + begin, kept, covariates, facts))
     return found
+
+
+def _changing(options: ForecastingOptions) -> tuple[str, ...]:
+    return (*options.known_ahead, *options.past)
+
+
+def _numbers(column: pd.Series) -> Array:
+    return np.asarray(column.astype("Float64").to_numpy(np.float64, na_value=np.nan))
+
+
+def _fact(rows: pd.DataFrame, name: str, key: tuple[str, ...], time: str) -> Any:
+    """Return what all rows of a series say, None where none does.
+
+    Raises:
+        DataError: They say different things.
+    """
+    said = rows[[name, time]].dropna(subset=name)
+    other = said[said[name] != said[name].iloc[0]] if len(said) else said
+    if len(other):
+        raise DataError(
+            f"spec.data.features: {name} of {_named(key)} is {said[name].iloc[0]} and, at "
+            f"{_said(other[time].to_numpy()[0])}, {other[name].iloc[0]}",
+            fix="name it in spec.task.options.knownAhead or past, or in spec.data.entityKey if "
+            "these are two series",
+        )
+    return said[name].iloc[0] if len(said) else None
 
 
 def refuse_gaps(
@@ -158,7 +235,8 @@ def samples_of(
 
     Columns: the entity key, the event time (the origin's step), ``history`` (lists of L values,
     NaN where a series is shorter or has a gap), ``t+1`` to ``t+h``, and when the last of these is
-    known. A sample is left out when a value of its future is not known.
+    known; a column of each feature, and what comes later of it (``LATER``). A sample is left out
+    when a value of its future is not known.
 
     Raises:
         DataError: No series is long enough.
@@ -180,7 +258,7 @@ def samples_of(
             f"no series has {horizon} values after each other to be judged by",
             fix="fill the gaps, write gaps: zero, or a shorter spec.task.options.horizon",
         )
-    rows = _frame(spec, steps, found, horizon)
+    rows = _frame(spec, options, found, later=2 * horizon)
     origins = steps.numbers(moments(rows, str(spec.data.event_time)))
     known = steps.starts(origins + horizon).astype("datetime64[ms]")
     rows[LABEL_KNOWN] = pd.Series(known).dt.tz_localize("UTC").astype("datetime64[us, UTC]")
@@ -210,7 +288,7 @@ def requests_of(
             if not np.isnan(future).all():
                 history = _history(values, int(place) + 1, width)
                 found.append(_Sample(one, one.first + int(place), history, future))
-    rows, names = _frame(spec, steps, found, horizon), targets_of(horizon)
+    rows, names = _frame(spec, options, found, later=0), targets_of(horizon)
     last = horizon - np.argmax(~np.isnan(rows[list(names)].to_numpy())[:, ::-1], axis=1)
     origins = steps.numbers(moments(rows, str(spec.data.event_time)))
     return Requests(rows, names, steps.starts(origins + last))
@@ -223,8 +301,11 @@ class _Sample(NamedTuple):
     future: Array
 
 
-def _frame(spec: ModelSpec, steps: Steps, samples: Sequence[_Sample], horizon: int) -> pd.DataFrame:
-    """Return samples as rows, ordered by origin and series."""
+def _frame(
+    spec: ModelSpec, options: ForecastingOptions, samples: Sequence[_Sample], *, later: int
+) -> pd.DataFrame:
+    """Return samples as rows, ordered by origin and series; see ``samples_of``."""
+    steps, horizon, width = Steps.of(options), options.horizon, history_of(options)
     origins = np.array([one.origin for one in samples], np.int64)
     frame: dict[str, Any] = {
         name: pd.Series([one.series.key[place] for one in samples], dtype=object)
@@ -237,8 +318,37 @@ def _frame(spec: ModelSpec, steps: Steps, samples: Sequence[_Sample], horizon: i
     frame[HISTORY] = pd.Series([one.history for one in samples], dtype=object)
     futures = np.array([one.future for one in samples]).reshape(len(samples), horizon)
     frame |= {name: futures[:, step] for step, name in enumerate(targets_of(horizon))}
+    for name in options.known_ahead:
+        frame[name] = _column(_about(one, name, width, horizon) for one in samples)
+        if later:
+            beyond = (_about(one, name, -horizon, horizon + later) for one in samples)
+            frame[name + LATER] = _column(beyond)
+    for name in options.past:
+        frame[name] = _column(_about(one, name, width, 0) for one in samples)
+        if later:
+            frame[name + LATER] = _column(_about(one, name, 0, horizon) for one in samples)
+    for feature in spec.data.features:
+        if feature.name not in frame:
+            facts = [one.series.facts[feature.name] for one in samples]
+            kind = {"numeric": "float64", "boolean": "boolean"}.get(feature.type, "object")
+            frame[feature.name] = pd.Series(facts, dtype=kind)
     order = np.argsort(origins, kind="stable")
     return pd.DataFrame(frame).iloc[order].reset_index(drop=True)
+
+
+def _column(values: Iterator[Array]) -> pd.Series:
+    return pd.Series(list(values), dtype=object)
+
+
+def _about(sample: _Sample, name: str, before: int, after: int) -> Array:
+    """Return a covariate's values of so many steps up to an origin and so many after it."""
+    values = sample.series.covariates[name]
+    end = sample.origin - sample.series.first + 1
+    found = np.full(before + after, np.nan)
+    held = values[max(0, end - before) : end + after]
+    start = max(0, before - end)
+    found[start : start + held.size] = held
+    return found
 
 
 def _values(one: Series, options: ForecastingOptions) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from noria.errors import IntegrityError, InvalidInput, shorten
 from noria.tasks.arrays import pack, unpack
 from noria.tasks.forecasting import HISTORY, boosting, intervals, methods
+from noria.tasks.forecasting.beside import Beside
+from noria.tasks.forecasting.describe import BOOSTING
 from noria.tasks.forecasting.gaps import filled
 from noria.tasks.forecasting.shape import described
 from noria.tasks.forecasting.steps import Steps
@@ -26,10 +28,17 @@ FILE: Final = "forecast.json"
 TAILS: Final = "tails.npz"
 PREDICTION: Final = "prediction"
 BOOSTED: Final = "boosting/"
+_CURVE: Final = np.arange(1.0, 65.0) ** 0.5
+_BESIDE: Final = "beside/"
+NEVER: Final = np.iinfo(np.int64).min
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What ``forecast.json`` says. ``widths`` has (h,) half widths in units of the scale."""
+    """What ``forecast.json`` says. ``widths`` has (h,) half widths in units of the scale.
+
+    ``facts`` has the static features of each of the ``series``, and ``methods`` its method, where
+    each has one of its own.
+    """
 
     method: str
     horizon: int
@@ -41,6 +50,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     zone: str
     widths: dict[str, list[float]]
     series: list[list[str]]
+    methods: list[str] = msgspec.field(default_factory=list)
+    beside: Beside | None = None
+    facts: dict[str, list[str | float | None]] = msgspec.field(default_factory=dict)
 
     @property
     def steps(self) -> Steps:
@@ -50,11 +62,31 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tails:
-    """The newest values of each series that were known in training: (s, L), and their last step."""
+    """The newest values of each series that were known in training: (s, L), and their last step.
+
+    ``covariates`` begin a horizon earlier; those that are known ahead end two horizons after the
+    values, (s, L + 3h), the others with them, (s, L + h).
+    """
 
     values: Array
     ends: NDArray[np.int64]
     places: Mapping[tuple[str, ...], int] = field(default_factory=dict)
+    covariates: Mapping[str, Array] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Asked:
+    """Requests: histories (n, L).
+
+    ``origins`` (n,) are the steps that looked-up ones are asked from, ``NEVER`` of the others;
+    ``ahead`` (n,) is how many steps before it a history ends. ``places`` (n,) is where the series
+    is among those of the package, -1: nowhere.
+    """
+
+    raw: Array
+    origins: NDArray[np.int64]
+    ahead: NDArray[np.int64]
+    places: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,23 +102,53 @@ class Forecaster:
         """Return the forecast and the ends of its intervals, (n, h) each.
 
         Raises:
-            InvalidInput: A history is missing and can't be looked up, or has no value.
+            InvalidInput: A history or what stands beside it is missing and can't be looked up, or
+                has no value.
         """
-        histories, ahead = self._histories(columns)
+        asked = self._asked(columns)
+        histories, ahead = filled(asked.raw, self.settings.gaps), asked.ahead
         if ahead.any():
             # The steps that nobody knows yet are forecast first, and taken for known.
-            said = self.forecasts(histories)
+            said = self.forecasts(histories, self._read(columns, asked, ahead), asked.places)
             for row in np.flatnonzero(ahead):
                 steps = int(ahead[row])
                 histories[row] = np.concatenate([histories[row, steps:], said[row, :steps]])
-        return self.answer(histories, self.forecasts(histories))
+        read = self._read(columns, asked, np.zeros_like(ahead))
+        return self.answer(histories, self.forecasts(histories, read, asked.places))
 
-    def forecasts(self, histories: Array) -> Array:
-        """Return what the method says of histories (n, L) without gaps, (n, h)."""
+    def forecasts(
+        self,
+        histories: Array,
+        beside: Array | None = None,
+        places: NDArray[np.int64] | None = None,
+    ) -> Array:
+        """Return what the method says of histories (n, L) without gaps, (n, h).
+
+        ``beside`` (n, h, k) is what boosting knows beside them (``Beside.read``). ``places`` (n,)
+        is which series of the package each is of, -1: none of them; None: nobody knows.
+        """
         settings = self.settings
-        if self.boosted is not None:
-            return self.boosted.predict(histories)
-        return methods.forecast(settings.method, histories, settings.season, settings.horizon)
+        if places is None or not settings.methods:
+            return self._by(settings.method, histories, beside)
+        of = [settings.methods[place] if place >= 0 else settings.method for place in places]
+        found = np.empty((len(histories), settings.horizon))
+        for method in dict.fromkeys(of):
+            rows = np.flatnonzero([one == method for one in of])
+            part = None if beside is None else beside[rows]
+            found[rows] = self._by(method, histories[rows], part)
+        return found
+
+    def _by(self, method: str, histories: Array, beside: Array | None) -> Array:
+        settings = self.settings
+        if method == BOOSTING:
+            if self.boosted is None:
+                raise IntegrityError(f"{FILE}: there is no model beside it", fix="train again")
+            return self.boosted.predict(histories, beside)
+        return methods.forecast(method, histories, settings.season, settings.horizon)
+
+    def places_of(self, keys: Iterable[tuple[str, ...]]) -> NDArray[np.int64]:
+        """Return which series of the package keys name, -1: none."""
+        return np.array([self.tails.places.get(key, -1) for key in keys], np.int64)
 
     def answer(self, histories: Array, forecasts: Array) -> dict[str, np.ndarray]:
         """Return forecasts with the intervals that they have after these histories."""
@@ -98,43 +160,63 @@ class Forecaster:
         return found
 
     def describe(self, columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Return the descriptors of the histories; see ``noria.tasks.forecasting.shape``."""
-        raw, _ = self._histories(columns, fill=False)
-        return {**described(raw, self.settings.season)}
+        """Return the descriptors of the histories; see ``noria.tasks.forecasting.shape``.
 
-    def _histories(
-        self, columns: Mapping[str, np.ndarray], *, fill: bool = True
-    ) -> tuple[Array, NDArray[np.int64]]:
-        """Return histories (n, L), and how many steps each ends before the origin."""
-        settings, width = self.settings, self.settings.history
-        given = columns.get(HISTORY)
+        And of each feature what ``Beside.described`` says.
+        """
+        asked, settings = self._asked(columns), self.settings
+        found = {**described(asked.raw, settings.season)}
+        if settings.beside is None:
+            return found
+        return found | settings.beside.described(self._beside(columns, asked), settings.horizon)
+
+    def _asked(self, columns: Mapping[str, np.ndarray]) -> _Asked:
+        """Return histories, sent or looked up."""
+        width, given = self.settings.history, columns.get(HISTORY)
         rows = len(next(iter(columns.values())))
         raw = np.full((rows, width), np.nan) if given is None else aligned(given, width)
-        ahead = np.zeros(rows, np.int64)
-        for row in np.flatnonzero(np.isnan(raw).all(axis=1)):
-            raw[row], ahead[row] = self._looked_up(columns, int(row))
+        ahead, places = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
+        origins = np.full(rows, NEVER)
+        for row in range(rows):
+            places[row] = self._place(columns, row)
+        for row in np.flatnonzero(np.isnan(raw).all(axis=1)).tolist():
+            place = int(places[row])
+            raw[row], origins[row] = self._looked_up(columns, row, place)
+            ahead[row] = max(0, int(origins[row]) - int(self.tails.ends[place]))
         ends = np.flatnonzero(np.isnan(raw[:, -1]))
         if ends.size:
             raise InvalidInput(
                 f"{HISTORY}[{ends[0]}]: its last value is missing",
                 fix="end it with the newest value that is known",
             )
-        return (filled(raw, settings.gaps) if fill else raw), ahead
+        return _Asked(raw, origins, ahead, places)
 
-    def _looked_up(self, columns: Mapping[str, np.ndarray], row: int) -> tuple[Array, int]:
-        """Return the history of a row that sends none, and how many steps it lacks."""
+    def _origin(self, columns: Mapping[str, np.ndarray], row: int) -> int | None:
+        """Return the step at which a row asks; None where it does not say."""
+        when = columns.get(self.manifest.event_time or "")
+        if when is None or not np.isfinite(float(when[row])):
+            return None
+        return int(self.settings.steps.numbers(np.array([int(when[row])]))[0])
+
+    def _place(self, columns: Mapping[str, np.ndarray], row: int) -> int:
+        names = self.manifest.entity_key
+        key = tuple(str(columns[name][row]) for name in names if name in columns)
+        return self.tails.places.get(key, -1) if len(key) == len(names) else -1
+
+    def _looked_up(
+        self, columns: Mapping[str, np.ndarray], row: int, place: int
+    ) -> tuple[Array, int]:
+        """Return the history of a row that sends none, and the step that is asked from."""
         key_columns = self.manifest.entity_key
         fix = f"send {HISTORY}, its newest values, or the name of a series that was trained on"
-        key = tuple(str(columns[name][row]) for name in key_columns if name in columns)
-        place = self.tails.places.get(key) if len(key) == len(key_columns) else None
-        if place is None:
+        if place < 0:
+            key = tuple(str(columns[name][row]) for name in key_columns if name in columns)
             said = f"series {shorten('|'.join(key))} is not known" if key else "no series is named"
             raise InvalidInput(f"{HISTORY}[{row}]: is missing, and {said}", fix=fix)
         values, end = self.tails.values[place], int(self.tails.ends[place])
-        when = columns.get(self.manifest.event_time or "")
-        if when is None or not np.isfinite(float(when[row])):
-            return values, 0
-        asked = int(self.settings.steps.numbers(np.array([int(when[row])]))[0])
+        asked = self._origin(columns, row)
+        if asked is None:
+            return values, end
         ahead = asked - end
         if ahead > self.settings.horizon or -ahead >= values.size:
             known = pd.Timestamp(int(self.settings.steps.starts(np.array([end]))[0]), unit="ms")
@@ -145,17 +227,108 @@ class Forecaster:
                 fix=fix,
             )
         if ahead >= 0:
-            return values, ahead
+            return values, asked
         cut = values[:ahead]
         if np.isnan(cut[-1]):
             raise InvalidInput(
                 f"{self.manifest.event_time}[{row}]: no value is known at that step", fix=fix
             )
-        return np.concatenate([np.full(-ahead, np.nan), cut]), 0
+        return np.concatenate([np.full(-ahead, np.nan), cut]), asked
+
+    def _beside(self, columns: Mapping[str, np.ndarray], asked: _Asked) -> dict[str, Any]:
+        """Return the features of requests, sent or looked up.
+
+        Those that change from step to step begin a horizon before the history: (n, L + 2h) of one
+        that is known ahead, which ends with the forecast, (n, L + h) of another. Else (n,).
+        """
+        settings = self.settings
+        beside = settings.beside or Beside()
+        found: dict[str, Any] = {}
+        for name in (*beside.ahead, *beside.past):
+            ends = settings.horizon if name in beside.ahead else 0
+            width = settings.history + settings.horizon + ends
+            sent, rows = columns.get(name), len(asked.raw)
+            values = np.full((rows, width), np.nan) if sent is None else aligned(sent, width)
+            for row in np.flatnonzero(np.isnan(values).all(axis=1)):
+                values[row] = self._looked_up_beside(name, asked, int(row), ends, width)
+            found[name] = values
+        for name in beside.static:
+            texts = name in beside.categories
+            given = columns.get(name, [None] * len(asked.raw))
+            facts = [
+                settings.facts[name][place] if _is_missing(value) and place >= 0 else value
+                for value, place in zip(given, asked.places.tolist(), strict=True)
+            ]
+            found[name] = np.array(facts, object if texts else np.float64)
+        return found
+
+    def _looked_up_beside(self, name: str, asked: _Asked, row: int, ends: int, width: int) -> Array:
+        """Return a covariate of so many steps, up to so many after the origin; NaN: not known."""
+        found = np.full(width, np.nan)
+        place, origin = int(asked.places[row]), int(asked.origins[row])
+        if place < 0 or origin == NEVER:
+            return found
+        held = self.tails.covariates[name][place]
+        first = int(self.tails.ends[place]) - self.settings.history - self.settings.horizon + 1
+        start = origin + ends - width + 1 - first
+        part = held[max(0, start) : max(0, start + width)]
+        found[max(0, -start) : max(0, -start) + part.size] = part
+        return found
+
+    def _read(
+        self, columns: Mapping[str, np.ndarray], asked: _Asked, back: NDArray[np.int64]
+    ) -> Array | None:
+        """Return what boosting knows beside histories, so many steps before the origins.
+
+        Raises:
+            InvalidInput: Something that it has to know is missing.
+        """
+        settings = self.settings
+        if settings.beside is None or self.boosted is None:
+            return None
+        beside = self._beside(columns, asked)
+        if not back.any():
+            self._refuse_missing(beside)
+        origins = np.where(asked.origins == NEVER, 0, asked.origins)
+        if settings.beside.calendars:
+            for row in np.flatnonzero(asked.origins == NEVER):
+                origin = self._origin(columns, int(row))
+                if origin is None:
+                    raise InvalidInput(
+                        f"{self.manifest.event_time}[{row}]: is missing, and holidays depend on it",
+                        fix="send when the newest value was",
+                    )
+                origins[row] = origin
+        windows = {name: _back(values, back, settings.horizon) for name, values in beside.items()}
+        return settings.beside.read(
+            windows, origins - back, settings.season, settings.horizon, settings.steps
+        )
+
+    def _refuse_missing(self, beside: Mapping[str, Any]) -> None:
+        horizon, read = self.settings.horizon, self.settings.beside or Beside()
+        for name in read.ahead:
+            for row, step in np.argwhere(np.isnan(beside[name][:, -horizon:])):
+                raise InvalidInput(
+                    f"{name}[{row}]: is missing at step t+{step + 1}, and it is known ahead",
+                    fix=f"send its values of the {horizon} steps to come, after those of "
+                    f"{HISTORY} where you have them",
+                )
+        for name in read.past:
+            for row in np.flatnonzero(np.isnan(beside[name]).all(axis=1)):
+                raise InvalidInput(
+                    f"{name}[{row}]: is missing", fix=f"send its values up to the end of {HISTORY}"
+                )
+        for name in read.static:
+            for row in np.flatnonzero([_is_missing(one) for one in beside[name]]):
+                raise InvalidInput(
+                    f"{name}[{row}]: is missing",
+                    fix="send it, or the name of a series that was trained on",
+                )
 
     def files(self) -> dict[str, bytes]:
         """Return the files of the package."""
-        tails = {"values": self.tails.values, "ends": self.tails.ends}
+        covariates = {_BESIDE + name: values for name, values in self.tails.covariates.items()}
+        tails = {"values": self.tails.values, "ends": self.tails.ends, **covariates}
         found = {
             FILE: msgspec.json.format(msgspec.json.encode(self.settings), indent=2),
             TAILS: pack(tails),
@@ -177,12 +350,43 @@ def load(manifest: Manifest, files: Mapping[str, bytes]) -> Forecaster:
         values, ends = arrays["values"], arrays["ends"]
     except (KeyError, msgspec.DecodeError) as error:
         raise IntegrityError(f"{FILE} or {TAILS}: {error}", fix="train again") from error
-    if values.shape != (len(settings.series), settings.history) or ends.shape != values.shape[:1]:
+    covariates = {name.removeprefix(_BESIDE): of for name, of in arrays.items() if _BESIDE in name}
+    if not _fits(settings, values, ends, covariates):
         raise IntegrityError(f"{TAILS}: does not fit {FILE}", fix="train again")
     places = {tuple(key): place for place, key in enumerate(settings.series)}
     model = {name.removeprefix(BOOSTED): text for name, text in files.items() if BOOSTED in name}
     boosted = boosting.load(model) if model else None
-    found = Forecaster(manifest, settings, boosted, Tails(values, ends, places))
+    found = Forecaster(manifest, settings, boosted, Tails(values, ends, places, covariates))
     # The statistical models take seconds to import: before the first request, not in it.
-    found.forecasts(np.arange(1.0, settings.history + 1.0)[None, :] ** 0.5)
+    for method in {settings.method, *settings.methods} - {BOOSTING}:
+        methods.forecast(method, _CURVE[None, :], settings.season, settings.horizon)
     return found
+
+
+def _fits(settings: Settings, values: Array, ends: Any, covariates: Mapping[str, Array]) -> bool:
+    """Whether what is looked up has a row for each series, and is as wide as it is read."""
+    series, width, horizon = len(settings.series), settings.history, settings.horizon
+    beside = settings.beside or Beside()
+    wanted = dict.fromkeys(beside.ahead, (series, width + 3 * horizon))
+    wanted |= dict.fromkeys(beside.past, (series, width + horizon))
+    return (
+        values.shape == (series, width)
+        and ends.shape == (series,)
+        and {name: of.shape for name, of in covariates.items()} == wanted
+        and len(settings.methods) in (0, series)
+        and {name: len(of) for name, of in settings.facts.items()}
+        == dict.fromkeys(beside.static, series)
+    )
+
+
+def _back(values: Any, steps: NDArray[np.int64], horizon: int) -> Any:
+    """Return a window of a covariate so many steps before its end, a horizon shorter."""
+    if values.ndim == 1:
+        return values
+    width = values.shape[1] - horizon
+    places = horizon - steps[:, None] + np.arange(width)
+    return np.take_along_axis(values, places, axis=1)
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value != value

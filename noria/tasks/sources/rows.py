@@ -39,10 +39,14 @@ def labelled_rows(spec: ModelSpec, base: Path, as_of: datetime | None) -> pd.Dat
             all of them), or no row is left.
         LeakageError: A label was known before its event, or by ``as_of`` for a later event.
     """
+    return labelled(spec, read_rows(spec, base), as_of)
+
+
+def labelled(spec: ModelSpec, rows: pd.DataFrame, as_of: datetime | None) -> pd.DataFrame:
+    """Return of the rows that ``read_rows`` gives those of ``labelled_rows``."""
     data = spec.data
     if as_of is not None and as_of.tzinfo is None:
         raise DataError(f"as_of {as_of.isoformat()} has no time zone", fix="give it in UTC")
-    rows = _read(spec, base)
     read = len(rows)
     if data.target is not None and spec.family.target is not None:
         rows = _where(rows, rows[data.target].notna())
@@ -121,7 +125,12 @@ def moments(rows: pd.DataFrame, column: str) -> np.ndarray:
     return rows[column].to_numpy(dtype="datetime64[ms]").astype(np.int64)
 
 
-def _read(spec: ModelSpec, base: Path) -> pd.DataFrame:
+def read_rows(spec: ModelSpec, base: Path) -> pd.DataFrame:
+    """Return every row of the files, with a label or not; values as in ``labelled_rows``.
+
+    Raises:
+        DataError: A file, column or value is missing or can't be read.
+    """
     data = spec.data
     files = source_files(data, base)
     columns = row_columns(data)
