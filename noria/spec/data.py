@@ -19,7 +19,7 @@ TimeFeature: TypeAlias = Literal[
     "minute-of-day", "hour-of-day", "day-of-week", "day-of-year", "month"
 ]
 
-FeatureType: TypeAlias = Literal["numeric", "categorical", "boolean", "text", "vector"]
+FeatureType: TypeAlias = Literal["numeric", "categorical", "boolean", "text", "timestamp", "vector"]
 MAX_WIDTH: Final = 16_384
 """Most numbers in a value of a vector."""
 
@@ -181,13 +181,15 @@ class Feature(Section):
     name: Column = Field(description="The column's name.", examples=["distance"])
     type: FeatureType = Field(
         description="What its values are. Numbers that are only names (a zip code) are "
-        "categorical. vector: a list of so many numbers in each row, such as an embedding."
+        "categorical. text: sentences; a few different words are categorical. timestamp: a moment "
+        "other than eventTime. vector: a list of so many numbers in each row, such as an embedding."
     )
     width: int | None = Field(
         default=None,
         ge=1,
         le=MAX_WIDTH,
-        description="Numbers in each value of a vector. null: as many as the rows have.",
+        description="Numbers in each value of a vector, or that a text becomes. null: as many as "
+        "the rows have; of a text 32.",
         examples=[384],
     )
     source_: Literal["request", "feast"] = Field(

@@ -2,15 +2,17 @@
 
 One row of the matrix is float64: numbers as they are, booleans as 0 and 1, a
 categorical value as its place in the feature's table, a time feature as the
-number derived from the event time, a vector as its numbers side by side. Whatever is
-missing, infinite, unreadable or was never seen in training is NaN. Only numpy is needed.
+number derived from the event time, a vector as its numbers side by side, a text as those that
+its reader makes of it. Whatever is missing, infinite, unreadable or was never seen in training is
+NaN; a missing text is an empty one. Only numpy is needed.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,12 +78,32 @@ def epoch_ms(name: str, column: np.ndarray) -> NDArray[np.int64]:
     )
 
 
-class Encoder:
-    """Turns columns into the matrix, by the features of a manifest."""
+class Reads(Protocol):
+    """What makes numbers of texts."""
 
-    def __init__(self, features: Sequence[Feature], event_time: str | None) -> None:
-        self.features = tuple(features)
+    def read(self, texts: Iterable[str | None]) -> Matrix:
+        """Return the (n, width) numbers of n texts."""
+        ...
+
+
+class Encoder:
+    """Turns columns into the matrix, by the features of a manifest.
+
+    Args:
+        features: Of the manifest, in order; descriptors are no part of the matrix.
+        event_time: The column of the event time.
+        readers: Of the features that are texts, by name.
+    """
+
+    def __init__(
+        self,
+        features: Sequence[Feature],
+        event_time: str | None,
+        readers: Mapping[str, Reads] = MappingProxyType({}),
+    ) -> None:
+        self.features = tuple(one for one in features if one.origin != "descriptor")
         self._event_time = event_time
+        self._readers = readers
         self._tables: tuple[dict[Any, float], ...] = tuple(
             {name: float(code) for code, name in enumerate(feature.categories)}
             for feature in self.features
@@ -112,6 +134,10 @@ class Encoder:
                 place += feature.size - 1
             elif feature.kind == "categorical":
                 matrix[:, place] = _codes(feature, column, table)
+            elif feature.kind == "text":
+                part = self._readers[feature.name].read(_read(feature, column))
+                matrix[:, place : place + feature.size] = part
+                place += feature.size - 1
             elif column.dtype.kind in "fiub":
                 matrix[:, place] = column
             else:
@@ -160,6 +186,13 @@ class Encoder:
                 fix="send the moment of each row",
             )
         return epoch_ms(name, column)
+
+
+def _read(feature: Feature, column: np.ndarray) -> list[str | None]:
+    try:
+        return [value if type(value) is str else text(value) for value in column.tolist()]
+    except InvalidInput as error:
+        raise _unreadable(feature, error) from error
 
 
 def _codes(feature: Feature, column: np.ndarray, table: Mapping[Any, float]) -> Matrix:

@@ -41,6 +41,7 @@ ROLES: Final[Mapping[str, Role]] = {
     "boolean": "boolean",
     "categorical": "text",
     "text": "text",
+    "timestamp": "time",
     "vector": "vector",
 }
 """The role of a feature's column, by the feature's type."""

@@ -123,25 +123,27 @@ def lookups_can_be_made(data: Data) -> Iterator[Problem]:
 
 
 def vectors_are_sent_and_have_a_width(data: Data) -> Iterator[Problem]:
-    """Only a vector has a width, and a vector comes with the request, not from a CSV file."""
+    """Only a vector or a text has a width, and both come with the request; a vector not by CSV."""
     for index, feature in enumerate(data.features):
         path = f"spec.data.features[{index}]"
-        if feature.type != "vector":
-            if feature.width is not None:
-                said = f"{feature.name} is {feature.type}, and width is of a vector"
-                yield Problem(f"{path}.width", said, "remove it, or write type: vector")
-        elif feature.source_ != "request":
+        if feature.width is not None and feature.type not in ("vector", "text"):
+            said = f"{feature.name} is {feature.type}, and width is of a vector or a text"
+            yield Problem(f"{path}.width", said, "remove it, or write type: vector")
+        if feature.type in _SENT and feature.source_ != "request":
             yield Problem(
                 f"{path}.from",
-                f"{feature.name} is a vector, and vectors are not looked up",
+                f"{feature.name} is a {feature.type}, and {feature.type}s are not looked up",
                 "let the client send it: remove from",
             )
-        elif data.source.csv is not None:
+        elif feature.type == "vector" and data.source.csv is not None:
             yield Problem(
                 f"{path}.type",
                 f"{feature.name} is a vector, and a CSV file has no lists",
                 "write the rows as Parquet, with a column of lists",
             )
+
+
+_SENT: Final = ("vector", "text", "timestamp")
 
 
 def keys_are_named_once(data: Data) -> Iterator[Problem]:

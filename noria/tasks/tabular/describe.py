@@ -16,6 +16,9 @@ from noria.spec.spaces import SearchRange
 from noria.spec.train import Train
 from noria.tasks.tabular.hyperparameters import problems_of
 
+MAX_TEXT_WIDTH: Final = 256
+"""Most numbers that a text becomes."""
+
 
 class TabularClassificationOptions(Section):
     """Options of ``tabular-classification``."""
@@ -113,14 +116,15 @@ def columns_and_a_target(task: Any, data: Data) -> Iterator[Problem]:
         )
 
 
-def columns_can_be_read(task: Any, data: Data) -> Iterator[Problem]:
-    """A tabular family reads no text."""
+def texts_are_bounded(data: Data) -> Iterator[Problem]:
+    """A text becomes a bounded number of numbers."""
     for place, feature in enumerate(data.features):
-        if feature.type == "text":
+        if feature.type == "text" and (feature.width or 0) > MAX_TEXT_WIDTH:
             yield Problem(
-                f"spec.data.features[{place}].type",
-                f"{feature.name} is text, which {task.family} does not read",
-                "use categorical for a few different values, or remove it",
+                f"spec.data.features[{place}].width",
+                f"{feature.name} would become {feature.width} numbers, and a text is at most "
+                f"{MAX_TEXT_WIDTH}",
+                f"write {MAX_TEXT_WIDTH}, or remove it: 32",
             )
 
 
@@ -140,7 +144,7 @@ _SHARED: Final[Mapping[str, Any]] = {
         Detector(name="features", kind="tabular", watch="features"),
         Detector(name="prediction", kind="ks", watch="prediction"),
     ),
-    "rules": (columns_and_a_target, columns_can_be_read, hyperparameters_exist),
+    "rules": (columns_and_a_target, texts_are_bounded, hyperparameters_exist),
     "needs": Needs(
         libraries=(
             "pandas",

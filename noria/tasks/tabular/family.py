@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from noria.tasks.tabular.calibration import Calibrator
     from noria.tasks.tabular.evaluation import MatrixPredictor
     from noria.tasks.tabular.fit import Design
+    from noria.tasks.tabular.fit_texts import Reading
     from noria.tasks.tabular.folds import Fold, RowFacts
     from noria.tasks.tabular.schema import Target
     from noria.tasks.tabular.scorers import Scorer
@@ -60,6 +61,7 @@ class FittedTabular:
     manifest: Manifest
     scorer: Scorer
     calibrator: Calibrator | None
+    reading: Reading
 
     @property
     def rows(self) -> int:
@@ -71,11 +73,14 @@ class FittedTabular:
         """The model as it will be served."""
         from noria.tasks.tabular.predictor import TabularPredictor
 
-        return TabularPredictor(self.manifest, self.scorer, self.calibrator)
+        readers = self.reading.readers
+        return TabularPredictor(self.manifest, self.scorer, self.calibrator, readers)
 
     def files(self) -> dict[str, bytes]:
         """Return the files of the package."""
-        files = dict(self.scorer.files())
+        from noria.tasks.tabular.texts import files_of
+
+        files = {**self.scorer.files(), **files_of(self.reading.readers)}
         if self.calibrator is not None:
             files.update(self.calibrator.files())
         return files
@@ -232,7 +237,7 @@ class Tabular:
         design = slice_of(spec, prepared.design, places, weight)
         learned = learn(spec, params, design, prepared.facts.take(places))
         manifest = manifest_of(spec, prepared, places, learned.algorithm, params)
-        return FittedTabular(manifest, learned.scorer, learned.calibrator)
+        return FittedTabular(manifest, learned.scorer, learned.calibrator, learned.reading)
 
     def with_rounds(
         self, spec: ModelSpec, params: Mapping[str, Any], times: float
@@ -247,10 +252,14 @@ class Tabular:
     ) -> FittedTabular:
         """See ``TaskFamily.fit_baseline``: the linear model."""
         from noria.tasks.tabular.fit import fit
+        from noria.tasks.tabular.fit_texts import reading_of
         from noria.tasks.tabular.learn import slice_of
 
-        scorer = fit("linear", {}, slice_of(spec, prepared.design, places, None))
-        return FittedTabular(manifest_of(spec, prepared, places, "linear", {}), scorer, None)
+        design = slice_of(spec, prepared.design, places, None)
+        reading = reading_of(design)
+        scorer = fit("linear", {}, reading.dense(design))
+        manifest = manifest_of(spec, prepared, places, "linear", {})
+        return FittedTabular(manifest, scorer, None, reading)
 
     def predict(
         self,
@@ -264,7 +273,10 @@ class Tabular:
 
         if isinstance(model, Path):
             return to_frame(ask(open_package(model), prepared.frame.iloc[places]))
-        return to_frame(scores(model.predictor, prepared.design.matrix[places]))
+        matrix = prepared.design.matrix[places]
+        if isinstance(model, FittedTabular):
+            matrix = model.reading.matrix(matrix)
+        return to_frame(scores(model.predictor, matrix))
 
     def compare(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from noria.errors import InvalidInput, TrainingError, shorten
 from noria.tasks.tabular.fit_linear import fit_linear
+from noria.tasks.tabular.fit_texts import CodedScorer, Corpus, reading_of
 from noria.tasks.tabular.hyperparameters import DEFAULT_ROUNDS, ROUNDS
 from noria.tasks.tabular.scorers import Scorer
 from noria.tasks.tabular.threads import limited_to
@@ -24,7 +25,8 @@ class Design:
 
     ``matrix`` (n, d); ``target`` (n,) class codes or values; ``classes`` their
     number, 0 for a regression; ``categories`` per column the size of its table,
-    0 for a number; ``weight`` (n,) or None; ``seed`` and ``threads`` as for all.
+    0 for a number; ``weight`` (n,) or None; ``seed`` and ``threads`` as for all. A column in
+    ``corpora`` has the places of texts in its corpus: ``fit`` reads them by the rows it fits on.
     """
 
     matrix: Array
@@ -34,20 +36,18 @@ class Design:
     weight: Array | None
     seed: int
     threads: int
+    corpora: Mapping[int, Corpus] = field(default_factory=dict)
 
     def take(self, places: NDArray[np.int64]) -> Design:
         """Return the design of some of the rows; rows that follow one another are not copied."""
         rows: NDArray[np.int64] | slice = places
         if places.size and bool((np.diff(places) == 1).all()):
             rows = slice(int(places[0]), int(places[-1]) + 1)
-        return Design(
-            self.matrix[rows],
-            self.target[rows],
-            self.classes,
-            self.categories,
-            None if self.weight is None else self.weight[rows],
-            self.seed,
-            self.threads,
+        return replace(
+            self,
+            matrix=self.matrix[rows],
+            target=self.target[rows],
+            weight=None if self.weight is None else self.weight[rows],
         )
 
     @property
@@ -63,6 +63,9 @@ def fit(algorithm: str, params: Mapping[str, Any], design: Design) -> Scorer:
         InvalidInput: The library refuses a hyperparameter's value.
         TrainingError: It fails for another reason.
     """
+    if design.corpora:
+        reading = reading_of(design)
+        return CodedScorer(reading, fit(algorithm, params, reading.dense(design)))
     try:
         with limited_to(design.threads):
             return _FITTERS[algorithm](dict(params), design)

@@ -103,7 +103,7 @@ def _score(bins: NDArray[np.int64], truth: Array, classes: int) -> float:
 
 def _bins(feature: Feature, column: pd.Series) -> NDArray[np.int64]:
     """Return a bin per row, from 0; missing values are the last."""
-    if feature.kind == "categorical":
+    if feature.kind in ("categorical", "text"):
         codes = pd.factorize(column)[0].astype(np.int64)
     else:
         values = numbers(column)

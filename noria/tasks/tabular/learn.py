@@ -18,6 +18,7 @@ from noria.tasks.sources.rows import moments
 from noria.tasks.tabular import calibration
 from noria.tasks.tabular.describe import TabularClassificationOptions
 from noria.tasks.tabular.fit import Design, balanced, fit
+from noria.tasks.tabular.fit_texts import Corpus, Reading, reading_of
 from noria.tasks.tabular.folds import Fold, RowFacts, deciles, folds
 from noria.tasks.tabular.predictor import probabilities
 from noria.tasks.tabular.schema import Target, columns_of
@@ -30,11 +31,15 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Learned:
-    """What training gives: the scorer, its calibrator (or None), and the algorithm's name."""
+    """What training gives: the scorer, its calibrator (or None), and the algorithm's name.
+
+    The scorer is of the matrix that ``reading`` makes of the coded one.
+    """
 
     scorer: Scorer
     calibrator: calibration.Calibrator | None
     algorithm: str
+    reading: Reading
 
 
 def facts_of(spec: ModelSpec, frame: pd.DataFrame, target: Target) -> RowFacts:
@@ -59,13 +64,21 @@ def design_of(
 ) -> Design:
     """Return the encoded rows of a frame, of equal weight."""
     event_time = spec.data.event_time
-    matrix = np.empty((len(frame), sum(feature.size for feature in features)))
+    # A text is one place in its corpus until rows are fitted on.
+    sizes = [1 if feature.kind == "text" else feature.size for feature in features]
+    matrix = np.empty((len(frame), sum(sizes)))
+    corpora: dict[int, Corpus] = {}
     first = 0
-    for feature in features:
+    for feature, size in zip(features, sizes, strict=True):
         # One after another: all the columns at once would take as much again as the matrix.
-        part = Encoder((feature,), event_time).encode(columns_of((feature,), event_time, frame))
-        matrix[:, first : first + feature.size] = part
-        first += feature.size
+        columns = columns_of((feature,), event_time, frame)
+        if feature.kind == "text":
+            codes, different = pd.factorize(columns[feature.name])
+            corpora[first] = Corpus(feature.name, different, feature.size, spec.train.seed)
+            matrix[:, first] = np.where(codes < 0, np.nan, codes)
+        else:
+            matrix[:, first : first + size] = Encoder((feature,), event_time).encode(columns)
+        first += size
     return Design(
         matrix=matrix,
         target=target.values,
@@ -73,12 +86,13 @@ def design_of(
         # A table without an entry is a column without a value: it has nothing to split on.
         categories=tuple(
             max(1, len(feature.categories)) if feature.kind == "categorical" else 0
-            for feature in features
-            for _ in range(feature.size)
+            for feature, size in zip(features, sizes, strict=True)
+            for _ in range(size)
         ),
         weight=None,
         seed=spec.train.seed,
         threads=threads_for(matrix.size, int(cpu_count(spec.train.compute.cpu))),
+        corpora=corpora,
     )
 
 
@@ -126,6 +140,8 @@ def learn(spec: ModelSpec, params: Mapping[str, Any], design: Design, facts: Row
     stack = spec.train.ensemble.kind == "stacking"
     options = spec.task.options
     method = options.calibration if isinstance(options, TabularClassificationOptions) else "none"
+    reading = reading_of(design)
+    dense = reading.dense(design)
     held: list[Fold] = []
     if stack or method != "none":
         held = [fold for fold in cross_validation(spec, facts) if _has_classes(design, fold)]
@@ -136,16 +152,16 @@ def learn(spec: ModelSpec, params: Mapping[str, Any], design: Design, facts: Row
             )
     if not stack:
         algorithm = spec.train.algorithm
-        scorer = fit(algorithm, params, design)
+        scorer = fit(algorithm, params, dense)
         if method == "none":
-            return Learned(scorer, None, algorithm)
+            return Learned(scorer, None, algorithm, reading)
         raw = np.vstack(
             [
                 fit(algorithm, params, design.take(fold.train)).raw(design.matrix[fold.test])
                 for fold in held
             ]
         )
-        return Learned(scorer, _calibrate(method, raw, design, held), algorithm)
+        return Learned(scorer, _calibrate(method, raw, design, held), algorithm, reading)
     members = tuple(spec.train.ensemble.members)
     # One row of scores per held-out row: all members' outputs side by side.
     out = np.vstack(
@@ -180,12 +196,12 @@ def learn(spec: ModelSpec, params: Mapping[str, Any], design: Design, facts: Row
         meta_design.classes,
         meta_design.categories,
     )
-    fitted = tuple(fit(name, _own(spec, name, params), design) for name in members)
+    fitted = tuple(fit(name, _own(spec, name, params), dense) for name in members)
     stacked = StackedScorer(members, fitted, meta)
     calibrator = None
     if method != "none":
         calibrator = _calibrate(method, meta.raw(out), design, held)
-    return Learned(stacked, calibrator, "stacking")
+    return Learned(stacked, calibrator, "stacking", reading)
 
 
 def _own(spec: ModelSpec, member: str, params: Mapping[str, Any]) -> Mapping[str, Any]:

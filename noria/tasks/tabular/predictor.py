@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from noria.errors import IntegrityError
 from noria.tasks.encoding import Columns, Encoder
 from noria.tasks.package import Manifest
-from noria.tasks.tabular import calibration
+from noria.tasks.tabular import calibration, texts
 from noria.tasks.tabular.links import sigmoid, softmax
 from noria.tasks.tabular.scorers import Scorer, load_scorer
+from noria.tasks.tabular.texts import TextReader
 
 Array = NDArray[np.float64]
 
@@ -24,11 +26,12 @@ class TabularPredictor:
     manifest: Manifest
     scorer: Scorer
     calibrator: calibration.Calibrator | None = None
+    readers: Mapping[str, TextReader] = field(default_factory=dict)
     _encoder: Encoder = field(init=False, repr=False)
     _classes: np.ndarray = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        encoder = Encoder(self.manifest.features, self.manifest.event_time)
+        encoder = Encoder(self.manifest.features, self.manifest.event_time, self.readers)
         object.__setattr__(self, "_encoder", encoder)
         object.__setattr__(self, "_classes", np.array(self.manifest.classes))
 
@@ -71,6 +74,13 @@ def load(manifest: Manifest, files: Mapping[str, bytes]) -> TabularPredictor:
         IntegrityError: A model file is missing or malformed.
         NotInstalled: The algorithm's library is not installed.
     """
+    readers = texts.load(files)
+    read = [feature.name for feature in manifest.features if feature.kind == "text"]
+    if read != list(readers):
+        raise IntegrityError(
+            f"the package reads the texts {list(readers)}, and its manifest names {read}",
+            fix="train again",
+        )
     return TabularPredictor(
-        manifest, load_scorer(manifest.algorithm, files), calibration.load(files)
+        manifest, load_scorer(manifest.algorithm, files), calibration.load(files), readers
     )

@@ -16,13 +16,19 @@ from noria.spec.data import Feature as SpecFeature
 from noria.tasks.package import Feature, Input, Lookup
 from noria.tasks.sources.rows import moments
 from noria.tasks.sources.typed import read_as
+from noria.tasks.tabular.texts import WIDTH
 from noria.values import Class, place_of
 from noria.values.vectors import stacked, width_of
 
 # HistGradientBoosting takes 255 codes at most; one limit for all algorithms makes them agree.
 MAX_CATEGORIES: Final = 250
 _MAX_CLASSES: Final = 1000
-_DATATYPES: Final = {"numeric": "FP64", "categorical": "BYTES", "boolean": "BOOL"}
+_DATATYPES: Final = {
+    "numeric": "FP64",
+    "categorical": "BYTES",
+    "text": "BYTES",
+    "boolean": "BOOL",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,9 @@ def features_of(data: Data, frame: pd.DataFrame) -> tuple[Feature, ...]:
         elif feature.type == "vector":
             width = _width(feature, frame[feature.name])
             features.append(Feature(feature.name, "vector", origin, width=width))
+        elif feature.type == "text":
+            width = WIDTH if feature.width is None else feature.width
+            features.append(Feature(feature.name, "text", origin, width=width))
         else:
             features.append(Feature(feature.name, "numeric", origin))
     features.extend(Feature(name, "numeric", "time") for name in data.time_features)
@@ -115,7 +124,7 @@ def columns_of(
                 fix=f"they have {', '.join(map(str, frame.columns))}",
             )
         column = frame[feature.name]
-        if feature.kind == "categorical":
+        if feature.kind in ("categorical", "text"):
             columns[feature.name] = texts(column)
         elif feature.kind == "vector":
             columns[feature.name] = stacked(read_as(column, "vector"), feature.size)
