@@ -26,7 +26,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import isfinite
 from time import perf_counter, thread_time
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 import numpy as np
 
@@ -103,7 +103,9 @@ class Runner:
     ) -> None:
         self._elapsed = elapsed
         self._predictor = predictor
-        self._describe = predictor.describe if isinstance(predictor, Describing) else None
+        has_any = any(one.origin == "descriptor" for one in predictor.manifest.features)
+        describes = has_any and isinstance(predictor, Describing)
+        self._describe = cast("Describing", predictor).describe if describes else None
         self._seldom = Seldom(_SECONDS_BETWEEN_LINES)
         self._lookup = lookup
         self._batching = batching

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 from pydantic import BeforeValidator, Field, WithJsonSchema, create_model
 
 from noria.errors import shorten
+from noria.exchange.moments import days_of
 from noria.spec.families import FromFamilies, installed
 from noria.spec.section import FILLED, Column, Items, Section, refuse
 from noria.spec.served import Served
@@ -129,8 +130,8 @@ class CsvSource(Section):
         | None
     ) = Field(
         default=None,
-        description="How eventTime and labelTime are written, by the directives of strptime; "
-        "without %z they are UTC. null: ISO 8601, or epoch milliseconds.",
+        description="How eventTime, labelTime and timestamps are written, by the directives of "
+        "strptime; without %z they are UTC. null: ISO 8601, or epoch milliseconds.",
         examples=["%d.%m.%Y %H:%M"],
     )
 
@@ -323,6 +324,12 @@ class Data(Section):
     def looked_up_features(self) -> tuple[Feature, ...]:
         """Return the features that are looked up online, in order."""
         return tuple(feature for feature in self.features if feature.source_ == "feast")
+
+    def distances(self) -> dict[str, str]:
+        """Return what is watched of each feature that is a timestamp: by its name, the days."""
+        if self.event_time is None:
+            return {}
+        return {one.name: days_of(one.name) for one in self.features if one.type == "timestamp"}
 
     def feature_names(self) -> tuple[str, ...]:
         """Return what the model reads: the features in order, then the time features."""

@@ -2,7 +2,8 @@
 
 One row of the matrix is float64: numbers as they are, booleans as 0 and 1, a
 categorical value as its place in the feature's table, a time feature as the
-number derived from the event time, a vector as its numbers side by side, a text as those that
+number derived from the event time, a moment as the parts of its date and the days that it was
+before the event time, a vector as its numbers side by side, a text as those that
 its reader makes of it. Whatever is missing, infinite, unreadable or was never seen in training is
 NaN; a missing text is an empty one. Only numpy is needed.
 """
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noria.errors import InvalidInput
+from noria.exchange.moments import MISSING, days_before, days_of
 from noria.tasks.package import Feature
 from noria.values import number, text
 from noria.values.vectors import stacked
@@ -28,7 +30,6 @@ Columns = Mapping[str, np.ndarray]
 _MINUTE: Final = 60_000
 _HOUR: Final = 60 * _MINUTE
 _DAY: Final = 24 * _HOUR
-_NAT: Final = np.iinfo(np.int64).min
 
 
 def _day_of_year(ms: NDArray[np.int64]) -> NDArray[Any]:
@@ -40,6 +41,10 @@ def _day_of_year(ms: NDArray[np.int64]) -> NDArray[Any]:
 def _month(ms: NDArray[np.int64]) -> NDArray[Any]:
     months = ms.astype("datetime64[ms]").astype("datetime64[M]")
     return months.astype(np.int64) % 12 + 1
+
+
+def _year(ms: NDArray[np.int64]) -> NDArray[Any]:
+    return ms.astype("datetime64[ms]").astype("datetime64[Y]").astype(np.int64) + 1970
 
 
 # All in UTC. Monday is 0; days of the year and months count from 1.
@@ -54,9 +59,37 @@ TIME_FEATURES: Final[Mapping[str, Callable[[NDArray[np.int64]], NDArray[Any]]]] 
 
 def time_feature(name: str, epoch_ms: NDArray[np.int64]) -> Matrix:
     """Return one time feature of n moments, in milliseconds since 1970 UTC; NaN for NaT."""
-    values = np.asarray(TIME_FEATURES[name](epoch_ms), dtype=np.float64)
-    missing = epoch_ms == _NAT
+    return _derived(TIME_FEATURES[name], epoch_ms)
+
+
+def _derived(part: Callable[[NDArray[np.int64]], NDArray[Any]], ms: NDArray[np.int64]) -> Matrix:
+    values = np.asarray(part(ms), dtype=np.float64)
+    missing = ms == MISSING
     return np.where(missing, np.nan, values) if missing.any() else values
+
+
+MOMENT_PARTS: Final = (
+    _year,
+    TIME_FEATURES["month"],
+    TIME_FEATURES["day-of-week"],
+    TIME_FEATURES["hour-of-day"],
+)
+"""What a moment becomes, in order; after them, beside an event time, the days before it."""
+
+
+def described(
+    features: Iterable[Feature], event_time: str | None, columns: Columns
+) -> dict[str, Matrix]:
+    """Return what is watched of moments: the days before the event, by the descriptor's name."""
+    if event_time is None:
+        return {}
+    return {
+        days_of(one.name): days_before(
+            epoch_ms(one.name, columns[one.name]), epoch_ms(event_time, columns[event_time])
+        )
+        for one in features
+        if one.kind == "timestamp"
+    }
 
 
 def epoch_ms(name: str, column: np.ndarray) -> NDArray[np.int64]:
@@ -71,7 +104,7 @@ def epoch_ms(name: str, column: np.ndarray) -> NDArray[np.int64]:
         return column.astype("datetime64[ms]").astype(np.int64)
     if column.dtype.kind in "iuf":
         known = np.isfinite(column)
-        return np.where(known, np.where(known, column, 0), _NAT).astype(np.int64)
+        return np.where(known, np.where(known, column, 0), MISSING).astype(np.int64)
     raise InvalidInput(
         f"column {name!r}: {column.dtype} is not a moment",
         fix="give int64 milliseconds since 1970 UTC, or datetime64",
@@ -138,6 +171,17 @@ class Encoder:
                 part = self._readers[feature.name].read(_read(feature, column))
                 matrix[:, place : place + feature.size] = part
                 place += feature.size - 1
+            elif feature.kind == "timestamp":
+                own = epoch_ms(feature.name, column)
+                for derive in MOMENT_PARTS:
+                    matrix[:, place] = _derived(derive, own)
+                    place += 1
+                if self._event_time is None:
+                    place -= 1
+                else:
+                    if moments is None:
+                        moments = self._moments(columns, rows)
+                    matrix[:, place] = days_before(own, moments)
             elif column.dtype.kind in "fiub":
                 matrix[:, place] = column
             else:
@@ -173,7 +217,9 @@ class Encoder:
 
     def _needed(self) -> tuple[str, ...]:
         names = [feature.name for feature in self.features if feature.origin != "time"]
-        if self._event_time and any(feature.origin == "time" for feature in self.features):
+        if self._event_time and any(
+            one.origin == "time" or one.kind == "timestamp" for one in self.features
+        ):
             names.append(self._event_time)
         return tuple(names)
 

@@ -240,9 +240,7 @@ def test_a_fold_reads_texts_by_its_own_rows() -> None:
 
 
 def _with_linear(spec: Any) -> Any:
-    return spec.model_copy(
-        update={"train": spec.train.model_copy(update={"algorithm": "linear"})}
-    )
+    return spec.model_copy(update={"train": spec.train.model_copy(update={"algorithm": "linear"})})
 
 
 def _new(folder: Path) -> Path:

@@ -72,16 +72,17 @@ def features_are_no_answers(data: Data) -> Iterator[Problem]:
 
 
 def texts_are_described_apart(data: Data) -> Iterator[Problem]:
-    """No feature has the name of the number that is watched of a text, ``NAME.length``."""
+    """No feature has the name of the number that is watched of a text or of a moment."""
     places = {feature.name: index for index, feature in enumerate(data.features)}
-    for feature in data.features:
-        name = describing(feature.name)
-        if feature.type == "text" and name in places:
-            yield Problem(
-                f"spec.data.features[{places[name]}].name",
-                f"{name} is what is watched of the text {feature.name}",
-                "rename the column",
-            )
+    watched = {one.name: describing(one.name) for one in data.features if one.type == "text"}
+    for what, names in (("text", watched), ("timestamp", data.distances())):
+        for column, name in names.items():
+            if name in places:
+                yield Problem(
+                    f"spec.data.features[{places[name]}].name",
+                    f"{name} is what is watched of the {what} {column}",
+                    "rename the column",
+                )
 
 
 def lookups_can_be_made(data: Data) -> Iterator[Problem]:

@@ -333,6 +333,7 @@ class Tabular:
         out_dir: Path,
     ) -> None:
         """See ``TaskFamily.reference``."""
+        from noria.tasks.encoding import described
         from noria.tasks.reference import write_reference
         from noria.tasks.sources.rows import moments
         from noria.tasks.tabular.evaluation import measured, said_of, truth_of
@@ -343,10 +344,11 @@ class Tabular:
         if event_time is not None and until is not None and manifest.rows < len(frame):
             frame = frame[moments(frame, event_time) <= until]  # without a refit
         said = said_of(held_out.model)
+        columns = columns_of(manifest.features, event_time, frame)
         write_reference(
             out_dir,
             manifest,
-            columns_of(manifest.features, None, frame),
+            {**columns, **described(manifest.features, event_time, columns)},
             said,
             measured(spec, truth_of(spec, manifest.classes, test), said),
             spec.monitoring.reference_rows,

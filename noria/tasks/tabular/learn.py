@@ -64,6 +64,7 @@ def design_of(
 ) -> Design:
     """Return the encoded rows of a frame, of equal weight."""
     event_time = spec.data.event_time
+    features = [feature for feature in features if feature.origin != "descriptor"]
     # A text is one place in its corpus until rows are fitted on.
     sizes = [1 if feature.kind == "text" else feature.size for feature in features]
     matrix = np.empty((len(frame), sum(sizes)))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noria.errors import IntegrityError
-from noria.tasks.encoding import Columns, Encoder
+from noria.tasks.encoding import Columns, Encoder, described
 from noria.tasks.package import Manifest
 from noria.tasks.tabular import calibration, texts
 from noria.tasks.tabular.links import sigmoid, softmax
@@ -42,6 +42,10 @@ class TabularPredictor:
         classes, else (n, k), and ``label`` (n,). Regression: ``prediction`` (n,).
         """
         return self.predict_matrix(self._encoder.encode(columns))
+
+    def describe(self, columns: Columns) -> dict[str, np.ndarray]:
+        """Return the days that moments were before their event; see ``Describing``."""
+        return {**described(self.manifest.features, self.manifest.event_time, columns)}
 
     def encode(self, columns: Columns) -> Array:
         """Return the matrix of n rows; see ``Encoder.encode``."""

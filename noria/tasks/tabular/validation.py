@@ -77,6 +77,7 @@ def validate(spec: ModelSpec, rows: pd.DataFrame) -> ValidationReport:
         checks.append(Check("target", f"mean {target.values.mean():g}, finite in every row"))
     features: tuple[Feature, ...] = features_of(present, rows)
     checks.extend(_category_checks(features, rows))
+    checks.extend(_later_checks(data, rows))
     refuse_answers(features, rows, target)
     checks.append(Check("leakage", "no feature alone determines the target"))
     return ValidationReport(len(rows), tuple(checks))
@@ -118,6 +119,23 @@ def _category_checks(features: tuple[Feature, ...], rows: pd.DataFrame) -> Itera
                 f"categories.{feature.name}",
                 f"{shorten(twice[0])} and {shorten(twice[1])} are two categories: as texts they "
                 "differ",
+            )
+
+
+def _later_checks(data: Data, rows: pd.DataFrame) -> Iterator[Check]:
+    """Say which moments lie after their event: it may be that no request could know them."""
+    event_time = data.event_time
+    if event_time is None:
+        return
+    for name in data.distances():
+        later = (rows[name] > rows[event_time]).to_numpy()
+        if later.any():
+            first = rows[later].iloc[0]
+            yield Check(
+                f"leakage.{name}",
+                f"{name} is later than {event_time} in {later.mean():.1%} of the rows, first "
+                f"{first[name].isoformat()} at {first[event_time].isoformat()}: if it is not "
+                "known when a prediction is asked for, remove it from the features",
             )
 
 
