@@ -105,7 +105,7 @@ def test_a_model_learns_from_the_days_before_the_event(tmp_path: Path) -> None:
     at = pd.Timestamp("2024-02-10", tz="UTC")
     days = np.array([10, 900])
     asked: dict[str, np.ndarray[Any, Any]] = {
-        "joined": (at - days * DAY).to_numpy().astype("datetime64[ms]").astype(np.int64),
+        "joined": int(at.timestamp() * 1000) - days * 86_400_000,
         "at": np.full(2, int(at.timestamp() * 1000)),
         "size": np.full(2, 0.5),
     }

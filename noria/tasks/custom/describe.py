@@ -10,7 +10,6 @@ from typing import Any, Final, Literal
 from pydantic import Field
 
 from noria.errors import Problem, shorten
-from noria.spec.data import Data
 from noria.spec.family import Algorithm, Family, Needs
 from noria.spec.monitoring import Detector
 from noria.spec.section import Items, ScalarValue, Section
@@ -19,6 +18,7 @@ from noria.tasks.tabular.describe import (
     CLASSIFICATION,
     REGRESSION,
     columns_and_a_target,
+    columns_can_be_read,
 )
 
 OWN_CLASS: Final = Algorithm(name="own-class")
@@ -27,18 +27,6 @@ ELSEWHERE: Final = Algorithm(name="trained-elsewhere")
 DEFAULT_MODEL: Final = "model.py:Model"
 _METRICS: Final = {"class": CLASSIFICATION.metrics, "number": REGRESSION.metrics}
 _ENTRY: Final = re.compile(r"(?P<file>[^:]+\.py):(?P<name>[A-Za-z_][A-Za-z0-9_]*)")
-
-
-def columns_can_be_read(task: Any, data: Data) -> Iterator[Problem]:
-    """A model of one's own is given numbers, categories and vectors."""
-    for place, feature in enumerate(data.features):
-        if feature.type in ("text", "timestamp"):
-            yield Problem(
-                f"spec.data.features[{place}].type",
-                f"{feature.name} is {feature.type}, which {task.family} does not read",
-                "use categorical for a few different values, make a vector or a number of it in "
-                "the data module, or remove it",
-            )
 
 
 class CustomOptions(Section):

@@ -116,6 +116,17 @@ def columns_and_a_target(task: Any, data: Data) -> Iterator[Problem]:
         )
 
 
+def columns_can_be_read(task: Any, data: Data) -> Iterator[Problem]:
+    """A family of rows whose fit is its own is given numbers, categories and vectors."""
+    for place, feature in enumerate(data.features):
+        if feature.type in ("text", "timestamp"):
+            yield Problem(
+                f"spec.data.features[{place}].type",
+                f"{feature.name} is {feature.type}, which {task.family} does not read",
+                "make a number or a vector of it in the data module, or remove it",
+            )
+
+
 def texts_are_bounded(data: Data) -> Iterator[Problem]:
     """A text becomes a bounded number of numbers."""
     for place, feature in enumerate(data.features):
