@@ -193,6 +193,11 @@ class Feature(Section):
         "the rows have; of a text 32.",
         examples=[384],
     )
+    monotone: Literal["increasing", "decreasing"] | None = Field(
+        default=None,
+        description="The prediction (of two classes the probability of the positive one) never "
+        "falls, or never rises, as this number rises and all others stay. null: it may do both.",
+    )
     source_: Literal["request", "feast"] = Field(
         default="request",
         alias="from",
@@ -301,6 +306,13 @@ class Data(Section):
     label_time: Column | None = Field(
         default=None,
         description="Column of the moment at which the label became known. null: at once.",
+    )
+    weight: Column | None = Field(
+        default=None,
+        description="Column of how much each row counts when a model is fitted: 2 as two such "
+        "rows, 0 not at all. Metrics count all rows alike; it is never sent, and no feature. "
+        "null: all the same.",
+        examples=["importance"],
     )
     entity_key: Items[Column] = Field(
         default=(),

@@ -77,6 +77,8 @@ class Family:
         label_lag: How long the last label of a sample takes to come, from the options; None: that
             is not the family's affair. ``maxLabelLag`` is so much longer by default.
         detectors: What is watched by default.
+        heeds: What its fits heed of ``spec.data`` that not every family can: ``weight``, and
+            ``monotone`` of a feature. It is refused where it would not be heeded.
         descriptors: Numbers of a request that are watched beside ``spec.data.features``, by name.
             The predictor computes them (``noria.tasks.package.Describing``), and the manifest
             has them among its features.
@@ -112,6 +114,7 @@ class Family:
     key_has_time: bool = False
     label_lag: Callable[[Any], timedelta] | None = None
     detectors: tuple[Detector, ...] = ()
+    heeds: frozenset[Literal["weight", "monotone"]] = frozenset()
     descriptors: tuple[str, ...] = ()
     rules: tuple[Rule, ...] = ()
     needs: Needs = Needs()

@@ -147,6 +147,50 @@ def vectors_are_sent_and_have_a_width(data: Data) -> Iterator[Problem]:
 _SENT: Final = ("vector", "text", "timestamp")
 
 
+def what_is_asked_is_heeded(task: Any, data: Data) -> Iterator[Problem]:
+    """Weights and monotone features are of families whose fits heed them."""
+    family = described(task)
+    if data.weight is not None and "weight" not in family.heeds:
+        yield Problem("spec.data.weight", f"{family.name} counts all rows alike", "remove it")
+    for index, feature in enumerate(data.features):
+        if feature.monotone is None:
+            continue
+        path = f"spec.data.features[{index}].monotone"
+        if "monotone" not in family.heeds:
+            said = f"{family.name} can't be held to {feature.monotone}"
+            yield Problem(path, said, "remove it")
+        elif feature.type not in ("numeric", "boolean"):
+            yield Problem(
+                path,
+                f"{feature.name} is {feature.type}, and only numbers rise and fall",
+                "remove it, or make it numeric",
+            )
+
+
+def weights_are_a_column_of_their_own(data: Data) -> Iterator[Problem]:
+    """The weight of a row is nothing else of it, and comes with the source alone."""
+    path, name = "spec.data.weight", data.weight
+    if name is None:
+        return
+    others: dict[str | None, str] = {
+        **{one.name: "a feature" for one in data.features},
+        **dict.fromkeys(data.join_keys, "in joinKeys"),
+        **dict.fromkeys(data.entity_key, "in entityKey"),
+        data.split.group_key: "the groupKey",
+        data.label_time: "the labelTime",
+        data.event_time: "the eventTime",
+        data.target: "the target",
+    }
+    if name in others:
+        yield Problem(path, f"{name} is {others[name]}", "name a column of weights alone")
+    if data.served is not None:
+        yield Problem(
+            path,
+            "rows that were served have no weight, as no request has one",
+            "remove it, or spec.data.served",
+        )
+
+
 def keys_are_named_once(data: Data) -> Iterator[Problem]:
     """No name twice in a list of names, and no key that is the target or a time of the label."""
     yield from repeats("spec.data.timeFeatures", data.time_features)
@@ -258,6 +302,8 @@ DATA_RULES: Final = (
     texts_are_described_apart,
     lookups_can_be_made,
     vectors_are_sent_and_have_a_width,
+    what_is_asked_is_heeded,
+    weights_are_a_column_of_their_own,
     keys_are_named_once,
     times_are_apart,
     the_split_has_its_column,

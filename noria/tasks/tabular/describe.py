@@ -139,6 +139,19 @@ def texts_are_bounded(data: Data) -> Iterator[Problem]:
             )
 
 
+def monotone_is_kept(data: Data, train: Train) -> Iterator[Problem]:
+    """What combines several models may turn their directions round."""
+    if train.ensemble.kind == "none":
+        return
+    for place, feature in enumerate(data.features):
+        if feature.monotone is not None:
+            yield Problem(
+                f"spec.data.features[{place}].monotone",
+                f"{train.ensemble.kind} weighs its members, and a weight may be under 0",
+                "remove it, or write spec.train.ensemble.kind: none",
+            )
+
+
 def hyperparameters_exist(task: Any, train: Train) -> Iterator[Problem]:
     """A tabular algorithm has the hyperparameters that are set or searched."""
     path = "spec.train"
@@ -155,7 +168,8 @@ _SHARED: Final[Mapping[str, Any]] = {
         Detector(name="features", kind="tabular", watch="features"),
         Detector(name="prediction", kind="ks", watch="prediction"),
     ),
-    "rules": (columns_and_a_target, texts_are_bounded, hyperparameters_exist),
+    "rules": (columns_and_a_target, texts_are_bounded, monotone_is_kept, hyperparameters_exist),
+    "heeds": frozenset({"weight", "monotone"}),
     "needs": Needs(
         libraries=(
             "pandas",

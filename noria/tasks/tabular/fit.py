@@ -27,6 +27,7 @@ class Design:
     number, 0 for a regression; ``categories`` per column the size of its table,
     0 for a number; ``weight`` (n,) or None; ``seed`` and ``threads`` as for all. A column in
     ``corpora`` has the places of texts in its corpus: ``fit`` reads them by the rows it fits on.
+    ``monotone`` holds columns to a direction, 1 or -1, others are 0; empty: none is held.
     """
 
     matrix: Array
@@ -37,6 +38,7 @@ class Design:
     seed: int
     threads: int
     corpora: Mapping[int, Corpus] = field(default_factory=dict)
+    monotone: tuple[int, ...] = ()
 
     def take(self, places: NDArray[np.int64]) -> Design:
         """Return the design of some of the rows; rows that follow one another are not copied."""
@@ -98,6 +100,7 @@ def _linear(params: dict[str, Any], design: Design) -> Scorer:
         design.classes,
         design.categories,
         strength=float(strength),
+        monotone=design.monotone,
         **params,
     )
 
@@ -117,6 +120,7 @@ def _hist(params: dict[str, Any], design: Design) -> Scorer:
     model = estimator(
         **params,
         categorical_features=mask if mask.any() else None,
+        monotonic_cst=list(design.monotone) or None,
         early_stopping=False,
         random_state=design.seed,
     )
@@ -149,6 +153,8 @@ def _lightgbm(params: dict[str, Any], design: Design) -> Scorer:
     }
     if design.classes > 2:
         settings["num_class"] = design.classes
+    if design.monotone:
+        settings["monotone_constraints"] = list(design.monotone)
     data = lightgbm.Dataset(
         design.matrix,
         design.target,
@@ -177,6 +183,8 @@ def _xgboost(params: dict[str, Any], design: Design) -> Scorer:
     }
     if design.classes > 2:
         settings["num_class"] = design.classes
+    if design.monotone:
+        settings["monotone_constraints"] = design.monotone
     data = xgboost.DMatrix(
         design.matrix,
         design.target,

@@ -99,6 +99,7 @@ class Reading:
             matrix=self.matrix(design.matrix),
             categories=self._wide(design.categories),
             corpora={},
+            monotone=self._wide(design.monotone),
         )
 
     def _wide(self, each: Sequence[int]) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from noria.errors import DataError
-from noria.spec import ModelSpec, cpu_count
+from noria.spec import Data, ModelSpec, cpu_count
 from noria.tasks.encoding import Encoder
 from noria.tasks.package import Feature
 from noria.tasks.sources.rows import moments
@@ -21,7 +21,7 @@ from noria.tasks.tabular.fit import Design, balanced, fit
 from noria.tasks.tabular.fit_texts import Corpus, Reading, reading_of
 from noria.tasks.tabular.folds import Fold, RowFacts, deciles, folds
 from noria.tasks.tabular.predictor import probabilities
-from noria.tasks.tabular.schema import Target, columns_of
+from noria.tasks.tabular.schema import Target, columns_of, numbers
 from noria.tasks.tabular.scorers import Scorer
 from noria.tasks.tabular.scorers.stacked import StackedScorer
 from noria.tasks.tabular.threads import threads_for
@@ -62,8 +62,8 @@ def facts_of(spec: ModelSpec, frame: pd.DataFrame, target: Target) -> RowFacts:
 def design_of(
     spec: ModelSpec, frame: pd.DataFrame, features: Sequence[Feature], target: Target
 ) -> Design:
-    """Return the encoded rows of a frame, of equal weight."""
-    event_time = spec.data.event_time
+    """Return the encoded rows of a frame, of the weights that its rows have."""
+    data, event_time = spec.data, spec.data.event_time
     features = [feature for feature in features if feature.origin != "descriptor"]
     # A text is one place in its corpus until rows are fitted on.
     sizes = [1 if feature.kind == "text" else feature.size for feature in features]
@@ -90,10 +90,30 @@ def design_of(
             for feature, size in zip(features, sizes, strict=True)
             for _ in range(size)
         ),
-        weight=None,
+        weight=None if data.weight is None else numbers(frame[data.weight]),
         seed=spec.train.seed,
         threads=threads_for(matrix.size, int(cpu_count(spec.train.compute.cpu))),
         corpora=corpora,
+        monotone=_monotone(data, features, len(target.classes)),
+    )
+
+
+def _monotone(data: Data, features: Sequence[Feature], classes: int) -> tuple[int, ...]:
+    """Return 1 or -1 for each column of the coded matrix that is held to a direction, else 0."""
+    held = {one.name: one.monotone for one in data.features if one.monotone is not None}
+    if not held:
+        return ()
+    if classes > 2:
+        raise DataError(
+            f"spec.data.features: {next(iter(held))} is held monotone, and of {classes} classes "
+            "none is the one that rises",
+            fix="remove monotone, or predict two classes or a number",
+        )
+    signs = {"increasing": 1, "decreasing": -1, None: 0}
+    return tuple(
+        signs[held.get(feature.name)]
+        for feature in features
+        for _ in range(1 if feature.kind == "text" else feature.size)
     )
 
 
@@ -106,12 +126,18 @@ def slice_of(
         spec: Says whether classes are balanced.
         design: All rows.
         places: Of n rows.
-        weight: (n,) how much each counts; None: the same.
+        weight: (n,) how much each counts beside its own weight; None: the same.
 
     Raises:
-        DataError: Of two classes only one is there.
+        DataError: Of two classes only one is there, or every row weighs 0.
     """
     rows = design.take(places)
+    own = rows.weight
+    if own is not None and not own.any():
+        raise DataError(
+            f"spec.data.weight: the {places.size} rows to fit on all weigh 0",
+            fix="give one of them a weight over 0 at least",
+        )
     if design.classes:
         codes = rows.target.astype(np.int64)
         if design.classes == 2 and np.unique(codes).size < 2:
@@ -126,6 +152,8 @@ def slice_of(
         ):
             even = balanced(codes, design.classes)
             weight = even if weight is None else even * weight / float(np.mean(even * weight))
+    if own is not None:
+        weight = own if weight is None else own * weight
     return replace(rows, weight=weight)
 
 

@@ -59,8 +59,14 @@ def validate(spec: ModelSpec, rows: pd.DataFrame) -> ValidationReport:
             problems.extend(found)
             if not found:
                 checks.append(Check(f"ranges.{name}", "every row is inside"))
+    weight = data.weight
+    if weight is not None and not rows[weight].any():
+        said = f"{weight} is 0 in every row"
+        problems.append(Problem("spec.data.weight", said, "give one a weight over 0 at least"))
     if problems:
         raise DataError("\n".join(map(str, problems)), problems=problems)
+    if weight is not None:
+        checks.append(Check("weight", f"{rows[weight].min():g} to {rows[weight].max():g}"))
     target = target_of(spec, rows)
     if target.classes:
         counts = np.bincount(target.codes, minlength=len(target.classes))
