@@ -14,9 +14,9 @@ import numpy.typing as npt
 from monitoring.config import MonitorConfig
 from monitoring.service import Monitor, Setting
 from noria.errors import InvalidInput
-from noria.exchange.moments import days_before
 from noria.loop.values import Signal, from_json
 from noria.predictions import MEDIA_TYPE, Block, DictColumn, Output, Values, Vectors, encode
+from noria.tasks.encoding import days_before
 from noria.tasks.sources.rows import moments
 from noria.tasks.sources.typed import read_as
 from noria.values.vectors import stacked, width_of

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noria.errors import InvalidInput
-from noria.exchange.moments import MISSING, days_before, days_of
+from noria.exchange.moments import days_of
 from noria.tasks.package import Feature
 from noria.values import number, text
 from noria.values.vectors import stacked
@@ -30,6 +30,7 @@ Columns = Mapping[str, np.ndarray]
 _MINUTE: Final = 60_000
 _HOUR: Final = 60 * _MINUTE
 _DAY: Final = 24 * _HOUR
+_NAT: Final = np.iinfo(np.int64).min
 
 
 def _day_of_year(ms: NDArray[np.int64]) -> NDArray[Any]:
@@ -64,7 +65,7 @@ def time_feature(name: str, epoch_ms: NDArray[np.int64]) -> Matrix:
 
 def _derived(part: Callable[[NDArray[np.int64]], NDArray[Any]], ms: NDArray[np.int64]) -> Matrix:
     values = np.asarray(part(ms), dtype=np.float64)
-    missing = ms == MISSING
+    missing = ms == _NAT
     return np.where(missing, np.nan, values) if missing.any() else values
 
 
@@ -75,6 +76,16 @@ MOMENT_PARTS: Final = (
     TIME_FEATURES["hour-of-day"],
 )
 """What a moment becomes, in order; after them, beside an event time, the days before it."""
+
+
+def days_before(moments: NDArray[np.int64], event: NDArray[np.int64]) -> Matrix:
+    """Return how many days before its event each of n moments was; NaN where one is missing.
+
+    Both are milliseconds since 1970 UTC. A moment after its event is so many days below 0.
+    """
+    known = (moments != _NAT) & (event != _NAT)
+    days = (event.astype(np.float64) - moments.astype(np.float64)) / _DAY
+    return np.where(known, days, np.nan)
 
 
 def described(
@@ -104,7 +115,7 @@ def epoch_ms(name: str, column: np.ndarray) -> NDArray[np.int64]:
         return column.astype("datetime64[ms]").astype(np.int64)
     if column.dtype.kind in "iuf":
         known = np.isfinite(column)
-        return np.where(known, np.where(known, column, 0), MISSING).astype(np.int64)
+        return np.where(known, np.where(known, column, 0), _NAT).astype(np.int64)
     raise InvalidInput(
         f"column {name!r}: {column.dtype} is not a moment",
         fix="give int64 milliseconds since 1970 UTC, or datetime64",

@@ -11,7 +11,7 @@ from noria.errors import Problem
 from noria.spec.data import Data
 from noria.spec.family import Algorithm, Family, Needs
 from noria.spec.monitoring import Detector
-from noria.spec.section import ScalarValue, Section
+from noria.spec.section import Items, ScalarValue, Section
 from noria.spec.spaces import SearchRange
 from noria.spec.train import Train
 from noria.tasks.tabular.hyperparameters import problems_of
@@ -42,7 +42,15 @@ class TabularClassificationOptions(Section):
 
 
 class TabularRegressionOptions(Section):
-    """Options of ``tabular-regression``: none yet."""
+    """Options of ``tabular-regression``."""
+
+    levels: Items[int] = Field(
+        default=(),
+        max_length=3,
+        description="Of each prediction the intervals that hold the value so often, in percent. "
+        "Each costs two more fits.",
+        examples=[[80]],
+    )
 
 
 def _range(low: float, high: float, *, log: bool = False) -> SearchRange:
@@ -139,6 +147,17 @@ def texts_are_bounded(data: Data) -> Iterator[Problem]:
             )
 
 
+def levels_are_percentages(task: Any) -> Iterator[Problem]:
+    """An interval holds between 1 and 99 percent of the values."""
+    path, levels = "spec.task.options.levels", getattr(task.options, "levels", ())
+    for place, level in enumerate(levels):
+        if not 1 <= level <= 99:
+            said = f"{level} is not a percentage from 1 to 99"
+            yield Problem(f"{path}[{place}]", said, "write 80")
+        elif level in levels[:place]:
+            yield Problem(f"{path}[{place}]", f"{level} is there twice", "keep one of them")
+
+
 def monotone_is_kept(data: Data, train: Train) -> Iterator[Problem]:
     """What combines several models may turn their directions round."""
     if train.ensemble.kind == "none":
@@ -168,7 +187,13 @@ _SHARED: Final[Mapping[str, Any]] = {
         Detector(name="features", kind="tabular", watch="features"),
         Detector(name="prediction", kind="ks", watch="prediction"),
     ),
-    "rules": (columns_and_a_target, texts_are_bounded, monotone_is_kept, hyperparameters_exist),
+    "rules": (
+        columns_and_a_target,
+        texts_are_bounded,
+        levels_are_percentages,
+        monotone_is_kept,
+        hyperparameters_exist,
+    ),
     "heeds": frozenset({"weight", "monotone"}),
     "needs": Needs(
         libraries=(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, cast
@@ -22,6 +23,8 @@ from noria.tasks.measure import Truth, compare
 from noria.tasks.package import Manifest, load_predictor
 from noria.tasks.protocol import Comparison, Evaluation
 from noria.tasks.sources.rows import moments
+from noria.tasks.tabular.intervals import ENDS
+from noria.tasks.tabular.intervals import measured as of_intervals
 from noria.tasks.tabular.schema import columns_of, target_of
 from noria.tasks.tabular.threads import limited_to
 from noria.values import Class
@@ -86,7 +89,18 @@ def ask(model: MatrixPredictor, rows: pd.DataFrame) -> Array:
 
 def scores(model: MatrixPredictor, matrix: Array) -> Array:
     """Return probabilities or values of encoded rows."""
+    return _main(model, model.predict_matrix(matrix))
+
+
+def answers(model: MatrixPredictor, matrix: Array) -> pd.DataFrame:
+    """Return what is said of encoded rows, with the ends of intervals where the model has any."""
     outputs = model.predict_matrix(matrix)
+    starts = tuple(f"{end}-" for end in ENDS)
+    ends = {name: values for name, values in outputs.items() if name.startswith(starts)}
+    return to_frame(_main(model, outputs)).assign(**ends)
+
+
+def _main(model: MatrixPredictor, outputs: Mapping[str, np.ndarray]) -> Array:
     return outputs["probability" if model.manifest.classes else "prediction"]
 
 
@@ -142,6 +156,11 @@ def evaluate(
     _refuse_seen(spec, candidate, test.iloc[last])
     truth = replace(truth_of(spec, candidate.manifest.classes, test), block=block)
     prediction = said_of(held_out.model)
+    shown: dict[str, Measurement] = {}
+    for level in getattr(spec.task.options, "levels", ()):
+        if f"{ENDS[0]}-{level}" in held_out.model:
+            said = {str(name): held_out.model[name].to_numpy() for name in held_out.model}
+            shown |= of_intervals(truth.values, said, level)
     beside = None if held_out.baseline is None else said_of(held_out.baseline)
     values = measured(spec, truth, prediction)
     comparisons: tuple[Comparison, ...] = ()
@@ -161,7 +180,7 @@ def evaluate(
         plots = draw(plots_dir, Asked(candidate, matrix, last, prediction, beside), truth)
     return Evaluation(
         rows=truth.rows,
-        metrics=values,
+        metrics={**values, **shown},
         baseline={} if beside is None else measured(spec, truth, beside),
         comparisons=comparisons,
         gates=judge(spec.gates, values, comparisons, broken, held_out.choice),

@@ -12,7 +12,7 @@ import msgspec
 
 from noria.errors import DataError
 from noria.spec import ModelSpec
-from noria.tasks.package import Feature, Manifest, read_manifest, write_package
+from noria.tasks.package import Feature, Manifest, Output, read_manifest, write_package
 from noria.tasks.protocol import Comparison, Evaluation, Split, TuneResult, ValidationReport
 from noria.tasks.tabular.hyperparameters import refuse_unknown, with_rounds
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from noria.tasks.tabular.fit import Design
     from noria.tasks.tabular.fit_texts import Reading
     from noria.tasks.tabular.folds import Fold, RowFacts
+    from noria.tasks.tabular.intervals import Intervals
     from noria.tasks.tabular.schema import Target
     from noria.tasks.tabular.scorers import Scorer
 
@@ -62,6 +63,7 @@ class FittedTabular:
     scorer: Scorer
     calibrator: Calibrator | None
     reading: Reading
+    intervals: Intervals
 
     @property
     def rows(self) -> int:
@@ -74,13 +76,19 @@ class FittedTabular:
         from noria.tasks.tabular.predictor import TabularPredictor
 
         readers = self.reading.readers
-        return TabularPredictor(self.manifest, self.scorer, self.calibrator, readers)
+        return TabularPredictor(
+            self.manifest, self.scorer, self.calibrator, readers, self.intervals
+        )
 
     def files(self) -> dict[str, bytes]:
         """Return the files of the package."""
         from noria.tasks.tabular.texts import files_of
 
-        files = {**self.scorer.files(), **files_of(self.reading.readers)}
+        files = {
+            **self.scorer.files(),
+            **files_of(self.reading.readers),
+            **self.intervals.files(),
+        }
         if self.calibrator is not None:
             files.update(self.calibrator.files())
         return files
@@ -231,13 +239,22 @@ class Tabular:
         weight: NDArray[np.float64] | None,
     ) -> FittedMatrix:
         """See ``TaskFamily.fit``."""
+        from noria.tasks.tabular.intervals import ENDS
         from noria.tasks.tabular.learn import learn, slice_of
 
         refuse_unknown(spec.train.algorithm, spec.task.family, params)
         design = slice_of(spec, prepared.design, places, weight)
         learned = learn(spec, params, design, prepared.facts.take(places))
         manifest = manifest_of(spec, prepared, places, learned.algorithm, params)
-        return FittedTabular(manifest, learned.scorer, learned.calibrator, learned.reading)
+        ends = [
+            Output(f"{end}-{band.level}", "FP64")
+            for band in learned.intervals.bands
+            for end in ENDS
+        ]
+        manifest = msgspec.structs.replace(manifest, outputs=(*manifest.outputs, *ends))
+        return FittedTabular(
+            manifest, learned.scorer, learned.calibrator, learned.reading, learned.intervals
+        )
 
     def with_rounds(
         self, spec: ModelSpec, params: Mapping[str, Any], times: float
@@ -253,13 +270,14 @@ class Tabular:
         """See ``TaskFamily.fit_baseline``: the linear model."""
         from noria.tasks.tabular.fit import fit
         from noria.tasks.tabular.fit_texts import reading_of
+        from noria.tasks.tabular.intervals import Intervals
         from noria.tasks.tabular.learn import slice_of
 
         design = slice_of(spec, prepared.design, places, None)
         reading = reading_of(design)
         scorer = fit("linear", {}, reading.dense(design))
         manifest = manifest_of(spec, prepared, places, "linear", {})
-        return FittedTabular(manifest, scorer, None, reading)
+        return FittedTabular(manifest, scorer, None, reading, Intervals())
 
     def predict(
         self,
@@ -269,14 +287,15 @@ class Tabular:
         places: NDArray[np.int64],
     ) -> pd.DataFrame:
         """See ``TaskFamily.predict``."""
-        from noria.tasks.tabular.evaluation import ask, open_package, scores, to_frame
+        from noria.tasks.tabular.evaluation import answers, encode, open_package
 
         if isinstance(model, Path):
-            return to_frame(ask(open_package(model), prepared.frame.iloc[places]))
+            other = open_package(model)
+            return answers(other, encode(other, prepared.frame.iloc[places]))
         matrix = prepared.design.matrix[places]
         if isinstance(model, FittedTabular):
             matrix = model.reading.matrix(matrix)
-        return to_frame(scores(model.predictor, matrix))
+        return answers(model.predictor, matrix)
 
     def compare(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,11 @@ from noria.tasks.encoding import Encoder
 from noria.tasks.package import Feature
 from noria.tasks.sources.rows import moments
 from noria.tasks.tabular import calibration
-from noria.tasks.tabular.describe import TabularClassificationOptions
+from noria.tasks.tabular.describe import TabularClassificationOptions, TabularRegressionOptions
 from noria.tasks.tabular.fit import Design, balanced, fit
 from noria.tasks.tabular.fit_texts import Corpus, Reading, reading_of
-from noria.tasks.tabular.folds import Fold, RowFacts, deciles, folds
+from noria.tasks.tabular.folds import Fold, RowFacts, deciles, folds, hold_out
+from noria.tasks.tabular.intervals import HELD, Band, Intervals, margin_of, quantiles_of
 from noria.tasks.tabular.predictor import probabilities
 from noria.tasks.tabular.schema import Target, columns_of, numbers
 from noria.tasks.tabular.scorers import Scorer
@@ -33,13 +34,14 @@ Array = NDArray[np.float64]
 class Learned:
     """What training gives: the scorer, its calibrator (or None), and the algorithm's name.
 
-    The scorer is of the matrix that ``reading`` makes of the coded one.
+    The scorer is of the matrix that ``reading`` makes of the coded one; so are the intervals.
     """
 
     scorer: Scorer
     calibrator: calibration.Calibrator | None
     algorithm: str
     reading: Reading
+    intervals: Intervals = field(default_factory=Intervals)
 
 
 def facts_of(spec: ModelSpec, frame: pd.DataFrame, target: Target) -> RowFacts:
@@ -165,7 +167,34 @@ def cross_validation(spec: ModelSpec, facts: RowFacts) -> list[Fold]:
 
 
 def learn(spec: ModelSpec, params: Mapping[str, Any], design: Design, facts: RowFacts) -> Learned:
-    """Fit the model of the spec on all rows of the design, calibrated if it asks for that."""
+    """Fit the model of the spec on all rows of the design, with what else its options ask for."""
+    learned = _learn(spec, params, design, facts)
+    options = spec.task.options
+    if not isinstance(options, TabularRegressionOptions) or not options.levels:
+        return learned
+    gap_ms = int(spec.data.split.gap.total_seconds() * 1000)
+    # How texts are read is the model's own: it knows all of these rows, but no target.
+    dense = learned.reading.dense(design)
+    fold = hold_out(spec.data.split.kind, facts, HELD, gap_ms, spec.train.seed)
+    fitted, held = dense.take(fold.train), dense.take(fold.test)
+    prediction = held.target
+    if not quantiles_of(learned.algorithm, params, options.levels[0]):
+        inner = _learn(spec, params, fitted, facts.take(fold.train))
+        prediction = inner.scorer.raw(held.matrix)[:, 0]
+    bands = []
+    for level in options.levels:
+        ends = quantiles_of(learned.algorithm, params, level)
+        scorers = tuple(fit(learned.algorithm, end, fitted) for end in ends)
+        low, high = prediction, prediction
+        if scorers:
+            low, high = (scorer.raw(held.matrix)[:, 0] for scorer in scorers)
+        beyond = np.maximum(low - held.target, held.target - high)
+        bands.append(Band(level, margin_of(beyond, level), scorers))
+    algorithm = learned.algorithm if bands[0].scorers else ""
+    return replace(learned, intervals=Intervals(algorithm, tuple(bands)))
+
+
+def _learn(spec: ModelSpec, params: Mapping[str, Any], design: Design, facts: RowFacts) -> Learned:
     stack = spec.train.ensemble.kind == "stacking"
     options = spec.task.options
     method = options.calibration if isinstance(options, TabularClassificationOptions) else "none"

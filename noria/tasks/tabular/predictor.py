@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from noria.errors import IntegrityError
 from noria.tasks.encoding import Columns, Encoder, described
 from noria.tasks.package import Manifest
-from noria.tasks.tabular import calibration, texts
+from noria.tasks.tabular import calibration, intervals, texts
+from noria.tasks.tabular.intervals import Intervals
 from noria.tasks.tabular.links import sigmoid, softmax
 from noria.tasks.tabular.scorers import Scorer, load_scorer
 from noria.tasks.tabular.texts import TextReader
@@ -27,6 +28,7 @@ class TabularPredictor:
     scorer: Scorer
     calibrator: calibration.Calibrator | None = None
     readers: Mapping[str, TextReader] = field(default_factory=dict)
+    intervals: Intervals = field(default_factory=Intervals)
     _encoder: Encoder = field(init=False, repr=False)
     _classes: np.ndarray = field(init=False, repr=False)
 
@@ -39,7 +41,8 @@ class TabularPredictor:
         """Return the outputs of the manifest; see ``noria.tasks.package.Predictor``.
 
         Classification: ``probability`` (n,) of the positive class for two
-        classes, else (n, k), and ``label`` (n,). Regression: ``prediction`` (n,).
+        classes, else (n, k), and ``label`` (n,). Regression: ``prediction`` (n,), and both ends
+        of each interval.
         """
         return self.predict_matrix(self._encoder.encode(columns))
 
@@ -55,7 +58,7 @@ class TabularPredictor:
         """Return the outputs for an encoded (n, d) matrix."""
         raw = self.scorer.raw(matrix)
         if not self.manifest.classes:
-            return {"prediction": raw[:, 0]}
+            return {"prediction": raw[:, 0], **self.intervals.outputs(matrix, raw[:, 0])}
         probability = probabilities(raw)
         if self.calibrator is not None:
             probability = self.calibrator.apply(probability)
@@ -86,5 +89,9 @@ def load(manifest: Manifest, files: Mapping[str, bytes]) -> TabularPredictor:
             fix="train again",
         )
     return TabularPredictor(
-        manifest, load_scorer(manifest.algorithm, files), calibration.load(files), readers
+        manifest,
+        load_scorer(manifest.algorithm, files),
+        calibration.load(files),
+        readers,
+        intervals.load(files),
     )
