@@ -96,6 +96,9 @@ class Family:
         template: ``module:attribute`` of what ``noria init`` writes: texts by file name, where
             ``$name`` stands for the model's name. ``model.yaml`` is one; ``data.py``, if there,
             makes rows to try it on.
+        draft: ``module:attribute`` of what ``noria init --data`` writes instead: a function of the
+            model's name, its folder, a file of rows, the target, and the family or None, that
+            returns texts by file name. Empty: it can't tell a model from rows.
     """
 
     name: str
@@ -105,6 +108,7 @@ class Family:
     metrics: tuple[str, ...]
     learner: str
     template: str
+    draft: str = ""
     own_metrics: tuple[OwnMetric, ...] = ()
     sources: tuple[str, ...] = ()
     data: Mapping[str, type[Section]] = field(default_factory=dict)

@@ -205,6 +205,7 @@ _SHARED: Final[Mapping[str, Any]] = {
         install="noria[training,xgboost]",
     ),
     "learner": "noria.tasks.tabular.family:TABULAR",
+    "draft": "noria.tasks.tabular.draft:draft",
 }
 
 CLASSIFICATION: Final = Family(
