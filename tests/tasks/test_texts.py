@@ -21,7 +21,7 @@ from noria.errors import DataError, IntegrityError, InvalidInput
 from noria.spec import parse_model
 from noria.tasks.candidate import Made, fit_all, make_candidate
 from noria.tasks.families import family
-from noria.tasks.package import load_predictor, read_manifest
+from noria.tasks.package import load_predictor, package_digest, read_manifest
 from noria.tasks.tabular.fit_texts import fit_reader
 from noria.tasks.tabular.texts import TextReader, files_of, load
 
@@ -219,6 +219,11 @@ def test_nothing_is_learnt_from_the_texts_of_rows_that_are_held_out(tmp_path: Pa
     np.testing.assert_array_equal(
         made[0].held_out.model["prediction"][same], made[1].held_out.model["prediction"][same]
     )
+
+
+def test_the_same_rows_make_the_same_package(tmp_path: Path) -> None:
+    made = [made_of(_new(tmp_path / str(n)), reviews(300)) for n in range(2)]
+    assert package_digest(made[0].package) == package_digest(made[1].package)
 
 
 def test_a_fold_reads_texts_by_its_own_rows() -> None:

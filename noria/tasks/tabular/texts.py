@@ -11,12 +11,12 @@ Only numpy is needed; the numbers are those of scikit-learn's pipeline, which fi
 
 from __future__ import annotations
 
-import itertools
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 import msgspec
@@ -39,6 +39,7 @@ CHARACTERS: Final = (2, 4)
 TOKEN: Final = r"(?u)\b\w\w+\b"  # noqa: S105 - a pattern of words
 
 _TOKEN: Final = re.compile(TOKEN)
+_MOST_KNOWN: Final = 50_000
 _TABLES: Final = "texts.json"
 _ARRAYS: Final = "texts.npz"
 
@@ -65,28 +66,38 @@ class TextReader:
 
     def read(self, texts: Iterable[str | None]) -> Array:
         """Return the (n, width) numbers of n texts."""
-        rows = [self._row(text) for text in texts]
+        # Words come again and again: their pieces are looked up once.
+        known: dict[str, tuple[int, ...]] = {}
+        rows = []
+        for text in texts:
+            rows.append(self._row(text, known) if text else None)
+            if len(known) > _MOST_KNOWN:
+                known.clear()
         found = np.zeros((len(rows), self.width))
         for place, row in enumerate(rows):
             if row is not None:
                 found[place, : row.size] = row
         return found
 
-    def _row(self, text: str | None) -> Array | None:
-        if not text:
-            return None
-        known = plain(text)
+    def _row(self, text: str, known: dict[str, tuple[int, ...]]) -> Array | None:
+        read = plain(text)
+        words = [self.words[term] for term in _words(read) if term in self.words]
+        pieces: list[int] = []
+        for word in read.split():
+            found = known.get(word)
+            if found is None:
+                found = tuple(self.characters[p] for p in _pieces(word) if p in self.characters)
+                known[word] = found
+            pieces += found
         places, weights = [], []
-        first = 0
-        for table, terms in ((self.words, _words(known)), (self.characters, _pieces(known))):
-            counts = Counter(table[term] for term in terms if term in table)
+        for first, terms in ((0, words), (len(self.words), pieces)):
+            counts = Counter(terms)
             if counts:
                 at = np.fromiter(counts, np.int64, len(counts)) + first
                 often = np.fromiter(counts.values(), np.float64, len(counts))
                 weight = (1.0 + np.log(often)) * self.idf[at]
                 places.append(at)
                 weights.append(weight / np.sqrt(weight @ weight))
-            first += len(table)
         if not places:
             return None
         return np.asarray(np.concatenate(weights) @ self.directions[np.concatenate(places)])
@@ -95,22 +106,21 @@ class TextReader:
 def _words(text: str) -> Iterator[str]:
     words = _TOKEN.findall(text)
     yield from words
-    for first, second in itertools.pairwise(words):
+    for first, second in pairwise(words):
         yield f"{first} {second}"
 
 
-def _pieces(text: str) -> Iterator[str]:
-    """Yield the pieces of each word with a space around it; a short word is one piece."""
+def _pieces(word: str) -> Iterator[str]:
+    """Yield the pieces of a word with a space around it; a short word is one piece."""
     least, most = CHARACTERS
-    for word in text.split():
-        padded = f" {word} "
-        for size in range(least, most + 1):
-            last = len(padded) - size
-            if last <= 0:
-                yield padded
-                break
-            for start in range(last + 1):
-                yield padded[start : start + size]
+    padded = f" {word} "
+    for size in range(least, most + 1):
+        last = len(padded) - size
+        if last <= 0:
+            yield padded
+            break
+        for start in range(last + 1):
+            yield padded[start : start + size]
 
 
 class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
