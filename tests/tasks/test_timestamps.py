@@ -168,3 +168,19 @@ def test_what_is_no_moment_is_named_with_row_and_value(tmp_path: Path) -> None:
     spec = model_of(source="csv").spec
     with pytest.raises(DataError, match=r"column joined: row 8: 'last week'"):
         family(spec.task.family).ingest(spec, tmp_path, None)
+
+
+def test_of_moments_alone_without_an_event_time_the_prediction_is_watched() -> None:
+    model = model_of(None)
+    alone = model.spec.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    alone["data"]["features"] = [{"name": "joined", "type": "timestamp"}]
+    alone.pop("monitoring", None)
+    found = parse_model(
+        {
+            "apiVersion": "noria.dev/v1alpha1",
+            "kind": "Model",
+            "metadata": {"name": "orders"},
+            "spec": alone,
+        }
+    )
+    assert [one.watch for one in found.spec.monitoring.detectors] == ["prediction"]
