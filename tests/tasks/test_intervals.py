@@ -83,6 +83,8 @@ def test_intervals_hold_as_often_as_they_say_and_are_wide_where_the_noise_is(
     assert wide == pytest.approx(2 * 1.2816 * 2.0, rel=0.35)
     for end, sign in (("lower", -1), ("upper", 1)):
         assert (sign * (said[f"{end}-80"] - said["prediction"]) >= 0).all()
+        # Each is made on its own, and the wider holds the narrower one.
+        assert (sign * (said[f"{end}-80"] - said[f"{end}-50"]) >= 0).all()
     test = made.test
     frame = pd.DataFrame(predictor.predict({"x": test["x"].to_numpy()}))
     assert made.held_out.model["lower-80"].tolist() == frame["lower-80"].tolist()
@@ -121,3 +123,20 @@ def test_levels_are_percentages_and_there_once(regression_spec: MakeSpec) -> Non
         task = {"family": "tabular-regression", "options": {"levels": levels}}
         with pytest.raises(SpecError, match=said):
             regression_spec(data=DATA, task=task)
+
+
+@pytest.mark.parametrize("algorithm", BOOSTED)
+def test_a_monotone_prediction_has_intervals_around_it(
+    algorithm: str, regression_spec: MakeSpec, tmp_path: Path
+) -> None:
+    spec = regression_spec(
+        data={**DATA, "features": [{"name": "x", "type": "numeric", "monotone": "increasing"}]},
+        task={"family": "tabular-regression", "options": {"levels": [80]}},
+        train={"algorithm": algorithm, "hyperparameters": {"n_estimators": 20}},
+    )
+    tasks = family(spec.task.family)
+    made = make_candidate(tasks, spec, noisy(1000), None, tmp_path, model="m")
+    said = load_predictor(made.package).predict({"x": np.linspace(0.0, 1.0, 101)})
+    assert np.diff(said["prediction"]).min() >= -1e-12
+    assert (said["lower-80"] <= said["prediction"]).all()
+    assert (said["prediction"] <= said["upper-80"]).all()

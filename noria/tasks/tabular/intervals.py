@@ -50,12 +50,11 @@ class Band:
     scorers: tuple[Scorer, ...] = ()
 
     def ends(self, matrix: Array, prediction: Array) -> tuple[Array, Array]:
-        """Return both ends (n,); the prediction lies between them."""
+        """Return both ends (n,)."""
         low = high = prediction
         if self.scorers:
             low, high = (scorer.raw(matrix)[:, 0] for scorer in self.scorers)
-        low, high = low - self.margin, high + self.margin
-        return np.minimum(low, prediction), np.maximum(high, prediction)
+        return low - self.margin, high + self.margin
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,11 +65,20 @@ class Intervals:
     bands: tuple[Band, ...] = ()
 
     def outputs(self, matrix: Array, prediction: Array) -> dict[str, Array]:
-        """Return ``lower-80``, ``upper-80`` and so on of n rows, (n,) each."""
+        """Return ``lower-80``, ``upper-80`` and so on of n rows, (n,) each.
+
+        An interval holds those of lower levels: each is made on its own, and their ends may cross.
+        """
+        found: dict[str, Array] = {}
+        inner = (prediction, prediction)
+        for band in sorted(self.bands, key=lambda one: one.level):
+            low, high = band.ends(matrix, prediction)
+            inner = np.minimum(low, inner[0]), np.maximum(high, inner[1])
+            found |= {f"{end}-{band.level}": one for end, one in zip(ENDS, inner, strict=True)}
         return {
-            f"{end}-{band.level}": values
+            f"{end}-{band.level}": found[f"{end}-{band.level}"]
             for band in self.bands
-            for end, values in zip(ENDS, band.ends(matrix, prediction), strict=True)
+            for end in ENDS
         }
 
     def files(self) -> dict[str, bytes]:

@@ -184,7 +184,9 @@ def learn(spec: ModelSpec, params: Mapping[str, Any], design: Design, facts: Row
     bands = []
     for level in options.levels:
         ends = quantiles_of(learned.algorithm, params, level)
-        scorers = tuple(fit(learned.algorithm, end, fitted) for end in ends)
+        # LightGBM fits no quantile that is held monotone; no algorithm's ends are.
+        free = replace(fitted, monotone=())
+        scorers = tuple(fit(learned.algorithm, end, free) for end in ends)
         low, high = prediction, prediction
         if scorers:
             low, high = (scorer.raw(held.matrix)[:, 0] for scorer in scorers)
