@@ -21,7 +21,6 @@ import orjson
 import uvloop
 
 from noria.errors import shorten
-from noria.exchange.moments import days_of
 from noria.http import HttpLimits, HttpServer, Response
 from noria.tasks.package import Manifest
 from serving.metrics import ServerMetrics
@@ -175,12 +174,10 @@ def _limits(settings: Settings) -> HttpLimits:
 def _payload_log(settings: Settings) -> PayloadLog | None:
     if not settings.sink or settings.sample == 0:
         return None
-    # What is made of a redacted moment is redacted as well.
-    redact = settings.redact | set(map(days_of, settings.redact))
     return PayloadLog(
         PayloadSettings(
             sink=settings.sink,
-            source=Source(settings.name, settings.version, settings.namespace, redact),
+            source=Source(settings.name, settings.version, settings.namespace, settings.redact),
             sample=settings.sample,
         )
     )

@@ -15,7 +15,7 @@ from noria.spec import ModelSpec
 from noria.tasks.candidate import Made, make_candidate
 from noria.tasks.families import family
 from noria.tasks.package import Output, load_predictor
-from noria.tasks.tabular.intervals import margin_of
+from noria.tasks.tabular.intervals import Band, Intervals, margin_of
 
 MakeSpec = Callable[..., ModelSpec]
 BOOSTED = ("lightgbm", "hist-gradient-boosting", "xgboost")
@@ -59,6 +59,14 @@ def test_a_margin_is_the_value_of_its_rank() -> None:
     assert margin_of(np.array([3.0, 1.0, 2.0, 4.0]), 80) == 4.0
     with pytest.raises(DataError, match=r"95 needs 19 rows that are held out.*, and 18 are"):
         margin_of(beyond[:18], 95)
+
+
+def test_a_wider_level_holds_a_narrower_one() -> None:
+    bands = (Band(95, 1.0), Band(80, 2.0))
+    said = Intervals("", bands).outputs(np.zeros((1, 1)), np.array([5.0]))
+    assert {name: one.tolist() for name, one in said.items()} == {
+        "lower-95": [3.0], "upper-95": [7.0], "lower-80": [3.0], "upper-80": [7.0]
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("algorithm", BOOSTED)

@@ -69,6 +69,8 @@ class Intervals:
 
         An interval holds those of lower levels: each is made on its own, and their ends may cross.
         """
+        if not self.bands:
+            return {}
         found: dict[str, Array] = {}
         inner = (prediction, prediction)
         for band in sorted(self.bands, key=lambda one: one.level):
