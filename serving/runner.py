@@ -26,7 +26,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import isfinite
 from time import perf_counter, thread_time
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol
 
 import numpy as np
 
@@ -103,9 +103,7 @@ class Runner:
     ) -> None:
         self._elapsed = elapsed
         self._predictor = predictor
-        has_any = any(one.origin == "descriptor" for one in predictor.manifest.features)
-        describes = has_any and isinstance(predictor, Describing)
-        self._describe = cast("Describing", predictor).describe if describes else None
+        self._describe = predictor.describe if isinstance(predictor, Describing) else None
         self._seldom = Seldom(_SECONDS_BETWEEN_LINES)
         self._lookup = lookup
         self._batching = batching

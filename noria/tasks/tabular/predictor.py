@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from noria.errors import IntegrityError
 from noria.tasks.encoding import Columns, Encoder, described
-from noria.tasks.package import Manifest
+from noria.tasks.package import Feature, Manifest
 from noria.tasks.tabular import calibration, intervals, texts
 from noria.tasks.tabular.intervals import Intervals
 from noria.tasks.tabular.links import sigmoid, softmax
@@ -31,11 +31,14 @@ class TabularPredictor:
     intervals: Intervals = field(default_factory=Intervals)
     _encoder: Encoder = field(init=False, repr=False)
     _classes: np.ndarray = field(init=False, repr=False)
+    _moments: tuple[Feature, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         encoder = Encoder(self.manifest.features, self.manifest.event_time, self.readers)
         object.__setattr__(self, "_encoder", encoder)
         object.__setattr__(self, "_classes", np.array(self.manifest.classes))
+        moments = tuple(one for one in self.manifest.features if one.kind == "timestamp")
+        object.__setattr__(self, "_moments", moments)
 
     def predict(self, columns: Columns) -> dict[str, np.ndarray]:
         """Return the outputs of the manifest; see ``noria.tasks.package.Predictor``.
@@ -48,7 +51,9 @@ class TabularPredictor:
 
     def describe(self, columns: Columns) -> dict[str, np.ndarray]:
         """Return the days that moments were before their event; see ``Describing``."""
-        return {**described(self.manifest.features, self.manifest.event_time, columns)}
+        if not self._moments:
+            return {}
+        return {**described(self._moments, self.manifest.event_time, columns)}
 
     def encode(self, columns: Columns) -> Array:
         """Return the matrix of n rows; see ``Encoder.encode``."""
