@@ -137,6 +137,32 @@ def weather() -> pd.DataFrame:
     return ordered.reindex(columns=["origin", "observed", "published", *OBSERVATIONS])
 
 
+def planes() -> pd.DataFrame:
+    """Return the planes of the flights of 2013 that are in the register, by their first flight.
+
+    Columns: ``tailnum`` (unique), ``first_flight`` (instant of its first scheduled departure from
+    New York in 2013), ``entry`` (what the register says of maker, model and engine, a text),
+    ``built`` (the first instant of the year of manufacture; missing for one in fifty) and
+    ``seats``.
+    """
+    known = pd.read_csv(_source("planes.csv"))
+    flown = pd.read_csv(_source("flights.csv.zip"), usecols=["tailnum", "time_hour", "minute"])
+    flown["at"] = _instants(flown["time_hour"]) + _minutes(flown["minute"])
+    first = flown.groupby("tailnum")["at"].min()
+    said = known["manufacturer"] + " " + known["model"] + ", " + known["type"].str.lower()
+    frame = pd.DataFrame(
+        {
+            "tailnum": known["tailnum"],
+            "first_flight": known["tailnum"].map(first),
+            "entry": said + ", " + known["engine"].str.lower() + " engines",
+            "built": pd.to_datetime(known["year"], format="%Y", utc=True),
+            "seats": known["seats"].astype("float64"),
+        }
+    )
+    frame["built"] = frame["built"].astype("datetime64[us, UTC]")
+    return frame.sort_values(["first_flight", "tailnum"], ignore_index=True)
+
+
 def routes(journeys: pd.DataFrame) -> pd.DataFrame:
     """Return one row per (origin, dest) in ``journeys``: ``distance``, known since 2012.
 

@@ -123,11 +123,15 @@ class MonitorConfig:
         redacted = frozenset(spec.serving.payload_log.redact)
         keeping = Keeping.of(model)
         rows = not spec.is_of_texts
-        shown = [feature for feature in spec.data.features if feature.name not in redacted]
+        shown = [one for one in spec.data.features if one.name not in redacted]
+        days = [name for column, name in spec.data.distances().items() if column not in redacted]
+        # The date itself always drifts.
+        shown = [one for one in shown if one.type != "timestamp"]
         texts = {one.name: describing(one.name) for one in shown if one.type == "text" and rows}
         features: dict[str, Kind] = {
             texts.get(feature.name, feature.name): _KINDS[feature.type] for feature in shown
         }
+        features |= dict.fromkeys(days, "numeric")
         features |= {name: _KINDS[kind] for name, kind in spec.family.described.items()}
         if not rows:
             features = {field.name: _KINDS_OF_FIELDS[field.type] for field in OF_TEXTS.fields}

@@ -44,7 +44,7 @@ def write_block(predicted: Sequence[Predicted], source: Source) -> bytes | None:
     inputs: dict[str, Values] = {}
     vectors: dict[str, Vectors] = {}
     aside: dict[str, str] = {}
-    for name in _shown(outcomes[0].columns, source.redact):
+    for name in _shown(outcomes[0].columns, source.hidden):
         parts = [outcome.columns[name] for outcome in outcomes]
         ranks = {part.ndim for part in parts}
         if max(ranks) > _MATRIX:
@@ -61,7 +61,7 @@ def write_block(predicted: Sequence[Predicted], source: Source) -> bytes | None:
             return None
         inputs[name] = values
     outputs: dict[str, Output] = {}
-    for name in _shown(outcomes[0].results, source.redact):
+    for name in _shown(outcomes[0].results, source.hidden):
         results = [np.asarray(outcome.results[name]) for outcome in outcomes]
         if any(part.ndim > _MATRIX for part in results):
             aside[name] = RANK

@@ -36,7 +36,7 @@ class EventWriter:
         source, outcome = self._source, predicted.outcome
         request: dict[str, Any] = {
             "id": predicted.id,
-            "inputs": _tensors(outcome.columns, source.redact),
+            "inputs": _tensors(outcome.columns, source.hidden),
         }
         if source.redact:
             request["parameters"] = self._parameters
@@ -44,7 +44,7 @@ class EventWriter:
             "id": predicted.id,
             "model_name": source.model,
             "model_version": source.version,
-            "outputs": _tensors(outcome.results, source.redact),
+            "outputs": _tensors(outcome.results, source.hidden),
         }
         return (
             self._event(REQUEST_TYPE, predicted.id, predicted.received, request),

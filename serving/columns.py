@@ -77,7 +77,10 @@ class InputBinder:
 
     def __init__(self, manifest: Manifest) -> None:
         self._slots = {
-            given.name: _slot(given, missing=manifest.may_be_missing(given.name))
+            given.name: _slot(
+                given,
+                missing=manifest.may_be_missing(given.name) and given.name != manifest.event_time,
+            )
             for given in manifest.inputs
         }
         required = [slot for slot in self._slots.values() if not slot.optional]
@@ -383,8 +386,12 @@ def _integers(slot: _Slot, tensor: Tensor) -> np.ndarray[Any, Any]:
 
 
 def _timestamps(slot: _Slot, tensor: Tensor) -> np.ndarray[Any, Any]:
+    may_be_missing = slot.optional or slot.missing
     if tensor.datatype.name == "INT64":
         values = tensor.values
+        if values.dtype.kind == "f" and not may_be_missing:
+            place = int(np.isnan(values).argmax())
+            raise bad(f"{tensor.field}.data[{place}]", f"null, and {slot.name} may not be missing")
         beyond = (values < _FIRST_MS) | (values > _LAST_MS)
         if beyond.any():
             place = int(beyond.argmax())
@@ -400,7 +407,7 @@ def _timestamps(slot: _Slot, tensor: Tensor) -> np.ndarray[Any, Any]:
             "(milliseconds since 1970 UTC) or BYTES (ISO-8601)",
         )
     texts = tensor.values.tolist()
-    unknown = slot.optional and None in texts
+    unknown = may_be_missing and None in texts
     out = np.empty(len(texts), dtype=np.float64 if unknown else np.int64)
     for place, written in enumerate(texts):
         if written is None and unknown:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from noria.exchange.moments import days_of
 from noria.tasks.package import Manifest
 from serving.runner import Outcome
 
@@ -59,9 +60,17 @@ def _bytes(columns: Mapping[str, np.ndarray[Any, Any]]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Whose predictions they are. Inputs and outputs in ``redact`` are never sent."""
+    """Whose predictions they are. Inputs and outputs in ``redact`` are never sent.
+
+    ``hidden`` are those, and what is made of a moment among them.
+    """
 
     model: str
     version: str
     namespace: str = ""
     redact: frozenset[str] = frozenset()
+    hidden: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Derive what is hidden."""
+        object.__setattr__(self, "hidden", self.redact | set(map(days_of, self.redact)))

@@ -173,7 +173,7 @@ def model_metadata(service: InferenceService) -> dict[str, Any]:
                 "parameters": {
                     "kind": given.kind,
                     "optional": given.optional,
-                    "nullable": slots[given.name].missing and given.kind != "timestamp",
+                    "nullable": slots[given.name].missing,
                 },
             }
             for given in manifest.inputs

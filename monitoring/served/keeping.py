@@ -19,6 +19,7 @@ _TYPES: Final[Mapping[str, ColumnType]] = {
     "boolean": "boolean",
     "categorical": "text",
     "text": "text",
+    "timestamp": "time",
     "vector": "vector",
 }
 _KINDS: Final[Mapping[ColumnType, Kind]] = {

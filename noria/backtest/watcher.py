@@ -16,6 +16,7 @@ from monitoring.service import Monitor, Setting
 from noria.errors import InvalidInput
 from noria.loop.values import Signal, from_json
 from noria.predictions import MEDIA_TYPE, Block, DictColumn, Output, Values, Vectors, encode
+from noria.tasks.encoding import days_before
 from noria.tasks.sources.rows import moments
 from noria.tasks.sources.typed import read_as
 from noria.values.vectors import stacked, width_of
@@ -64,6 +65,9 @@ class Watcher:
         if config.event_time is not None:
             event = moments(frame, config.event_time)
             self._numbers[config.event_time] = event.astype(np.float64)
+            for column, name in model.spec.data.distances().items():
+                if name in config.features:
+                    self._numbers[name] = days_before(moments(frame, column), event)
         self._texts = {
             name: _coded(read_as(frame[name], "text"))
             for name in config.inputs

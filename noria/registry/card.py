@@ -51,7 +51,7 @@ def _data(candidate: Candidate, manifest: Manifest) -> str:
     rows = [
         (
             f"`{feature.name}`",
-            f"vector of {feature.size}" if feature.kind == "vector" else feature.kind,
+            _KINDS.get(feature.kind, feature.kind).format(feature.size),
             "looked up" if feature.name in looked_up else _ORIGIN[feature.origin],
             str(len(feature.categories)) if feature.categories else "-",
         )
@@ -89,6 +89,11 @@ def _served(served: ServedRows | None) -> list[str]:
     return [found, ""]
 
 
+_KINDS: Final[Mapping[str, str]] = {
+    "vector": "vector of {}",
+    "text": "text, read as {} numbers",
+    "timestamp": "moment, read as {} numbers",
+}
 _ORIGIN: Final[Mapping[str, str]] = {
     "input": "the client",
     "lookup": "looked up",

@@ -90,11 +90,13 @@ def _columns(manifest: Manifest, frame: pd.DataFrame) -> tuple[dict[str, Array],
     columns: dict[str, Array] = {}
     problems: list[Problem] = []
     absent: list[str] = []
-    for feature in manifest.features:
-        name = (manifest.event_time or "") if feature.origin == "time" else feature.name
-        if name in columns:
-            continue
-        role = "time" if feature.origin == "time" else ROLES[feature.kind]
+    when = manifest.event_time
+    read = {one.name: one for one in manifest.features if one.origin not in ("time", "descriptor")}
+    needs = any(one.origin == "time" or one.kind == "timestamp" for one in manifest.features)
+    if when is not None and needs:
+        read[when] = Feature(when, "timestamp", "time")
+    for name, feature in read.items():
+        role = ROLES[feature.kind]
         if name in frame:
             columns[name], problem = _column(manifest, feature, frame[name].rename(name), role)
             problems += [problem] if problem else []
@@ -124,7 +126,8 @@ def _column(
     if fault is not None:
         return found, fault.problem(name)
     missing = np.asarray(pd.isna(found))
-    if missing.any() and (role == "time" or not manifest.may_be_missing(name)):
+    is_event = name == manifest.event_time
+    if missing.any() and (is_event or not manifest.may_be_missing(name)):
         said = f"row {int(np.argmax(missing)) + 1}: missing, and {name} may not be"
         return found, Problem(f"column {name}", said, "send a value")
     if role == "vector":

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 from pydantic import BeforeValidator, Field, WithJsonSchema, create_model
 
 from noria.errors import shorten
+from noria.exchange.moments import days_of
 from noria.spec.families import FromFamilies, installed
 from noria.spec.section import FILLED, Column, Items, Section, refuse
 from noria.spec.served import Served
@@ -19,7 +20,7 @@ TimeFeature: TypeAlias = Literal[
     "minute-of-day", "hour-of-day", "day-of-week", "day-of-year", "month"
 ]
 
-FeatureType: TypeAlias = Literal["numeric", "categorical", "boolean", "text", "vector"]
+FeatureType: TypeAlias = Literal["numeric", "categorical", "boolean", "text", "timestamp", "vector"]
 MAX_WIDTH: Final = 16_384
 """Most numbers in a value of a vector."""
 
@@ -129,8 +130,8 @@ class CsvSource(Section):
         | None
     ) = Field(
         default=None,
-        description="How eventTime and labelTime are written, by the directives of strptime; "
-        "without %z they are UTC. null: ISO 8601, or epoch milliseconds.",
+        description="How eventTime, labelTime and timestamps are written, by the directives of "
+        "strptime; without %z they are UTC. null: ISO 8601, or epoch milliseconds.",
         examples=["%d.%m.%Y %H:%M"],
     )
 
@@ -181,14 +182,21 @@ class Feature(Section):
     name: Column = Field(description="The column's name.", examples=["distance"])
     type: FeatureType = Field(
         description="What its values are. Numbers that are only names (a zip code) are "
-        "categorical. vector: a list of so many numbers in each row, such as an embedding."
+        "categorical. text: sentences; a few different words are categorical. timestamp: a moment "
+        "other than eventTime. vector: a list of so many numbers in each row, such as an embedding."
     )
     width: int | None = Field(
         default=None,
         ge=1,
         le=MAX_WIDTH,
-        description="Numbers in each value of a vector. null: as many as the rows have.",
+        description="Numbers in each value of a vector, or that a text becomes. null: as many as "
+        "the rows have; of a text 32.",
         examples=[384],
+    )
+    monotone: Literal["increasing", "decreasing"] | None = Field(
+        default=None,
+        description="The prediction (of two classes the probability of the positive one) never "
+        "falls, or never rises, as this number rises and all others stay. null: it may do both.",
     )
     source_: Literal["request", "feast"] = Field(
         default="request",
@@ -299,6 +307,13 @@ class Data(Section):
         default=None,
         description="Column of the moment at which the label became known. null: at once.",
     )
+    weight: Column | None = Field(
+        default=None,
+        description="Column of how much each row counts when a model is fitted: 2 as two such "
+        "rows, 0 not at all. Metrics count all rows alike; it is never sent, and no feature. "
+        "null: all the same.",
+        examples=["importance"],
+    )
     entity_key: Items[Column] = Field(
         default=(),
         max_length=20,
@@ -321,6 +336,12 @@ class Data(Section):
     def looked_up_features(self) -> tuple[Feature, ...]:
         """Return the features that are looked up online, in order."""
         return tuple(feature for feature in self.features if feature.source_ == "feast")
+
+    def distances(self) -> dict[str, str]:
+        """Return what is watched of each feature that is a timestamp: by its name, the days."""
+        if self.event_time is None:
+            return {}
+        return {one.name: days_of(one.name) for one in self.features if one.type == "timestamp"}
 
     def feature_names(self) -> tuple[str, ...]:
         """Return what the model reads: the features in order, then the time features."""

@@ -130,10 +130,11 @@ def _monitoring_of_texts(monitoring: Monitoring) -> Any:
 def _detectors(family: Family, data: Data | None) -> tuple[Detector, ...]:
     """Return the family's detectors, with one of the vectors where there are any."""
     types = {feature.type for feature in data.features} if data is not None else set()
-    if "vector" not in types:
-        return family.detectors
-    alone = types == {"vector"}
+    # Of a moment without an event time nothing is watched.
+    alone = bool(types) and types <= {"vector", "timestamp"} and not (data and data.distances())
     kept = [one for one in family.detectors if not (alone and one.kind == "tabular")]
+    if "vector" not in types:
+        return tuple(kept)
     return (Detector(name="vectors", kind="mmd", types=("vector",)), *kept)
 
 

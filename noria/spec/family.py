@@ -83,6 +83,8 @@ class Family:
         label_lag: How long the last label of a sample takes to come, from the options; None: that
             is not the family's affair. ``maxLabelLag`` is so much longer by default.
         detectors: What is watched by default.
+        heeds: What its fits heed of ``spec.data`` that not every family can: ``weight``, and
+            ``monotone`` of a feature. It is refused where it would not be heeded.
         descriptors: Numbers of a request that are watched beside ``spec.data.features``, by name.
             The predictor computes them (``noria.tasks.package.Describing``), and the manifest
             has them among its features.
@@ -102,6 +104,9 @@ class Family:
         template: ``module:attribute`` of what ``noria init`` writes: texts by file name, where
             ``$name`` stands for the model's name. ``model.yaml`` is one; ``data.py``, if there,
             makes rows to try it on.
+        draft: ``module:attribute`` of what ``noria init --data`` writes instead: a function of the
+            model's name, its folder, a file of rows, the target, and the family or None, that
+            returns texts by file name. Empty: it can't tell a model from rows.
     """
 
     name: str
@@ -111,6 +116,7 @@ class Family:
     metrics: tuple[str, ...]
     learner: str
     template: str
+    draft: str = ""
     own_metrics: tuple[OwnMetric, ...] = ()
     sources: tuple[str, ...] = ()
     data: Mapping[str, type[Section]] = field(default_factory=dict)
@@ -120,6 +126,7 @@ class Family:
     key_has_time: bool = False
     label_lag: Callable[[Any], timedelta] | None = None
     detectors: tuple[Detector, ...] = ()
+    heeds: frozenset[Literal["weight", "monotone"]] = frozenset()
     descriptors: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()

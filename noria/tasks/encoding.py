@@ -2,20 +2,24 @@
 
 One row of the matrix is float64: numbers as they are, booleans as 0 and 1, a
 categorical value as its place in the feature's table, a time feature as the
-number derived from the event time, a vector as its numbers side by side. Whatever is
-missing, infinite, unreadable or was never seen in training is NaN. Only numpy is needed.
+number derived from the event time, a moment as the parts of its date and the days that it was
+before the event time, a vector as its numbers side by side, a text as those that
+its reader makes of it. Whatever is missing, infinite, unreadable or was never seen in training is
+NaN; a missing text is an empty one. Only numpy is needed.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from noria.errors import InvalidInput
+from noria.exchange.moments import days_of
 from noria.tasks.package import Feature
 from noria.values import number, text
 from noria.values.vectors import stacked
@@ -40,6 +44,10 @@ def _month(ms: NDArray[np.int64]) -> NDArray[Any]:
     return months.astype(np.int64) % 12 + 1
 
 
+def _year(ms: NDArray[np.int64]) -> NDArray[Any]:
+    return ms.astype("datetime64[ms]").astype("datetime64[Y]").astype(np.int64) + 1970
+
+
 # All in UTC. Monday is 0; days of the year and months count from 1.
 TIME_FEATURES: Final[Mapping[str, Callable[[NDArray[np.int64]], NDArray[Any]]]] = {
     "minute-of-day": lambda ms: ms % _DAY // _MINUTE,
@@ -52,9 +60,47 @@ TIME_FEATURES: Final[Mapping[str, Callable[[NDArray[np.int64]], NDArray[Any]]]] 
 
 def time_feature(name: str, epoch_ms: NDArray[np.int64]) -> Matrix:
     """Return one time feature of n moments, in milliseconds since 1970 UTC; NaN for NaT."""
-    values = np.asarray(TIME_FEATURES[name](epoch_ms), dtype=np.float64)
-    missing = epoch_ms == _NAT
+    return _derived(TIME_FEATURES[name], epoch_ms)
+
+
+def _derived(part: Callable[[NDArray[np.int64]], NDArray[Any]], ms: NDArray[np.int64]) -> Matrix:
+    values = np.asarray(part(ms), dtype=np.float64)
+    missing = ms == _NAT
     return np.where(missing, np.nan, values) if missing.any() else values
+
+
+MOMENT_PARTS: Final = (
+    _year,
+    TIME_FEATURES["month"],
+    TIME_FEATURES["day-of-week"],
+    TIME_FEATURES["hour-of-day"],
+)
+"""What a moment becomes, in order; after them, beside an event time, the days before it."""
+
+
+def days_before(moments: NDArray[np.int64], event: NDArray[np.int64]) -> Matrix:
+    """Return how many days before its event each of n moments was; NaN where one is missing.
+
+    Both are milliseconds since 1970 UTC. A moment after its event is so many days below 0.
+    """
+    known = (moments != _NAT) & (event != _NAT)
+    days = (event.astype(np.float64) - moments.astype(np.float64)) / _DAY
+    return np.where(known, days, np.nan)
+
+
+def described(
+    features: Iterable[Feature], event_time: str | None, columns: Columns
+) -> dict[str, Matrix]:
+    """Return what is watched of moments: the days before the event, by the descriptor's name."""
+    if event_time is None:
+        return {}
+    return {
+        days_of(one.name): days_before(
+            epoch_ms(one.name, columns[one.name]), epoch_ms(event_time, columns[event_time])
+        )
+        for one in features
+        if one.kind == "timestamp"
+    }
 
 
 def epoch_ms(name: str, column: np.ndarray) -> NDArray[np.int64]:
@@ -76,12 +122,32 @@ def epoch_ms(name: str, column: np.ndarray) -> NDArray[np.int64]:
     )
 
 
-class Encoder:
-    """Turns columns into the matrix, by the features of a manifest."""
+class Reads(Protocol):
+    """What makes numbers of texts."""
 
-    def __init__(self, features: Sequence[Feature], event_time: str | None) -> None:
-        self.features = tuple(features)
+    def read(self, texts: Iterable[str | None]) -> Matrix:
+        """Return the (n, width) numbers of n texts."""
+        ...
+
+
+class Encoder:
+    """Turns columns into the matrix, by the features of a manifest.
+
+    Args:
+        features: Of the manifest, in order; descriptors are no part of the matrix.
+        event_time: The column of the event time.
+        readers: Of the features that are texts, by name.
+    """
+
+    def __init__(
+        self,
+        features: Sequence[Feature],
+        event_time: str | None,
+        readers: Mapping[str, Reads] = MappingProxyType({}),
+    ) -> None:
+        self.features = tuple(one for one in features if one.origin != "descriptor")
         self._event_time = event_time
+        self._readers = readers
         self._tables: tuple[dict[Any, float], ...] = tuple(
             {name: float(code) for code, name in enumerate(feature.categories)}
             for feature in self.features
@@ -112,6 +178,21 @@ class Encoder:
                 place += feature.size - 1
             elif feature.kind == "categorical":
                 matrix[:, place] = _codes(feature, column, table)
+            elif feature.kind == "text":
+                part = self._readers[feature.name].read(_read(feature, column))
+                matrix[:, place : place + feature.size] = part
+                place += feature.size - 1
+            elif feature.kind == "timestamp":
+                own = epoch_ms(feature.name, column)
+                for derive in MOMENT_PARTS:
+                    matrix[:, place] = _derived(derive, own)
+                    place += 1
+                if self._event_time is None:
+                    place -= 1
+                else:
+                    if moments is None:
+                        moments = self._moments(columns, rows)
+                    matrix[:, place] = days_before(own, moments)
             elif column.dtype.kind in "fiub":
                 matrix[:, place] = column
             else:
@@ -147,7 +228,9 @@ class Encoder:
 
     def _needed(self) -> tuple[str, ...]:
         names = [feature.name for feature in self.features if feature.origin != "time"]
-        if self._event_time and any(feature.origin == "time" for feature in self.features):
+        if self._event_time and any(
+            one.origin == "time" or one.kind == "timestamp" for one in self.features
+        ):
             names.append(self._event_time)
         return tuple(names)
 
@@ -160,6 +243,13 @@ class Encoder:
                 fix="send the moment of each row",
             )
         return epoch_ms(name, column)
+
+
+def _read(feature: Feature, column: np.ndarray) -> list[str | None]:
+    try:
+        return [value if type(value) is str else text(value) for value in column.tolist()]
+    except InvalidInput as error:
+        raise _unreadable(feature, error) from error
 
 
 def _codes(feature: Feature, column: np.ndarray, table: Mapping[Any, float]) -> Matrix:

@@ -11,6 +11,8 @@ from noria.spec.families import describe
 from noria.spec.family import Family
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from noria.spec import ModelSpec
     from noria.tasks.protocol import TaskFamily
 
@@ -67,6 +69,33 @@ def template(name: str) -> Mapping[str, str]:
     """
     found = describe(name)
     return cast("Mapping[str, str]", load(found, found.template))
+
+
+def drafted(
+    name: str, folder: Path, data: Path, target: str | None, family: str | None
+) -> Mapping[str, str]:
+    """Return the texts, by file name, of a new project that learns from a file of rows.
+
+    Args:
+        name: Of the family that looks at the rows.
+        folder: Of the project; its name is the model's.
+        data: The rows.
+        target: The column to predict.
+        family: The family that the project shall have; None: as the rows suggest.
+
+    Raises:
+        InvalidInput: The family can't tell a model from rows, or the target is none.
+        DataError: The file can't be read.
+        NotInstalled: As ``family``.
+    """
+    found = describe(name)
+    if not found.draft:
+        raise InvalidInput(
+            f"--data: {name} can't tell a model from rows",
+            fix=f"leave --data out: `noria init NAME --family {name}` starts with made-up rows",
+        )
+    draft = load(found, found.draft)
+    return cast("Mapping[str, str]", draft(folder.name, folder, data, target, family))
 
 
 def load(described: Family, path: str) -> Any:

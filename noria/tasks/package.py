@@ -76,11 +76,12 @@ class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``origin``: sent by the client, looked up online, derived from the event time, or a descriptor:
     a number or category that is watched in place of inputs that it is made of (``Describing``).
     ``categories`` is the table of a categorical feature; a value's code
-    is its place in it, and a value that is not in it is missing. A vector has its ``width``.
+    is its place in it, and a value that is not in it is missing. A vector has its ``width``;
+    so have a text and a timestamp, which are as many numbers of the matrix.
     """
 
     name: str
-    kind: Literal["numeric", "categorical", "boolean", "vector"]
+    kind: Literal["numeric", "categorical", "boolean", "vector", "text", "timestamp"]
     origin: Literal["input", "lookup", "time", "descriptor"] = "input"
     categories: tuple[str, ...] = ()
     width: int | UnsetType = UNSET

@@ -67,8 +67,13 @@ def write_reference(
             f"the manifest names {len(names)} targets, and a row's prediction has {width} numbers",
             fix="name each of them, or none",
         )
-    # Time features change by themselves, and are no part of a request.
-    features = tuple(feature for feature in manifest.features if feature.origin != "time")
+    # Time features change by themselves, and are no part of a request; so does a moment, of which
+    # a descriptor is watched. What a text is watched by is below.
+    features = tuple(
+        msgspec.structs.replace(feature, origin="input")
+        for feature in manifest.features
+        if feature.origin != "time" and feature.kind not in ("text", "timestamp")
+    )
     matrix = Encoder(features, None).encode(columns)
     described_by = {
         describing(given.name): np.array(lengths(columns[given.name]), np.float64)

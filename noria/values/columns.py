@@ -23,7 +23,7 @@ from noria.values import scalars, vectors
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Role: TypeAlias = Literal["number", "boolean", "text", "time", "label", "vector"]
+Role: TypeAlias = Literal["number", "weight", "boolean", "text", "time", "label", "vector"]
 Floats: TypeAlias = NDArray[np.float64]
 
 _FIRST: Final = np.datetime64(datetime(1, 1, 1), "us")  # noqa: DTZ001 - numpy knows UTC only
@@ -41,11 +41,13 @@ ROLES: Final[Mapping[str, Role]] = {
     "boolean": "boolean",
     "categorical": "text",
     "text": "text",
+    "timestamp": "time",
     "vector": "vector",
 }
 """The role of a feature's column, by the feature's type."""
 _GIVE: Final[Mapping[Role, str]] = {
     "number": "give numbers, or declare it categorical",
+    "weight": "give a number of 0 or more in each row; 0 leaves the row out",
     "boolean": "give true and false, or 0 and 1; or declare it numeric or categorical",
     "text": "write it as a text or a number",
     "label": "write it as a text, an integer or a boolean",
@@ -54,6 +56,7 @@ _GIVE: Final[Mapping[Role, str]] = {
 }
 _WANTED: Final[Mapping[Role, str]] = {
     "number": "a number",
+    "weight": "a number of 0 or more",
     "boolean": "true or false",
     "text": "a category or a key",
     "label": "a class",
@@ -83,11 +86,13 @@ def read_column(values: Any, role: Role) -> tuple[np.ndarray, Fault | None]:
     """Read n values (an Arrow array or chunked array, a pandas Series) as their role.
 
     Returns:
-        number: float64, NaN for missing. boolean: float64 of 0, 1 and NaN. text: object, str or
-        None. time: datetime64[us] in UTC, NaT for missing. label: object, all of them str, all
-        int or all bool, or None. vector: object, float arrays of one length or None.
-        Where there is a fault, what it is about is missing.
+        number: float64, NaN for missing. weight: float64, none missing or under 0. boolean:
+        float64 of 0, 1 and NaN. text: object, str or None. time: datetime64[us] in UTC, NaT for
+        missing. label: object, all of them str, all int or all bool, or None. vector: object,
+        float arrays of one length or None. Where there is a fault, what it is about is missing.
     """
+    if role == "weight":
+        return weighed(*read_column(values, "number"))
     array = arrow(values)
     if array is None:
         if role == "vector":
@@ -102,6 +107,17 @@ def read_column(values: Any, role: Role) -> tuple[np.ndarray, Fault | None]:
         "vector": _vectors,
     }
     return readers[role](array)
+
+
+def weighed(values: np.ndarray, fault: Fault | None) -> tuple[np.ndarray, Fault | None]:
+    """Return numbers that were read as weights, with the fault of those that are none."""
+    wrong = ~(values >= 0.0)
+    if fault is not None or not wrong.any():
+        return values, fault
+    first = int(np.argmax(wrong))
+    said = "missing" if math.isnan(values[first]) else f"{values[first]:g}"
+    fix = _GIVE["weight"]
+    return values, Fault(f"{said} is no weight", fix, first, int(wrong.sum()))
 
 
 def arrow(values: Any) -> pa.Array | None:

@@ -35,6 +35,8 @@ class Notation:
 
     def read_column(self, values: Any, role: Role) -> tuple[np.ndarray, Fault | None]:
         """Read n fields (Arrow strings, null for missing) as their role; see ``columns``."""
+        if role == "weight":
+            return columns.weighed(*self.read_column(values, "number"))
         fields = columns.arrow(values)
         if role == "number" and (found := self._all_numbers(fields)) is not None:
             return found, None

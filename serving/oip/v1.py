@@ -120,7 +120,8 @@ def _tensor(given: Input, values: list[Any]) -> Tensor:
     if given.shape:
         nothing = [None] * given.shape[0]
         values = [nothing if value is None else value for value in values]
-    gone = given.optional and datatype.group == "integer" and None in values
+    may_be_gone = given.optional or given.kind == "timestamp"
+    gone = may_be_gone and datatype.group == "integer" and None in values
     sent = [0 if value is None else value for value in values] if gone else values
     column = from_json(field, datatype, shape, sent, look_for_booleans=True)
     if gone:

@@ -43,6 +43,7 @@ PARTS: Final = (
     Part("tests.bench.monitoring.bench_watching:run", ("watch.",), 30),
     Part("tests.bench.monitoring.bench_vectors:run", ("vectors.",), 40),
     Part("tests.bench.bench_custom:run", ("custom.",), 10),
+    Part("tests.bench.bench_texts:run", ("texts.",), 35),
     Part("tests.bench.bench_loop:run", ("loop.",), 5),
     Part("tests.bench.bench_pipeline:run", ("pipeline.",), 15),
     Part("tests.bench.bench_train:run", ("train.",), 100),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,12 +12,17 @@ import pytest
 
 from feature_repo import nycflights
 from noria.spec import load_model
+from noria.tasks.candidate import make_candidate
+from noria.tasks.families import family
+from noria.tasks.package import load_predictor
 from noria.tasks.sources.feast import historical
 
 if TYPE_CHECKING:
     from conftest import Load
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 NAMES = ["flights", "delay-minutes"]
+ENTRY = "AIRBUS A319-199, fixed wing multi engine, turbo-fan engines"
 
 
 def stamps(folder: Path) -> dict[str, tuple[int, int]]:
@@ -111,3 +117,29 @@ def test_weather_is_published_after_it_was_observed() -> None:
     assert len(weather) == 26_115
     assert (weather["published"] - weather["observed"]).eq(nycflights.PUBLICATION_DELAY).all()
     assert not weather.duplicated(["origin", "observed"]).any()
+
+
+def test_the_planes_are_read_from_what_the_register_says(load: Load, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(EXAMPLES / "planes", tmp_path / "planes"))
+    load(folder).prepare(folder)
+    spec = load_model(folder / "model.yaml").spec
+    tasks = family(spec.task.family)
+    rows = tasks.ingest(spec, folder, None)
+    assert len(rows) == 3_322
+    assert rows["built"].isna().sum() == 70
+    report = tasks.validate(spec, rows)
+    assert not [check for check in report.checks if check.name == "leakage.built"]
+    frame = tasks.features(spec, folder, rows)
+    made = make_candidate(tasks, spec, frame, None, tmp_path / "made", model="planes")
+    mae = made.evaluation.metrics["mae"].value
+    assert mae is not None
+    assert mae < 8
+    said = load_predictor(made.package).predict(
+        {
+            "entry": np.array([ENTRY], dtype=object),
+            "built": np.array(["2006-01-01"], "datetime64[ms]"),
+            "first_flight": np.array(["2013-12-01"], "datetime64[ms]"),
+        }
+    )
+    # No A319-199 is in the register; those that are have 100 to 179 seats.
+    assert 100 <= said["prediction"][0] <= 179

@@ -22,7 +22,9 @@ import yaml
 
 from monitoring.events import read_events
 from noria.predictions import MEDIA_TYPE, decode
-from noria.tasks.tabular.hand_made import package_linear
+from noria.tasks.package import Feature, Input, Manifest, write_package
+from noria.tasks.tabular.hand_made import outputs_of, package_linear
+from noria.tasks.tabular.scorers.linear import of_coefficients
 from serving.oip.messages import load_messages
 from serving.payloads import PayloadLog, PayloadSettings
 from serving.predicted import Source
@@ -525,6 +527,41 @@ def test_what_is_redacted_stays_whatever_its_name_is(
         assert str(value).encode() not in sent
         assert np.float64(value).tobytes() not in sent
     assert str(values[4]).encode() in sent or np.float64(values[4]).tobytes() in sent
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("redact", [[], ["--redact=joined"]], ids=["shown", "redacted"])
+def test_what_is_made_of_a_redacted_moment_stays_too(
+    start_server: Any, tmp_path: Path, redact: list[str], form: str
+) -> None:
+    features = (
+        Feature("joined", "timestamp", width=5),
+        Feature("joined.days", "numeric", "descriptor"),
+    )
+    times = (Input("joined", "INT64", "timestamp"), Input("at", "INT64", "timestamp"))
+    manifest = Manifest(
+        *("m", "tabular-regression", "linear", times, outputs_of(()), features), event_time="at"
+    )
+    files = of_coefficients(np.zeros((5, 1)), np.zeros(1)).files()
+    write_package(tmp_path / "package", manifest, files)
+    seen: list[bytes] = []
+
+    def behave(_handler: Any, _kind: str, body: bytes, _ids: list[str]) -> bool:
+        seen.append(body)
+        return False
+
+    days, at = 1234.5, 1_700_000_000_000
+    with sink_of(form, behave) as sink:
+        server = start_server("--sink", sink.url, *redact, of=tmp_path / "package")
+        inputs = [
+            {"name": name, "shape": [1], "datatype": "INT64", "data": [value]}
+            for name, value in (("joined", at - int(days * 86_400_000)), ("at", at))
+        ]
+        with server.client() as client:
+            assert client.post("/v2/models/m/infer", json={"inputs": inputs}).status_code == 200
+        until(lambda: server.metric("noria_payload_events_sent_total") == 2)
+    sent = b"".join(seen)
+    assert (str(days).encode() in sent or np.float64(days).tobytes() in sent) is not bool(redact)
 
 
 @pytest.mark.parametrize("name", ["a,b", "nope", "A", "", "a "])

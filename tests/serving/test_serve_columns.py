@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -268,3 +269,35 @@ def test_rows_are_bounded_whatever_they_weigh() -> None:
     request = decode(head + bytes(rows), str(len(head)).encode())
     with pytest.raises(Refusal, match=r"inputs\[0\].shape: 1048577 rows; at most 1048576"):
         InputBinder(only).bind(request.tensors)
+
+
+def test_a_moment_may_be_missing_where_training_had_gaps_and_the_event_time_may_not() -> None:
+    made = msgspec.structs.replace(manifest(allowMissing=True), event_time="at")
+    times = (Input("joined", "INT64", "timestamp"), Input("at", "INT64", "timestamp"))
+    made = msgspec.structs.replace(made, inputs=times)
+    binder = InputBinder(made)
+
+    def asked(joined: tuple[str, list[Any]], at: list[Any]) -> dict[str, Any]:
+        sent = {"joined": joined, "at": ("BYTES", at)}
+        body = {
+            "inputs": [
+                {"name": name, "datatype": datatype, "shape": [len(data)], "data": data}
+                for name, (datatype, data) in sent.items()
+            ]
+        }
+        return binder.bind(decode(json.dumps(body).encode(), None).tensors).columns
+
+    noon = "2013-01-01T12:00:00Z"
+    found = asked(("BYTES", [noon, None]), [noon, noon])["joined"]
+    assert found[0] == 1_357_041_600_000
+    assert np.isnan(found[1])
+    with pytest.raises(Refusal, match=r"inputs\[1\]\.data\[1\]: null is not a time"):
+        asked(("BYTES", [noon, None]), [noon, None])
+    rows = [{"joined": None, "at": 0}, {"joined": 86_400_000, "at": 0}]
+    request = decode_v1(json.dumps({"instances": rows}).encode(), made.inputs)
+    column = binder.bind(request.tensors).columns["joined"]
+    assert np.isnan(column[0])
+    assert column[1] == 86_400_000
+    strict = InputBinder(msgspec.structs.replace(made, options={}))
+    with pytest.raises(Refusal, match="null, and joined may not be missing"):
+        strict.bind(request.tensors)

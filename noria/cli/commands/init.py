@@ -5,13 +5,15 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 from string import Template
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from noria.cli.output import hint, say
 from noria.errors import InvalidInput, NoriaError
 from noria.files import room_problem
+
+_FAMILY: Final = "tabular-classification"
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -22,16 +24,39 @@ def init(
         Path, typer.Argument(metavar="NAME", help="The model's name, and the folder to make.")
     ],
     family: Annotated[
-        str, typer.Option(metavar="FAMILY", help="Task family; `noria families` lists them.")
-    ] = "tabular-classification",
+        str | None,
+        typer.Option(
+            metavar="FAMILY",
+            help="Task family; `noria families` lists them. By default tabular-classification, or "
+            "what --data suggests.",
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Your rows, CSV or Parquet: the columns and their types are taken from them.",
+        ),
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="The column to predict, of --data.")
+    ] = None,
 ) -> None:
     """Start a project: model.yaml, data.py, README.md.
 
-    It runs as it is, on made-up rows. A folder that holds anything is left alone.
+    It runs as it is, on made-up rows. With --data it is a model.yaml of those rows, to be checked.
+    A folder that holds anything is left alone.
     """
     from noria.spec import parse_model
 
-    files = _files(folder.name, family)
+    if data is not None:
+        from noria.tasks.families import drafted
+
+        files = dict(drafted(family or _FAMILY, folder, data, target, family))
+    elif target is not None:
+        raise InvalidInput("--target: is of --data, which is not given", fix="give --data FILE")
+    else:
+        files = _files(folder.name, family or _FAMILY)
     # What was just written must never be refused by the next command.
     parse_model(files["model.yaml"], origin="model.yaml")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

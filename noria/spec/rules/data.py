@@ -72,16 +72,17 @@ def features_are_no_answers(data: Data) -> Iterator[Problem]:
 
 
 def texts_are_described_apart(data: Data) -> Iterator[Problem]:
-    """No feature has the name of the number that is watched of a text, ``NAME.length``."""
+    """No feature has the name of the number that is watched of a text or of a moment."""
     places = {feature.name: index for index, feature in enumerate(data.features)}
-    for feature in data.features:
-        name = describing(feature.name)
-        if feature.type == "text" and name in places:
-            yield Problem(
-                f"spec.data.features[{places[name]}].name",
-                f"{name} is what is watched of the text {feature.name}",
-                "rename the column",
-            )
+    watched = {one.name: describing(one.name) for one in data.features if one.type == "text"}
+    for what, names in (("text", watched), ("timestamp", data.distances())):
+        for column, name in names.items():
+            if name in places:
+                yield Problem(
+                    f"spec.data.features[{places[name]}].name",
+                    f"{name} is what is watched of the {what} {column}",
+                    "rename the column",
+                )
 
 
 def lookups_can_be_made(data: Data) -> Iterator[Problem]:
@@ -123,25 +124,71 @@ def lookups_can_be_made(data: Data) -> Iterator[Problem]:
 
 
 def vectors_are_sent_and_have_a_width(data: Data) -> Iterator[Problem]:
-    """Only a vector has a width, and a vector comes with the request, not from a CSV file."""
+    """Only a vector or a text has a width, and both come with the request; a vector not by CSV."""
     for index, feature in enumerate(data.features):
         path = f"spec.data.features[{index}]"
-        if feature.type != "vector":
-            if feature.width is not None:
-                said = f"{feature.name} is {feature.type}, and width is of a vector"
-                yield Problem(f"{path}.width", said, "remove it, or write type: vector")
-        elif feature.source_ != "request":
+        if feature.width is not None and feature.type not in ("vector", "text"):
+            said = f"{feature.name} is {feature.type}, and width is of a vector or a text"
+            yield Problem(f"{path}.width", said, "remove it, or write type: vector")
+        if feature.type in _SENT and feature.source_ != "request":
             yield Problem(
                 f"{path}.from",
-                f"{feature.name} is a vector, and vectors are not looked up",
+                f"{feature.name} is a {feature.type}, and {feature.type}s are not looked up",
                 "let the client send it: remove from",
             )
-        elif data.source.csv is not None:
+        elif feature.type == "vector" and data.source.csv is not None:
             yield Problem(
                 f"{path}.type",
                 f"{feature.name} is a vector, and a CSV file has no lists",
                 "write the rows as Parquet, with a column of lists",
             )
+
+
+_SENT: Final = ("vector", "text", "timestamp")
+
+
+def what_is_asked_is_heeded(task: Any, data: Data) -> Iterator[Problem]:
+    """Weights and monotone features are of families whose fits heed them."""
+    family = described(task)
+    if data.weight is not None and "weight" not in family.heeds:
+        yield Problem("spec.data.weight", f"{family.name} counts all rows alike", "remove it")
+    for index, feature in enumerate(data.features):
+        if feature.monotone is None:
+            continue
+        path = f"spec.data.features[{index}].monotone"
+        if "monotone" not in family.heeds:
+            said = f"{family.name} can't be held to {feature.monotone}"
+            yield Problem(path, said, "remove it")
+        elif feature.type not in ("numeric", "boolean"):
+            yield Problem(
+                path,
+                f"{feature.name} is {feature.type}, and only numbers rise and fall",
+                "remove it, or make it numeric",
+            )
+
+
+def weights_are_a_column_of_their_own(data: Data) -> Iterator[Problem]:
+    """The weight of a row is nothing else of it, and comes with the source alone."""
+    path, name = "spec.data.weight", data.weight
+    if name is None:
+        return
+    others: dict[str | None, str] = {
+        **{one.name: "a feature" for one in data.features},
+        **dict.fromkeys(data.join_keys, "in joinKeys"),
+        **dict.fromkeys(data.entity_key, "in entityKey"),
+        data.split.group_key: "the groupKey",
+        data.label_time: "the labelTime",
+        data.event_time: "the eventTime",
+        data.target: "the target",
+    }
+    if name in others:
+        yield Problem(path, f"{name} is {others[name]}", "name a column of weights alone")
+    if data.served is not None:
+        yield Problem(
+            path,
+            "rows that were served have no weight, as no request has one",
+            "remove it, or spec.data.served",
+        )
 
 
 def keys_are_named_once(data: Data) -> Iterator[Problem]:
@@ -255,6 +302,8 @@ DATA_RULES: Final = (
     texts_are_described_apart,
     lookups_can_be_made,
     vectors_are_sent_and_have_a_width,
+    what_is_asked_is_heeded,
+    weights_are_a_column_of_their_own,
     keys_are_named_once,
     times_are_apart,
     the_split_has_its_column,

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from noria.errors import Problem
+from noria.exchange.moments import days_of
 from noria.exchange.texts import OF_TEXTS, describing
 from noria.spec.data import Data
 from noria.spec.families import described
@@ -96,6 +97,7 @@ def detectors_have_columns(
     texts = serving.answers_texts
     types: dict[str, str] = {feature.name: feature.type for feature in data.features}
     types |= {describing(name): "numeric" for name, kind in types.items() if kind == "text"}
+    types |= dict.fromkeys(data.distances().values(), "numeric")
     types |= described(task).described
     if texts:
         types = {field.name: _TYPES[field.type] for field in OF_TEXTS.fields}
@@ -114,11 +116,11 @@ def detectors_have_columns(
                     "remove it, or write watch: features",
                 )
         elif types:
-            yield from _misfits(path, detector, types, () if texts else data.time_features)
+            yield from _misfits(path, detector, types, data, () if texts else data.time_features)
 
 
 def _misfits(
-    path: str, detector: Detector, types: Mapping[str, str], times: Sequence[str]
+    path: str, detector: Detector, types: Mapping[str, str], data: Data, times: Sequence[str]
 ) -> Iterator[Problem]:
     fitting = COLUMN_TYPES[detector.kind]
     for position, kind in enumerate(detector.types):
@@ -146,12 +148,14 @@ def _misfits(
             yield Problem(here, f"{column} is no feature", meant_or_choose(column, types))
         elif types[column] not in fitting:
             kinds = [kind for kind, fits in COLUMN_TYPES.items() if types[column] in fits]
-            is_text = types[column] == "text"
+            watched = {"text": describing(column), "timestamp": data.distances().get(column)}.get(
+                types[column]
+            )
             yield Problem(
                 here,
                 f"{column} is {types[column]}, and {detector.kind} needs {' or '.join(fitting)}",
-                f"write {describing(column)}, which is watched of it"
-                if is_text
+                f"write {watched}, which is watched of it"
+                if watched
                 else f"remove it, or choose kind {kinds[0]}",
             )
 
@@ -203,7 +207,7 @@ def performance_can_be_measured(
 def the_monitor_sees_what_it_watches(serving: Serving, monitoring: Monitoring) -> Iterator[Problem]:
     """Detectors need logged requests, and their columns in clear."""
     log = serving.payload_log
-    hidden = {*log.redact, *map(describing, log.redact)}
+    hidden = {*log.redact, *map(describing, log.redact), *map(days_of, log.redact)}
     if not log.sample and monitoring.detectors:
         yield Problem(
             "spec.serving.payloadLog.sample",

@@ -15,6 +15,8 @@ from noria.tasks.families import family as learner_of
 from noria.tasks.package import Describing, load_predictor, package_digest, read_manifest
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
     from numpy.typing import NDArray
 
@@ -155,14 +157,16 @@ def _perfect(truth: NDArray[Any], said: NDArray[Any], *, classes: bool) -> NDArr
     return truth if truth.shape == said.shape else said
 
 
-def _described(family: Family, predictor: Predictor, columns: Columns, rows: int) -> None:
+def _described(
+    expected: Mapping[str, str], predictor: Predictor, columns: Columns, rows: int
+) -> None:
     """Expect the descriptors of the family's description from the predictor and its manifest."""
     import numpy as np
 
     listed = [one.name for one in predictor.manifest.features if one.origin == "descriptor"]
     expect(
-        sorted(listed) == sorted(family.described),
-        f"the manifest's descriptors are {listed}, and the family's {list(family.described)}",
+        sorted(listed) == sorted(expected),
+        f"the manifest's descriptors are {listed}, and the family's {list(expected)}",
     )
     if not listed:
         return
@@ -170,7 +174,7 @@ def _described(family: Family, predictor: Predictor, columns: Columns, rows: int
     found = cast("Describing", predictor).describe(columns)
     expect(sorted(found) == sorted(listed), f"describe gives {list(found)}, not {listed}")
     for name, values in found.items():
-        of_texts = family.described[name] == "categorical"
+        of_texts = expected[name] == "categorical"
         shape = np.asarray(values, object if of_texts else np.float64).shape
         expect(shape == (rows,), f"{name} has the shape {shape} for {rows} rows")
         if of_texts:
@@ -195,7 +199,8 @@ def answers(subject: Subject) -> None:
     found = predictor.predict(columns)
     outputs = [one.name for one in manifest.outputs]
     expect(sorted(found) == sorted(outputs), f"it gives {list(found)}, not {outputs}")
-    _described(subject.family, predictor, columns, len(rows))
+    days = dict.fromkeys(spec.data.distances().values(), "numeric")
+    _described({**subject.family.described, **days}, predictor, columns, len(rows))
     watched = {"prediction", "probability"} & set(outputs)
     expect(watched, f"none of {outputs} is prediction or probability, which the monitor watches")
     for name, values in found.items():

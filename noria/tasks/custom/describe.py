@@ -289,6 +289,7 @@ CUSTOM: Final = Family(
         Detector(name="features", kind="tabular", watch="features"),
         Detector(name="prediction", kind="ks", watch="prediction"),
     ),
+    heeds=frozenset({"weight"}),
     rules=(
         columns_and_a_target,
         columns_can_be_read,

@@ -102,6 +102,7 @@ def row_columns(data: Data) -> list[str]:
         data.target,
         data.label_time,
         data.split.group_key,
+        data.weight,
         *(name for name in data.validation.ranges if name not in looked_up),
     )
     names = (*data.request_columns(), *(name for name in extra if name is not None))

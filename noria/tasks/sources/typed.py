@@ -41,6 +41,8 @@ def roles_of(spec: ModelSpec) -> dict[str, Role]:
             roles.setdefault(name, "time")
     if data.target is not None:
         roles.setdefault(data.target, _TARGETS.get(spec.family.target or "", "number"))
+    if data.weight is not None:
+        roles.setdefault(data.weight, "weight")
     for name in (*data.entity_key, *data.join_keys, data.split.group_key):
         if name is not None:
             roles.setdefault(name, "text")
@@ -52,9 +54,9 @@ def roles_of(spec: ModelSpec) -> dict[str, Role]:
 def frame_of(parts: Sequence[Part], roles: Mapping[str, Role], read: Read) -> pd.DataFrame:
     """Return the parts, one below the other, as a frame.
 
-    number: float64. boolean: nullable boolean. text: objects, str or None. time: datetime64[us,
-    UTC]. label: objects, or what they are when none is missing. vector: objects, float
-    arrays of one length or None.
+    number, weight: float64. boolean: nullable boolean. text: objects, str or None. time:
+    datetime64[us, UTC]. label: objects, or what they are when none is missing. vector: objects,
+    float arrays of one length or None.
 
     Raises:
         DataError: A value can't be read; ``problems`` has one of each column that has any.

@@ -11,10 +11,13 @@ from noria.errors import Problem
 from noria.spec.data import Data
 from noria.spec.family import Algorithm, Family, Needs
 from noria.spec.monitoring import Detector
-from noria.spec.section import ScalarValue, Section
+from noria.spec.section import Items, ScalarValue, Section
 from noria.spec.spaces import SearchRange
 from noria.spec.train import Train
 from noria.tasks.tabular.hyperparameters import problems_of
+
+MAX_TEXT_WIDTH: Final = 256
+"""Most numbers that a text becomes."""
 
 
 class TabularClassificationOptions(Section):
@@ -39,7 +42,15 @@ class TabularClassificationOptions(Section):
 
 
 class TabularRegressionOptions(Section):
-    """Options of ``tabular-regression``: none yet."""
+    """Options of ``tabular-regression``."""
+
+    levels: Items[int] = Field(
+        default=(),
+        max_length=3,
+        description="Of each prediction the intervals that hold the value so often, in percent. "
+        "Each costs two more fits.",
+        examples=[[80]],
+    )
 
 
 def _range(low: float, high: float, *, log: bool = False) -> SearchRange:
@@ -116,13 +127,49 @@ def columns_and_a_target(task: Any, data: Data) -> Iterator[Problem]:
 
 
 def columns_can_be_read(task: Any, data: Data) -> Iterator[Problem]:
-    """A tabular family reads no text."""
+    """A family of rows whose fit is its own is given numbers, categories and vectors."""
     for place, feature in enumerate(data.features):
-        if feature.type == "text":
+        if feature.type in ("text", "timestamp"):
             yield Problem(
                 f"spec.data.features[{place}].type",
-                f"{feature.name} is text, which {task.family} does not read",
-                "use categorical for a few different values, or remove it",
+                f"{feature.name} is {feature.type}, which {task.family} does not read",
+                "make a number or a vector of it in the data module, or remove it",
+            )
+
+
+def texts_are_bounded(data: Data) -> Iterator[Problem]:
+    """A text becomes a bounded number of numbers."""
+    for place, feature in enumerate(data.features):
+        if feature.type == "text" and (feature.width or 0) > MAX_TEXT_WIDTH:
+            yield Problem(
+                f"spec.data.features[{place}].width",
+                f"{feature.name} would become {feature.width} numbers, and a text is at most "
+                f"{MAX_TEXT_WIDTH}",
+                f"write {MAX_TEXT_WIDTH}, or remove it: 32",
+            )
+
+
+def levels_are_percentages(task: Any) -> Iterator[Problem]:
+    """An interval holds between 1 and 99 percent of the values."""
+    path, levels = "spec.task.options.levels", getattr(task.options, "levels", ())
+    for place, level in enumerate(levels):
+        if not 1 <= level <= 99:
+            said = f"{level} is not a percentage from 1 to 99"
+            yield Problem(f"{path}[{place}]", said, "write 80")
+        elif level in levels[:place]:
+            yield Problem(f"{path}[{place}]", f"{level} is there twice", "keep one of them")
+
+
+def monotone_is_kept(data: Data, train: Train) -> Iterator[Problem]:
+    """What combines several models may turn their directions round."""
+    if train.ensemble.kind == "none":
+        return
+    for place, feature in enumerate(data.features):
+        if feature.monotone is not None:
+            yield Problem(
+                f"spec.data.features[{place}].monotone",
+                f"{train.ensemble.kind} weighs its members, and a weight may be under 0",
+                "remove it, or write spec.train.ensemble.kind: none",
             )
 
 
@@ -154,10 +201,13 @@ _SHARED: Final[Mapping[str, Any]] = {
     ),
     "rules": (
         columns_and_a_target,
-        columns_can_be_read,
+        texts_are_bounded,
+        levels_are_percentages,
+        monotone_is_kept,
         hyperparameters_exist,
         a_stack_trains_on_one_node,
     ),
+    "heeds": frozenset({"weight", "monotone"}),
     "needs": Needs(
         libraries=(
             "pandas",
@@ -168,6 +218,7 @@ _SHARED: Final[Mapping[str, Any]] = {
         install="noria[training,xgboost]",
     ),
     "learner": "noria.tasks.tabular.family:TABULAR",
+    "draft": "noria.tasks.tabular.draft:draft",
 }
 
 CLASSIFICATION: Final = Family(

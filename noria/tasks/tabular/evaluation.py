@@ -24,6 +24,8 @@ from noria.tasks.measure import Truth, compare
 from noria.tasks.package import Manifest, load_predictor
 from noria.tasks.protocol import Comparison, Evaluation
 from noria.tasks.sources.rows import moments
+from noria.tasks.tabular.intervals import ENDS
+from noria.tasks.tabular.intervals import measured as of_intervals
 from noria.tasks.tabular.schema import columns_of, target_of
 from noria.tasks.tabular.threads import limited_to
 from noria.values import Class
@@ -96,7 +98,21 @@ def encode(model: MatrixPredictor, rows: pd.DataFrame) -> Array:
 
 def scores(model: MatrixPredictor, matrix: Array) -> Array:
     """Return probabilities or values of encoded rows."""
+    return _main(model, model.predict_matrix(matrix))
+
+
+def answers(model: MatrixPredictor, matrix: Array, measured: Mapping[str, Array]) -> pd.DataFrame:
+    """Return what is said of encoded rows, with the ends of intervals where the model has any.
+
+    What a ``Measure`` gave of the same rows is beside it.
+    """
     outputs = model.predict_matrix(matrix)
+    starts = tuple(f"{end}-" for end in ENDS)
+    ends = {name: values for name, values in outputs.items() if name.startswith(starts)}
+    return to_frame(_main(model, outputs), measured).assign(**ends)
+
+
+def _main(model: MatrixPredictor, outputs: Mapping[str, np.ndarray]) -> Array:
     return outputs["probability" if model.manifest.classes else "prediction"]
 
 
@@ -182,6 +198,11 @@ def evaluate(
     _refuse_seen(spec, candidate, test.iloc[last])
     truth = replace(truth_of(spec, candidate.manifest.classes, test), block=block)
     said, baseline = held_out.model, held_out.baseline
+    shown: dict[str, Measurement] = {}
+    for level in getattr(spec.task.options, "levels", ()):
+        if f"{ENDS[0]}-{level}" in said:
+            columns = {str(name): said[name].to_numpy() for name in said}
+            shown |= of_intervals(truth.values, columns, level)
     values = measured(spec, truth, said)
     comparisons: tuple[Comparison, ...] = ()
     broken = ""
@@ -201,7 +222,7 @@ def evaluate(
         plots = draw(plots_dir, Asked(candidate, matrix, last, said_of(said), beside), truth)
     return Evaluation(
         rows=truth.rows,
-        metrics=values,
+        metrics={**values, **shown},
         baseline={} if baseline is None else measured(spec, truth, baseline),
         comparisons=comparisons,
         gates=judge(spec.gates, values, comparisons, broken, held_out.choice),

@@ -12,7 +12,7 @@ import msgspec
 
 from noria.errors import DataError
 from noria.spec import ModelSpec
-from noria.tasks.package import Feature, Manifest, read_manifest, write_package
+from noria.tasks.package import Feature, Manifest, Output, read_manifest, write_package
 from noria.tasks.protocol import Comparison, Evaluation, Split, TuneResult, ValidationReport
 from noria.tasks.tabular.hyperparameters import refuse_unknown, with_rounds
 
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from noria.tasks.tabular.calibration import Calibrator
     from noria.tasks.tabular.evaluation import MatrixPredictor, Measure
     from noria.tasks.tabular.fit import Design
+    from noria.tasks.tabular.fit_texts import Reading
     from noria.tasks.tabular.folds import Fold, RowFacts
+    from noria.tasks.tabular.intervals import Intervals
     from noria.tasks.tabular.schema import Target
     from noria.tasks.tabular.scorers import Scorer
 
@@ -60,6 +62,8 @@ class FittedTabular:
     manifest: Manifest
     scorer: Scorer
     calibrator: Calibrator | None
+    reading: Reading
+    intervals: Intervals
 
     @property
     def rows(self) -> int:
@@ -71,11 +75,20 @@ class FittedTabular:
         """The model as it will be served."""
         from noria.tasks.tabular.predictor import TabularPredictor
 
-        return TabularPredictor(self.manifest, self.scorer, self.calibrator)
+        readers = self.reading.readers
+        return TabularPredictor(
+            self.manifest, self.scorer, self.calibrator, readers, self.intervals
+        )
 
     def files(self) -> dict[str, bytes]:
         """Return the files of the package."""
-        files = dict(self.scorer.files())
+        from noria.tasks.tabular.texts import files_of
+
+        files = {
+            **self.scorer.files(),
+            **files_of(self.reading.readers),
+            **self.intervals.files(),
+        }
         if self.calibrator is not None:
             files.update(self.calibrator.files())
         return files
@@ -233,6 +246,7 @@ class Tabular:
         weight: NDArray[np.float64] | None,
     ) -> FittedMatrix:
         """See ``TaskFamily.fit``."""
+        from noria.tasks.tabular.intervals import ENDS
         from noria.tasks.tabular.learn import learn, slice_of
 
         refuse_unknown(spec.train.algorithm, spec.task.family, params)
@@ -245,7 +259,15 @@ class Tabular:
         else:
             learned = learn(spec, params, design, facts)
         manifest = manifest_of(spec, prepared, places, learned.algorithm, params)
-        return FittedTabular(manifest, learned.scorer, learned.calibrator)
+        ends = [
+            Output(f"{end}-{band.level}", "FP64")
+            for band in learned.intervals.bands
+            for end in ENDS
+        ]
+        manifest = msgspec.structs.replace(manifest, outputs=(*manifest.outputs, *ends))
+        return FittedTabular(
+            manifest, learned.scorer, learned.calibrator, learned.reading, learned.intervals
+        )
 
     def with_rounds(
         self, spec: ModelSpec, params: Mapping[str, Any], times: float
@@ -260,10 +282,15 @@ class Tabular:
     ) -> FittedMatrix | None:
         """See ``TaskFamily.fit_baseline``: the linear model."""
         from noria.tasks.tabular.fit import fit
+        from noria.tasks.tabular.fit_texts import reading_of
+        from noria.tasks.tabular.intervals import Intervals
         from noria.tasks.tabular.learn import slice_of
 
-        scorer = fit("linear", {}, slice_of(spec, prepared.design, places, None))
-        return FittedTabular(manifest_of(spec, prepared, places, "linear", {}), scorer, None)
+        design = slice_of(spec, prepared.design, places, None)
+        reading = reading_of(design)
+        scorer = fit("linear", {}, reading.dense(design))
+        manifest = manifest_of(spec, prepared, places, "linear", {})
+        return FittedTabular(manifest, scorer, None, reading, Intervals())
 
     def predict(
         self,
@@ -273,7 +300,7 @@ class Tabular:
         places: NDArray[np.int64],
     ) -> pd.DataFrame:
         """See ``TaskFamily.predict``."""
-        from noria.tasks.tabular.evaluation import encode, open_package, scores, to_frame
+        from noria.tasks.tabular.evaluation import answers, encode, open_package
 
         rows = prepared.frame.iloc[places]
         if isinstance(model, Path):
@@ -281,8 +308,10 @@ class Tabular:
             matrix = encode(predictor, rows)
         else:
             predictor, matrix = model.predictor, prepared.design.matrix[places]
+            if isinstance(model, FittedTabular):
+                matrix = model.reading.matrix(matrix)
         measured = self.measure_itself(spec, rows)(predictor, rows, matrix)
-        return to_frame(scores(predictor, matrix), measured)
+        return answers(predictor, matrix, measured)
 
     def measure_itself(self, spec: ModelSpec, frame: pd.DataFrame) -> Measure:  # noqa: ARG002
         """Return what measures a model beside its predictions of a frame's rows: nothing."""
@@ -346,6 +375,7 @@ class Tabular:
         out_dir: Path,
     ) -> None:
         """See ``TaskFamily.reference``."""
+        from noria.tasks.encoding import described
         from noria.tasks.reference import write_reference
         from noria.tasks.sources.rows import moments
         from noria.tasks.tabular.evaluation import measured, said_of, truth_of
@@ -355,10 +385,11 @@ class Tabular:
         event_time, until = spec.data.event_time, manifest.trained_until
         if event_time is not None and until is not None and manifest.rows < len(frame):
             frame = frame[moments(frame, event_time) <= until]  # without a refit
+        columns = columns_of(manifest.features, event_time, frame)
         write_reference(
             out_dir,
             manifest,
-            columns_of(manifest.features, None, frame),
+            {**columns, **described(manifest.features, event_time, columns)},
             said_of(held_out.model),
             measured(spec, truth_of(spec, manifest.classes, test), held_out.model),
             spec.monitoring.reference_rows,

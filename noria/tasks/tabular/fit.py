@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from noria.errors import InvalidInput, TrainingError, shorten
 from noria.tasks.tabular.fit_linear import fit_linear
+from noria.tasks.tabular.fit_texts import CodedScorer, Corpus, reading_of
 from noria.tasks.tabular.hyperparameters import DEFAULT_ROUNDS, ROUNDS
 from noria.tasks.tabular.scorers import Scorer
 from noria.tasks.tabular.threads import limited_to
@@ -25,8 +26,10 @@ class Design:
 
     ``matrix`` (n, d); ``target`` (n,) class codes or values; ``classes`` their
     number, 0 for a regression; ``categories`` per column the size of its table,
-    0 for a number; ``weight`` (n,) or None; ``seed`` and ``threads`` as for all; ``world``: which
-    of the processes that fit together this is.
+    0 for a number; ``weight`` (n,) or None; ``seed`` and ``threads`` as for all. A column in
+    ``corpora`` has the places of texts in its corpus: ``fit`` reads them by the rows it fits on.
+    ``monotone`` holds columns to a direction, 1 or -1, others are 0; empty: none is held.
+    ``world`` says which of the processes that fit together this is.
     """
 
     matrix: Array
@@ -36,6 +39,8 @@ class Design:
     weight: Array | None
     seed: int
     threads: int
+    corpora: Mapping[int, Corpus] = field(default_factory=dict)
+    monotone: tuple[int, ...] = ()
     world: World = ALONE
 
     def take(self, places: NDArray[np.int64]) -> Design:
@@ -43,15 +48,11 @@ class Design:
         rows: NDArray[np.int64] | slice = places
         if places.size and bool((np.diff(places) == 1).all()):
             rows = slice(int(places[0]), int(places[-1]) + 1)
-        return Design(
-            self.matrix[rows],
-            self.target[rows],
-            self.classes,
-            self.categories,
-            None if self.weight is None else self.weight[rows],
-            self.seed,
-            self.threads,
-            self.world,
+        return replace(
+            self,
+            matrix=self.matrix[rows],
+            target=self.target[rows],
+            weight=None if self.weight is None else self.weight[rows],
         )
 
     @property
@@ -74,6 +75,9 @@ def fit(algorithm: str, params: Mapping[str, Any], design: Design) -> Scorer:
         InvalidInput: The library refuses a hyperparameter's value.
         TrainingError: It fails for another reason.
     """
+    if design.corpora:
+        reading = reading_of(design)
+        return CodedScorer(reading, fit(algorithm, params, reading.dense(design)))
     try:
         with limited_to(design.threads):
             return _FITTERS[algorithm](dict(params), design)
@@ -106,6 +110,7 @@ def _linear(params: dict[str, Any], design: Design) -> Scorer:
         design.classes,
         design.categories,
         strength=float(strength),
+        monotone=design.monotone,
         **params,
     )
 
@@ -125,6 +130,7 @@ def _hist(params: dict[str, Any], design: Design) -> Scorer:
     model = estimator(
         **params,
         categorical_features=mask if mask.any() else None,
+        monotonic_cst=list(design.monotone) or None,
         early_stopping=False,
         random_state=design.seed,
     )
@@ -157,6 +163,8 @@ def _lightgbm(params: dict[str, Any], design: Design) -> Scorer:
     }
     if design.classes > 2:
         settings["num_class"] = design.classes
+    if design.monotone:
+        settings["monotone_constraints"] = list(design.monotone)
     data = lightgbm.Dataset(
         design.matrix,
         design.target,
@@ -185,6 +193,8 @@ def _xgboost(params: dict[str, Any], design: Design) -> Scorer:
     }
     if design.classes > 2:
         settings["num_class"] = design.classes
+    if design.monotone:
+        settings["monotone_constraints"] = design.monotone
     design = design.share
     data = xgboost.DMatrix(
         design.matrix,

@@ -72,6 +72,7 @@ def fit_linear(
     categories: tuple[int, ...],
     *,
     strength: float = 1.0,
+    monotone: tuple[int, ...] = (),
     max_iter: int = 500,
     tol: float = 1e-6,
 ) -> LinearScorer:
@@ -84,6 +85,8 @@ def fit_linear(
         classes: Number of classes; 0 for a regression.
         categories: Per column, the number of categories; 0 for a number.
         strength: ``1 / C`` or ``alpha``: weight of the squared L2 norm.
+        monotone: Per column, 1 or -1 where its weight may not be under, or over, 0; empty: none.
+            Only of a regression or two classes.
         max_iter: Greatest number of L-BFGS iterations.
         tol: Gradient per row at which it stops.
 
@@ -132,6 +135,7 @@ def fit_linear(
         np.zeros(size * outputs),
         jac=True,
         method="L-BFGS-B",
+        bounds=_bounds(monotone, numeric, size * outputs),
         options={"maxiter": max_iter, "gtol": tol, "ftol": 1e-14, "maxcor": 20},
     )
     if not np.isfinite(found.fun) or not np.isfinite(found.x).all():
@@ -150,6 +154,17 @@ def fit_linear(
         absent=absent,
         intercept=theta[-1] + centre - shift.sum(axis=0),
     )
+
+
+def _bounds(
+    monotone: tuple[int, ...], numeric: Places, size: int
+) -> list[tuple[float | None, float | None]] | None:
+    """Return the limits of each weight, the numbers' first; None where there is none."""
+    if not any(monotone):
+        return None
+    limits = {1: (0.0, None), -1: (None, 0.0), 0: (None, None)}
+    of_numbers = [limits[monotone[place]] for place in numeric]
+    return [*of_numbers, *[limits[0]] * (size - len(of_numbers))]
 
 
 def _design(

@@ -12,6 +12,7 @@ from noria.errors import LeakageError, shorten
 from noria.measures.measuring import value_of
 from noria.spec import Data
 from noria.tasks.package import Feature
+from noria.tasks.sources.typed import read_as
 from noria.tasks.tabular.schema import Target, numbers
 
 Array = NDArray[np.float64]
@@ -103,10 +104,10 @@ def _score(bins: NDArray[np.int64], truth: Array, classes: int) -> float:
 
 def _bins(feature: Feature, column: pd.Series) -> NDArray[np.int64]:
     """Return a bin per row, from 0; missing values are the last."""
-    if feature.kind == "categorical":
+    if feature.kind in ("categorical", "text"):
         codes = pd.factorize(column)[0].astype(np.int64)
     else:
-        values = numbers(column)
+        values = _moments(column) if feature.kind == "timestamp" else numbers(column)
         known = np.isfinite(values)
         if not known.any():
             return np.zeros(len(column), dtype=np.int64)
@@ -114,6 +115,11 @@ def _bins(feature: Feature, column: pd.Series) -> NDArray[np.int64]:
         edges = np.unique(np.quantile(values[known], np.linspace(0.0, 1.0, count + 1)[1:-1]))
         codes = np.where(known, np.searchsorted(edges, values, side="right"), -1)
     return np.asarray(np.where(codes < 0, codes.max() + 1, codes))
+
+
+def _moments(column: pd.Series) -> Array:
+    moments = read_as(column, "time")
+    return np.where(np.isnat(moments), np.nan, moments.astype(np.int64).astype(np.float64))
 
 
 def _ranks(values: Array) -> Array:

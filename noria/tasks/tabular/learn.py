@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,16 +11,18 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from noria.errors import DataError
-from noria.spec import ModelSpec, cpu_count
+from noria.spec import Data, ModelSpec, cpu_count
 from noria.tasks.encoding import Encoder
 from noria.tasks.package import Feature
 from noria.tasks.sources.rows import moments
 from noria.tasks.tabular import calibration
-from noria.tasks.tabular.describe import TabularClassificationOptions
+from noria.tasks.tabular.describe import TabularClassificationOptions, TabularRegressionOptions
 from noria.tasks.tabular.fit import Design, balanced, fit
-from noria.tasks.tabular.folds import Fold, RowFacts, deciles, folds
+from noria.tasks.tabular.fit_texts import Corpus, Reading, reading_of
+from noria.tasks.tabular.folds import Fold, RowFacts, deciles, folds, hold_out
+from noria.tasks.tabular.intervals import HELD, Band, Intervals, margin_of, quantiles_of
 from noria.tasks.tabular.predictor import probabilities
-from noria.tasks.tabular.schema import Target, columns_of
+from noria.tasks.tabular.schema import Target, columns_of, numbers
 from noria.tasks.tabular.scorers import Scorer
 from noria.tasks.tabular.scorers.stacked import StackedScorer
 from noria.tasks.tabular.threads import threads_for
@@ -30,11 +32,16 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Learned:
-    """What training gives: the scorer, its calibrator (or None), and the algorithm's name."""
+    """What training gives: the scorer, its calibrator (or None), and the algorithm's name.
+
+    The scorer is of the matrix that ``reading`` makes of the coded one; so are the intervals.
+    """
 
     scorer: Scorer
     calibrator: calibration.Calibrator | None
     algorithm: str
+    reading: Reading
+    intervals: Intervals = field(default_factory=Intervals)
 
 
 def facts_of(spec: ModelSpec, frame: pd.DataFrame, target: Target) -> RowFacts:
@@ -57,15 +64,24 @@ def facts_of(spec: ModelSpec, frame: pd.DataFrame, target: Target) -> RowFacts:
 def design_of(
     spec: ModelSpec, frame: pd.DataFrame, features: Sequence[Feature], target: Target
 ) -> Design:
-    """Return the encoded rows of a frame, of equal weight."""
-    event_time = spec.data.event_time
-    matrix = np.empty((len(frame), sum(feature.size for feature in features)))
+    """Return the encoded rows of a frame, of the weights that its rows have."""
+    data, event_time = spec.data, spec.data.event_time
+    features = [feature for feature in features if feature.origin != "descriptor"]
+    # A text is one place in its corpus until rows are fitted on.
+    sizes = [1 if feature.kind == "text" else feature.size for feature in features]
+    matrix = np.empty((len(frame), sum(sizes)))
+    corpora: dict[int, Corpus] = {}
     first = 0
-    for feature in features:
+    for feature, size in zip(features, sizes, strict=True):
         # One after another: all the columns at once would take as much again as the matrix.
-        part = Encoder((feature,), event_time).encode(columns_of((feature,), event_time, frame))
-        matrix[:, first : first + feature.size] = part
-        first += feature.size
+        columns = columns_of((feature,), event_time, frame)
+        if feature.kind == "text":
+            codes, different = pd.factorize(columns[feature.name])
+            corpora[first] = Corpus(feature.name, different, feature.size, spec.train.seed)
+            matrix[:, first] = np.where(codes < 0, np.nan, codes)
+        else:
+            matrix[:, first : first + size] = Encoder((feature,), event_time).encode(columns)
+        first += size
     return Design(
         matrix=matrix,
         target=target.values,
@@ -73,12 +89,33 @@ def design_of(
         # A table without an entry is a column without a value: it has nothing to split on.
         categories=tuple(
             max(1, len(feature.categories)) if feature.kind == "categorical" else 0
-            for feature in features
-            for _ in range(feature.size)
+            for feature, size in zip(features, sizes, strict=True)
+            for _ in range(size)
         ),
-        weight=None,
+        weight=None if data.weight is None else numbers(frame[data.weight]),
         seed=spec.train.seed,
         threads=threads_for(matrix.size, int(cpu_count(spec.train.compute.cpu))),
+        corpora=corpora,
+        monotone=_monotone(data, features, len(target.classes)),
+    )
+
+
+def _monotone(data: Data, features: Sequence[Feature], classes: int) -> tuple[int, ...]:
+    """Return 1 or -1 for each column of the coded matrix that is held to a direction, else 0."""
+    held = {one.name: one.monotone for one in data.features if one.monotone is not None}
+    if not held:
+        return ()
+    if classes > 2:
+        raise DataError(
+            f"spec.data.features: {next(iter(held))} is held monotone, and of {classes} classes "
+            "none is the one that rises",
+            fix="remove monotone, or predict two classes or a number",
+        )
+    signs = {"increasing": 1, "decreasing": -1, None: 0}
+    return tuple(
+        signs[held.get(feature.name)]
+        for feature in features
+        for _ in range(1 if feature.kind == "text" else feature.size)
     )
 
 
@@ -91,12 +128,18 @@ def slice_of(
         spec: Says whether classes are balanced.
         design: All rows.
         places: Of n rows.
-        weight: (n,) how much each counts; None: the same.
+        weight: (n,) how much each counts beside its own weight; None: the same.
 
     Raises:
-        DataError: Of two classes only one is there.
+        DataError: Of two classes only one is there, or every row weighs 0.
     """
     rows = design.take(places)
+    own = rows.weight
+    if own is not None and not own.any():
+        raise DataError(
+            f"spec.data.weight: the {places.size} rows to fit on all weigh 0",
+            fix="give one of them a weight over 0 at least",
+        )
     if design.classes:
         codes = rows.target.astype(np.int64)
         if design.classes == 2 and np.unique(codes).size < 2:
@@ -111,6 +154,8 @@ def slice_of(
         ):
             even = balanced(codes, design.classes)
             weight = even if weight is None else even * weight / float(np.mean(even * weight))
+    if own is not None:
+        weight = own if weight is None else own * weight
     return replace(rows, weight=weight)
 
 
@@ -122,10 +167,41 @@ def cross_validation(spec: ModelSpec, facts: RowFacts) -> list[Fold]:
 
 
 def learn(spec: ModelSpec, params: Mapping[str, Any], design: Design, facts: RowFacts) -> Learned:
-    """Fit the model of the spec on all rows of the design, calibrated if it asks for that."""
+    """Fit the model of the spec on all rows of the design, with what else its options ask for."""
+    learned = _learn(spec, params, design, facts)
+    options = spec.task.options
+    if not isinstance(options, TabularRegressionOptions) or not options.levels:
+        return learned
+    gap_ms = int(spec.data.split.gap.total_seconds() * 1000)
+    # How texts are read is the model's own: it knows all of these rows, but no target.
+    dense = learned.reading.dense(design)
+    fold = hold_out(spec.data.split.kind, facts, HELD, gap_ms, spec.train.seed)
+    fitted, held = dense.take(fold.train), dense.take(fold.test)
+    prediction = held.target
+    if not quantiles_of(learned.algorithm, params, options.levels[0]):
+        inner = _learn(spec, params, fitted, facts.take(fold.train))
+        prediction = inner.scorer.raw(held.matrix)[:, 0]
+    bands = []
+    for level in options.levels:
+        ends = quantiles_of(learned.algorithm, params, level)
+        # LightGBM fits no quantile that is held monotone; no algorithm's ends are.
+        free = replace(fitted, monotone=())
+        scorers = tuple(fit(learned.algorithm, end, free) for end in ends)
+        low, high = prediction, prediction
+        if scorers:
+            low, high = (scorer.raw(held.matrix)[:, 0] for scorer in scorers)
+        beyond = np.maximum(low - held.target, held.target - high)
+        bands.append(Band(level, margin_of(beyond, level), scorers))
+    algorithm = learned.algorithm if bands[0].scorers else ""
+    return replace(learned, intervals=Intervals(algorithm, tuple(bands)))
+
+
+def _learn(spec: ModelSpec, params: Mapping[str, Any], design: Design, facts: RowFacts) -> Learned:
     stack = spec.train.ensemble.kind == "stacking"
     options = spec.task.options
     method = options.calibration if isinstance(options, TabularClassificationOptions) else "none"
+    reading = reading_of(design)
+    dense = reading.dense(design)
     held: list[Fold] = []
     if stack or method != "none":
         held = [fold for fold in cross_validation(spec, facts) if _has_classes(design, fold)]
@@ -136,16 +212,16 @@ def learn(spec: ModelSpec, params: Mapping[str, Any], design: Design, facts: Row
             )
     if not stack:
         algorithm = spec.train.algorithm
-        scorer = fit(algorithm, params, design)
+        scorer = fit(algorithm, params, dense)
         if method == "none":
-            return Learned(scorer, None, algorithm)
+            return Learned(scorer, None, algorithm, reading)
         raw = np.vstack(
             [
                 fit(algorithm, params, design.take(fold.train)).raw(design.matrix[fold.test])
                 for fold in held
             ]
         )
-        return Learned(scorer, _calibrate(method, raw, design, held), algorithm)
+        return Learned(scorer, _calibrate(method, raw, design, held), algorithm, reading)
     members = tuple(spec.train.ensemble.members)
     # One row of scores per held-out row: all members' outputs side by side.
     out = np.vstack(
@@ -180,12 +256,12 @@ def learn(spec: ModelSpec, params: Mapping[str, Any], design: Design, facts: Row
         meta_design.classes,
         meta_design.categories,
     )
-    fitted = tuple(fit(name, _own(spec, name, params), design) for name in members)
+    fitted = tuple(fit(name, _own(spec, name, params), dense) for name in members)
     stacked = StackedScorer(members, fitted, meta)
     calibrator = None
     if method != "none":
         calibrator = _calibrate(method, meta.raw(out), design, held)
-    return Learned(stacked, calibrator, "stacking")
+    return Learned(stacked, calibrator, "stacking", reading)
 
 
 def _own(spec: ModelSpec, member: str, params: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -208,6 +208,8 @@ def _importance(axes: Any, asked: Asked, truth: Truth) -> None:
     order = rng.permutation(kept.size)
     parts, first = [], 0
     for feature in asked.model.manifest.features:
+        if feature.origin == "descriptor":
+            continue
         parts.append((feature.name, slice(first, first + feature.size)))
         first += feature.size
     if len(parts) > _IMPORTANCE_MEASURED:

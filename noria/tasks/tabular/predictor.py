@@ -8,11 +8,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from noria.tasks.encoding import Columns, Encoder
-from noria.tasks.package import Manifest
-from noria.tasks.tabular import calibration
+from noria.errors import IntegrityError
+from noria.tasks.encoding import Columns, Encoder, described
+from noria.tasks.package import Feature, Manifest
+from noria.tasks.tabular import calibration, intervals, texts
+from noria.tasks.tabular.intervals import Intervals
 from noria.tasks.tabular.links import sigmoid, softmax
 from noria.tasks.tabular.scorers import Scorer, load_scorer
+from noria.tasks.tabular.texts import TextReader
 
 Array = NDArray[np.float64]
 
@@ -24,21 +27,33 @@ class TabularPredictor:
     manifest: Manifest
     scorer: Scorer
     calibrator: calibration.Calibrator | None = None
+    readers: Mapping[str, TextReader] = field(default_factory=dict)
+    intervals: Intervals = field(default_factory=Intervals)
     _encoder: Encoder = field(init=False, repr=False)
     _classes: np.ndarray = field(init=False, repr=False)
+    _moments: tuple[Feature, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        encoder = Encoder(self.manifest.features, self.manifest.event_time)
+        encoder = Encoder(self.manifest.features, self.manifest.event_time, self.readers)
         object.__setattr__(self, "_encoder", encoder)
         object.__setattr__(self, "_classes", np.array(self.manifest.classes))
+        moments = tuple(one for one in self.manifest.features if one.kind == "timestamp")
+        object.__setattr__(self, "_moments", moments)
 
     def predict(self, columns: Columns) -> dict[str, np.ndarray]:
         """Return the outputs of the manifest; see ``noria.tasks.package.Predictor``.
 
         Classification: ``probability`` (n,) of the positive class for two
-        classes, else (n, k), and ``label`` (n,). Regression: ``prediction`` (n,).
+        classes, else (n, k), and ``label`` (n,). Regression: ``prediction`` (n,), and both ends
+        of each interval.
         """
         return self.predict_matrix(self._encoder.encode(columns))
+
+    def describe(self, columns: Columns) -> dict[str, np.ndarray]:
+        """Return the days that moments were before their event; see ``Describing``."""
+        if not self._moments:
+            return {}
+        return {**described(self._moments, self.manifest.event_time, columns)}
 
     def encode(self, columns: Columns) -> Array:
         """Return the matrix of n rows; see ``Encoder.encode``."""
@@ -48,7 +63,7 @@ class TabularPredictor:
         """Return the outputs for an encoded (n, d) matrix."""
         raw = self.scorer.raw(matrix)
         if not self.manifest.classes:
-            return {"prediction": raw[:, 0]}
+            return {"prediction": raw[:, 0], **self.intervals.outputs(matrix, raw[:, 0])}
         probability = probabilities(raw)
         if self.calibrator is not None:
             probability = self.calibrator.apply(probability)
@@ -71,6 +86,17 @@ def load(manifest: Manifest, files: Mapping[str, bytes]) -> TabularPredictor:
         IntegrityError: A model file is missing or malformed.
         NotInstalled: The algorithm's library is not installed.
     """
+    readers = texts.load(files)
+    read = [feature.name for feature in manifest.features if feature.kind == "text"]
+    if read != list(readers):
+        raise IntegrityError(
+            f"the package reads the texts {list(readers)}, and its manifest names {read}",
+            fix="train again",
+        )
     return TabularPredictor(
-        manifest, load_scorer(manifest.algorithm, files), calibration.load(files)
+        manifest,
+        load_scorer(manifest.algorithm, files),
+        calibration.load(files),
+        readers,
+        intervals.load(files),
     )

@@ -13,16 +13,23 @@ from numpy.typing import NDArray
 from noria.errors import DataError, shorten
 from noria.spec import Data, ModelSpec
 from noria.spec.data import Feature as SpecFeature
+from noria.tasks.encoding import MOMENT_PARTS
 from noria.tasks.package import Feature, Input, Lookup
 from noria.tasks.sources.rows import moments
 from noria.tasks.sources.typed import read_as
+from noria.tasks.tabular.texts import WIDTH
 from noria.values import Class, place_of
 from noria.values.vectors import stacked, width_of
 
 # HistGradientBoosting takes 255 codes at most; one limit for all algorithms makes them agree.
 MAX_CATEGORIES: Final = 250
 _MAX_CLASSES: Final = 1000
-_DATATYPES: Final = {"numeric": "FP64", "categorical": "BYTES", "boolean": "BOOL"}
+_DATATYPES: Final = {
+    "numeric": "FP64",
+    "categorical": "BYTES",
+    "text": "BYTES",
+    "boolean": "BOOL",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +58,16 @@ def features_of(data: Data, frame: pd.DataFrame) -> tuple[Feature, ...]:
         elif feature.type == "vector":
             width = _width(feature, frame[feature.name])
             features.append(Feature(feature.name, "vector", origin, width=width))
+        elif feature.type == "timestamp":
+            parts = len(MOMENT_PARTS) + (data.event_time is not None)
+            features.append(Feature(feature.name, "timestamp", origin, width=parts))
+        elif feature.type == "text":
+            width = WIDTH if feature.width is None else feature.width
+            features.append(Feature(feature.name, "text", origin, width=width))
         else:
             features.append(Feature(feature.name, "numeric", origin))
     features.extend(Feature(name, "numeric", "time") for name in data.time_features)
+    features.extend(Feature(name, "numeric", "descriptor") for name in data.distances().values())
     return tuple(features)
 
 
@@ -70,10 +84,12 @@ def inputs_of(data: Data, features: Iterable[Feature], frame: pd.DataFrame) -> t
             first = next(value for value in frame[name] if value is not None)
             datatype = "FP32" if first.dtype == np.float32 else "FP64"
             inputs.append(Input(name, datatype, "vector", width=vectors[name].size))
+        elif kinds.get(name) == "timestamp":
+            inputs.append(Input(name, "INT64", "timestamp"))
         elif name in kinds:
             inputs.append(Input(name, _DATATYPES[kinds[name]], kinds[name]))
         elif name == data.event_time:
-            needed = bool(data.time_features or data.looked_up_features())
+            needed = bool(data.time_features or data.looked_up_features() or data.distances())
             inputs.append(Input(name, "INT64", "timestamp", optional=not needed))
         else:
             needed = name in data.join_keys and bool(data.looked_up_features())
@@ -105,9 +121,12 @@ def columns_of(
     """
     columns: dict[str, np.ndarray] = {}
     for feature in features:
+        if feature.origin == "descriptor":
+            continue
+        needs_time = feature.origin == "time" or feature.kind == "timestamp"
+        if needs_time and event_time is not None and event_time not in columns:
+            columns[event_time] = moments(frame, event_time)
         if feature.origin == "time":
-            if event_time is not None and event_time not in columns:
-                columns[event_time] = moments(frame, event_time)
             continue
         if feature.name not in frame:
             raise DataError(
@@ -115,8 +134,11 @@ def columns_of(
                 fix=f"they have {', '.join(map(str, frame.columns))}",
             )
         column = frame[feature.name]
-        if feature.kind == "categorical":
+        if feature.kind in ("categorical", "text"):
             columns[feature.name] = texts(column)
+        elif feature.kind == "timestamp":
+            when = read_as(column, "time").astype("datetime64[ms]")
+            columns[feature.name] = when.astype(np.int64)
         elif feature.kind == "vector":
             columns[feature.name] = stacked(read_as(column, "vector"), feature.size)
         else:

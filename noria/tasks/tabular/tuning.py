@@ -51,6 +51,8 @@ def tuned(
     digest = hashlib.sha256(msgspec.json.encode([said, spec.task.model_dump(mode="json")]))
     digest.update(design.matrix.tobytes())
     digest.update(design.target.tobytes())
+    for corpus in design.corpora.values():
+        digest.update("\0".join(corpus.texts.tolist()).encode("utf-8", "surrogatepass"))
     digest.update(code.encode())
     defaults = dict(spec.train.hyperparameters)
     study = digest.hexdigest()

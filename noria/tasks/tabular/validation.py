@@ -103,9 +103,17 @@ def checked(
             problems.extend(found)
             if not found:
                 checks.append(Check(f"ranges.{name}", "every row is inside"))
+    weight = data.weight
+    if weight is not None and not rows[weight].any():
+        said = f"{weight} is 0 in every row"
+        problems.append(Problem("spec.data.weight", said, "give one a weight over 0 at least"))
     if problems:
         raise DataError("\n".join(map(str, problems)), problems=problems)
-    return rows, features_of(present, rows), checks
+    features = features_of(present, rows)
+    if weight is not None:
+        checks.append(Check("weight", f"{rows[weight].min():g} to {rows[weight].max():g}"))
+    checks.extend(_later_checks(data, rows))
+    return rows, features, checks
 
 
 def missing_problems(data: Data, rows: pd.DataFrame, names: tuple[str, ...]) -> list[Problem]:
@@ -144,6 +152,23 @@ def category_checks(features: tuple[Feature, ...], rows: pd.DataFrame) -> Iterat
                 f"categories.{feature.name}",
                 f"{shorten(twice[0])} and {shorten(twice[1])} are two categories: as texts they "
                 "differ",
+            )
+
+
+def _later_checks(data: Data, rows: pd.DataFrame) -> Iterator[Check]:
+    """Say which moments lie after their event: it may be that no request could know them."""
+    event_time = data.event_time
+    if event_time is None:
+        return
+    for name in data.distances():
+        later = (rows[name] > rows[event_time]).to_numpy()
+        if later.any():
+            first = rows[later].iloc[0]
+            yield Check(
+                f"leakage.{name}",
+                f"{name} is later than {event_time} in {later.mean():.1%} of the rows, first "
+                f"{first[name].isoformat()} at {first[event_time].isoformat()}: if it is not "
+                "known when a prediction is asked for, remove it from the features",
             )
 
 
