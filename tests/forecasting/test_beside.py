@@ -257,6 +257,9 @@ def test_what_is_not_sent_is_looked_up(sold: tuple[Forecaster, pd.DataFrame]) ->
         },
     }
     assert earlier.tolist() == model.predict(own)["prediction"].tolist()
+    # A client that has the values alone says when, and of which series.
+    values_alone = {name: own[name] for name in ("depot", "history")} | {"day": day}
+    assert earlier.tolist() == model.predict(values_alone)["prediction"].tolist()
 
 
 @pytest.mark.parametrize(

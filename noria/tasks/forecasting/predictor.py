@@ -78,9 +78,9 @@ class Tails:
 class _Asked:
     """Requests: histories (n, L).
 
-    ``origins`` (n,) are the steps that looked-up ones are asked from, ``NEVER`` of the others;
-    ``ahead`` (n,) is how many steps before it a history ends. ``places`` (n,) is where the series
-    is among those of the package, -1: nowhere.
+    ``origins`` (n,) are the steps that they are asked from, ``NEVER`` where nobody says or needs
+    to know; ``ahead`` (n,) is how many steps before it a history ends. ``places`` (n,) is where
+    the series is among those of the package, -1: nowhere.
     """
 
     raw: Array
@@ -140,9 +140,7 @@ class Forecaster:
 
     def _by(self, method: str, histories: Array, beside: Array | None) -> Array:
         settings = self.settings
-        if method == BOOSTING:
-            if self.boosted is None:
-                raise IntegrityError(f"{FILE}: there is no model beside it", fix="train again")
+        if method == BOOSTING and self.boosted is not None:
             return self.boosted.predict(histories, beside)
         return methods.forecast(method, histories, settings.season, settings.horizon)
 
@@ -171,7 +169,7 @@ class Forecaster:
         return found | settings.beside.described(self._beside(columns, asked), settings.horizon)
 
     def _asked(self, columns: Mapping[str, np.ndarray]) -> _Asked:
-        """Return histories, sent or looked up."""
+        """Return histories, sent or looked up, and where they are."""
         width, given = self.settings.history, columns.get(HISTORY)
         rows = len(next(iter(columns.values())))
         raw = np.full((rows, width), np.nan) if given is None else aligned(given, width)
@@ -179,6 +177,9 @@ class Forecaster:
         origins = np.full(rows, NEVER)
         for row in range(rows):
             places[row] = self._place(columns, row)
+            if self.settings.beside is not None:
+                asked = self._origin(columns, row)
+                origins[row] = NEVER if asked is None else asked
         for row in np.flatnonzero(np.isnan(raw).all(axis=1)).tolist():
             place = int(places[row])
             raw[row], origins[row] = self._looked_up(columns, row, place)
@@ -289,16 +290,14 @@ class Forecaster:
         beside = self._beside(columns, asked)
         if not back.any():
             self._refuse_missing(beside)
-        origins = np.where(asked.origins == NEVER, 0, asked.origins)
-        if settings.beside.calendars:
-            for row in np.flatnonzero(asked.origins == NEVER):
-                origin = self._origin(columns, int(row))
-                if origin is None:
-                    raise InvalidInput(
-                        f"{self.manifest.event_time}[{row}]: is missing, and holidays depend on it",
-                        fix="send when the newest value was",
-                    )
-                origins[row] = origin
+        unsaid = asked.origins == NEVER
+        if settings.beside.calendars and unsaid.any():
+            raise InvalidInput(
+                f"{self.manifest.event_time}[{np.argmax(unsaid)}]: is missing, and holidays depend "
+                "on it",
+                fix="send when the newest value was",
+            )
+        origins = np.where(unsaid, 0, asked.origins)
         windows = {name: _back(values, back, settings.horizon) for name, values in beside.items()}
         return settings.beside.read(
             windows, origins - back, settings.season, settings.horizon, settings.steps
@@ -356,6 +355,8 @@ def load(manifest: Manifest, files: Mapping[str, bytes]) -> Forecaster:
     places = {tuple(key): place for place, key in enumerate(settings.series)}
     model = {name.removeprefix(BOOSTED): text for name, text in files.items() if BOOSTED in name}
     boosted = boosting.load(model) if model else None
+    if boosted is None and BOOSTING in (settings.method, *settings.methods):
+        raise IntegrityError(f"{FILE}: there is no model beside it", fix="train again")
     found = Forecaster(manifest, settings, boosted, Tails(values, ends, places, covariates))
     # The statistical models take seconds to import: before the first request, not in it.
     for method in {settings.method, *settings.methods} - {BOOSTING}:
