@@ -361,7 +361,7 @@ class Labels:
         """Return labels that became known up to ``until_ms`` and were not handed out yet.
 
         Each comes with the number of its row; it is ready for the monitor's ``/feedback``. Of
-        several targets there is one for each that the row has.
+        several targets there is one for each that the row has, and none of a row without a label.
         """
         out = []
         history, order = self._history, self._order
@@ -371,7 +371,7 @@ class Labels:
                 break
             time = moment(history.label_ms[row]).isoformat()
             said = history.label[row : row + 1].tolist()[0]
-            if not history.targets:
+            if not history.targets and said == said:
                 out.append((row, {"id": self._ids[row], "label": said, "time": time}))
             for name, value in zip(history.targets, said if history.targets else (), strict=True):
                 if value == value:
@@ -415,4 +415,6 @@ def labels_by_key(history: History, spec: ModelSpec) -> Iterator[dict[str, Any]]
         said = history.label[row : row + 1].tolist()[0]
         if history.targets:
             said = [value if value == value else None for value in said]
+        elif said != said:
+            continue
         yield {"key": key, "label": said, "time": moment(history.label_ms[row]).isoformat()}

@@ -13,6 +13,7 @@ import yaml
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from noria.errors import DataError, InvalidInput, SpecError
+from noria.replay import Labels, labels_by_key, read_history
 from noria.spec import ModelSpec, parse_model
 from noria.tasks.anomaly.family import LEARNER
 from noria.tasks.anomaly.fitting import calibrating, thinned
@@ -227,3 +228,31 @@ def test_rows_that_weigh_more_are_kept_more_often() -> None:
     assert kept[5000:].all()
     assert kept[:5000].mean() == pytest.approx(1 / 9, abs=0.02)
     assert thinned(np.r_[np.full(99, 1e-9), 1.0], 0).sum() == 100
+
+
+def test_rows_that_nobody_has_looked_at_are_learnt_from_and_have_no_label_to_send(
+    project: Project, rows: pd.DataFrame, tmp_path: Path
+) -> None:
+    looked = rows["leak"].notna()
+    told = (rows["at"] + pd.Timedelta(days=2)).where(looked)
+    (tmp_path / "data").mkdir()
+    rows.assign(told=told).to_csv(tmp_path / "data" / "rows.csv", index=False)
+
+    def timed(spec: dict[str, Any]) -> None:
+        spec["data"].update(target="leak", labelTime="told")
+        del spec["data"]["module"]
+
+    spec = spec_of(project, timed)
+    found = LEARNER.ingest(spec, tmp_path, None)
+    assert len(found) == len(rows)
+    assert found["leak"].isna().sum() == (~looked).sum()
+    assert (found["told"] == found["at"]).tolist() == (~looked).tolist()
+    at = rows["at"].iloc[2000].to_pydatetime()
+    then = LEARNER.ingest(spec, tmp_path, at)
+    assert then["leak"].isna().sum() == (~looked).iloc[:2001].sum()
+    history = read_history(spec, tmp_path)
+    sent = list(labels_by_key(history, spec))
+    assert len(sent) == looked.sum()
+    handed = Labels(history)
+    handed.answered(slice(0, len(rows)), "r")
+    assert len(handed.known(history.label_ms.max())) == looked.sum()

@@ -26,7 +26,7 @@ def labelled_rows(spec: ModelSpec, base: Path, as_of: datetime | None) -> pd.Dat
     Values are read by the one rule (``noria.values``): numbers are float64, booleans nullable,
     categories and keys texts, times datetime64[us, UTC], classes texts, integers or booleans.
     Without ``as_of`` every labelled row counts; of a family that learns without a target, every
-    row. ``spec.retraining.trainOn`` limits how old a
+    row: one without a label is known at its event. ``spec.retraining.trainOn`` limits how old a
     row may be.
 
     Args:
@@ -48,7 +48,9 @@ def labelled(spec: ModelSpec, rows: pd.DataFrame, as_of: datetime | None) -> pd.
     if as_of is not None and as_of.tzinfo is None:
         raise DataError(f"as_of {as_of.isoformat()} has no time zone", fix="give it in UTC")
     read = len(rows)
-    if data.target is not None and spec.family.target is not None:
+    if spec.family.target is None:
+        rows = _known_at_once(data, rows)
+    elif data.target is not None:
         rows = _where(rows, rows[data.target].notna())
         # Unlike ``assign``, this copies no other column.
         rows = rows.copy(deep=False)
@@ -166,6 +168,15 @@ def _with_times(data: Data, rows: pd.DataFrame) -> pd.DataFrame:
             f"{data.event_time} {first[data.event_time]}",
             fix="correct the times, or drop those rows in the data module",
         )
+    return rows
+
+
+def _known_at_once(data: Data, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return rows of which those without a time of the label have that of their event."""
+    if data.label_time is None or data.event_time is None:
+        return rows
+    rows = rows.copy(deep=False)
+    rows[data.label_time] = rows[data.label_time].fillna(rows[data.event_time])
     return rows
 
 
