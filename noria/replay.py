@@ -149,16 +149,21 @@ def read_history(
             for name, datatype in datatypes.items()
         },
         datatypes=datatypes,
-        label=np.column_stack([read_as(rows[name], "number") for name in targets])
-        if named
-        else rows[data.target].to_numpy()
-        if labelled
-        else np.full(len(rows), np.nan),
+        label=_labels(rows, targets, data.target if not named else None),
         event_ms=event,
         label_ms=known,
         targets=targets if named else (),
         labelled=labelled,
     )
+
+
+def _labels(rows: pd.DataFrame, targets: Sequence[str], target: str | None) -> npt.NDArray[Any]:
+    """Return the target of n rows, (n,), or their k targets, (n, k); without any NaN, (n,)."""
+    if target is not None:
+        return rows[target].to_numpy()
+    if not targets:
+        return np.full(len(rows), np.nan)
+    return np.column_stack([read_as(rows[name], "number") for name in targets])
 
 
 def all_rows(spec: ModelSpec, file: Path | None) -> ModelSpec:
@@ -348,7 +353,9 @@ class Labels:
 
     def __init__(self, history: History) -> None:
         self._history = history
-        self._order = np.argsort(history.label_ms, kind="stable")[: len(history) * history.labelled]
+        self._order = np.argsort(history.label_ms, kind="stable")
+        if not history.labelled:
+            self._order = self._order[:0]
         self._next = 0
         self._ids: list[str] = [""] * len(history)
 

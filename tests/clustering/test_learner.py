@@ -152,6 +152,18 @@ def test_a_candidate_that_sees_the_new_group_beats_a_champion_that_does_not(
     assert "new cluster-3" in open_clusters(second.package).settings.matched
 
 
+def test_rows_without_a_time_are_drawn_to_judge_and_compared_all_the_same(tmp_path: Path) -> None:
+    frame = groups(600).drop(columns="at")
+    spec = spec_of(frame, options={"clusters": 2})
+    first = make_candidate(LEARNER, spec, frame, None, tmp_path / "1", model="m")
+    assert first.manifest.trained_until is None
+    assert 80 < len(first.test) < 160
+    second = make_candidate(LEARNER, spec, frame, first.package, tmp_path / "2", model="m")
+    (compared,) = second.evaluation.comparisons
+    assert compared.samples == len(second.test)
+    assert compared.difference == pytest.approx(0.0, abs=0.01)
+
+
 def test_a_champion_of_another_family_can_not_be_asked_and_it_is_said(tmp_path: Path) -> None:
     frame = groups()
     package_linear(tmp_path / "other", "m", NAMES, [1.0, 1.0], 0.0)

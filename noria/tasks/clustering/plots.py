@@ -93,7 +93,8 @@ def _axes(figure: Figure, title: str) -> Any:
 
 def _view(figure: Figure, drawn: _Drawn) -> None:
     flat, how = flattened(drawn.points, drawn.seed)
-    axes = _axes(figure, f"Held-out rows by cluster, in two dimensions ({how})")
+    axes = _axes(figure, "Held-out rows by cluster")
+    axes.set_xlabel(f"two dimensions by {how}", color=_INK)
     for number in np.unique(drawn.number).tolist():
         part = flat[drawn.number == number]
         share = len(part) / len(flat)
@@ -131,8 +132,7 @@ def flattened(points: Array, seed: int) -> tuple[Array, str]:
 
 
 def _stability(figure: Figure, drawn: _Drawn) -> None:
-    title = "How alike each cluster comes again in other samples"
-    axes = _axes(figure, f"{title}: {UNSTABLE:g} is unstable, {STABLE:g} stable")
+    axes = _axes(figure, "How alike each cluster comes again in other samples")
     known = [one for one in drawn.profiles if one.stability is not None]
     names = [name_of(one.number) for one in known]
     colours = [colour_of(one.number) for one in known]
@@ -141,7 +141,8 @@ def _stability(figure: Figure, drawn: _Drawn) -> None:
         axes.axvline(value, color=_INK, lw=0.8, ls=":")
     axes.set_xlim(0, 1)
     axes.invert_yaxis()
-    axes.set_xlabel("Jaccard similarity, mean over bootstrap samples", color=_INK)
+    said = f"Jaccard similarity; under {UNSTABLE:g} unstable, from {STABLE:g} stable"
+    axes.set_xlabel(said, color=_INK)
 
 
 def _profiles(figure: Figure, drawn: _Drawn) -> None:
