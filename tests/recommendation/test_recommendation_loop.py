@@ -37,7 +37,7 @@ class Books:
         self.folder = folder
         for name, text in template("recommendation").items():
             text = text.replace("$name", "books")
-            text = text.replace("  monitoring:\n    window: {rows: 200}\n", WATCHED)
+            text = text.split("  monitoring:\n")[0] + WATCHED if name == "model.yaml" else text
             (folder / name).write_text(text)
         subprocess.run([sys.executable, "data.py"], cwd=folder, check=True)
 

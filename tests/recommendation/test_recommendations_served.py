@@ -12,7 +12,7 @@ import httpx
 import numpy as np
 import pytest
 
-from noria.errors import IntegrityError
+from noria.errors import IntegrityError, InvalidInput
 from noria.tasks.package import load_predictor, read_package, write_package
 from noria.tasks.recommendation.items import NOTHING, number_of
 from tests.recommendation.conftest import shelves
@@ -153,3 +153,8 @@ def test_a_package_whose_parts_do_not_fit_is_refused(package: Path, tmp_path: Pa
         write_package(tmp_path / name, manifest, other)
         with pytest.raises(IntegrityError, match="train again"):
             load_predictor(tmp_path / name)
+
+
+def test_a_request_of_nothing_is_refused_in_words(package: Path) -> None:
+    with pytest.raises(InvalidInput, match="neither reader nor history is sent"):
+        load_predictor(package).predict({})

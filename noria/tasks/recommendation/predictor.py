@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from noria.errors import IntegrityError
+from noria.errors import IntegrityError, InvalidInput
 from noria.tasks.arrays import pack, unpack
 from noria.tasks.package import Manifest
 from noria.tasks.recommendation import EXCLUDE, HISTORY, ONLY
@@ -103,7 +103,15 @@ class Recommender:
 
         Where fewer are left, the rest are -1, empty and 0. ``coldStart`` (n,) says why an answer
         is of popular items, and ``ignored`` (n,) how many items of the history are not known.
+
+        Raises:
+            InvalidInput: There are no columns.
         """
+        if not columns:
+            raise InvalidInput(
+                f"neither {self.manifest.entity_key[0]} nor {HISTORY} is sent",
+                fix=f"send {HISTORY}, empty where nothing was taken",
+            )
         rows, count = _rows(columns), self.settings.k
         numbers = np.full((rows, count), NOTHING)
         names = np.full((rows, count), "", object)
