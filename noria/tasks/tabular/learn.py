@@ -19,8 +19,10 @@ from noria.tasks.tabular import calibration
 from noria.tasks.tabular.describe import TabularClassificationOptions
 from noria.tasks.tabular.fit import Design, balanced, fit
 from noria.tasks.tabular.folds import Fold, RowFacts, deciles, folds
+from noria.tasks.tabular.levels import Levels, WideScorer, fit_levels, goal_of
+from noria.tasks.tabular.members import WEIGHTED, fit_members, members_of
 from noria.tasks.tabular.predictor import probabilities
-from noria.tasks.tabular.schema import Target, columns_of
+from noria.tasks.tabular.schema import MAX_CATEGORIES, Target, columns_of
 from noria.tasks.tabular.scorers import Scorer
 from noria.tasks.tabular.scorers.stacked import StackedScorer
 from noria.tasks.tabular.threads import threads_for
@@ -55,15 +57,21 @@ def facts_of(spec: ModelSpec, frame: pd.DataFrame, target: Target) -> RowFacts:
 
 
 def design_of(
-    spec: ModelSpec, frame: pd.DataFrame, features: Sequence[Feature], target: Target
+    spec: ModelSpec,
+    frame: pd.DataFrame,
+    features: Sequence[Feature],
+    target: Target,
+    rarer: Mapping[str, Sequence[str]] | None = None,
 ) -> Design:
-    """Return the encoded rows of a frame, of equal weight."""
+    """Return the encoded rows of a frame, of equal weight; ``rarer`` as ``Encoder`` takes it."""
+    more = rarer or {}
     event_time = spec.data.event_time
     matrix = np.empty((len(frame), sum(feature.size for feature in features)))
     first = 0
     for feature in features:
         # One after another: all the columns at once would take as much again as the matrix.
-        part = Encoder((feature,), event_time).encode(columns_of((feature,), event_time, frame))
+        encoder = Encoder((feature,), event_time, more)
+        part = encoder.encode(columns_of((feature,), event_time, frame))
         matrix[:, first : first + feature.size] = part
         first += feature.size
     return Design(
@@ -72,7 +80,9 @@ def design_of(
         classes=len(target.classes),
         # A table without an entry is a column without a value: it has nothing to split on.
         categories=tuple(
-            max(1, len(feature.categories)) if feature.kind == "categorical" else 0
+            max(1, len(feature.categories) + len(more.get(feature.name, ())))
+            if feature.kind == "categorical"
+            else 0
             for feature in features
             for _ in range(feature.size)
         ),
@@ -122,37 +132,76 @@ def cross_validation(spec: ModelSpec, facts: RowFacts) -> list[Fold]:
 
 
 def learn(spec: ModelSpec, params: Mapping[str, Any], design: Design, facts: RowFacts) -> Learned:
-    """Fit the model of the spec on all rows of the design, calibrated if it asks for that."""
-    stack = spec.train.ensemble.kind == "stacking"
+    """Fit the model of the spec on all rows of the design, calibrated if it asks for that.
+
+    Args:
+        spec: The model.
+        params: Hyperparameters, or the members of an average (``noria.tasks.tabular.weighting``).
+        design: The rows.
+        facts: About them.
+    """
     options = spec.task.options
     method = options.calibration if isinstance(options, TabularClassificationOptions) else "none"
-    held: list[Fold] = []
-    if stack or method != "none":
-        held = [fold for fold in cross_validation(spec, facts) if _has_classes(design, fold)]
-        if not held:
-            raise DataError(
-                "spec.train.crossValidation: no fold has every class to fit on",
-                fix="give more rows, or fewer folds",
+    if spec.train.ensemble.kind == "stacking":
+        return _stacked(spec, params, design, facts, method)
+    members = members_of(params)
+    scorer = fit_wide(spec.train.algorithm, params, design)
+    name = WEIGHTED if members else spec.train.algorithm
+    if method == "none":
+        return Learned(scorer, None, name)
+    held = _held(spec, design, facts)
+    raw = np.vstack(
+        [
+            fit_wide(spec.train.algorithm, params, design.take(fold.train)).raw(
+                design.matrix[fold.test]
             )
-    if not stack:
-        algorithm = spec.train.algorithm
-        scorer = fit(algorithm, params, design)
-        if method == "none":
-            return Learned(scorer, None, algorithm)
-        raw = np.vstack(
-            [
-                fit(algorithm, params, design.take(fold.train)).raw(design.matrix[fold.test])
-                for fold in held
-            ]
+            for fold in held
+        ]
+    )
+    return Learned(scorer, _calibrate(method, raw, design, held), name)
+
+
+def fit_wide(algorithm: str, params: Mapping[str, Any], design: Design) -> Scorer:
+    """Fit an algorithm, or the members that ``params`` name, on target statistics too."""
+    wide, levels = widened(design)
+    members = members_of(params)
+    inner = fit_members(members, wide) if members else fit(algorithm, params, wide)
+    return inner if levels is None else WideScorer(levels, inner)
+
+
+def widened(design: Design) -> tuple[Design, Levels | None]:
+    """Return the rows with statistics of columns of many levels, and how others are widened."""
+    sizes = {j: size for j, size in enumerate(design.categories) if size > MAX_CATEGORIES}
+    if not sizes:
+        return design, None
+    goal = goal_of(design.target, design.classes)
+    levels, matrix = fit_levels(design.matrix, sizes, goal, design.weight, design.seed)
+    own = tuple(0 if j in sizes else size for j, size in enumerate(design.categories))
+    categories = own + (0,) * (matrix.shape[1] - len(own))
+    return replace(design, matrix=matrix, categories=categories), levels
+
+
+def _held(spec: ModelSpec, design: Design, facts: RowFacts) -> list[Fold]:
+    held = [fold for fold in cross_validation(spec, facts) if has_classes(design, fold)]
+    if not held:
+        raise DataError(
+            "spec.train.crossValidation: no fold has every class to fit on",
+            fix="give more rows, or fewer folds",
         )
-        return Learned(scorer, _calibrate(method, raw, design, held), algorithm)
+    return held
+
+
+def _stacked(
+    spec: ModelSpec, params: Mapping[str, Any], design: Design, facts: RowFacts, method: str
+) -> Learned:
+    held = _held(spec, design, facts)
     members = tuple(spec.train.ensemble.members)
     # One row of scores per held-out row: all members' outputs side by side.
     out = np.vstack(
         [
             np.hstack(
                 [
-                    fit(name, _own(spec, name, params), design.take(fold.train)).raw(
+                    fit_wide(name, _own(spec, name, params), design.take(fold.train)).raw(
                         design.matrix[fold.test]
                     )
                     for name in members
@@ -162,26 +211,20 @@ def learn(spec: ModelSpec, params: Mapping[str, Any], design: Design, facts: Row
         ]
     )
     places = np.concatenate([fold.test for fold in held])
-    meta_design = Design(
-        out,
-        design.target[places],
-        design.classes,
-        (0,) * out.shape[1],
-        None if design.weight is None else design.weight[places],
-        design.seed,
-        design.threads,
-    )
     from noria.tasks.tabular.fit_linear import fit_linear
 
     meta = fit_linear(
-        meta_design.matrix,
-        meta_design.target,
-        meta_design.weight,
-        meta_design.classes,
-        meta_design.categories,
+        out,
+        design.target[places],
+        None if design.weight is None else design.weight[places],
+        design.classes,
+        (0,) * out.shape[1],
     )
-    fitted = tuple(fit(name, _own(spec, name, params), design) for name in members)
-    stacked = StackedScorer(members, fitted, meta)
+    wide, levels = widened(design)
+    fitted = tuple(fit(name, _own(spec, name, params), wide) for name in members)
+    stacked: Scorer = StackedScorer(members, fitted, meta)
+    if levels is not None:
+        stacked = WideScorer(levels, stacked)
     calibrator = None
     if method != "none":
         calibrator = _calibrate(method, meta.raw(out), design, held)
@@ -200,7 +243,8 @@ def _calibrate(
     return calibration.fit(method, probabilities(raw), codes)
 
 
-def _has_classes(design: Design, fold: Fold) -> bool:
+def has_classes(design: Design, fold: Fold) -> bool:
+    """Say whether every class is among the rows that a fold fits on."""
     if not design.classes:
         return True
     return np.unique(design.target[fold.train]).size == design.classes

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from noria.spec import ModelSpec
+from noria.tasks.package import Feature
 from noria.tasks.protocol import TuneResult
 from noria.tasks.tabular.family import FittedMatrix, PreparedTabular, Tabular
 
@@ -52,6 +53,14 @@ class OwnFit(Tabular, ABC):
             return scores(fitted.predictor, prepared.design.matrix[fold.test])
 
         return tuned(spec, prepared.design, prepared.facts, ask, workdir, self.code(train))
+
+    def rarer_levels(
+        self,
+        features: tuple[Feature, ...],  # noqa: ARG002
+        frame: pd.DataFrame,  # noqa: ARG002
+    ) -> dict[str, tuple[str, ...]]:
+        """Return none: a fit of its own reads codes of the manifest's tables."""
+        return {}
 
     def code(self, train: pd.DataFrame) -> str:  # noqa: ARG002 - most have none
         """Return what a search depends on beside rows and spec, such as the project's own code."""

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from noria.errors import IntegrityError
 from noria.tasks.encoding import Columns, Encoder
 from noria.tasks.package import Manifest
-from noria.tasks.tabular import calibration
+from noria.tasks.tabular import calibration, levels
 from noria.tasks.tabular.links import sigmoid, softmax
 from noria.tasks.tabular.scorers import Scorer, load_scorer
 
 Array = NDArray[np.float64]
+RARER_FILE: Final = "rarer-levels.json"
+"""By feature, the categories that the manifest's table has no room for, in the order of codes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,11 +29,12 @@ class TabularPredictor:
     manifest: Manifest
     scorer: Scorer
     calibrator: calibration.Calibrator | None = None
+    rarer: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     _encoder: Encoder = field(init=False, repr=False)
     _classes: np.ndarray = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        encoder = Encoder(self.manifest.features, self.manifest.event_time)
+        encoder = Encoder(self.manifest.features, self.manifest.event_time, self.rarer)
         object.__setattr__(self, "_encoder", encoder)
         object.__setattr__(self, "_classes", np.array(self.manifest.classes))
 
@@ -71,6 +77,14 @@ def load(manifest: Manifest, files: Mapping[str, bytes]) -> TabularPredictor:
         IntegrityError: A model file is missing or malformed.
         NotInstalled: The algorithm's library is not installed.
     """
-    return TabularPredictor(
-        manifest, load_scorer(manifest.algorithm, files), calibration.load(files)
-    )
+    scorer = levels.load(files, load_scorer(manifest.algorithm, files))
+    return TabularPredictor(manifest, scorer, calibration.load(files), _rarer(files))
+
+
+def _rarer(files: Mapping[str, bytes]) -> dict[str, tuple[str, ...]]:
+    if RARER_FILE not in files:
+        return {}
+    try:
+        return msgspec.json.decode(files[RARER_FILE], type=dict[str, tuple[str, ...]])
+    except msgspec.DecodeError as error:
+        raise IntegrityError(f"{RARER_FILE}: {error}", fix="train again") from error

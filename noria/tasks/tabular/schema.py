@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -21,6 +21,9 @@ from noria.values.vectors import stacked, width_of
 
 # HistGradientBoosting takes 255 codes at most; one limit for all algorithms makes them agree.
 MAX_CATEGORIES: Final = 250
+MAX_LEVELS: Final = 100_000
+"""Categories of one feature that target statistics are kept of; rarer ones count as missing."""
+
 _MAX_CLASSES: Final = 1000
 _DATATYPES: Final = {"numeric": "FP64", "categorical": "BYTES", "boolean": "BOOL"}
 
@@ -38,7 +41,7 @@ def features_of(data: Data, frame: pd.DataFrame) -> tuple[Feature, ...]:
     """Return the features with their category tables, from training rows.
 
     A table holds the ``MAX_CATEGORIES`` most frequent values, in alphabetical
-    order; the others count as missing, as values never seen do.
+    order; the others are not watched one by one: ``rarer_levels`` has them.
     """
     features = []
     for feature in data.features:
@@ -55,6 +58,23 @@ def features_of(data: Data, frame: pd.DataFrame) -> tuple[Feature, ...]:
             features.append(Feature(feature.name, "numeric", origin))
     features.extend(Feature(name, "numeric", "time") for name in data.time_features)
     return tuple(features)
+
+
+def rarer_levels(
+    features: Iterable[Feature], frame: pd.DataFrame
+) -> dict[str, tuple[str, ...]]:
+    """Return, by feature, the values that its table had no room for, the most frequent first.
+
+    Up to ``MAX_LEVELS`` with those of the table. Features whose table has room are left out.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for feature in features:
+        if feature.kind != "categorical" or len(feature.categories) < MAX_CATEGORIES:
+            continue
+        rarer = _by_frequency(counts_of(frame[feature.name]))[MAX_CATEGORIES:MAX_LEVELS]
+        if rarer:
+            found[feature.name] = tuple(rarer)
+    return found
 
 
 def inputs_of(data: Data, features: Iterable[Feature], frame: pd.DataFrame) -> tuple[Input, ...]:
@@ -244,6 +264,8 @@ def _width(feature: SpecFeature, column: pd.Series) -> int:
 
 
 def _categories(column: pd.Series) -> tuple[str, ...]:
-    total = counts_of(column)
-    frequent = sorted(total, key=lambda text: (-total[text], text))[:MAX_CATEGORIES]
-    return tuple(sorted(frequent))
+    return tuple(sorted(_by_frequency(counts_of(column))[:MAX_CATEGORIES]))
+
+
+def _by_frequency(counts: Mapping[str, int]) -> list[str]:
+    return sorted(counts, key=lambda text: (-counts[text], text))
