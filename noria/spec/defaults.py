@@ -66,14 +66,18 @@ def _train(train: Train, family: Family, data: Data | None) -> Any:
     train = _fill(train, algorithm=family.default_algorithm)
     search, ensemble = train.search, train.ensemble
     algorithm = family.algorithm(train.algorithm)
+    plain = train.algorithm == family.default_algorithm and not train.hyperparameters
+    if family.stack and plain and search.kind == "none":
+        ensemble = _fill(ensemble, kind="weighted")
+    if train.effort == "good" and algorithm is not None and algorithm.space:
+        search = _fill(search, kind="bayesian")
     if search.kind != "none" and algorithm is not None:
         space, fixed = algorithm.space, train.hyperparameters
         search = _fill(search, space=default_space(space, algorithm.aliases, fixed, search.kind))
-    plain = search.kind == "none" and train.algorithm == family.default_algorithm
-    if family.stack and plain and not train.hyperparameters:
-        ensemble = _fill(ensemble, kind="weighted")
     if ensemble.kind != "none":
-        beside = [name for name in family.stack if name != train.algorithm][:1]
+        beside = [name for name in family.stack if name != train.algorithm]
+        if train.effort == "fast":
+            beside = beside[:1]
         ensemble = _fill(ensemble, members=(train.algorithm, *beside))
     return _replace(
         train,

@@ -27,8 +27,10 @@ class Search(Section):
     """Search of hyperparameters."""
 
     kind: Literal["none", "grid", "random", "bayesian"] = Field(
+        json_schema_extra=FILLED,
         default="none",
-        description="none trains once with hyperparameters; grid tries all choices; random draws; "
+        description="By default none, with effort good bayesian. none trains once with "
+        "hyperparameters; grid tries all choices; random draws; "
         "bayesian is a tree-structured Parzen estimator with pruning.",
     )
     trials: int = Field(
@@ -176,6 +178,18 @@ class Train(Section):
     )
     hyperparameters: dict[str, ScalarValue] = Field(
         default={}, description="Hyperparameters under the library's own names. None: its defaults."
+    )
+    effort: Literal["fast", "good"] = Field(
+        default="fast",
+        description="How much is tried where search and ensemble say nothing. fast finds the "
+        "rounds of few learners and averages them; good searches hyperparameters too, and averages "
+        "the best trials and every algorithm.",
+    )
+    budget: PositiveDuration | None = Field(
+        default=None,
+        description="Longest time for all that is tried and the fits of what was found, a duration "
+        "of computing: on a busy machine the clock runs longer. The best found within it is "
+        "trained, always a model. null: search.timeout bounds the trials.",
     )
     search: Search = Field(default_factory=Search, description="Search of hyperparameters.")
     cross_validation: CrossValidation = Field(

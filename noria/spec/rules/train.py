@@ -30,7 +30,7 @@ def algorithms_fit_the_family(task: Any, train: Train) -> Iterator[Problem]:
     if ensemble.kind == "none":
         if ensemble.members:
             yield Problem(
-                f"{path}.members", "is not used by kind none", "choose kind weighted, or remove it"
+                f"{path}.members", "is not used by kind none", "choose kind stacking, or remove it"
             )
         return
     if not family.stack:

@@ -135,7 +135,7 @@ def hyperparameters_exist(task: Any, train: Train) -> Iterator[Problem]:
 
 _SHARED: Final[Mapping[str, Any]] = {
     "sources": ("feast", "parquet", "csv"),
-    "stack": ("linear", "lightgbm"),
+    "stack": ("linear", "lightgbm", "hist-gradient-boosting"),
     "detectors": (
         Detector(name="features", kind="tabular", watch="features"),
         Detector(name="prediction", kind="ks", watch="prediction"),

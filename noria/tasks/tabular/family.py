@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from noria.tasks.tabular.calibration import Calibrator
     from noria.tasks.tabular.evaluation import MatrixPredictor
     from noria.tasks.tabular.fit import Design
-    from noria.tasks.tabular.folds import Fold, RowFacts
+    from noria.tasks.tabular.folds import RowFacts
     from noria.tasks.tabular.schema import Target
     from noria.tasks.tabular.scorers import Scorer
 
@@ -104,6 +105,9 @@ class Tabular:
     Each step imports only what it needs: ingesting, validating and splitting
     load no machine-learning library.
     """
+
+    clock: Callable[[], float] = staticmethod(time.process_time)
+    """By which ``spec.train.budget`` is kept."""
 
     def distributes(self, spec: ModelSpec) -> bool:  # noqa: ARG002 - none of its algorithms does
         """Whether the algorithm trains on several nodes: none for tables does."""
@@ -188,25 +192,14 @@ class Tabular:
             return TuneResult(given)
         import numpy as np
 
-        from noria.tasks.tabular.choosing import chosen
-        from noria.tasks.tabular.learn import fit_wide, slice_of
-        from noria.tasks.tabular.predictor import probabilities
-        from noria.tasks.tabular.tuning import tuned
+        from noria.tasks.tabular.choosing import budget_of, chosen
+        from noria.tasks.tabular.learn import slice_of
 
+        budget = budget_of(spec, self.clock)
         refuse_unknown(settings.algorithm, spec.task.family, given)
         prepared = self.prepare(spec, train)
         design = slice_of(spec, prepared.design, np.arange(len(train)), None)
-        if not searches:
-            return TuneResult(chosen(spec, given, design, prepared.facts))
-
-        def ask(params: Mapping[str, Any], fold: Fold) -> NDArray[np.float64]:
-            refuse_unknown(spec.train.algorithm, spec.task.family, params)
-            raw = fit_wide(spec.train.algorithm, params, design.take(fold.train)).raw(
-                design.matrix[fold.test]
-            )
-            return probabilities(raw) if design.classes else raw[:, 0]
-
-        return tuned(spec, design, prepared.facts, ask, workdir)
+        return chosen(spec, design, prepared.facts, budget, workdir)
 
     def prepare(self, spec: ModelSpec, frame: pd.DataFrame) -> PreparedTabular:
         """See ``TaskFamily.prepare``."""
@@ -249,7 +242,7 @@ class Tabular:
         self, spec: ModelSpec, params: Mapping[str, Any], times: float
     ) -> dict[str, Any] | None:
         """See ``TaskFamily.with_rounds``."""
-        if spec.train.ensemble.kind != "none":
+        if spec.train.ensemble.kind == "stacking":
             return None
         return with_rounds(spec.train.algorithm, params, times)
 

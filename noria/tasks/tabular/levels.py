@@ -53,7 +53,8 @@ class Levels:
 
     def widen(self, matrix: Array) -> Array:
         """Return (n, d + e): the column itself reads the first mean, e others follow at the end."""
-        return widened(matrix, {one.column: one.read(matrix[:, one.column]) for one in self.columns})
+        read = {one.column: one.read(matrix[:, one.column]) for one in self.columns}
+        return widened(matrix, read)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,9 +105,7 @@ def widened(matrix: Array, read: Mapping[int, Array]) -> Array:
     return wide
 
 
-def of_column(
-    column: int, codes: Array, levels: int, goal: Array, weight: Array | None
-) -> Level:
+def of_column(column: int, codes: Array, levels: int, goal: Array, weight: Array | None) -> Level:
     """Return the statistics of one column.
 
     Args:
@@ -119,11 +118,11 @@ def of_column(
     known = ~np.isnan(codes)
     places = np.where(known, codes, levels).astype(np.int64)
     share = np.ones(codes.size) if weight is None else weight
-    rows = np.bincount(places, weights=share, minlength=levels + 1)
+    rows = np.bincount(places, weights=share, minlength=levels + 1).astype(np.float64)
     mean = np.empty((levels + 1, goal.shape[1]))
     for k in range(goal.shape[1]):
         total = np.bincount(places, weights=share * goal[:, k], minlength=levels + 1)
-        mean[:, k] = _shrunk(total, rows, goal[:, k], places, share)
+        mean[:, k] = _shrunk(total.astype(np.float64), rows, goal[:, k], places, share)
     if known.all():  # what no training row lacked reads as a level that was never there
         rows[levels] = 0.0
     else:

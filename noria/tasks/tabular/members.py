@@ -23,7 +23,6 @@ WEIGHTED: Final = "weighted"
 """Name of the algorithm of an average."""
 
 
-
 class Recipe(msgspec.Struct, frozen=True):
     """A member before it is fitted; ``factor`` and ``weight`` as ``Member`` has them."""
 
@@ -43,7 +42,7 @@ def as_params(algorithm: str, members: Sequence[Recipe]) -> dict[str, Any]:
     first = members[0]
     if len(members) == 1 and first.algorithm == algorithm and not first.factor:
         return dict(first.parameters)
-    return {MEMBERS: msgspec.to_builtins(members)}
+    return {MEMBERS: [msgspec.to_builtins(member) for member in members]}
 
 
 def on_log(design: Design) -> Design:
@@ -76,4 +75,4 @@ def log_losses(codes: Array, said: Array) -> Array:
         if said.shape[1] == 1
         else said[np.arange(places.size), places]
     )
-    return -np.log(np.clip(own, 1e-15, 1.0))
+    return np.asarray(-np.log(np.clip(own, 1e-15, 1.0)))

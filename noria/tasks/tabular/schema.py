@@ -60,9 +60,7 @@ def features_of(data: Data, frame: pd.DataFrame) -> tuple[Feature, ...]:
     return tuple(features)
 
 
-def rarer_levels(
-    features: Iterable[Feature], frame: pd.DataFrame
-) -> dict[str, tuple[str, ...]]:
+def rarer_levels(features: Iterable[Feature], frame: pd.DataFrame) -> dict[str, tuple[str, ...]]:
     """Return, by feature, the values that its table had no room for, the most frequent first.
 
     Up to ``MAX_LEVELS`` with those of the table. Features whose table has room are left out.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from noria.spec import ModelSpec
 from noria.tasks.tabular import stopping
-from noria.tasks.tabular.fit import Design, fit
+from noria.tasks.tabular.fit import Design, Stopped, fit
 from noria.tasks.tabular.folds import Fold, RowFacts, hold_out
 from noria.tasks.tabular.hyperparameters import can_stop
 from noria.tasks.tabular.learn import cross_validation, has_classes, widened
@@ -33,6 +34,16 @@ class Tried:
 
     recipe: Recipe
     said: Array
+    seconds: float = 0.0
+    """What its fits took, by the tryout's clock."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """What a fit said of the held-out rows of its fold, and the rounds that were found."""
+
+    said: Array
+    rounds: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,11 +57,17 @@ class Tryout:
     folds: tuple[Fold, ...]
     rows: int
     temporal: bool
+    clock: Callable[[], float] = time.process_time
 
     @property
     def classes(self) -> int:
         """Number of classes; 0 for values."""
         return self.sides[0][0].classes
+
+    @property
+    def outputs(self) -> int:
+        """How many scores a row has."""
+        return self.sides[0][0].outputs
 
     @property
     def target(self) -> Array:
@@ -70,33 +87,63 @@ class Tryout:
 
     def member(self, algorithm: str, params: Mapping[str, Any], *, log: bool = False) -> Tried:
         """Try an algorithm; its rounds are found unless the hyperparameters say them."""
-        parts, rounds = [], []
-        searched = can_stop(algorithm, params)
-        given = stopping.begun(algorithm, params, self.sides[-1][0]) if searched else dict(params)
-        for train, held in self.sides:
-            one, other = (on_log(train), on_log(held)) if log else (train, held)
-            if searched:
-                most = stopping.most_rounds(one)
-                found = stopping.stopped(algorithm, given, one, other, most)
-                scorer = found.scorer
-                rounds.append(found.rounds)
-            else:
-                scorer = fit(algorithm, given, one)
-            parts.append(said(self.classes, float(log), scorer.raw(other.matrix)))
-        whole = np.vstack(parts)
+        began = self.clock()
+        given = self.begun(algorithm, params)
+        parts = [self.on(place, algorithm, given, log=log) for place in range(len(self.sides))]
+        return self.joined(algorithm, given, parts, self.clock() - began, log=log)
+
+    def begun(self, algorithm: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Return hyperparameters, with constants if its rounds are to be found."""
+        if not can_stop(algorithm, params):
+            return dict(params)
+        return stopping.begun(algorithm, params, self.sides[-1][0])
+
+    def on(
+        self, place: int, algorithm: str, given: Mapping[str, Any], *, log: bool = False
+    ) -> Part:
+        """Fit before the fold at a place, and say what it says of the held-out rows."""
+        train, held = self.sides[place]
+        one, other = (on_log(train), on_log(held)) if log else (train, held)
+        if can_stop(algorithm, given):
+            most = stopping.most_rounds(one)
+            found = stopping.stopped(algorithm, given, one, other, most)
+        else:
+            found = Stopped(fit(algorithm, given, one), 0)
+        return Part(said(self.classes, float(log), found.scorer.raw(other.matrix)), found.rounds)
+
+    def joined(
+        self,
+        algorithm: str,
+        given: dict[str, Any],
+        parts: Sequence[Part],
+        seconds: float,
+        *,
+        log: bool = False,
+    ) -> Tried:
+        """Return the member of fits on all folds."""
+        whole = np.vstack([part.said for part in parts])
+        given = dict(given)
         factor = 0.0
         if log:
             weight = np.ones(len(whole)) if self.weight is None else self.weight
             factor = float((weight @ self.target) / (weight @ whole[:, 0]))
             whole = whole * factor
-        if searched:
+        if can_stop(algorithm, given):
+            rounds = [part.rounds for part in parts]
             given["n_estimators"] = stopping.rounds_for(
                 rounds, self.folds, self.rows, temporal=self.temporal
             )
-        return Tried(Recipe(algorithm, given, 1.0, factor), whole)
+        return Tried(Recipe(algorithm, given, 1.0, factor), whole, seconds)
+
+    def refit(self, tried: Tried) -> float:
+        """Return about how long a fit of a member on all rows takes."""
+        seen = sum(fold.train.size for fold in self.folds)
+        return tried.seconds * self.rows / seen
 
 
-def tryout(spec: ModelSpec, design: Design, facts: RowFacts) -> Tryout | None:
+def tryout(
+    spec: ModelSpec, design: Design, facts: RowFacts, clock: Callable[[], float]
+) -> Tryout | None:
     """Return the folds of the spec, or one hold-out of many rows; None where none has all classes.
 
     Raises:
@@ -112,7 +159,7 @@ def tryout(spec: ModelSpec, design: Design, facts: RowFacts) -> Tryout | None:
     if not kept:
         return None
     sides = tuple(_sides(design, fold) for fold in kept)
-    return Tryout(sides, kept, design.matrix.shape[0], kind == "temporal")
+    return Tryout(sides, kept, design.matrix.shape[0], kind == "temporal", clock)
 
 
 def is_few(design: Design) -> bool:
@@ -127,33 +174,3 @@ def _sides(design: Design, fold: Fold) -> tuple[Design, Design]:
         return train, held
     matrix = levels.widen(held.matrix)
     return train, replace(held, matrix=matrix, categories=train.categories)
-
-
-def weights_of(tried: Sequence[Tried], on: Tryout, most: int) -> tuple[float, ...]:
-    """Return a weight for each, by greedy selection with replacement.
-
-    (Caruana et al., 2004, "Ensemble selection from libraries of models".)
-
-    Args:
-        tried: Members.
-        on: Where they were tried.
-        most: Greatest number of members with a weight.
-    """
-    counts = np.zeros(len(tried), dtype=np.int64)
-    total = np.zeros_like(tried[0].said)
-    best, kept = np.inf, counts.copy()
-    for pick in range(_PICKS):
-        full = int((counts > 0).sum()) >= most
-        open_ = [place for place in range(len(tried)) if not full or counts[place]]
-        costs = [on.cost((total + tried[place].said) / (pick + 1)) for place in open_]
-        chosen = open_[int(np.argmin(costs))]
-        counts[chosen] += 1
-        total = total + tried[chosen].said
-        if min(costs) < best * (1.0 - _GAIN):
-            best, kept = min(costs), counts.copy()
-    return tuple((kept / kept.sum()).tolist())
-
-
-_PICKS: Final = 20
-_GAIN: Final = 1e-4
-"""Share of the loss that more picks must save."""

@@ -1,8 +1,8 @@
 """Train on eight tables with default settings; a table, and ``bench-tables.json``.
 
-``python -m tests.bench.tables FOLDER [--only NAME] [--beside FOLDER] [--effort good] [--budget 2m]``;
-the files come from ``prepare.py``. Beside LightGBM by its own defaults, in the same run, predictions
-of other learners are measured that ``--beside`` has, as ``NAME.LEARNER.npy``: see ``plain.py``.
+``python -m tests.bench.tables FOLDER [--only NAME] [--beside FOLDER] [--effort good]``; the files
+come from ``prepare.py``. Beside LightGBM by its own defaults, in the same run, predictions of other
+learners are measured that ``--beside`` has, as ``NAME.LEARNER.npy``: see ``plain.py``.
 """
 
 from __future__ import annotations

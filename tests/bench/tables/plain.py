@@ -20,7 +20,7 @@ def main(folder: Path, target: str, out: Path) -> None:
     test = pd.read_parquet(folder / "test.parquet")
     y = train.pop(target)
     test = test[list(train.columns)]
-    for name in train.columns[train.dtypes == object]:
+    for name in train.select_dtypes(object):
         kind = pd.CategoricalDtype(sorted(train[name].dropna().unique()))
         train[name], test[name] = train[name].astype(kind), test[name].astype(kind)
     if y.dtype == object:

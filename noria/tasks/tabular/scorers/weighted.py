@@ -50,7 +50,7 @@ class WeightedScorer:
             total = total + member.weight * said(self.classes, member.factor, scorer.raw(matrix))
         if not self.classes:
             return total
-        if self.classes == 2:  # noqa: PLR2004 - one column says both
+        if self.classes == 2:  # one column says both
             return logit(total, _LEAST)
         return np.asarray(np.log(np.maximum(total, _LEAST)))
 
