@@ -109,6 +109,9 @@ class Tabular:
     clock: Callable[[], float] = staticmethod(time.process_time)
     """By which ``spec.train.budget`` is kept."""
 
+    most_levels: int = 100_000
+    """Categories of one feature that the fit reads; rarer ones count as missing."""
+
     def distributes(self, spec: ModelSpec) -> bool:  # noqa: ARG002 - none of its algorithms does
         """Whether the algorithm trains on several nodes: none for tables does."""
         return False
@@ -127,7 +130,7 @@ class Tabular:
         """See ``TaskFamily.validate``."""
         from noria.tasks.tabular.validation import validate
 
-        return validate(spec, rows)
+        return validate(spec, rows, self.most_levels)
 
     def features(self, spec: ModelSpec, base: Path, rows: pd.DataFrame) -> pd.DataFrame:
         """See ``TaskFamily.features``; looked-up features are held against maxMissing here."""
@@ -204,22 +207,14 @@ class Tabular:
     def prepare(self, spec: ModelSpec, frame: pd.DataFrame) -> PreparedTabular:
         """See ``TaskFamily.prepare``."""
         from noria.tasks.tabular.learn import design_of, facts_of
-        from noria.tasks.tabular.schema import features_of, target_of
+        from noria.tasks.tabular.schema import features_of, rarer_levels, target_of
 
         target = target_of(spec, frame)
         features = features_of(spec.data, frame)
-        rarer = self.rarer_levels(features, frame)
+        rarer = rarer_levels(features, frame, self.most_levels)
         design = design_of(spec, frame, features, target, rarer)
         facts = facts_of(spec, frame, target)
         return PreparedTabular(frame, target, features, design, facts, rarer)
-
-    def rarer_levels(
-        self, features: tuple[Feature, ...], frame: pd.DataFrame
-    ) -> dict[str, tuple[str, ...]]:
-        """Return the categories beyond a feature's table that the fit has a use for."""
-        from noria.tasks.tabular.schema import rarer_levels
-
-        return rarer_levels(features, frame)
 
     def fit(
         self,

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from noria.spec import ModelSpec
-from noria.tasks.package import Feature
 from noria.tasks.protocol import TuneResult
 from noria.tasks.tabular.family import FittedMatrix, PreparedTabular, Tabular
 
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
 
 class OwnFit(Tabular, ABC):
     """A ``TaskFamily`` of rows of columns: all of it but ``fit``."""
+
+    most_levels = 0  # beyond those of the manifest's tables, which a fit of its own reads
 
     @abstractmethod
     def fit(
@@ -53,14 +54,6 @@ class OwnFit(Tabular, ABC):
             return scores(fitted.predictor, prepared.design.matrix[fold.test])
 
         return tuned(spec, prepared.design, prepared.facts, ask, workdir, self.code(train))
-
-    def rarer_levels(
-        self,
-        features: tuple[Feature, ...],  # noqa: ARG002
-        frame: pd.DataFrame,  # noqa: ARG002
-    ) -> dict[str, tuple[str, ...]]:
-        """Return none: a fit of its own reads codes of the manifest's tables."""
-        return {}
 
     def code(self, train: pd.DataFrame) -> str:  # noqa: ARG002 - most have none
         """Return what a search depends on beside rows and spec, such as the project's own code."""

@@ -21,9 +21,6 @@ from noria.values.vectors import stacked, width_of
 
 # HistGradientBoosting takes 255 codes at most; one limit for all algorithms makes them agree.
 MAX_CATEGORIES: Final = 250
-MAX_LEVELS: Final = 100_000
-"""Categories of one feature that target statistics are kept of; rarer ones count as missing."""
-
 _MAX_CLASSES: Final = 1000
 _DATATYPES: Final = {"numeric": "FP64", "categorical": "BYTES", "boolean": "BOOL"}
 
@@ -60,16 +57,18 @@ def features_of(data: Data, frame: pd.DataFrame) -> tuple[Feature, ...]:
     return tuple(features)
 
 
-def rarer_levels(features: Iterable[Feature], frame: pd.DataFrame) -> dict[str, tuple[str, ...]]:
+def rarer_levels(
+    features: Iterable[Feature], frame: pd.DataFrame, most: int
+) -> dict[str, tuple[str, ...]]:
     """Return, by feature, the values that its table had no room for, the most frequent first.
 
-    Up to ``MAX_LEVELS`` with those of the table. Features whose table has room are left out.
+    Up to ``most`` with those of the table. Features whose table has room are left out.
     """
     found: dict[str, tuple[str, ...]] = {}
     for feature in features:
         if feature.kind != "categorical" or len(feature.categories) < MAX_CATEGORIES:
             continue
-        rarer = _by_frequency(counts_of(frame[feature.name]))[MAX_CATEGORIES:MAX_LEVELS]
+        rarer = _by_frequency(counts_of(frame[feature.name]))[MAX_CATEGORIES:most]
         if rarer:
             found[feature.name] = tuple(rarer)
     return found
