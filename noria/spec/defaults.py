@@ -21,6 +21,7 @@ from noria.spec.spaces import default_space
 from noria.spec.train import Train
 
 _OF_UNKNOWN_SCALE: Final = "10%"
+_TRIALS_OF_A_BUDGET: Final = 1000
 
 
 def completed(sections: Mapping[str, Any]) -> dict[str, Any]:
@@ -71,6 +72,8 @@ def _train(train: Train, family: Family, data: Data | None) -> Any:
         ensemble = _fill(ensemble, kind="weighted")
     if train.effort == "good" and algorithm is not None and algorithm.space:
         search = _fill(search, kind="bayesian")
+    if train.budget is not None:
+        search = _fill(search, trials=_TRIALS_OF_A_BUDGET)
     if search.kind != "none" and algorithm is not None:
         space, fixed = algorithm.space, train.hyperparameters
         search = _fill(search, space=default_space(space, algorithm.aliases, fixed, search.kind))

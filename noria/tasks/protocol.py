@@ -142,7 +142,8 @@ class Evaluation(msgspec.Struct, frozen=True):
     """How good a recipe is on held-out rows, and what its gates say.
 
     ``baseline`` holds the same metrics of the family's simple model, fitted
-    before all of them; ``plots`` are file names in the plots directory.
+    before all of them; ``plots`` are file names in the plots directory. ``row_seconds`` is what
+    one sample alone took to predict, the median; None where nobody measured it.
     """
 
     rows: int
@@ -152,6 +153,7 @@ class Evaluation(msgspec.Struct, frozen=True):
     gates: tuple[GateRecord, ...] = ()
     plots: tuple[str, ...] = ()
     choice: Choice = Choice()
+    row_seconds: float | None = None
 
 
 class Fitted(Protocol):

@@ -352,6 +352,11 @@ def manifest_of(
     from noria.tasks.tabular.schema import inputs_of, lookup_of
 
     data, event = spec.data, prepared.facts.event
+    levels = {
+        feature.name: len(feature.categories) + len(prepared.rarer[feature.name])
+        for feature in prepared.features
+        if feature.name in prepared.rarer
+    }
     return Manifest(
         model="",
         family=spec.task.family,
@@ -363,6 +368,7 @@ def manifest_of(
             **spec.task.options.model_dump(mode="json", by_alias=True),
             # What training rows may miss, requests may miss too.
             "allowMissing": data.validation.max_missing > 0,
+            **({"levels": levels} if levels else {}),
         },
         lookup=lookup_of(data),
         event_time=data.event_time,
