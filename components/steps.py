@@ -97,6 +97,8 @@ def validate(*, model: str, rows: Path, report: Path) -> None:
     """Hold the rows against the spec's rules; write what was checked."""
     spec = read_model(model).spec
     found = family(spec.task.family).validate(spec, _read_frame(rows))
+    for check in found.checks:
+        print(f"{check.name}: {check.detail}")
     _write_json(found, report)
 
 
