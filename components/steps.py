@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -98,7 +99,7 @@ def validate(*, model: str, rows: Path, report: Path) -> None:
     spec = read_model(model).spec
     found = family(spec.task.family).validate(spec, _read_frame(rows))
     for check in found.checks:
-        print(f"{check.name}: {check.detail}")
+        sys.stdout.write(f"{check.name}: {check.detail}\n")
     _write_json(found, report)
 
 

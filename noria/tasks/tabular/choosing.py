@@ -188,8 +188,8 @@ def _variants(
             done.append(one)
             yield one
 
-    log = False
-    if is_skewed(design):
+    log, skewed = False, is_skewed(design)
+    if skewed:
         for second in tried(algorithm, params, log=True):
             log = on.cost(second.said) < on.cost(first.said)
             yield second
@@ -198,8 +198,10 @@ def _variants(
     for more in VARIANTS.get(algorithm, ()):
         yield from tried(algorithm, {**params, **more}, log=log)
     for name in spec.train.ensemble.members:
-        if name != algorithm:
-            yield from tried(name, {}, log=log)
+        # A line fits the logarithm where trees do without it, so both are tried.
+        for of_log in (False, True) if skewed else (False,):
+            if name != algorithm:
+                yield from tried(name, {}, log=of_log)
 
 
 def _search(
