@@ -32,7 +32,7 @@ from noria.spec.units import format_duration
 from noria.tasks.families import family
 from noria.tasks.held_out import read_held_out
 from noria.tasks.package import read_manifest
-from noria.tasks.protocol import Evaluation, TuneResult
+from noria.tasks.protocol import Choosing, Evaluation, TuneResult
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -147,9 +147,14 @@ def tune(*, model: str, train: Path, params: Path, workdir: Path) -> None:
     It is kept in ``workdir``, or in the folder that ``SEARCH_FOLDER`` names.
     """
     spec = read_model(model).spec
+    tasks = family(spec.task.family)
+    chooses = isinstance(tasks, Choosing) and tasks.chooses(spec)
+    if spec.train.search.kind == "none" and not chooses:
+        _write_json(TuneResult(params=dict(spec.train.hyperparameters)), params)
+        return
     workdir = Path(os.environ.get(SEARCH_FOLDER) or workdir)
     workdir.mkdir(parents=True, exist_ok=True)
-    _write_json(family(spec.task.family).tune(spec, _read_frame(train), workdir), params)
+    _write_json(tasks.tune(spec, _read_frame(train), workdir), params)
 
 
 @says_why

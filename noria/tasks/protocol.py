@@ -188,6 +188,15 @@ class Asking(Protocol):
         ...
 
 
+@runtime_checkable
+class Choosing(Protocol):
+    """A task family whose ``tune`` may find something without a search, such as rounds."""
+
+    def chooses(self, spec: ModelSpec) -> bool:
+        """Say whether it does so for a spec without a search."""
+        ...
+
+
 class TaskFamily(Protocol):
     """The functions of a task family, in the order in which a pipeline calls them."""
 

@@ -1,4 +1,4 @@
-"""What is trained where nobody says it: rounds, averages, budgets, and that the user's word wins."""
+"""What is trained where nobody says it: rounds, averages, budgets; the user's word wins."""
 
 from __future__ import annotations
 

@@ -187,11 +187,15 @@ class Tabular:
         refuse_shared_entities(spec.data, train, test)
         return Split(train, test, fold.purged)
 
+    def chooses(self, spec: ModelSpec) -> bool:
+        """See ``Choosing``: rounds that nobody has set, and an average."""
+        train = spec.train
+        return train.ensemble.kind == "weighted" or can_stop(train.algorithm, train.hyperparameters)
+
     def tune(self, spec: ModelSpec, train: pd.DataFrame, workdir: Path) -> TuneResult:
         """See ``TaskFamily.tune``."""
-        settings, given = spec.train, dict(spec.train.hyperparameters)
-        searches, averages = settings.search.kind != "none", settings.ensemble.kind == "weighted"
-        if not searches and not averages and not can_stop(settings.algorithm, given):
+        given = dict(spec.train.hyperparameters)
+        if spec.train.search.kind == "none" and not self.chooses(spec):
             return TuneResult(given)
         import numpy as np
 
@@ -199,7 +203,7 @@ class Tabular:
         from noria.tasks.tabular.learn import slice_of
 
         budget = budget_of(spec, self.clock)
-        refuse_unknown(settings.algorithm, spec.task.family, given)
+        refuse_unknown(spec.train.algorithm, spec.task.family, given)
         prepared = self.prepare(spec, train)
         design = slice_of(spec, prepared.design, np.arange(len(train)), None)
         return chosen(spec, design, prepared.facts, budget, workdir)

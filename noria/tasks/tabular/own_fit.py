@@ -55,6 +55,10 @@ class OwnFit(Tabular, ABC):
 
         return tuned(spec, prepared.design, prepared.facts, ask, workdir, self.code(train))
 
+    def chooses(self, spec: ModelSpec) -> bool:  # noqa: ARG002 - what there is to find it knows
+        """See ``Choosing``: nothing."""
+        return False
+
     def code(self, train: pd.DataFrame) -> str:  # noqa: ARG002 - most have none
         """Return what a search depends on beside rows and spec, such as the project's own code."""
         return ""
