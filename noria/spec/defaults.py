@@ -21,6 +21,7 @@ from noria.spec.spaces import default_space
 from noria.spec.train import Train
 
 _OF_UNKNOWN_SCALE: Final = "10%"
+_TRIALS_OF_A_BUDGET: Final = 1000
 
 
 def completed(sections: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,11 +67,20 @@ def _train(train: Train, family: Family, data: Data | None) -> Any:
     train = _fill(train, algorithm=family.default_algorithm)
     search, ensemble = train.search, train.ensemble
     algorithm = family.algorithm(train.algorithm)
+    plain = train.algorithm == family.default_algorithm and not train.hyperparameters
+    if family.stack and plain and search.kind == "none":
+        ensemble = _fill(ensemble, kind="weighted")
+    if train.effort == "good" and algorithm is not None and algorithm.space:
+        search = _fill(search, kind="bayesian")
+    if train.budget is not None:
+        search = _fill(search, trials=_TRIALS_OF_A_BUDGET)
     if search.kind != "none" and algorithm is not None:
         space, fixed = algorithm.space, train.hyperparameters
         search = _fill(search, space=default_space(space, algorithm.aliases, fixed, search.kind))
-    if ensemble.kind == "stacking":
-        beside = [name for name in family.stack if name != train.algorithm][:1]
+    if ensemble.kind != "none":
+        beside = [name for name in family.stack if name != train.algorithm]
+        if train.effort == "fast":
+            beside = beside[:1]
         ensemble = _fill(ensemble, members=(train.algorithm, *beside))
     return _replace(
         train,

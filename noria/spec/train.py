@@ -27,12 +27,19 @@ class Search(Section):
     """Search of hyperparameters."""
 
     kind: Literal["none", "grid", "random", "bayesian"] = Field(
+        json_schema_extra=FILLED,
         default="none",
-        description="none trains once with hyperparameters; grid tries all choices; random draws; "
+        description="By default none, with effort good bayesian. none trains once with "
+        "hyperparameters; grid tries all choices; random draws; "
         "bayesian is a tree-structured Parzen estimator with pruning.",
     )
     trials: int = Field(
-        default=20, ge=1, le=100_000, description="Greatest number of trials. 20 finds most gains."
+        json_schema_extra=FILLED,
+        default=20,
+        ge=1,
+        le=100_000,
+        description="Greatest number of trials. By default 20, which finds most gains; with a "
+        "train.budget 1000, which leaves it to that.",
     )
     timeout: PositiveDuration = Field(
         default=timedelta(minutes=10),
@@ -72,16 +79,19 @@ class CrossValidation(Section):
 class Ensemble(Section):
     """Several algorithms as one model."""
 
-    kind: Literal["none", "stacking"] = Field(
+    kind: Literal["none", "weighted", "stacking"] = Field(
+        json_schema_extra=FILLED,
         default="none",
-        description="stacking fits a linear model on the members' out-of-fold predictions.",
+        description="weighted averages what does best together on held-out rows; stacking fits a "
+        "linear model on the members' out-of-fold predictions. By default weighted for columns "
+        "where nothing is said of hyperparameters, search and algorithm, else none.",
     )
     members: Items[AlgorithmName] = Field(
         json_schema_extra=FILLED,
         default=(),
         max_length=13,
-        description="Algorithms to stack, two or more (stacking only). By default train.algorithm "
-        "and linear.",
+        description="Algorithms to put together, two or more (not of kind none). By default "
+        "train.algorithm and linear.",
     )
 
 
@@ -173,6 +183,18 @@ class Train(Section):
     )
     hyperparameters: dict[str, ScalarValue] = Field(
         default={}, description="Hyperparameters under the library's own names. None: its defaults."
+    )
+    effort: Literal["fast", "good"] = Field(
+        default="fast",
+        description="How much is tried where search and ensemble say nothing. fast finds the "
+        "rounds of few learners and averages them; good searches hyperparameters too, and averages "
+        "the best trials and every algorithm.",
+    )
+    budget: PositiveDuration | None = Field(
+        default=None,
+        description="Longest time for all that is tried and the fits of what was found, a duration "
+        "of computing: on a busy machine the clock runs longer. The best found within it is "
+        "trained, always a model. null: search.timeout bounds the trials.",
     )
     search: Search = Field(default_factory=Search, description="Search of hyperparameters.")
     cross_validation: CrossValidation = Field(

@@ -137,6 +137,7 @@ class Encoder:
         features: Of the manifest, in order; descriptors are no part of the matrix.
         event_time: The column of the event time.
         readers: Of the features that are texts, by name.
+        rarer: By feature, more categories than its table has; their codes follow on it.
     """
 
     def __init__(
@@ -144,12 +145,16 @@ class Encoder:
         features: Sequence[Feature],
         event_time: str | None,
         readers: Mapping[str, Reads] = MappingProxyType({}),
+        rarer: Mapping[str, Sequence[str]] = MappingProxyType({}),
     ) -> None:
         self.features = tuple(one for one in features if one.origin != "descriptor")
         self._event_time = event_time
         self._readers = readers
         self._tables: tuple[dict[Any, float], ...] = tuple(
-            {name: float(code) for code, name in enumerate(feature.categories)}
+            {
+                name: float(code)
+                for code, name in enumerate((*feature.categories, *rarer.get(feature.name, ())))
+            }
             for feature in self.features
         )
         self._width = sum(feature.size for feature in self.features)

@@ -143,7 +143,8 @@ class Evaluation(msgspec.Struct, frozen=True):
 
     ``baseline`` holds the same metrics of the family's simple model, fitted
     before all of them; ``plots`` are file names in the plots directory. ``notes`` are what the
-    family says of the judged fit, a sentence each; the card has them.
+    family says of the judged fit, a sentence each; the card has them. ``row_seconds`` is what
+    one sample alone took to predict, the median; None where nobody measured it.
     """
 
     rows: int
@@ -154,6 +155,7 @@ class Evaluation(msgspec.Struct, frozen=True):
     plots: tuple[str, ...] = ()
     choice: Choice = Choice()
     notes: tuple[str, ...] = ()
+    row_seconds: float | None = None
 
 
 class Fitted(Protocol):
@@ -197,6 +199,15 @@ class Continuing(Protocol):
 
         The package is the champion's or, of the first version, that of the fit that was judged.
         """
+        ...
+
+
+@runtime_checkable
+class Choosing(Protocol):
+    """A task family whose ``tune`` may find something without a search, such as rounds."""
+
+    def chooses(self, spec: ModelSpec) -> bool:
+        """Say whether it does so for a spec without a search."""
         ...
 
 

@@ -364,7 +364,10 @@ tasks = family(spec.task.family)
 rows = tasks.ingest(spec, base, None)
 tasks.validate(spec, rows)
 tasks.split(spec, tasks.features(spec, base, rows), None)
-tasks.tune(spec, rows, base / "study")
+rounds = spec.train.model_copy(update={"hyperparameters": {"n_estimators": 50}})
+single = spec.train.ensemble.model_copy(update={"kind": "none"})
+alone = rounds.model_copy(update={"ensemble": single})
+tasks.tune(spec.model_copy(update={"train": alone}), rows, base / "study")
 heavy = {"sklearn", "scipy", "matplotlib", "optuna", "lightgbm", "xgboost"}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
 """

@@ -34,12 +34,12 @@ def algorithms_fit_the_family(task: Any, train: Train) -> Iterator[Problem]:
             )
         return
     if not family.stack:
-        yield Problem(f"{path}.kind", f"{task.family} can't stack", "write none")
+        yield Problem(f"{path}.kind", f"{task.family} has no {ensemble.kind}", "write none")
         return
     if len(ensemble.members) < 2:
         yield Problem(
             f"{path}.members",
-            f"has {len(ensemble.members)} algorithms, and stacking needs 2",
+            f"has {len(ensemble.members)} algorithms, and {ensemble.kind} needs 2",
             "name two algorithms or more, such as [lightgbm, linear]",
         )
     for index, member in enumerate(ensemble.members):

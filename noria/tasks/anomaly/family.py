@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 class Anomalies(Tabular):
     """Rows of columns as the tabular families have them, without a target to learn from."""
 
+    most_levels = 0  # beyond those of the manifest's tables
+
+    def chooses(self, spec: ModelSpec) -> bool:  # noqa: ARG002 - of no spec does it
+        """See ``Choosing``: nothing."""
+        return False
+
     def validate(self, spec: ModelSpec, rows: pd.DataFrame) -> ValidationReport:
         """See ``TaskFamily.validate``."""
         import numpy as np

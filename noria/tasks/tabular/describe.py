@@ -194,7 +194,7 @@ def a_stack_trains_on_one_node(train: Train) -> Iterator[Problem]:
 
 _SHARED: Final[Mapping[str, Any]] = {
     "sources": ("feast", "parquet", "csv"),
-    "stack": ("linear", "lightgbm"),
+    "stack": ("linear", "lightgbm", "hist-gradient-boosting"),
     "detectors": (
         Detector(name="features", kind="tabular", watch="features"),
         Detector(name="prediction", kind="ks", watch="prediction"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +34,7 @@ from noria.values import Class
 Array = NDArray[np.float64]
 _ONE = "prediction"
 _MEASURED = "measured."
+_ONE_BY_ONE = 100
 
 
 class MatrixPredictor(Protocol):
@@ -228,7 +230,20 @@ def evaluate(
         gates=judge(spec.gates, values, comparisons, broken, held_out.choice),
         plots=plots,
         choice=held_out.choice,
+        row_seconds=_alone(candidate, test.iloc[last[:_ONE_BY_ONE]]),
     )
+
+
+def _alone(model: MatrixPredictor, rows: pd.DataFrame) -> float:
+    """Return how long a row takes that is asked about alone, the median."""
+    columns = columns_of(model.manifest.features, model.manifest.event_time, rows)
+    took = []
+    for row in range(len(rows)):
+        one = {name: column[row : row + 1] for name, column in columns.items()}
+        began = time.perf_counter()
+        model.predict_matrix(model.encode(one))
+        took.append(time.perf_counter() - began)
+    return float(np.median(took))
 
 
 def _refuse_seen(spec: ModelSpec, model: MatrixPredictor, block: pd.DataFrame) -> None:

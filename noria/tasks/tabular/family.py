@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -14,7 +15,7 @@ from noria.errors import DataError
 from noria.spec import ModelSpec
 from noria.tasks.package import Feature, Manifest, Output, read_manifest, write_package
 from noria.tasks.protocol import Comparison, Evaluation, Split, TuneResult, ValidationReport
-from noria.tasks.tabular.hyperparameters import refuse_unknown, with_rounds
+from noria.tasks.tabular.hyperparameters import can_stop, refuse_unknown, with_rounds
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from noria.tasks.tabular.evaluation import MatrixPredictor, Measure
     from noria.tasks.tabular.fit import Design
     from noria.tasks.tabular.fit_texts import Reading
-    from noria.tasks.tabular.folds import Fold, RowFacts
+    from noria.tasks.tabular.folds import RowFacts
     from noria.tasks.tabular.intervals import Intervals
     from noria.tasks.tabular.schema import Target
     from noria.tasks.tabular.scorers import Scorer
@@ -64,6 +65,7 @@ class FittedTabular:
     calibrator: Calibrator | None
     reading: Reading
     intervals: Intervals
+    rarer: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -75,9 +77,9 @@ class FittedTabular:
         """The model as it will be served."""
         from noria.tasks.tabular.predictor import TabularPredictor
 
-        readers = self.reading.readers
+        readers, rarer = self.reading.readers, self.rarer
         return TabularPredictor(
-            self.manifest, self.scorer, self.calibrator, readers, self.intervals
+            self.manifest, self.scorer, self.calibrator, readers, self.intervals, rarer
         )
 
     def files(self) -> dict[str, bytes]:
@@ -91,6 +93,10 @@ class FittedTabular:
         }
         if self.calibrator is not None:
             files.update(self.calibrator.files())
+        if self.rarer:
+            from noria.tasks.tabular.predictor import RARER_FILE
+
+            files[RARER_FILE] = msgspec.json.encode(self.rarer)
         return files
 
 
@@ -103,6 +109,7 @@ class PreparedTabular:
     features: tuple[Feature, ...]
     design: Design
     facts: RowFacts
+    rarer: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class Tabular:
@@ -112,8 +119,14 @@ class Tabular:
     load no machine-learning library.
     """
 
+    clock: Callable[[], float] = staticmethod(time.process_time)
+    """By which ``spec.train.budget`` is kept."""
+
+    most_levels: int = 100_000
+    """Categories of one feature that the fit reads; rarer ones count as missing."""
+
     def distributes(self, spec: ModelSpec) -> bool:
-        """Whether the algorithm trains on several nodes; no stack does."""
+        """Whether the algorithm trains on several nodes; no average and no stack does."""
         algorithm = spec.family.algorithm(spec.train.algorithm)
         return algorithm is not None and algorithm.distributes
 
@@ -137,7 +150,7 @@ class Tabular:
         """See ``TaskFamily.validate``."""
         from noria.tasks.tabular.validation import validate
 
-        return validate(spec, rows)
+        return validate(spec, rows, self.most_levels)
 
     def features(self, spec: ModelSpec, base: Path, rows: pd.DataFrame) -> pd.DataFrame:
         """See ``TaskFamily.features``; looked-up features are held against maxMissing here."""
@@ -194,48 +207,38 @@ class Tabular:
         refuse_shared_entities(spec.data, train, test)
         return Split(train, test, fold.purged)
 
+    def chooses(self, spec: ModelSpec) -> bool:
+        """See ``Choosing``: rounds that nobody has set, and an average."""
+        train = spec.train
+        return train.ensemble.kind == "weighted" or can_stop(train.algorithm, train.hyperparameters)
+
     def tune(self, spec: ModelSpec, train: pd.DataFrame, workdir: Path) -> TuneResult:
         """See ``TaskFamily.tune``."""
-        if spec.train.search.kind == "none":
-            return TuneResult(dict(spec.train.hyperparameters))
+        given = dict(spec.train.hyperparameters)
+        if spec.train.search.kind == "none" and not self.chooses(spec):
+            return TuneResult(given)
         import numpy as np
 
-        from noria.tasks.tabular.fit import fit
-        from noria.tasks.tabular.learn import (
-            design_of,
-            facts_of,
-            slice_of,
-        )
-        from noria.tasks.tabular.predictor import probabilities
-        from noria.tasks.tabular.schema import features_of, target_of
-        from noria.tasks.tabular.tuning import tuned
+        from noria.tasks.tabular.choosing import budget_of, chosen
+        from noria.tasks.tabular.learn import slice_of
 
-        target = target_of(spec, train)
-        design = slice_of(
-            spec,
-            design_of(spec, train, features_of(spec.data, train), target),
-            np.arange(len(train)),
-            None,
-        )
-
-        def ask(params: Mapping[str, Any], fold: Fold) -> NDArray[np.float64]:
-            refuse_unknown(spec.train.algorithm, spec.task.family, params)
-            raw = fit(spec.train.algorithm, params, design.take(fold.train)).raw(
-                design.matrix[fold.test]
-            )
-            return probabilities(raw) if design.classes else raw[:, 0]
-
-        return tuned(spec, design, facts_of(spec, train, target), ask, workdir)
+        budget = budget_of(spec, self.clock)
+        refuse_unknown(spec.train.algorithm, spec.task.family, given)
+        prepared = self.prepare(spec, train)
+        design = slice_of(spec, prepared.design, np.arange(len(train)), None)
+        return chosen(spec, design, prepared.facts, budget, workdir)
 
     def prepare(self, spec: ModelSpec, frame: pd.DataFrame) -> PreparedTabular:
         """See ``TaskFamily.prepare``."""
         from noria.tasks.tabular.learn import design_of, facts_of
-        from noria.tasks.tabular.schema import features_of
+        from noria.tasks.tabular.schema import features_of, rarer_levels
 
         target = self.target(spec, frame)
         features = features_of(spec.data, frame)
-        design = design_of(spec, frame, features, target)
-        return PreparedTabular(frame, target, features, design, facts_of(spec, frame, target))
+        rarer = rarer_levels(features, frame, self.most_levels)
+        design = design_of(spec, frame, features, target, rarer)
+        facts = facts_of(spec, frame, target)
+        return PreparedTabular(frame, target, features, design, facts, rarer)
 
     def fit(
         self,
@@ -266,14 +269,19 @@ class Tabular:
         ]
         manifest = msgspec.structs.replace(manifest, outputs=(*manifest.outputs, *ends))
         return FittedTabular(
-            manifest, learned.scorer, learned.calibrator, learned.reading, learned.intervals
+            manifest,
+            learned.scorer,
+            learned.calibrator,
+            learned.reading,
+            learned.intervals,
+            prepared.rarer,
         )
 
     def with_rounds(
         self, spec: ModelSpec, params: Mapping[str, Any], times: float
     ) -> dict[str, Any] | None:
         """See ``TaskFamily.with_rounds``."""
-        if spec.train.ensemble.kind != "none":
+        if spec.train.ensemble.kind == "stacking":
             return None
         return with_rounds(spec.train.algorithm, params, times)
 
@@ -281,16 +289,13 @@ class Tabular:
         self, spec: ModelSpec, prepared: PreparedTabular, places: NDArray[np.int64]
     ) -> FittedMatrix | None:
         """See ``TaskFamily.fit_baseline``: the linear model."""
-        from noria.tasks.tabular.fit import fit
-        from noria.tasks.tabular.fit_texts import reading_of
         from noria.tasks.tabular.intervals import Intervals
-        from noria.tasks.tabular.learn import slice_of
+        from noria.tasks.tabular.learn import fit_read, slice_of
 
         design = slice_of(spec, prepared.design, places, None)
-        reading = reading_of(design)
-        scorer = fit("linear", {}, reading.dense(design))
+        scorer, reading = fit_read("linear", {}, design)
         manifest = manifest_of(spec, prepared, places, "linear", {})
-        return FittedTabular(manifest, scorer, None, reading, Intervals())
+        return FittedTabular(manifest, scorer, None, reading, Intervals(), prepared.rarer)
 
     def predict(
         self,
@@ -408,6 +413,11 @@ def manifest_of(
     from noria.tasks.tabular.schema import inputs_of, lookup_of
 
     data, event = spec.data, prepared.facts.event
+    levels = {
+        feature.name: len(feature.categories) + len(prepared.rarer[feature.name])
+        for feature in prepared.features
+        if feature.name in prepared.rarer
+    }
     return Manifest(
         model="",
         family=spec.task.family,
@@ -419,6 +429,7 @@ def manifest_of(
             **spec.task.options.model_dump(mode="json", by_alias=True),
             # What training rows may miss, requests may miss too.
             "allowMissing": data.validation.max_missing > 0,
+            **({"categoriesLearnt": levels} if levels else {}),
         },
         lookup=lookup_of(data),
         event_time=data.event_time,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from noria.errors import InvalidInput, TrainingError, shorten
 from noria.tasks.tabular.fit_linear import fit_linear
-from noria.tasks.tabular.fit_texts import CodedScorer, Corpus, reading_of
+from noria.tasks.tabular.fit_texts import Corpus
 from noria.tasks.tabular.hyperparameters import DEFAULT_ROUNDS, ROUNDS
 from noria.tasks.tabular.scorers import Scorer
 from noria.tasks.tabular.threads import limited_to
@@ -27,7 +28,7 @@ class Design:
     ``matrix`` (n, d); ``target`` (n,) class codes or values; ``classes`` their
     number, 0 for a regression; ``categories`` per column the size of its table,
     0 for a number; ``weight`` (n,) or None; ``seed`` and ``threads`` as for all. A column in
-    ``corpora`` has the places of texts in its corpus: ``fit`` reads them by the rows it fits on.
+    ``corpora`` has the places of texts in its corpus; ``Reading.dense`` makes numbers of them.
     ``monotone`` holds columns to a direction, 1 or -1, others are 0; empty: none is held.
     ``world`` says which of the processes that fit together this is.
     """
@@ -68,6 +69,22 @@ class Design:
         return self.classes if self.classes > 2 else 1
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Beside:
+    """Held-out rows that say when to stop: after ``patience`` rounds without a gain."""
+
+    rows: Design
+    patience: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stopped:
+    """A scorer, and the rounds of boosting that it has; 0 where there are none."""
+
+    scorer: Scorer
+    rounds: int
+
+
 def fit(algorithm: str, params: Mapping[str, Any], design: Design) -> Scorer:
     """Fit ``algorithm`` and return its scorer. The same design gives the same bytes.
 
@@ -75,12 +92,26 @@ def fit(algorithm: str, params: Mapping[str, Any], design: Design) -> Scorer:
         InvalidInput: The library refuses a hyperparameter's value.
         TrainingError: It fails for another reason.
     """
-    if design.corpora:
-        reading = reading_of(design)
-        return CodedScorer(reading, fit(algorithm, params, reading.dense(design)))
+    with _told_apart(algorithm, params), limited_to(design.threads):
+        return _FITTERS[algorithm](dict(params), design, None).scorer
+
+
+def fit_until(algorithm: str, params: Mapping[str, Any], design: Design, beside: Beside) -> Stopped:
+    """Fit a boosted algorithm until rows beside stop to gain.
+
+    Raises:
+        InvalidInput: The library refuses a hyperparameter's value.
+        TrainingError: It fails for another reason.
+    """
+    with _told_apart(algorithm, params), limited_to(design.threads):
+        return _FITTERS[algorithm](dict(params), design, beside)
+
+
+@contextmanager
+def _told_apart(algorithm: str, params: Mapping[str, Any]) -> Iterator[None]:
+    """Tell a value that the library refuses from a failure."""
     try:
-        with limited_to(design.threads):
-            return _FITTERS[algorithm](dict(params), design)
+        yield
     except (InvalidInput, TrainingError):
         raise
     except (TypeError, ValueError) as error:
@@ -99,11 +130,12 @@ def balanced(codes: NDArray[np.int64], classes: int) -> Array:
     return np.asarray((codes.size / (classes * np.maximum(counts, 1)))[codes])
 
 
-def _linear(params: dict[str, Any], design: Design) -> Scorer:
+def _linear(params: dict[str, Any], design: Design, beside: Beside | None) -> Stopped:
+    del beside  # there are no rounds to stop
     strength = params.pop("alpha", 1.0) if not design.classes else 1.0 / params.pop("C", 1.0)
     params.pop("alpha", None)
     params.pop("C", None)
-    return fit_linear(
+    scorer = fit_linear(
         design.matrix,
         design.target,
         design.weight,
@@ -113,9 +145,10 @@ def _linear(params: dict[str, Any], design: Design) -> Scorer:
         monotone=design.monotone,
         **params,
     )
+    return Stopped(scorer, 0)
 
 
-def _hist(params: dict[str, Any], design: Design) -> Scorer:
+def _hist(params: dict[str, Any], design: Design, beside: Beside | None) -> Stopped:
     from sklearn.ensemble import (
         HistGradientBoostingClassifier,
         HistGradientBoostingRegressor,
@@ -131,12 +164,29 @@ def _hist(params: dict[str, Any], design: Design) -> Scorer:
         **params,
         categorical_features=mask if mask.any() else None,
         monotonic_cst=list(design.monotone) or None,
-        early_stopping=False,
+        early_stopping=beside is not None,
         random_state=design.seed,
     )
-    target = design.target.astype(np.int64) if design.classes else design.target
-    model.fit(design.matrix, target, sample_weight=design.weight)
-    return of_sklearn(model, design.matrix.shape[1])
+    width = design.matrix.shape[1]
+    if beside is None:
+        model.fit(design.matrix, _labels(design), sample_weight=design.weight)
+        return Stopped(of_sklearn(model, width), model.n_iter_)
+    model.set_params(n_iter_no_change=beside.patience, tol=0.0)
+    model.fit(
+        design.matrix,
+        _labels(design),
+        sample_weight=design.weight,
+        X_val=beside.rows.matrix,
+        y_val=_labels(beside.rows),
+        sample_weight_val=beside.rows.weight,
+    )
+    # The first score is that of no tree at all.
+    best = max(1, int(np.argmax(model.validation_score_)))
+    return Stopped(of_sklearn(model, width, best), best)
+
+
+def _labels(design: Design) -> NDArray[Any]:
+    return design.target.astype(np.int64) if design.classes else design.target
 
 
 def _rounds(params: dict[str, Any]) -> int:
@@ -144,7 +194,7 @@ def _rounds(params: dict[str, Any]) -> int:
     return int(given[0]) if given else DEFAULT_ROUNDS
 
 
-def _lightgbm(params: dict[str, Any], design: Design) -> Scorer:
+def _lightgbm(params: dict[str, Any], design: Design, beside: Beside | None) -> Stopped:
     import lightgbm
 
     from noria.tasks.tabular.scorers.lightgbm_native import LightgbmScorer
@@ -154,7 +204,8 @@ def _lightgbm(params: dict[str, Any], design: Design) -> Scorer:
     settings: dict[str, Any] = {
         "objective": objective,
         **params,
-        "metric": "none",
+        # What it is measured by to be stopped is the objective itself.
+        **({"metric": "none"} if beside is None else {}),
         "seed": design.seed,
         "num_threads": design.threads,
         "deterministic": True,
@@ -172,11 +223,20 @@ def _lightgbm(params: dict[str, Any], design: Design) -> Scorer:
         categorical_feature=[j for j, size in enumerate(design.categories) if size],
         free_raw_data=True,
     )
-    booster = lightgbm.train(settings, data, num_boost_round=rounds)
-    return LightgbmScorer(booster.model_to_string().encode())
+    if beside is None:
+        booster = lightgbm.train(settings, data, num_boost_round=rounds)
+        return Stopped(LightgbmScorer(booster.model_to_string().encode()), rounds)
+    rows = beside.rows
+    held = data.create_valid(rows.matrix, rows.target, weight=rows.weight)
+    stop = lightgbm.early_stopping(beside.patience, verbose=False)
+    booster = lightgbm.train(
+        settings, data, num_boost_round=rounds, valid_sets=[held], callbacks=[stop]
+    )
+    best = booster.best_iteration
+    return Stopped(LightgbmScorer(booster.model_to_string(num_iteration=best).encode()), best)
 
 
-def _xgboost(params: dict[str, Any], design: Design) -> Scorer:
+def _xgboost(params: dict[str, Any], design: Design, beside: Beside | None) -> Stopped:
     import xgboost
 
     from noria.tasks.tabular.scorers.xgboost_native import XgboostScorer
@@ -195,17 +255,30 @@ def _xgboost(params: dict[str, Any], design: Design) -> Scorer:
         settings["num_class"] = design.classes
     if design.monotone:
         settings["monotone_constraints"] = design.monotone
-    design = design.share
-    data = xgboost.DMatrix(
-        design.matrix,
-        design.target,
-        weight=design.weight,
-        feature_types=["c" if size else "q" for size in design.categories],
-        enable_categorical=True,
-        nthread=design.threads,
+
+    def read(rows: Design) -> Any:
+        return xgboost.DMatrix(
+            rows.matrix,
+            rows.target,
+            weight=rows.weight,
+            feature_types=["c" if size else "q" for size in design.categories],
+            enable_categorical=True,
+            nthread=design.threads,
+        )
+
+    if beside is None:
+        booster = xgboost.train(settings, read(design.share), num_boost_round=rounds)
+        return Stopped(XgboostScorer(bytes(booster.save_raw("ubj"))), rounds)
+    booster = xgboost.train(
+        settings,
+        read(design),
+        num_boost_round=rounds,
+        evals=[(read(beside.rows), "held")],
+        early_stopping_rounds=beside.patience,
+        verbose_eval=False,
     )
-    booster = xgboost.train(settings, data, num_boost_round=rounds)
-    return XgboostScorer(bytes(booster.save_raw("ubj")))
+    best = booster.best_iteration + 1
+    return Stopped(XgboostScorer(bytes(booster[:best].save_raw("ubj"))), best)
 
 
 _FITTERS: Final = {

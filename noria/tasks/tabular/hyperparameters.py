@@ -17,8 +17,34 @@ ALGORITHMS: Final = ("linear", "hist-gradient-boosting", "lightgbm", "xgboost")
 ROUNDS: Final = ("n_estimators", "num_iterations", "num_boost_round", "num_trees")
 """Names of the rounds of boosting."""
 DEFAULT_ROUNDS: Final = 100
+MEMBERS: Final = "members"
+"""Under which the members of an average are found among hyperparameters."""
 
-_BOOSTED: Final = frozenset(ALGORITHMS) - {"linear"}
+BOOSTED: Final = frozenset(ALGORITHMS) - {"linear"}
+
+CONSTANTS: Final[Mapping[str, Mapping[str, float | int]]] = {
+    "lightgbm": {
+        "feature_fraction": 0.8,
+        "bagging_fraction": 0.9,
+        "bagging_freq": 1,
+        "min_child_samples": 10,
+        "cat_smooth": 20,
+    },
+    "hist-gradient-boosting": {"max_features": 0.8, "min_samples_leaf": 10},
+    "xgboost": {"subsample": 0.9, "colsample_bytree": 0.8},
+}
+"""What is set beside a learning rate where rounds are found by early stopping."""
+
+_SYNONYMS: Final = (
+    frozenset({"learning_rate", "eta", "shrinkage_rate"}),
+    frozenset({"feature_fraction", "colsample_bytree"}),
+    frozenset({"bagging_fraction", "subsample"}),
+    frozenset({"bagging_freq", "subsample_freq"}),
+    frozenset({"min_child_samples", "min_data_in_leaf", "min_data"}),
+)
+_NO_STOPPING: Final = frozenset(
+    {*ROUNDS, "max_iter", "boosting", "boosting_type", "data_sample_strategy"}
+)
 
 _LINEAR: Final = {"C", "alpha", "max_iter", "tol"}
 _HIST: Final = {
@@ -108,13 +134,36 @@ def refuse_unknown(algorithm: str, family: str, params: Mapping[str, Any]) -> No
     Raises:
         InvalidInput: It lists every problem.
     """
-    problems = problems_of(algorithm, family, params, "spec.train.hyperparameters")
+    path = "spec.train.hyperparameters"
+    parts = [(one["algorithm"], one["parameters"]) for one in params.get(MEMBERS, ())]
+    problems = [
+        problem
+        for name, values in parts or [(algorithm, params)]
+        for problem in problems_of(name, family, values, path)
+    ]
     if problems:
         raise InvalidInput("\n".join(map(str, problems)), problems=problems)
 
 
+def can_stop(algorithm: str, params: Mapping[str, Any]) -> bool:
+    """Say whether its rounds may be found: it is boosted, and nobody has set them or how."""
+    return algorithm in BOOSTED and not _NO_STOPPING & params.keys()
+
+
+def with_constants(
+    algorithm: str, params: Mapping[str, Any], learning_rate: float
+) -> dict[str, Any]:
+    """Return hyperparameters with ``CONSTANTS`` and the rate where nobody has set them."""
+    constants = {"learning_rate": learning_rate, **CONSTANTS.get(algorithm, {})}
+    given = set(params)
+    for names in _SYNONYMS:
+        if given & names:
+            given |= names
+    return {**{n: v for n, v in constants.items() if n not in given}, **params}
+
+
 def with_rounds(algorithm: str, params: Mapping[str, Any], times: float) -> dict[str, Any] | None:
     """Return hyperparameters with so many times the default rounds; see ``TaskFamily``."""
-    if algorithm not in _BOOSTED or any(name in params for name in (*ROUNDS, "max_iter")):
+    if algorithm not in BOOSTED or any(name in params for name in (*ROUNDS, "max_iter", MEMBERS)):
         return None
     return {**params, "n_estimators": max(1, round(DEFAULT_ROUNDS * times))}

@@ -22,6 +22,7 @@ from noria.errors import DataError, IntegrityError
 from noria.measures.catalog import OwnMetric
 from noria.measures.measurement import Measurement
 from noria.measures.measuring import measure
+from noria.tasks.tabular import levels
 from noria.tasks.tabular.scorers import Scorer, load_scorer
 
 Array = NDArray[np.float64]
@@ -121,13 +122,17 @@ def load(files: Mapping[str, bytes]) -> Intervals:
             Band(
                 level,
                 margin,
-                tuple(load_scorer(said.algorithm, files, _folder(level, end)) for end in ENDS)
+                tuple(_scorer(said.algorithm, files, _folder(level, end)) for end in ENDS)
                 if said.algorithm
                 else (),
             )
             for level, margin in said.margins.items()
         ),
     )
+
+
+def _scorer(algorithm: str, files: Mapping[str, bytes], folder: str) -> Scorer:
+    return levels.load(files, load_scorer(algorithm, files, folder), folder)
 
 
 def quantiles_of(algorithm: str, params: Mapping[str, Any], level: int) -> list[dict[str, Any]]:

@@ -18,11 +18,13 @@ from noria.tasks.sources.rows import moments
 from noria.tasks.tabular import calibration
 from noria.tasks.tabular.describe import TabularClassificationOptions, TabularRegressionOptions
 from noria.tasks.tabular.fit import Design, balanced, fit
-from noria.tasks.tabular.fit_texts import Corpus, Reading, reading_of
+from noria.tasks.tabular.fit_texts import CodedScorer, Corpus, Reading, reading_of
 from noria.tasks.tabular.folds import Fold, RowFacts, deciles, folds, hold_out
 from noria.tasks.tabular.intervals import HELD, Band, Intervals, margin_of, quantiles_of
+from noria.tasks.tabular.levels import Levels, WideScorer, fit_levels, goal_of
+from noria.tasks.tabular.members import WEIGHTED, fit_members, members_of
 from noria.tasks.tabular.predictor import probabilities
-from noria.tasks.tabular.schema import Target, columns_of, numbers
+from noria.tasks.tabular.schema import MAX_CATEGORIES, Target, columns_of, numbers
 from noria.tasks.tabular.scorers import Scorer
 from noria.tasks.tabular.scorers.stacked import StackedScorer
 from noria.tasks.tabular.threads import threads_for
@@ -62,9 +64,17 @@ def facts_of(spec: ModelSpec, frame: pd.DataFrame, target: Target) -> RowFacts:
 
 
 def design_of(
-    spec: ModelSpec, frame: pd.DataFrame, features: Sequence[Feature], target: Target
+    spec: ModelSpec,
+    frame: pd.DataFrame,
+    features: Sequence[Feature],
+    target: Target,
+    rarer: Mapping[str, Sequence[str]] | None = None,
 ) -> Design:
-    """Return the encoded rows of a frame, of the weights that its rows have."""
+    """Return the encoded rows of a frame, of the weights that its rows have.
+
+    ``rarer`` is as ``Encoder`` takes it.
+    """
+    more = rarer or {}
     data, event_time = spec.data, spec.data.event_time
     features = [feature for feature in features if feature.origin != "descriptor"]
     # A text is one place in its corpus until rows are fitted on.
@@ -80,7 +90,8 @@ def design_of(
             corpora[first] = Corpus(feature.name, different, feature.size, spec.train.seed)
             matrix[:, first] = np.where(codes < 0, np.nan, codes)
         else:
-            matrix[:, first : first + size] = Encoder((feature,), event_time).encode(columns)
+            encoder = Encoder((feature,), event_time, rarer=more)
+            matrix[:, first : first + size] = encoder.encode(columns)
         first += size
     return Design(
         matrix=matrix,
@@ -88,7 +99,9 @@ def design_of(
         classes=len(target.classes),
         # A table without an entry is a column without a value: it has nothing to split on.
         categories=tuple(
-            max(1, len(feature.categories)) if feature.kind == "categorical" else 0
+            max(1, len(feature.categories) + len(more.get(feature.name, ())))
+            if feature.kind == "categorical"
+            else 0
             for feature, size in zip(features, sizes, strict=True)
             for _ in range(size)
         ),
@@ -167,7 +180,14 @@ def cross_validation(spec: ModelSpec, facts: RowFacts) -> list[Fold]:
 
 
 def learn(spec: ModelSpec, params: Mapping[str, Any], design: Design, facts: RowFacts) -> Learned:
-    """Fit the model of the spec on all rows of the design, with what else its options ask for."""
+    """Fit the model of the spec on all rows of the design, with what else its options ask for.
+
+    Args:
+        spec: The model.
+        params: Hyperparameters, or the members of an average (``noria.tasks.tabular.members``).
+        design: The rows.
+        facts: About them.
+    """
     learned = _learn(spec, params, design, facts)
     options = spec.task.options
     if not isinstance(options, TabularRegressionOptions) or not options.levels:
@@ -177,58 +197,124 @@ def learn(spec: ModelSpec, params: Mapping[str, Any], design: Design, facts: Row
     dense = learned.reading.dense(design)
     fold = hold_out(spec.data.split.kind, facts, HELD, gap_ms, spec.train.seed)
     fitted, held = dense.take(fold.train), dense.take(fold.test)
+    algorithm, own = _of_ends(spec, params, learned)
     prediction = held.target
-    if not quantiles_of(learned.algorithm, params, options.levels[0]):
+    if not quantiles_of(algorithm, own, options.levels[0]):
         inner = _learn(spec, params, fitted, facts.take(fold.train))
         prediction = inner.scorer.raw(held.matrix)[:, 0]
     bands = []
     for level in options.levels:
-        ends = quantiles_of(learned.algorithm, params, level)
+        ends = quantiles_of(algorithm, own, level)
         # LightGBM fits no quantile that is held monotone; no algorithm's ends are.
         free = replace(fitted, monotone=())
-        scorers = tuple(fit(learned.algorithm, end, free) for end in ends)
+        scorers = tuple(fit_wide(algorithm, end, free) for end in ends)
         low, high = prediction, prediction
         if scorers:
             low, high = (scorer.raw(held.matrix)[:, 0] for scorer in scorers)
         beyond = np.maximum(low - held.target, held.target - high)
         bands.append(Band(level, margin_of(beyond, level), scorers))
-    algorithm = learned.algorithm if bands[0].scorers else ""
-    return replace(learned, intervals=Intervals(algorithm, tuple(bands)))
+    return replace(
+        learned, intervals=Intervals(algorithm if bands[0].scorers else "", tuple(bands))
+    )
+
+
+def _of_ends(
+    spec: ModelSpec, params: Mapping[str, Any], learned: Learned
+) -> tuple[str, Mapping[str, Any]]:
+    """Return the algorithm that fits the ends of intervals, and its hyperparameters.
+
+    Of an average they are those of its own algorithm's first member.
+    """
+    if learned.algorithm != WEIGHTED:
+        return learned.algorithm, params
+    algorithm = spec.train.algorithm
+    own = (one.parameters for one in members_of(params) if one.algorithm == algorithm)
+    return algorithm, next(own, spec.train.hyperparameters)
 
 
 def _learn(spec: ModelSpec, params: Mapping[str, Any], design: Design, facts: RowFacts) -> Learned:
-    stack = spec.train.ensemble.kind == "stacking"
     options = spec.task.options
     method = options.calibration if isinstance(options, TabularClassificationOptions) else "none"
+    if spec.train.ensemble.kind == "stacking":
+        return _stacked(spec, params, design, facts, method)
+    scorer, reading = fit_read(spec.train.algorithm, params, design)
+    name = WEIGHTED if members_of(params) else spec.train.algorithm
+    if method == "none":
+        return Learned(scorer, None, name, reading)
+    held = _held(spec, design, facts)
+    raw = np.vstack(
+        [
+            fit_wide(spec.train.algorithm, params, design.take(fold.train)).raw(
+                design.matrix[fold.test]
+            )
+            for fold in held
+        ]
+    )
+    return Learned(scorer, _calibrate(method, raw, design, held), name, reading)
+
+
+def fit_wide(algorithm: str, params: Mapping[str, Any], design: Design) -> Scorer:
+    """Fit an algorithm, or the members that ``params`` name; the scorer is of the design's matrix.
+
+    Texts are read, and columns of many levels have target statistics, by the rows it fits on.
+    """
+    scorer, reading = fit_read(algorithm, params, design)
+    return CodedScorer(reading, scorer) if reading.columns else scorer
+
+
+def fit_read(algorithm: str, params: Mapping[str, Any], design: Design) -> tuple[Scorer, Reading]:
+    """Fit as ``fit_wide`` does; return a scorer of the matrix that the reading makes."""
+    wide, reading, levels = widened(design)
+    members = members_of(params)
+    inner = fit_members(members, wide) if members else fit(algorithm, params, wide)
+    return _widening(levels, inner), reading
+
+
+def widened(design: Design) -> tuple[Design, Reading, Levels | None]:
+    """Return the rows as an algorithm reads them, and how others are made such.
+
+    Texts become numbers; columns of many levels become statistics of the target, and more follow
+    after the last column.
+    """
     reading = reading_of(design)
     dense = reading.dense(design)
-    held: list[Fold] = []
-    if stack or method != "none":
-        held = [fold for fold in cross_validation(spec, facts) if _has_classes(design, fold)]
-        if not held:
-            raise DataError(
-                "spec.train.crossValidation: no fold has every class to fit on",
-                fix="give more rows, or fewer folds",
-            )
-    if not stack:
-        algorithm = spec.train.algorithm
-        scorer = fit(algorithm, params, dense)
-        if method == "none":
-            return Learned(scorer, None, algorithm, reading)
-        raw = np.vstack(
-            [
-                fit(algorithm, params, design.take(fold.train)).raw(design.matrix[fold.test])
-                for fold in held
-            ]
+    sizes = {j: size for j, size in enumerate(dense.categories) if size > MAX_CATEGORIES}
+    if not sizes:
+        return dense, reading, None
+    goal = goal_of(dense.target, dense.classes)
+    levels, matrix = fit_levels(dense.matrix, sizes, goal, dense.weight, dense.seed)
+    own = tuple(0 if j in sizes else size for j, size in enumerate(dense.categories))
+    more = (0,) * (matrix.shape[1] - len(own))
+    monotone = (*dense.monotone, *more) if dense.monotone else ()
+    wide = replace(dense, matrix=matrix, categories=own + more, monotone=monotone)
+    return wide, reading, levels
+
+
+def _widening(levels: Levels | None, inner: Scorer) -> Scorer:
+    return inner if levels is None else WideScorer(levels, inner)
+
+
+def _held(spec: ModelSpec, design: Design, facts: RowFacts) -> list[Fold]:
+    held = [fold for fold in cross_validation(spec, facts) if has_classes(design, fold)]
+    if not held:
+        raise DataError(
+            "spec.train.crossValidation: no fold has every class to fit on",
+            fix="give more rows, or fewer folds",
         )
-        return Learned(scorer, _calibrate(method, raw, design, held), algorithm, reading)
+    return held
+
+
+def _stacked(
+    spec: ModelSpec, params: Mapping[str, Any], design: Design, facts: RowFacts, method: str
+) -> Learned:
+    held = _held(spec, design, facts)
     members = tuple(spec.train.ensemble.members)
     # One row of scores per held-out row: all members' outputs side by side.
     out = np.vstack(
         [
             np.hstack(
                 [
-                    fit(name, _own(spec, name, params), design.take(fold.train)).raw(
+                    fit_wide(name, _own(spec, name, params), design.take(fold.train)).raw(
                         design.matrix[fold.test]
                     )
                     for name in members
@@ -238,26 +324,18 @@ def _learn(spec: ModelSpec, params: Mapping[str, Any], design: Design, facts: Ro
         ]
     )
     places = np.concatenate([fold.test for fold in held])
-    meta_design = Design(
-        out,
-        design.target[places],
-        design.classes,
-        (0,) * out.shape[1],
-        None if design.weight is None else design.weight[places],
-        design.seed,
-        design.threads,
-    )
     from noria.tasks.tabular.fit_linear import fit_linear
 
     meta = fit_linear(
-        meta_design.matrix,
-        meta_design.target,
-        meta_design.weight,
-        meta_design.classes,
-        meta_design.categories,
+        out,
+        design.target[places],
+        None if design.weight is None else design.weight[places],
+        design.classes,
+        (0,) * out.shape[1],
     )
-    fitted = tuple(fit(name, _own(spec, name, params), dense) for name in members)
-    stacked = StackedScorer(members, fitted, meta)
+    wide, reading, levels = widened(design)
+    fitted = tuple(fit(name, _own(spec, name, params), wide) for name in members)
+    stacked = _widening(levels, StackedScorer(members, fitted, meta))
     calibrator = None
     if method != "none":
         calibrator = _calibrate(method, meta.raw(out), design, held)
@@ -276,7 +354,8 @@ def _calibrate(
     return calibration.fit(method, probabilities(raw), codes)
 
 
-def _has_classes(design: Design, fold: Fold) -> bool:
+def has_classes(design: Design, fold: Fold) -> bool:
+    """Say whether every class is among the rows that a fold fits on."""
     if not design.classes:
         return True
     return np.unique(design.target[fold.train]).size == design.classes

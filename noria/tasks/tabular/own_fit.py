@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 class OwnFit(Tabular, ABC):
     """A ``TaskFamily`` of rows of columns: all of it but ``fit``."""
 
+    most_levels = 0  # beyond those of the manifest's tables, which a fit of its own reads
+
     @abstractmethod
     def fit(
         self,
@@ -55,6 +57,10 @@ class OwnFit(Tabular, ABC):
             )
 
         return tuned(spec, prepared.design, prepared.facts, ask, workdir, self.code(train))
+
+    def chooses(self, spec: ModelSpec) -> bool:  # noqa: ARG002 - what there is to find it knows
+        """See ``Choosing``: nothing."""
+        return False
 
     def code(self, train: pd.DataFrame) -> str:  # noqa: ARG002 - most have none
         """Return what a search depends on beside rows and spec, such as the project's own code."""

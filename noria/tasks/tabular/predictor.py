@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from noria.errors import IntegrityError
 from noria.tasks.encoding import Columns, Encoder, described
 from noria.tasks.package import Feature, Manifest
-from noria.tasks.tabular import calibration, intervals, texts
+from noria.tasks.tabular import calibration, intervals, levels, texts
 from noria.tasks.tabular.intervals import Intervals
 from noria.tasks.tabular.links import sigmoid, softmax
 from noria.tasks.tabular.scorers import Scorer, load_scorer
 from noria.tasks.tabular.texts import TextReader
 
 Array = NDArray[np.float64]
+RARER_FILE: Final = "rarer-levels.json"
+"""By feature, the categories that the manifest's table has no room for, in the order of codes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,12 +33,15 @@ class TabularPredictor:
     calibrator: calibration.Calibrator | None = None
     readers: Mapping[str, TextReader] = field(default_factory=dict)
     intervals: Intervals = field(default_factory=Intervals)
+    rarer: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     _encoder: Encoder = field(init=False, repr=False)
     _classes: np.ndarray = field(init=False, repr=False)
     _moments: tuple[Feature, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        encoder = Encoder(self.manifest.features, self.manifest.event_time, self.readers)
+        encoder = Encoder(
+            self.manifest.features, self.manifest.event_time, self.readers, self.rarer
+        )
         object.__setattr__(self, "_encoder", encoder)
         object.__setattr__(self, "_classes", np.array(self.manifest.classes))
         moments = tuple(one for one in self.manifest.features if one.kind == "timestamp")
@@ -95,8 +102,18 @@ def load(manifest: Manifest, files: Mapping[str, bytes]) -> TabularPredictor:
         )
     return TabularPredictor(
         manifest,
-        load_scorer(manifest.algorithm, files),
+        levels.load(files, load_scorer(manifest.algorithm, files)),
         calibration.load(files),
         readers,
         intervals.load(files),
+        _rarer(files),
     )
+
+
+def _rarer(files: Mapping[str, bytes]) -> dict[str, tuple[str, ...]]:
+    if RARER_FILE not in files:
+        return {}
+    try:
+        return msgspec.json.decode(files[RARER_FILE], type=dict[str, tuple[str, ...]])
+    except msgspec.DecodeError as error:
+        raise IntegrityError(f"{RARER_FILE}: {error}", fix="train again") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -45,7 +45,7 @@ def features_of(data: Data, frame: pd.DataFrame) -> tuple[Feature, ...]:
     """Return the features with their category tables, from training rows.
 
     A table holds the ``MAX_CATEGORIES`` most frequent values, in alphabetical
-    order; the others count as missing, as values never seen do.
+    order; the others are not watched one by one: ``rarer_levels`` has them.
     """
     features = []
     for feature in data.features:
@@ -69,6 +69,23 @@ def features_of(data: Data, frame: pd.DataFrame) -> tuple[Feature, ...]:
     features.extend(Feature(name, "numeric", "time") for name in data.time_features)
     features.extend(Feature(name, "numeric", "descriptor") for name in data.distances().values())
     return tuple(features)
+
+
+def rarer_levels(
+    features: Iterable[Feature], frame: pd.DataFrame, most: int
+) -> dict[str, tuple[str, ...]]:
+    """Return, by feature, the values that its table had no room for, the most frequent first.
+
+    Up to ``most`` with those of the table. Features whose table has room are left out.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for feature in features:
+        if feature.kind != "categorical" or len(feature.categories) < MAX_CATEGORIES:
+            continue
+        rarer = _by_frequency(counts_of(frame[feature.name]))[MAX_CATEGORIES:most]
+        if rarer:
+            found[feature.name] = tuple(rarer)
+    return found
 
 
 def inputs_of(data: Data, features: Iterable[Feature], frame: pd.DataFrame) -> tuple[Input, ...]:
@@ -268,6 +285,8 @@ def _width(feature: SpecFeature, column: pd.Series) -> int:
 
 
 def _categories(column: pd.Series) -> tuple[str, ...]:
-    total = counts_of(column)
-    frequent = sorted(total, key=lambda text: (-total[text], text))[:MAX_CATEGORIES]
-    return tuple(sorted(frequent))
+    return tuple(sorted(_by_frequency(counts_of(column))[:MAX_CATEGORIES]))
+
+
+def _by_frequency(counts: Mapping[str, int]) -> list[str]:
+    return sorted(counts, key=lambda text: (-counts[text], text))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -19,12 +22,22 @@ from noria.tasks.tabular.fit import Design
 from noria.tasks.tabular.folds import Fold, RowFacts
 from noria.tasks.tabular.learn import cross_validation
 
+Clock: TypeAlias = Callable[[], float]
 Ask: TypeAlias = Callable[[Mapping[str, Any], Fold], NDArray[np.float64]]
 """Fits on one side of a fold and returns what it predicts of the other."""
 
 
 def tuned(
-    spec: ModelSpec, design: Design, facts: RowFacts, ask: Ask, workdir: Path, code: str = ""
+    spec: ModelSpec,
+    design: Design,
+    facts: RowFacts,
+    ask: Ask,
+    workdir: Path,
+    code: str = "",
+    *,
+    held: Sequence[Fold] | None = None,
+    seconds: float = math.inf,
+    clock: Clock = time.monotonic,
 ) -> TuneResult:
     """Search hyperparameters as ``spec.train.search`` says; see ``TaskFamily.tune``.
 
@@ -35,10 +48,15 @@ def tuned(
         ask: Fits and predicts.
         workdir: Where the study is kept.
         code: What else the study depends on: the project's own code.
+        held: The folds; None: those of the spec.
+        seconds: Longest time by the clock, beside the search's own timeout.
+        clock: Seconds.
     """
     settings = spec.train.search
+    if seconds < settings.timeout.total_seconds():
+        settings = settings.model_copy(update={"timeout": timedelta(seconds=max(seconds, 0.0))})
     metric = spec.metric(settings.metric)
-    folds = cross_validation(spec, facts)
+    folds = cross_validation(spec, facts) if held is None else held
 
     def score(params: Mapping[str, Any], place: int) -> float:
         fold = folds[place]
@@ -46,7 +64,7 @@ def tuned(
 
     # More trials or more time carry on with the same study; anything else is another one.
     said = spec.train.model_dump(
-        mode="json", exclude={"compute": True, "search": {"trials", "timeout"}}
+        mode="json", exclude={"compute": True, "budget": True, "search": {"trials", "timeout"}}
     )
     digest = hashlib.sha256(msgspec.json.encode([said, spec.task.model_dump(mode="json")]))
     digest.update(design.matrix.tobytes())
@@ -57,5 +75,13 @@ def tuned(
     defaults = dict(spec.train.hyperparameters)
     study = digest.hexdigest()
     return search(
-        settings, defaults, score, len(folds), spec.train.seed, workdir, study, metric=metric
+        settings,
+        defaults,
+        score,
+        len(folds),
+        spec.train.seed,
+        workdir,
+        study,
+        clock=clock,
+        metric=metric,
     )

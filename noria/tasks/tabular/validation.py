@@ -14,18 +14,23 @@ from noria.tasks.package import Feature
 from noria.tasks.protocol import Check, ValidationReport
 from noria.tasks.sources.typed import read_frame, roles_of
 from noria.tasks.tabular.leakage import refuse_answers
-from noria.tasks.tabular.schema import counts_of, features_of, numbers, target_of
+from noria.tasks.tabular.schema import MAX_CATEGORIES, counts_of, features_of, numbers, target_of
 
 
-def validate(spec: ModelSpec, rows: pd.DataFrame) -> ValidationReport:
+def validate(spec: ModelSpec, rows: pd.DataFrame, most: int = 0) -> ValidationReport:
     """Check rows, with or without their looked-up features; every broken rule is listed.
+
+    Args:
+        spec: The model.
+        rows: To check.
+        most: Categories of a feature that the fit reads; those of the tables it always does.
 
     Raises:
         DataError: A rule of ``spec.data.validation`` is broken, or the target can't be learnt.
         LeakageError: A feature gives the target away.
     """
     rows, features, checks = checked(spec, rows)
-    checks.extend(category_checks(features, rows))
+    checks.extend(category_checks(features, rows, most))
     if spec.data.target is not None:
         checks.extend(_target_checks(spec, features, rows))
     return ValidationReport(len(rows), tuple(checks))
@@ -133,8 +138,11 @@ def missing_problems(data: Data, rows: pd.DataFrame, names: tuple[str, ...]) -> 
     ]
 
 
-def category_checks(features: tuple[Feature, ...], rows: pd.DataFrame) -> Iterator[Check]:
+def category_checks(
+    features: tuple[Feature, ...], rows: pd.DataFrame, most: int = 0
+) -> Iterator[Check]:
     """Say which categories the model does not learn, and which texts are one number twice."""
+    most = max(most, MAX_CATEGORIES)
     for feature in features:
         if feature.kind != "categorical":
             continue
@@ -144,7 +152,7 @@ def category_checks(features: tuple[Feature, ...], rows: pd.DataFrame) -> Iterat
             yield Check(
                 f"categories.{feature.name}",
                 f"{len(counts)} different values: the {len(feature.categories)} most frequent are "
-                f"learnt, the others ({left_out / len(rows):.1%} of the rows) count as missing",
+                f"learnt{_rest(sorted(counts.values(), reverse=True)[most:], left_out, len(rows))}",
             )
         twice = _written_twice(list(counts))
         if twice:
@@ -170,6 +178,22 @@ def _later_checks(data: Data, rows: pd.DataFrame) -> Iterator[Check]:
                 f"{first[name].isoformat()} at {first[event_time].isoformat()}: if it is not "
                 "known when a prediction is asked for, remove it from the features",
             )
+
+
+def _rest(unread: Sequence[int], left_out: int, rows: int) -> str:
+    """Say what becomes of values beyond a table: how often the unread ones are there."""
+    lost = sum(unread)
+    said = ""
+    if lost < left_out:
+        said = (
+            f" and watched one by one; the others ({(left_out - lost) / rows:.1%} of the rows) are "
+            "learnt too, by what the target was where each was there"
+        )
+    if lost:
+        said += (
+            f", the {'rest' if said else 'others'} ({lost / rows:.1%} of the rows) count as missing"
+        )
+    return said
 
 
 def _written_twice(names: Sequence[str]) -> tuple[str, str] | None:

@@ -34,6 +34,7 @@ _MODULES: Final[Mapping[str, str]] = {
     "lightgbm": "lightgbm_native",
     "xgboost": "xgboost_native",
     "stacking": "stacked",
+    "weighted": "weighted",
 }
 
 

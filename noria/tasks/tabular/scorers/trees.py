@@ -125,7 +125,7 @@ def load(files: Mapping[str, bytes], prefix: str = "") -> TreesScorer:
         raise IntegrityError(f"{path}: {error} is missing", fix="train again") from error
 
 
-def of_sklearn(model: Any, features: int) -> TreesScorer:
+def of_sklearn(model: Any, features: int, rounds: int | None = None) -> TreesScorer:
     """Return the scorer of a fitted ``HistGradientBoosting`` classifier or regressor.
 
     Before its trees, scikit-learn moves the categorical columns to the front
@@ -136,13 +136,14 @@ def of_sklearn(model: Any, features: int) -> TreesScorer:
         model: The estimator, fitted on a float64 matrix whose categorical
             columns hold codes of 0 to 255.
         features: d, the width of that matrix.
+        rounds: How many of its rounds are kept; None: all.
     """
     places, met = _layout(model, features)
     chunks: dict[str, list[NDArray[Any]]] = {}
     roots: list[int] = []
     output: list[int] = []
     nodes_before, bitsets_before, depth = 0, 0, 0
-    for iteration in model._predictors:  # noqa: SLF001 - there is no public door
+    for iteration in model._predictors[:rounds]:  # noqa: SLF001 - there is no public door
         for place, tree in enumerate(iteration):
             nodes = tree.nodes
             own = np.arange(nodes.shape[0])

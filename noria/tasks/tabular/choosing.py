@@ -1,0 +1,256 @@
+"""What is trained where nobody has said it: the rounds, and an average of few learners.
+
+Everything is measured on held-out rows of the training rows, once, before the fits; these then
+have fixed hyperparameters, so that the same rows give the same bytes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from noria.spec import ModelSpec
+from noria.tasks.protocol import TuneResult
+from noria.tasks.tabular import serving_cost
+from noria.tasks.tabular.fit import Design
+from noria.tasks.tabular.folds import Fold, RowFacts
+from noria.tasks.tabular.hyperparameters import DEFAULT_ROUNDS, can_stop, refuse_unknown
+from noria.tasks.tabular.members import Recipe, as_params
+from noria.tasks.tabular.stopping import begun, most_rounds
+from noria.tasks.tabular.tryout import Part, Tried, Tryout, is_few, tryout
+from noria.tasks.tabular.tuning import tuned
+
+FAST: Final = 3
+"""Most members of the average that is trained by default."""
+
+GOOD: Final = 5
+"""Most members with ``effort: good``."""
+
+TIMES: Final = 3.0
+"""A prediction of the average costs at most so many times that of the default's."""
+
+VARIANTS: Final[Mapping[str, tuple[Mapping[str, Any], ...]]] = {
+    "lightgbm": ({"num_leaves": 8}, {"extra_trees": True}),
+}
+"""Hyperparameters by which an algorithm errs in other places."""
+
+_SKEWED: Final = 1.0
+"""Skewness of a positive target over which its logarithm is tried."""
+
+_BEST_TRIALS: Final = 8
+_FITS: Final = 2
+_FITS_OF_BLOCKS: Final = 8
+"""Fits that come after, where the newest rows judge in blocks against a champion."""
+
+_TRYING: Final = 0.9
+"""Share of a budget that is given away; the rest is for measuring what was made."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Budget:
+    """How much of ``spec.train.budget`` is left, in seconds of the clock."""
+
+    deadline: float
+    fits: int
+    clock: Callable[[], float]
+
+    def left(self, on: Tryout, kept: Sequence[Tried] = ()) -> float:
+        """Return the time that is left for trying, when some members are fitted later."""
+        return self.deadline - self.clock() - self.fits * sum(on.refit(one) for one in kept)
+
+
+def budget_of(spec: ModelSpec, clock: Callable[[], float]) -> Budget:
+    """Return the budget that begins now."""
+    given = spec.train.budget
+    seconds = math.inf if given is None else given.total_seconds() * _TRYING
+    blocks = spec.data.split.kind == "temporal"
+    return Budget(clock() + seconds, _FITS_OF_BLOCKS if blocks else _FITS, clock)
+
+
+def chosen(
+    spec: ModelSpec, design: Design, facts: RowFacts, budget: Budget, workdir: Path
+) -> TuneResult:
+    """Return the hyperparameters to train with, or the members of an average.
+
+    Args:
+        spec: The model; ``ensemble.kind`` weighted asks for an average.
+        design: The rows to train on, not widened.
+        facts: About them.
+        budget: What it may cost.
+        workdir: Where a search is kept.
+    """
+    algorithm, params = spec.train.algorithm, dict(spec.train.hyperparameters)
+    averaged, searches = spec.train.ensemble.kind == "weighted", spec.train.search.kind != "none"
+    affordable = most_rounds(design) > DEFAULT_ROUNDS
+    if not searches and not affordable and can_stop(algorithm, params):
+        # Of so many cells no more rounds are affordable, and these don't overfit.
+        return TuneResult({**begun(algorithm, params, design), "n_estimators": DEFAULT_ROUNDS})
+    on = tryout(spec, design, facts, budget.clock)
+    if on is None:
+        return TuneResult(params)
+    tried = [on.member(algorithm, params)]
+    result = TuneResult({})
+    if averaged:
+        tried.extend(_variants(spec, design, on, tried[0], budget))
+    default = average(tried, on, FAST, math.inf, math.inf)
+    if not searches:
+        kept = default if averaged else (tried[0].recipe,)
+        return TuneResult(as_params(algorithm, _affordable(kept, tried, on, budget)))
+    result, trials = _search(spec, design, facts, on, budget, workdir, tried[0])
+    if not averaged:
+        best = trials[0] if trials else tried[0]
+        return msgspec.structs.replace(result, params=dict(best.recipe.parameters))
+    tried.extend(trials)
+    bound = serving_cost.of(default, on.outputs) * TIMES
+    members = average(tried, on, GOOD, bound, budget.left(on) / budget.fits)
+    return msgspec.structs.replace(result, params=as_params(algorithm, members))
+
+
+def _affordable(
+    members: Sequence[Recipe], tried: Sequence[Tried], on: Tryout, budget: Budget
+) -> Sequence[Recipe]:
+    if budget.left(on, [one for one in tried if one.recipe in members]) > 0.0:
+        return members
+    return average(tried[:1], on, 1, math.inf, math.inf)
+
+
+def average(
+    tried: Sequence[Tried], on: Tryout, most: int, microseconds: float, seconds: float
+) -> tuple[Recipe, ...]:
+    """Return members with weights, by greedy selection with replacement.
+
+    (Caruana et al., 2004, "Ensemble selection from libraries of models".)
+
+    Args:
+        tried: The first one may always be taken.
+        on: Where they were tried.
+        most: Greatest number of members.
+        microseconds: What one prediction may cost.
+        seconds: What a fit of all of them may take.
+    """
+    counts = np.zeros(len(tried), dtype=np.int64)
+    kept, best = counts.copy(), math.inf
+    total: NDArray[np.float64] = np.zeros_like(tried[0].said)
+
+    def fits(place: int) -> bool:
+        taken = [one for one, count in zip(tried, counts, strict=True) if count]
+        if tried[place] in taken:
+            return True
+        both = [*taken, tried[place]]
+        if not place and not taken:
+            return True
+        return (
+            len(both) <= most
+            and serving_cost.of([one.recipe for one in both], on.outputs) <= microseconds
+            and sum(on.refit(one) for one in both) <= seconds
+        )
+
+    for pick in range(_PICKS):
+        costs = {
+            place: on.cost((total + one.said) / (pick + 1))
+            for place, one in enumerate(tried)
+            if fits(place)
+        }
+        place = min(costs, key=lambda one: costs[one])
+        counts[place] += 1
+        total = total + tried[place].said
+        if costs[place] < best * (1.0 - _GAIN):
+            best, kept = costs[place], counts.copy()
+    return tuple(
+        msgspec.structs.replace(one.recipe, weight=float(count / kept.sum()))
+        for one, count in zip(tried, kept, strict=True)
+        if count
+    )
+
+
+_PICKS: Final = 20
+_GAIN: Final = 1e-4
+"""Share of the loss that more picks must save."""
+
+
+def _variants(
+    spec: ModelSpec, design: Design, on: Tryout, first: Tried, budget: Budget
+) -> Iterator[Tried]:
+    """Try what may go with the first one, as far as the rows are few and the budget lasts."""
+    algorithm, params = spec.train.algorithm, dict(spec.train.hyperparameters)
+    done = [first]
+
+    def tried(name: str, values: Mapping[str, Any], *, log: bool) -> Iterator[Tried]:
+        if budget.left(on, done) > len(done) * first.seconds:
+            one = on.member(name, values, log=log)
+            done.append(one)
+            yield one
+
+    log, skewed = False, is_skewed(design)
+    if skewed:
+        for second in tried(algorithm, params, log=True):
+            log = on.cost(second.said) < on.cost(first.said)
+            yield second
+    if not is_few(design) and spec.train.effort == "fast":
+        return
+    for more in VARIANTS.get(algorithm, ()):
+        yield from tried(algorithm, {**params, **more}, log=log)
+    for name in spec.train.ensemble.members:
+        # A line fits the logarithm where trees do without it, so both are tried.
+        for of_log in (False, True) if skewed else (False,):
+            if name != algorithm:
+                yield from tried(name, {}, log=of_log)
+
+
+def _search(
+    spec: ModelSpec,
+    design: Design,
+    facts: RowFacts,
+    on: Tryout,
+    budget: Budget,
+    workdir: Path,
+    first: Tried,
+) -> tuple[TuneResult, list[Tried]]:
+    """Search hyperparameters on the folds; return the best trials too, the best one first."""
+    algorithm = spec.train.algorithm
+    parts: dict[bytes, list[Part]] = {}
+    given: dict[bytes, dict[str, Any]] = {}
+    spent: dict[bytes, float] = {}
+
+    def ask(params: Mapping[str, Any], fold: Fold) -> NDArray[np.float64]:
+        refuse_unknown(algorithm, spec.task.family, params)
+        began = budget.clock()
+        name = msgspec.json.encode(params, order="sorted")
+        given.setdefault(name, on.begun(algorithm, params))
+        part = on.on(on.folds.index(fold), algorithm, given[name])
+        parts.setdefault(name, []).append(part)
+        spent[name] = spent.get(name, 0.0) + budget.clock() - began
+        return part.said[:, 0] if part.said.shape[1] == 1 else part.said
+
+    # Half of what is left is for the fits of what is found.
+    seconds = budget.left(on, [first]) / 2.0
+    result = tuned(
+        spec, design, facts, ask, workdir, held=on.folds, seconds=seconds, clock=budget.clock
+    )
+    whole = [name for name, found in parts.items() if len(found) == len(on.folds)]
+    found = [on.joined(algorithm, given[name], parts[name], spent[name]) for name in whole]
+    if result.trials:
+        best = msgspec.json.encode(result.params, order="sorted")
+        if best not in whole:  # of a search that was killed
+            found.append(on.member(algorithm, result.params))
+            whole.append(best)
+        costs = [on.cost(one.said) for one in found]
+        order = sorted(range(len(found)), key=lambda one: (whole[one] != best, costs[one]))
+        found = [found[one] for one in order]
+    return result, found[:_BEST_TRIALS]
+
+
+def is_skewed(design: Design) -> bool:
+    """Say whether the target is positive and has a long upper tail."""
+    if design.classes or float(design.target.min()) <= 0.0:
+        return False
+    centred = design.target - design.target.mean()
+    spread = float((centred**2).mean()) ** 1.5
+    return bool(spread > 0.0 and float((centred**3).mean()) > _SKEWED * spread)

@@ -1,0 +1,1 @@
+"""Eight tables with a target, by default settings against other learners: ``make bench-tables``."""
