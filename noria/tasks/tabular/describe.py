@@ -162,7 +162,7 @@ def levels_are_percentages(task: Any) -> Iterator[Problem]:
 
 def monotone_is_kept(data: Data, train: Train) -> Iterator[Problem]:
     """What combines several models may turn their directions round."""
-    if train.ensemble.kind == "none":
+    if train.ensemble.kind != "stacking":
         return
     for place, feature in enumerate(data.features):
         if feature.monotone is not None:
@@ -187,7 +187,7 @@ def a_stack_trains_on_one_node(train: Train) -> Iterator[Problem]:
     if train.compute.nodes > 1 and train.ensemble.kind != "none":
         yield Problem(
             "spec.train.compute.nodes",
-            f"{train.compute.nodes} nodes, and a stack trains on one",
+            f"{train.compute.nodes} nodes, and several algorithms train on one",
             "write 1, or remove spec.train.ensemble",
         )
 
