@@ -59,7 +59,7 @@ def unmatched(settings: Settings, why: str) -> Settings:
 
 def _said(profiles: Sequence[Profile], gone: Sequence[int]) -> str:
     ordered = sorted(profiles, key=lambda one: one.number)
-    kept = [f"{name_of(o.number)} ({o.overlap:.0%} of its rows)" for o in ordered if o.was]
+    kept = [f"{name_of(o.number)} (overlap {o.overlap:.0%})" for o in ordered if o.was]
     new = [name_of(one.number) for one in ordered if not one.was]
     parts = [f"as before {', '.join(kept)}"] if kept else []
     parts += [f"new {', '.join(new)}"] if new else []
