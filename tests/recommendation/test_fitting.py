@@ -110,9 +110,10 @@ def test_a_package_without_users_has_no_name_of_one(tmp_path: Path) -> None:
     ("algorithm", "params", "said"),
     [
         ("als", {"factor": 8}, "hyperparameters.factor: is unknown, als has alpha, factors"),
-        ("auto", {"alpha": 0}, "hyperparameters.alpha: 0 is not over 0"),
-        ("als", {"regularization": -1}, "regularization: -1 is not 0 or more"),
-        ("als", {"alpha": True}, "alpha: true is not over 0"),
+        ("auto", {"alpha": 0}, "hyperparameters.alpha: 0 is not a number over 0"),
+        ("als", {"regularization": -1}, "regularization: -1 is not a number of 0 or more"),
+        ("als", {"alpha": True}, "alpha: true is not a number over 0"),
+        ("als", {"factors": 8.5}, "factors: 8.5 is not a whole number over 0"),
         ("item-based", {"alpha": 1}, "alpha: is unknown, item-based has neighbours"),
         ("popularity", {"alpha": 1}, "alpha: is unknown, popularity has none"),
     ],

@@ -74,8 +74,8 @@ def cautions_of(options: RecommendationOptions) -> tuple[str, ...]:
     if not options.users:
         return ()
     said = (
-        f"The package holds the names and histories of up to {options.users:,} users, for requests "
-        "that send none; users: 0 keeps none."
+        f"its package holds the names and histories of up to {options.users:,} users, for requests "
+        "that send none; spec.task.options.users: 0 keeps none"
     )
     return (said,)
 

@@ -79,7 +79,8 @@ _HYPERPARAMETERS: Final[Mapping[str, frozenset[str]]] = {
     ITEM_BASED: frozenset({"neighbours"}),
     POPULARITY: frozenset(),
 }
-_POSITIVE: Final = frozenset({"factors", "iterations", "neighbours", "alpha"})
+_WHOLE: Final = frozenset({"factors", "iterations", "neighbours"})
+_POSITIVE: Final = frozenset({*_WHOLE, "alpha"})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -197,17 +198,20 @@ def checked(algorithm: str, params: Mapping[str, Any]) -> None:
             raise TrainingError(
                 f"{path}: is unknown, {algorithm} {having}", fix="remove it, or correct its name"
             )
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if (
-            not is_number
-            or not np.isfinite(value)
-            or value < 0
-            or (name in _POSITIVE and not value)
-        ):
-            least = "over 0" if name in _POSITIVE else "0 or more"
+        if not _fits(name, value):
+            kind = "a whole number" if name in _WHOLE else "a number"
+            least = "over 0" if name in _POSITIVE else "of 0 or more"
             raise TrainingError(
-                f"{path}: {shorten(value)} is not {least}", fix="give such a number"
+                f"{path}: {shorten(value)} is not {kind} {least}", fix="give such a number"
             )
+
+
+def _fits(name: str, value: object) -> bool:
+    """Whether a hyperparameter may have a value."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+        return False
+    whole = name not in _WHOLE or float(value).is_integer()
+    return whole and (value > 0.0 if name in _POSITIVE else value >= 0.0)
 
 
 def in_time(samples: Samples, places: Places) -> tuple[Places, Places]:

@@ -85,7 +85,8 @@ def shown(said: pd.DataFrame, model: Recommender) -> dict[str, Measurement]:
     bits = dict(zip(model.numbers.tolist(), (-np.log2(model.shares)).tolist(), strict=True))
     each = novelty(numbers, bits)
     known = each[~np.isnan(each), None]
-    share = coverage(numbers, model.numbers.size)
+    # Other blocks may have had items of their own.
+    share = coverage(numbers[np.isin(numbers, model.numbers)], model.numbers.size)
     found = {
         "coverage": Measurement(
             value=share,
