@@ -110,7 +110,7 @@ def test_a_candidate_is_compared_on_the_same_spliced_rows(project: Project, tmp_
     first = made(project.spec, project.rows.iloc[:3000], tmp_path / "1")
     second = made(project.spec, project.rows, tmp_path / "2", first.package)
     (compared,) = second.evaluation.comparisons
-    assert compared.metric == "splice-detection"
+    assert compared.metric == "net-detection"
     assert compared.samples == len(second.test) == 1000
     assert compared.method.startswith("paired")
     # Two models of one algorithm: apart by less than the noise of one.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from noria.tasks.anomaly.describe import SPLICED
+from noria.tasks.anomaly.describe import NET, SPLICED
 from noria.tasks.anomaly.splice import spliced
 
 
@@ -36,3 +36,7 @@ def test_the_metric_is_the_share_of_rows_that_score_less_than_their_twin() -> No
     pairs = np.array([[0.1, 0.2], [0.5, 0.4], [0.3, 0.3], [0.0, 0.9]])
     assert SPLICED.per_sample is not None
     assert SPLICED.per_sample(np.zeros(4), pairs).tolist() == [1.0, 0.0, 0.5, 1.0]
+    # An alarm at the row itself costs as much as a twin that is not told apart.
+    alarmed = np.column_stack([pairs, [0.0, 1.0, 0.0, 1.0]])
+    assert NET.per_sample is not None
+    assert NET.per_sample(np.zeros(4), alarmed).tolist() == [1.0, -1.0, 0.5, 0.0]

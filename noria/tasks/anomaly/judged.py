@@ -15,7 +15,7 @@ from noria.measures.measurement import Measurement
 from noria.measures.measuring import measure
 from noria.spec import ChampionGate, ModelSpec
 from noria.tasks.anomaly import ANOMALY, PREDICTION
-from noria.tasks.anomaly.describe import FALSE_ALARMS, SPLICED
+from noria.tasks.anomaly.describe import FALSE_ALARMS, NET, SPLICED
 from noria.tasks.anomaly.labels import labels_of
 from noria.tasks.anomaly.predictor import AnomalyPredictor, features_of
 from noria.tasks.anomaly.splice import spliced
@@ -108,9 +108,11 @@ def asked(metric: Metric, labels: Array, said: pd.DataFrame) -> tuple[Array, Arr
     if metric.name == SPLICED.name:
         pairs = np.column_stack([scores, said[TWIN].to_numpy(np.float64)])
         return np.zeros(len(said)), pairs, np.arange(len(said))
-    if metric.name == FALSE_ALARMS.name:
+    if metric.name in (NET.name, FALSE_ALARMS.name):
         rows = np.flatnonzero(~(labels == 1.0))
-        return np.zeros(rows.size), said[ANOMALY].to_numpy(np.float64)[rows], rows
+        columns = [ANOMALY] if metric.name == FALSE_ALARMS.name else [PREDICTION, TWIN, ANOMALY]
+        known = said[columns].to_numpy(np.float64)[rows]
+        return np.zeros(rows.size), known[:, 0] if len(columns) == 1 else known, rows
     rows = np.flatnonzero(~np.isnan(labels))
     return labels[rows], scores[rows], rows
 
