@@ -113,7 +113,7 @@ NET: Final = OwnMetric(
     greater_is_better=True,
     low=-1.0,
     high=1.0,
-    of="held-out",
+    of="inputs",
     about="splice-detection less false-alarm-rate, on rows that are not labelled as anomalies",
     per_sample=_net,
 )
