@@ -16,6 +16,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Final
 
 from components.steps import SEARCH_FOLDER
 from noria.errors import InvalidInput, NoriaError, PipelineError
@@ -28,6 +29,9 @@ from pipelines.lean import import_kfp
 from pipelines.rundir import Progress, RunDir, StepTime
 from pipelines.warm import warm_steps
 from pipelines.watch import Watch
+
+_INPUTS: Final = "--executor_input"
+"""The word of a step's command after which its inputs come."""
 
 
 def run_local(
@@ -197,6 +201,7 @@ def _run_pipeline(
             # Here and not above: it takes a while, and the nursery starts meanwhile.
             import_kfp()
             from kfp import local
+            from kfp.local import subprocess_task_handler as handler
 
             from pipelines.training import training_pipeline
 
@@ -208,7 +213,8 @@ def _run_pipeline(
                 workspace_root=str(workspace),
                 enable_caching=False,
             )
-            training_pipeline()(**arguments)
+            with _inputs_as_they_are(handler):
+                training_pipeline()(**arguments)
     except NoriaError:
         raise
     except Exception as error:
@@ -220,6 +226,29 @@ def _run_pipeline(
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(workspace, ignore_errors=True)
     return None
+
+
+@contextlib.contextmanager
+def _inputs_as_they_are(handler: Any) -> Iterator[None]:
+    """Keep KFP from putting its interpreter into the inputs of steps.
+
+    It replaces ``python3`` in every word of a step's command, and the inputs are one of them: a
+    path or a resource that holds the word would be another.
+    """
+    replaced = handler.replace_python_executable
+
+    def replace(full_command: list[str], new_executable: str) -> list[str]:
+        words: list[str] = replaced(full_command, new_executable)
+        for place, word in enumerate(full_command[:-1]):
+            if word == _INPUTS:
+                words[place + 1] = full_command[place + 1]
+        return words
+
+    handler.replace_python_executable = replace
+    try:
+        yield
+    finally:
+        handler.replace_python_executable = replaced
 
 
 @contextlib.contextmanager

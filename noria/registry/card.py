@@ -141,7 +141,7 @@ def _metrics(evaluation: Evaluation) -> str:
         )
         for name, item in evaluation.metrics.items()
     ]
-    head = ("metric", "value", "interval", "rows", "linear baseline", "note")
+    head = ("metric", "value", "interval", "rows", "baseline", "note")
     note = (
         f"On {evaluation.rows:,} rows, predicted in {evaluation.choice.blocks} blocks by "
         "the recipe fitted on what was known before each. When `train.refit` is on, the packaged "

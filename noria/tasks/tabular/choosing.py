@@ -91,26 +91,34 @@ def chosen(
     affordable = most_rounds(design) > DEFAULT_ROUNDS
     if not searches and not affordable and can_stop(algorithm, params):
         # Of so many cells no more rounds are affordable, and these don't overfit.
-        return TuneResult({**begun(algorithm, params, design), "n_estimators": DEFAULT_ROUNDS})
+        return TuneResult(_unmeasured(algorithm, params, design))
     on = tryout(spec, design, facts, budget.clock)
     if on is None:
         return TuneResult(params)
+    if searches and not averaged:
+        # Nothing is fitted before the search, whose timeout binds every fit.
+        result, trials = _search(spec, design, facts, on, budget, workdir, ())
+        best = trials[0].recipe.parameters if trials else _unmeasured(algorithm, params, design)
+        return msgspec.structs.replace(result, params=dict(best))
     tried = [on.member(algorithm, params)]
-    result = TuneResult({})
     if averaged:
         tried.extend(_variants(spec, design, on, tried[0], budget))
     default = average(tried, on, FAST, math.inf, math.inf)
     if not searches:
         kept = default if averaged else (tried[0].recipe,)
         return TuneResult(as_params(algorithm, _affordable(kept, tried, on, budget)))
-    result, trials = _search(spec, design, facts, on, budget, workdir, tried[0])
-    if not averaged:
-        best = trials[0] if trials else tried[0]
-        return msgspec.structs.replace(result, params=dict(best.recipe.parameters))
+    result, trials = _search(spec, design, facts, on, budget, workdir, tried[:1])
     tried.extend(trials)
     bound = serving_cost.of(default, on.outputs) * TIMES
     members = average(tried, on, GOOD, bound, budget.left(on) / budget.fits)
     return msgspec.structs.replace(result, params=as_params(algorithm, members))
+
+
+def _unmeasured(algorithm: str, params: dict[str, Any], design: Design) -> dict[str, Any]:
+    """Return what is trained where no fit was measured."""
+    if not can_stop(algorithm, params):
+        return params
+    return {**begun(algorithm, params, design), "n_estimators": DEFAULT_ROUNDS}
 
 
 def _affordable(
@@ -211,9 +219,12 @@ def _search(
     on: Tryout,
     budget: Budget,
     workdir: Path,
-    first: Tried,
+    kept: Sequence[Tried],
 ) -> tuple[TuneResult, list[Tried]]:
-    """Search hyperparameters on the folds; return the best trials too, the best one first."""
+    """Search hyperparameters on the folds; return the best trials too, the best one first.
+
+    ``kept`` are members whose fits must still fit into the budget.
+    """
     algorithm = spec.train.algorithm
     parts: dict[bytes, list[Part]] = {}
     given: dict[bytes, dict[str, Any]] = {}
@@ -230,7 +241,7 @@ def _search(
         return part.said[:, 0] if part.said.shape[1] == 1 else part.said
 
     # Half of what is left is for the fits of what is found.
-    seconds = budget.left(on, [first]) / 2.0
+    seconds = budget.left(on, kept) / 2.0
     result = tuned(
         spec, design, facts, ask, workdir, held=on.folds, seconds=seconds, clock=budget.clock
     )
