@@ -188,7 +188,7 @@ def test_too_few_rows_for_the_rate_are_counted(project: Project, tmp_path: Path)
         ),
         (
             lambda spec: spec["monitoring"].update(performance={"metrics": ["splice-detection"]}),
-            "splice-detection is measured on held-out rows, and the monitor knows labels of rows",
+            "splice-detection is measured on inputs, and the monitor knows labels of rows",
         ),
         (
             lambda spec: spec["task"]["options"].update(alarmRate=0.0),

@@ -227,14 +227,13 @@ def test_the_same_rows_make_the_same_package(tmp_path: Path) -> None:
 
 
 def test_a_fold_reads_texts_by_its_own_rows() -> None:
-    from noria.tasks.tabular.fit import fit
-    from noria.tasks.tabular.learn import design_of
+    from noria.tasks.tabular.learn import design_of, fit_wide
     from noria.tasks.tabular.schema import features_of, target_of
 
     spec, frame = model_of().spec, reviews()
     design = design_of(spec, frame, features_of(spec.data, frame), target_of(spec, frame))
     train = np.arange(300)
-    inside = fit("linear", {}, design.take(train)).raw(design.matrix[300:])
+    inside = fit_wide("linear", {}, design.take(train)).raw(design.matrix[300:])
     alone_frame = frame.iloc[:300].reset_index(drop=True)
     alone = fit_all(family(spec.task.family), _with_linear(spec), alone_frame, {})
     asked = {name: frame[name].iloc[300:].to_numpy() for name in ("note", "price")}
