@@ -29,7 +29,7 @@ class AnomalyOptions(Section):
 
     alarm_rate: float = Field(
         default=0.01,
-        ge=0.00001,
+        gt=0.0,
         le=0.5,
         description="Share of rows that may alarm where nothing is wrong, 0 to 0.5. The threshold "
         "keeps it for rows that are like those it was calibrated on; it needs 1 / alarmRate of "
