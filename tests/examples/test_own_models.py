@@ -149,6 +149,7 @@ def test_the_script_of_the_example_trains_what_is_served(project: Project) -> No
 @pytest.mark.parametrize("project", ["cart-pole"], indirect=True)
 def test_the_policy_that_passed_by_its_return_keeps_poles_up_when_served(project: Project) -> None:
     import gymnasium
+
     said = project.noria("train", "-f", "model.yaml")
     assert re.search(r"return-min +pass +return 500 \(49\d\.?\d* to 500\) is at least 400", said), (
         said
