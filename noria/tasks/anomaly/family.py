@@ -11,7 +11,8 @@ import msgspec
 from noria.spec import ModelSpec
 from noria.tasks.package import read_manifest
 from noria.tasks.protocol import Check, Comparison, Evaluation, TuneResult, ValidationReport
-from noria.tasks.tabular.family import PreparedTabular, Tabular
+from noria.tasks.tabular.family import PreparedTabular
+from noria.tasks.tabular.own_fit import OwnFit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,14 +25,8 @@ if TYPE_CHECKING:
     from noria.tasks.tabular.schema import Target
 
 
-class Anomalies(Tabular):
+class Anomalies(OwnFit):
     """Rows of columns as the tabular families have them, without a target to learn from."""
-
-    most_levels = 0  # beyond those of the manifest's tables
-
-    def chooses(self, spec: ModelSpec) -> bool:  # noqa: ARG002 - of no spec does it
-        """See ``Choosing``: nothing."""
-        return False
 
     def validate(self, spec: ModelSpec, rows: pd.DataFrame) -> ValidationReport:
         """See ``TaskFamily.validate``."""
@@ -106,15 +101,6 @@ class Anomalies(Tabular):
         from noria.tasks.anomaly.fitting import fit
 
         return fit(spec, prepared, places, params, weight)
-
-    def with_rounds(
-        self,
-        spec: ModelSpec,  # noqa: ARG002 - whatever it says
-        params: Mapping[str, Any],  # noqa: ARG002
-        times: float,  # noqa: ARG002
-    ) -> dict[str, Any] | None:
-        """See ``TaskFamily.with_rounds``: no detector's rounds are a recipe's."""
-        return None
 
     def fit_baseline(
         self, spec: ModelSpec, prepared: PreparedTabular, places: NDArray[np.int64]
