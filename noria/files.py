@@ -73,7 +73,7 @@ def write_file(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         clear(path)
         draft.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         if draft is not None:
             with suppress(OSError):
@@ -274,7 +274,7 @@ def clear(path: Path) -> None:
         set_aside(path, "it is no file")
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make a rename durable. Some file systems can't sync a folder; they say so with EINVAL."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

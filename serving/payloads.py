@@ -60,6 +60,12 @@ class PayloadSettings:
     timeout: float = 10.0
 
 
+def is_sampled(request_id: str, share: float) -> bool:
+    """Say by its id alone whether a request is among the share that is logged."""
+    threshold = int(share * _EVERY)
+    return threshold >= _EVERY or crc32(request_id.encode(errors="surrogatepass")) < threshold
+
+
 class PayloadLog:
     """A bounded queue of predictions and the worker that posts them.
 
@@ -69,7 +75,6 @@ class PayloadLog:
 
     def __init__(self, settings: PayloadSettings) -> None:
         self._settings = settings
-        self._threshold = int(settings.sample * _EVERY)
         self._changed = threading.Condition()
         self._queue: deque[tuple[Predicted, int]] = deque()
         self._taken: deque[tuple[Predicted, int]] = deque()
@@ -121,8 +126,7 @@ class PayloadLog:
             received: When the request came, seconds since 1970 UTC.
         """
         settings = self._settings
-        digest = crc32(request_id.encode(errors="surrogatepass"))
-        if self._threshold < _EVERY and digest >= self._threshold:
+        if not is_sampled(request_id, settings.sample):
             return
         if self._withheld:
             self._lose("redaction")

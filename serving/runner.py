@@ -189,6 +189,15 @@ class Runner:
                 return
             rows *= 2
 
+    def answer(self, batch: Batch) -> Outcome:
+        """Predict here and now, from any thread, without an event loop or a queue.
+
+        Raises:
+            NotFinite: See ``NotFinite``.
+            Exception: What the predictor raised.
+        """
+        return self._finite(self._predict(batch))
+
     def close(self) -> None:
         """Stop the worker after what it is doing."""
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -281,7 +290,7 @@ class Runner:
         """Runs on the worker. One request that fails must not fail the others."""
         try:
             if len(batches) == 1:
-                return [self._finite(self._predict(batches[0]))]
+                return [self.answer(batches[0])]
             whole = self._predict(_joined(batches))
             return list(map(self._told, _split(whole, [batch.rows for batch in batches])))
         except Exception as error:  # noqa: BLE001 - whatever a predictor raises belongs to a request

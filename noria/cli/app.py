@@ -43,6 +43,9 @@ COMMANDS: Final = {
     "down": Entry("down", "Stop everything that `up` started here.", _LOOP),
     "status": Entry("status", "Show what each model is doing.", _LOOP),
     "predict": Entry("predict", "Ask a served model for predictions.", _LOOP),
+    "predict-batch": Entry(
+        "predict_batch", "Answer all rows of files, part by part; goes on after a crash.", _LOOP
+    ),
     "replay": Entry("replay", "Send a model's rows to it as requests, in time order.", _LOOP),
     "label": Entry(
         "label", "Send the labels that a model's source has by now to its monitor.", _LOOP

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from noria.replay import Replaying
     from noria.served.summary import Summary
     from noria.spec import Served
+    from serving.batch.job import Progress as BatchProgress
+    from serving.batch.job import Wanted
 
 
 class Facade(Protocol):
@@ -52,6 +54,21 @@ class Facade(Protocol):
 
     def predict(self, home: Path, model: str, body: dict[str, Any]) -> dict[str, Any]:
         """Send ``body`` to the served model: with ``inputs`` as V2, with ``instances`` as V1."""
+
+    def predict_batch(
+        self,
+        home: Path,
+        model: str,
+        version: str | None,
+        wanted: Wanted,
+        show: Callable[[BatchProgress], None],
+        *,
+        told: bool,
+    ) -> BatchProgress:
+        """Answer the rows of files by a registered version (None: the champion), part by part.
+
+        ``told``: the model's monitor hears of the answers.
+        """
 
     def replay(
         self, home: Path, model_path: Path, wanted: Replaying, show: Callable[[Progress], None]

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from noria.replay import Replaying
     from noria.served.summary import Summary
     from noria.spec import Served
+    from serving.batch.job import Progress as BatchProgress
+    from serving.batch.job import Wanted
 
 
 def up(home: Path, model_paths: Sequence[Path], tell: Callable[[str], None]) -> None:
@@ -161,6 +163,25 @@ def predict(home: Path, model: str, body: Mapping[str, Any]) -> dict[str, Any]:
     except httpx.HTTPError as error:
         raise Unavailable(f"{base}: no answer: {error}", fix=fix) from error
     return _content(answer, base + path, fix)
+
+
+def predict_batch(
+    home: Path,
+    model: str,
+    version: str | None,
+    wanted: Wanted,
+    show: Callable[[BatchProgress], None],
+    *,
+    told: bool,
+) -> BatchProgress:
+    """Answer the rows of files by a registered version (None: the champion), part by part.
+
+    ``told``: the model's monitor hears of the answers.
+    """
+    from noria.embedded import batching
+
+    where = Home(home.absolute())
+    return batching.predict_batch(where, model, version, wanted, show, told=told)
 
 
 def _content(answer: httpx.Response, url: str, fix: str) -> dict[str, Any]:

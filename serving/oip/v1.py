@@ -38,7 +38,7 @@ def decode_v1(body: bytes, inputs: Sequence[Input]) -> InferRequest:
             "key for each input",
         )
     if type(instances[0]) is dict:
-        tensors = _from_objects(instances, inputs)
+        tensors = tensors_of_rows(instances, inputs)
     else:
         tensors = _from_lists(instances, [given for given in inputs if not given.optional])
     if len(body) > MAX_TEXT_CHARS:
@@ -58,7 +58,12 @@ def encode_v1(results: Mapping[str, np.ndarray[Any, Any]]) -> bytes:
     return orjson.dumps({"predictions": [dict(zip(names, row, strict=True)) for row in rows]})
 
 
-def _from_objects(instances: list[Any], inputs: Sequence[Input]) -> tuple[Tensor, ...]:
+def tensors_of_rows(instances: Sequence[Any], inputs: Sequence[Input]) -> tuple[Tensor, ...]:
+    """Return a tensor for each input of n objects; an optional one that none of them has is none.
+
+    Raises:
+        Refusal: One is no object, has a key that is no input, lacks one, or a value does not fit.
+    """
     known = {given.name: given for given in inputs}
     sent: dict[str, None] = {}
     for place, row in enumerate(instances):

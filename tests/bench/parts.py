@@ -48,6 +48,7 @@ PARTS: Final = (
     Part("tests.bench.bench_pipeline:run", ("pipeline.",), 15),
     Part("tests.bench.bench_train:run", ("train.",), 100),
     Part("tests.bench.bench_backtest:run", ("backtest.",), 240),
+    Part("tests.bench.bench_batch:run", ("batch.",), 240),
     Part("tests.bench.bench_command:run", ("cli.",), 5),
     Part("tests.bench.bench_up:delay_minutes", ("up.ready.", "up.restart.", "up.rss."), 35),
     Part("tests.bench.bench_up:flights", ("up.flights.",), 60),
