@@ -213,7 +213,7 @@ def test_an_input_that_can_not_be_read_is_refused_before_anything_is_written(
         batch()
     write(tmp_path / "in" / "x.parquet", table(1))
     (tmp_path / "in" / "x.jsonl").write_text("{}")
-    with pytest.raises(InvalidInput, match="the answers of both would be x-00000.parquet"):
+    with pytest.raises(InvalidInput, match=r"the answers of both would be x-00000\.parquet"):
         batch()
     assert not (tmp_path / "out").exists()
 
