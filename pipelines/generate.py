@@ -1,4 +1,4 @@
-"""Compiles the training pipeline: ``python -m pipelines.generate [--check]``.
+"""Compiles the pipelines: ``python -m pipelines.generate [--check]``.
 
 The compiled form in ``pipelines/golden`` is kept in the repository, so that a
 change of a component shows in a review as what a cluster will run.
@@ -9,9 +9,10 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from components import BASE_IMAGE
 from noria.errors import NoriaError, PipelineError
@@ -48,6 +49,46 @@ def compile_machine(
     Raises:
         PipelineError: KFP can't compile it.
     """
+
+    def pipeline() -> Any:
+        from pipelines.training import training_pipeline
+
+        return training_pipeline(machine, image=image, model=model)
+
+    return _compiled("the training pipeline", pipeline, out)
+
+
+def compile_batch(
+    model: Model,
+    out: Path,
+    *,
+    shards: int,
+    claim: str,
+    image: str = BASE_IMAGE,
+    mlflow_secret: str = "",
+) -> Path:
+    """Write the pipeline that answers files by a version of ``model`` (``pipelines.batch``).
+
+    Raises:
+        PipelineError: KFP can't compile it.
+    """
+    machine = Machine(model.spec.train.compute, mlflow_secret=mlflow_secret)
+    image = model.spec.train.compute.image or image
+    return _compile_batch(machine, out, image, model.name, shards, claim)
+
+
+def _compile_batch(
+    machine: Machine, out: Path, image: str, model: str, shards: int, claim: str
+) -> Path:
+    def pipeline() -> Any:
+        from pipelines.batch import batch_pipeline
+
+        return batch_pipeline(machine, image=image, model=model, shards=shards, claim=claim)
+
+    return _compiled("the pipeline of a batch", pipeline, out)
+
+
+def _compiled(what: str, pipeline: Callable[[], Any], out: Path) -> Path:
     out.parent.mkdir(parents=True, exist_ok=True)
     # KFP writes YAML only to a name that ends so; the file then takes the name that was asked for.
     draft = out.with_name(f".{out.name}.new.yaml")
@@ -56,14 +97,12 @@ def compile_machine(
             import_kfp()
             from kfp.compiler import Compiler
 
-            from pipelines.training import training_pipeline
-
-            Compiler().compile(training_pipeline(machine, image=image, model=model), str(draft))
+            Compiler().compile(pipeline(), str(draft))
         draft.replace(out)
     except NoriaError:
         raise
     except Exception as error:
-        raise PipelineError(f"the training pipeline can't be compiled: {error}") from error
+        raise PipelineError(f"{what} can't be compiled: {error}") from error
     finally:
         draft.unlink(missing_ok=True)
     return out
@@ -84,7 +123,14 @@ def golden_nodes(out: Path) -> Path:
     return compile_machine(_everything(nodes=2), out, image=_IMAGE)
 
 
+def golden_batch(out: Path) -> Path:
+    """Write the pipeline of a batch in three pods."""
+    machine = Machine(Compute(), {}, "mlflow-credentials")
+    return _compile_batch(machine, out, BASE_IMAGE, "parcels", 3, "rows")
+
+
 _GOLDEN: Final = {
+    "batch.yaml": golden_batch,
     "training.yaml": golden,
     "training-gpu.yaml": golden_gpu,
     "training-nodes.yaml": golden_nodes,

@@ -44,7 +44,7 @@ COMMANDS: Final = {
     "status": Entry("status", "Show what each model is doing.", _LOOP),
     "predict": Entry("predict", "Ask a served model for predictions.", _LOOP),
     "predict-batch": Entry(
-        "predict_batch", "Answer all rows of files, part by part; goes on after a crash.", _LOOP
+        "predict_batch", "Answer all rows of files with a registered version.", _LOOP
     ),
     "replay": Entry("replay", "Send a model's rows to it as requests, in time order.", _LOOP),
     "label": Entry(
@@ -66,6 +66,11 @@ COMMANDS: Final = {
         "ledger", "Verify that no decision was changed afterwards, or export all.", _LOOP
     ),
     "submit": Entry("submit", "Run the training pipeline on Kubeflow Pipelines.", _KUBERNETES),
+    "compile-batch": Entry(
+        "compile_batch",
+        "Compile the pipeline that answers files on Kubeflow Pipelines.",
+        _KUBERNETES,
+    ),
     "doctor": Entry("doctor", "Check a cluster for what Noria needs.", _KUBERNETES),
     "operator": Entry("operator", "Keep the Models of a cluster's namespaces.", _KUBERNETES),
 }

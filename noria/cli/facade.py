@@ -70,6 +70,16 @@ class Facade(Protocol):
         ``told``: the model's monitor hears of the answers.
         """
 
+    def predict_registered(
+        self,
+        tracking_uri: str,
+        model: str,
+        version: str | None,
+        wanted: Wanted,
+        show: Callable[[BatchProgress], None],
+    ) -> BatchProgress:
+        """Answer the rows of files by a version of another registry; see ``predict_batch``."""
+
     def replay(
         self, home: Path, model_path: Path, wanted: Replaying, show: Callable[[Progress], None]
     ) -> Replayed:

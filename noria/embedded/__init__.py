@@ -184,6 +184,19 @@ def predict_batch(
     return batching.predict_batch(where, model, version, wanted, show, told=told)
 
 
+def predict_registered(
+    tracking_uri: str,
+    model: str,
+    version: str | None,
+    wanted: Wanted,
+    show: Callable[[BatchProgress], None],
+) -> BatchProgress:
+    """Answer the rows of files by a version of another registry; see ``predict_batch``."""
+    from noria.embedded import batching
+
+    return batching.predict_registered(tracking_uri, model, version, wanted, show)
+
+
 def _content(answer: httpx.Response, url: str, fix: str) -> dict[str, Any]:
     try:
         content = answer.json()

@@ -311,6 +311,16 @@ def test_a_pipeline_step_runs_as_kubeflow_pipelines_runs_it(
     assert '"Output"' in out
 
 
+def test_a_pod_of_a_batch_has_all_that_it_needs(buildah: images.Buildah, image: Named) -> None:
+    # A library that is missing would be told before the model, of which the registry knows nothing.
+    registry = "sqlite:////tmp/mlflow.db"
+    command = ["noria", "predict-batch", "small", "--in", "/tmp", "--out", "/tmp/answers"]
+    with rerun(buildah, image("components"), [*command, "--registry", registry]) as pod:
+        out, _ = pod.communicate(timeout=120)
+    assert "small has no champion" in out
+    assert pod.returncode == 2
+
+
 def test_the_tracking_server_of_the_components_image_answers(
     buildah: images.Buildah, image: Named, port: int
 ) -> None:

@@ -63,6 +63,10 @@ def predict_batch(
     log: Annotated[
         bool, typer.Option("--log", help="Tell the model's monitor of the answers.")
     ] = False,
+    registry: Annotated[
+        str,
+        typer.Option(metavar="URL", help="MLflow's, for a model that no `noria up` of here knows."),
+    ] = "",
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Answer all rows of files with a registered version.
@@ -76,8 +80,14 @@ def predict_batch(
     wanted = Wanted(
         source, out, None if not keep else tuple(keep), refused, threads or _cores(), _shard(shard)
     )
-    began = time.monotonic()
-    done = embedded().predict_batch(home, name, version, wanted, _progress(began), told=log)
+    if registry and log:
+        raise InvalidInput("--registry and --log: the monitor is that of a model of here",
+                           fix="leave one out")  # fmt: skip
+    show = _progress(time.monotonic())
+    if registry:
+        done = embedded().predict_registered(registry, name, version, wanted, show)
+    else:
+        done = embedded().predict_batch(home, name, version, wanted, show, told=log)
     say(
         f"{out}: {done.rows:,} rows answered in {_parts(done.parts)}, {done.refused:,} refused"
         + (f"; {_parts(done.earlier)} answered before" if done.earlier else "")
