@@ -50,6 +50,8 @@ def apply_machine(task: Any, machine: Machine, *, whole: bool, cache: bool, key:
         )
     if machine.pull_secrets:
         kubernetes.set_image_pull_secrets(task, list(machine.pull_secrets))
+    if machine.pull_policy:
+        kubernetes.set_image_pull_policy(task, machine.pull_policy)
     if not whole:
         return
     if compute.gpu.count:

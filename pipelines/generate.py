@@ -152,7 +152,9 @@ def _everything(*, nodes: int) -> Machine:
     )
     # What a run's keys are made of is in `caching`; here each only shows where it goes.
     keys = {step: f"key-of-{step}" for step in STEPS if step != "register"}
-    return Machine(compute, keys, "mlflow-credentials", ("registry-login",), "noria-training")
+    return Machine(
+        compute, keys, "mlflow-credentials", ("registry-login",), "noria-training", "Always"
+    )
 
 
 def is_fresh() -> bool:

@@ -263,6 +263,7 @@ def run_of(
         settings.mlflow_secret,
         settings.pull_secrets,
         settings.shared_claim,
+        settings.pull_policy,
     )
     arguments = run_arguments(
         request,

@@ -65,6 +65,7 @@ class KubeflowSettings:
         mlflow_secret: Secret whose keys become environment variables of the pods.
         service_account: Of the pods; empty for the server's default.
         pull_secrets: Secrets to pull the image with.
+        pull_policy: When a node pulls it again; empty: as Kubernetes does.
         shared_claim: PersistentVolumeClaim (ReadWriteMany) that the nodes of a run share.
         served: URL of the monitor that has the rows that were served, as the pods reach it (of
             replicas the URLs of all, separated by spaces); empty: runs read the source alone.
@@ -84,6 +85,7 @@ class KubeflowSettings:
     mlflow_secret: str = ""
     service_account: str = ""
     pull_secrets: tuple[str, ...] = ()
+    pull_policy: str = ""
     shared_claim: str = ""
     served: str = ""
     timeout: float = 30.0

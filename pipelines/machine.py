@@ -19,6 +19,7 @@ class Machine:
         mlflow_secret: Secret whose keys become environment variables of the steps.
         pull_secrets: Secrets to pull the image with.
         shared_claim: PersistentVolumeClaim that the nodes of a run share.
+        pull_policy: When a node pulls the image again; empty: as Kubernetes does.
     """
 
     compute: Compute
@@ -26,3 +27,4 @@ class Machine:
     mlflow_secret: str = ""
     pull_secrets: tuple[str, ...] = ()
     shared_claim: str = ""
+    pull_policy: str = ""

@@ -83,6 +83,13 @@ def kserve(cluster: Cluster) -> Finding:
             "the cluster has no InferenceServices",
             "install KServe 0.15 or later; 0.21 splits traffic by itself",
         )
+    if seen.controller is False:
+        return _warn(
+            name,
+            "the cluster has InferenceServices, and no controller that is available serves them",
+            "install KServe's, or see why it isn't: "
+            "kubectl get pods -A -l control-plane=kserve-controller-manager",
+        )
     version = f"version {seen.version}" if seen.version else "of an unknown version"
     canary = "with" if seen.canary_field else "without"
     mode = f"default mode {seen.mode}" if seen.mode else "its configuration can't be read"

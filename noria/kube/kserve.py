@@ -37,9 +37,13 @@ _VERSION: Final = re.compile(r"v?(\d+)\.(\d+)(?:\.\d+)?")
 
 @dataclass(frozen=True, slots=True)
 class KServe:
-    """What is known of KServe. Empty text, None: it could not be read."""
+    """What is known of KServe. Empty text, None: it could not be read.
+
+    ``controller`` is whether a Deployment of its controller has a pod that is available.
+    """
 
     installed: bool
+    controller: bool | None = None
     canary_field: bool = False
     version: str = ""
     namespace: str = ""
@@ -116,6 +120,7 @@ def read_kserve(client: KubeClient) -> KServe:
     gateway_api = ingress.get("enableGatewayApi")
     return KServe(
         installed=True,
+        controller=None if controllers is None else any(map(_is_available, controllers)),
         canary_field=_has_canary(crd),
         version=_version(controller, crd),
         namespace=namespace if config or controller else "",
@@ -130,6 +135,10 @@ def read_kserve(client: KubeClient) -> KServe:
         ),
         knative=client.has_kind(KNATIVE_SERVICE),
     )
+
+
+def _is_available(deployment: Mapping[str, Any]) -> bool:
+    return int(deployment.get("status", {}).get("availableReplicas", 0)) > 0
 
 
 def choose(kserve: KServe, wanted: str = "auto", gateway: str = "") -> Choice:

@@ -25,6 +25,7 @@ from noria.operator.settings import Settings
 from noria.prometheus import PrometheusMetrics
 from noria.prometheus.counted import CountedMetrics
 from noria.registry import MlflowRegistry
+from noria.registry.client import ask_again_soon
 from noria.spec import MetricNames, Model
 from noria.spec.runtime import Protocol
 from pipelines.kubeflow import KubeflowPipelines, registered
@@ -50,6 +51,7 @@ class Composition:
         self._clock = clock
         artifacts = settings.mlflow_artifacts
         self._artifacts = artifacts or Path(tempfile.gettempdir()) / "noria-registry"
+        ask_again_soon()
         self._registry = MlflowRegistry(settings.mlflow_uri, self._artifacts)
 
     def ports(self, resource: Resource, model: Model) -> Ports:
@@ -149,6 +151,7 @@ class Composition:
             mlflow_secret=settings.mlflow_secret,
             service_account=settings.training_service_account,
             pull_secrets=settings.image_pull_secrets,
+            pull_policy=settings.image_pull_policy,
             served=settings.monitor_of(resource.name, resource.namespace),
         )
         return KubeflowPipelines(where, model, registered(settings.mlflow_uri, self._artifacts))

@@ -50,7 +50,10 @@ PERMISSIONS: Final = (
     Permission("", "persistentvolumeclaims", _KEPT, "the claim of each monitor"),
     Permission("apps", "deployments", _KEPT, "the Deployment of each monitor"),
     Permission(
-        "", "pods", ("list",), "where a version's servers are, whose counters judge a canary"
+        "",
+        "pods",
+        ("list",),
+        "where a version's servers are, whose counters judge a canary; why they don't start",
     ),
     Permission(
         "", "events", ("get", "create", "patch"), "tells each change of the loop, and alerts"

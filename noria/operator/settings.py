@@ -28,6 +28,7 @@ _SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/na
 
 TrafficMode: TypeAlias = Literal["auto", "standard", "routes", "knative"]
 _MODES: Final = get_args(TrafficMode)
+_PULL_POLICIES: Final = ("IfNotPresent", "Always", "Never")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ class Settings:
         manage_dashboards: Whether a dashboard ConfigMap is kept for each Model.
         metrics_port: Of /metrics, /healthz and /readyz.
         image_pull_secrets: Names of Secrets in the Models' namespaces.
+        image_pull_policy: When nodes pull Noria's own images again; empty: as Kubernetes does.
         training_service_account: Of the training pods.
         serving_service_account: Of the model servers.
         mlflow_secret: A Secret whose keys become variables of pods that talk to MLflow.
@@ -93,6 +95,7 @@ class Settings:
     manage_dashboards: bool
     metrics_port: int
     image_pull_secrets: tuple[str, ...]
+    image_pull_policy: str
     training_service_account: str
     serving_service_account: str
     mlflow_secret: str
@@ -145,6 +148,7 @@ def read_settings(environment: Mapping[str, str], *, here: Path = _SERVICE_ACCOU
         manage_dashboards=read("MANAGE_DASHBOARDS", "true", _true_or_false),
         metrics_port=read("METRICS_PORT", "9090", _port),
         image_pull_secrets=read("IMAGE_PULL_SECRETS", "", _names),
+        image_pull_policy=read("IMAGE_PULL_POLICY", "", _pull_policy),
         training_service_account=read("TRAINING_SERVICE_ACCOUNT", "noria-training", _name),
         serving_service_account=read("SERVING_SERVICE_ACCOUNT", "noria-serving", _name),
         mlflow_secret=read("MLFLOW_SECRET", "", _name_or_none),
@@ -193,6 +197,12 @@ def _own_namespace(file: Path) -> str:
 
 
 def _given(text: str) -> str:
+    return text
+
+
+def _pull_policy(text: str) -> str:
+    if text and text not in _PULL_POLICIES:
+        raise _Wrong("is no pull policy", f"use one of {', '.join(_PULL_POLICIES)}")
     return text
 
 

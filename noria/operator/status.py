@@ -188,7 +188,7 @@ def _conditions(state: State, view: ModelView, seen: Seen) -> list[Condition]:
         _ready(state, seen),
         _training(state),
         _progressing(state, view.stage),
-        _monitored(seen),
+        _monitored(state, seen),
         _degraded(state, seen),
     ]
 
@@ -234,10 +234,13 @@ def _holds(state: State, kind: str) -> list[str]:
     return [hold.text for hold in state.holds if hold.kind == kind]
 
 
-def _monitored(seen: Seen) -> Condition:
+def _monitored(state: State, seen: Seen) -> Condition:
     if seen.monitor:
         said = f"{seen.monitor}; drift and quality are not seen, all else goes on"
         return Condition(MONITORED, status=False, reason="MonitorUnavailable", message=said)
+    if state.champion is None:
+        said = "there is no champion to watch yet"
+        return Condition(MONITORED, status=False, reason="NoVersion", message=said)
     return Condition(MONITORED, status=True, reason="Watching")
 
 

@@ -30,12 +30,23 @@ _SETTINGS: Final = {
     "MLFLOW_RECORD_ENV_VARS_IN_MODEL_LOGGING": "false",
     "GIT_PYTHON_REFRESH": "quiet",
 }
+_SOON: Final = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "15"}
 _TRANSIENT: Final = {"TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED"}
 
 
 def harden() -> None:
     """Put the settings that always hold into this process's environment (children inherit them)."""
     os.environ.update(_SETTINGS)
+
+
+def ask_again_soon() -> None:
+    """Let a server that does not answer fail soon: for a loop whose next turn asks again.
+
+    MLflow's client would try eight times, with pauses that double, for minutes in which the loop
+    says nothing and goes by what it saw before. Variables that are set already stay.
+    """
+    for name, value in _SOON.items():
+        os.environ.setdefault(name, value)
 
 
 def load() -> ModuleType:

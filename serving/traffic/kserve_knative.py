@@ -35,7 +35,7 @@ from serving.traffic.kserve_objects import (
     predictor,
 )
 from serving.traffic.split import FULL, check_split
-from serving.traffic.workload import failure, write_spec
+from serving.traffic.workload import why_down, write_spec
 
 REVISION: Final = Kind("serving.knative.dev", "v1", "revisions", "Revision")
 _PERCENT: Final = "canaryTrafficPercent"
@@ -167,12 +167,16 @@ class KServeKnativeTraffic(KServeDriver):
         return seen.deployed if seen is not None else {}
 
     def problems(self, model: str) -> Mapping[str, str]:
-        """Return why a version can't answer, as KServe tells it of all of them together."""
+        """Return why a version can't answer, as KServe tells it of all together, or its pods."""
         seen = self._look(model)
-        said = "" if seen is None else failure(seen.raw)
-        if seen is None or not said:
+        if seen is None:
             return {}
-        return {version: said for version, ready in seen.deployed.items() if not ready}
+        return {
+            version: said
+            for version, ready in seen.deployed.items()
+            if not ready
+            and (said := why_down(self._client, self._namespace, model, version, seen.raw))
+        }
 
     def set_weights(self, model: str, weights: Mapping[str, int]) -> None:
         """Ask for a split; KServe and Knative bring it about. Idempotent.

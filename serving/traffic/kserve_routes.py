@@ -32,7 +32,7 @@ from serving.traffic.kserve_objects import (
     service_name,
 )
 from serving.traffic.split import check_split
-from serving.traffic.workload import available, failure, write_spec
+from serving.traffic.workload import available, why_down, write_spec
 
 
 class KServeRouteTraffic(KServeDriver):
@@ -90,11 +90,12 @@ class KServeRouteTraffic(KServeDriver):
         }
 
     def problems(self, model: str) -> Mapping[str, str]:
-        """Return why a version can't answer, as KServe tells it."""
+        """Return why a version can't answer, as KServe tells it, or its pods."""
         return {
             version: said
             for version, found in self._deployed(model).items()
-            if not self._answers(model, version, found) and (said := failure(found))
+            if not self._answers(model, version, found)
+            and (said := why_down(self._client, self._namespace, model, version, found))
         }
 
     def set_weights(self, model: str, weights: Mapping[str, int]) -> None:

@@ -36,7 +36,7 @@ from serving.traffic.kserve_objects import (
 )
 from serving.traffic.kserve_state import Canaries
 from serving.traffic.split import check_split
-from serving.traffic.workload import available, failure, write_spec
+from serving.traffic.workload import available, why_down, write_spec
 
 
 class KServeStandardTraffic(KServeDriver):
@@ -73,12 +73,16 @@ class KServeStandardTraffic(KServeDriver):
         return {version: self._answers(seen, version) for version in seen.versions}
 
     def problems(self, model: str) -> Mapping[str, str]:
-        """Return why a version can't answer, as KServe tells it of all of them together."""
+        """Return why a version can't answer, as KServe tells it of all together, or its pods."""
         seen = self._look(model)
-        said = "" if seen is None else failure(seen.raw)
-        if seen is None or not said:
+        if seen is None:
             return {}
-        return {version: said for version in seen.versions if not self._answers(seen, version)}
+        return {
+            version: said
+            for version in seen.versions
+            if not self._answers(seen, version)
+            and (said := why_down(self._client, self._namespace, model, version, seen.raw))
+        }
 
     def set_weights(self, model: str, weights: Mapping[str, int]) -> None:
         """Ask for a split; KServe and the gateway bring it about. Idempotent.

@@ -41,6 +41,7 @@ def serving_runtime(
     namespace: str | None = None,
     labels: Mapping[str, str] | None = None,
     pull_secrets: Sequence[str] = (),
+    pull_policy: str = "",
 ) -> dict[str, Any]:
     """Return the runtime: a ServingRuntime of one namespace, or with None one of the cluster.
 
@@ -56,6 +57,7 @@ def serving_runtime(
             {
                 "name": "kserve-container",
                 "image": image,
+                **_pulled(pull_policy),
                 "command": ["python", "-m", "serving"],
                 "args": [
                     f"--package={PACKAGE}",
@@ -111,6 +113,7 @@ def cluster_storage_container(
     *,
     name: str = INITIALIZER,
     labels: Mapping[str, str] | None = None,
+    pull_policy: str = "",
 ) -> dict[str, Any]:
     """Return the initializer of ``models:/NAME/VERSION``.
 
@@ -122,10 +125,12 @@ def cluster_storage_container(
             that serves; empty: none. Secrets are named here and never held.
         name: The object's name.
         labels: The object's labels.
+        pull_policy: When a node pulls the image again; empty: as Kubernetes does.
     """
     container: dict[str, Any] = {
         "name": "storage-initializer",
         "image": image,
+        **_pulled(pull_policy),
         # KServe appends the two arguments: the URI and the folder.
         "command": ["python", "-m", "noria.registry.initializer"],
         "env": [
@@ -162,3 +167,7 @@ def http_port() -> dict[str, Any]:
 def grpc_port() -> dict[str, Any]:
     """Return the container's gRPC port; its name tells KServe and gateways that it is HTTP/2."""
     return {"containerPort": GRPC_PORT, "name": "h2c-grpc", "protocol": "TCP"}
+
+
+def _pulled(policy: str) -> dict[str, str]:
+    return {"imagePullPolicy": policy} if policy else {}

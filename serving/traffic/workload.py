@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from noria.kube import KubeClient
-from noria.kube.kinds import DEPLOYMENT, Kind
-from serving.traffic.kserve_objects import VISIBILITY
+from noria.kube.kinds import DEPLOYMENT, POD, Kind
+from serving.traffic.kserve_objects import MODEL_LABEL, VERSION_LABEL, VISIBILITY
 
 _MOST_WORDS: Final = 400
+_STARTING: Final = frozenset({"", "ContainerCreating", "PodInitializing"})
+"""Reasons for which a container waits while all is well."""
 
 
 def available(client: KubeClient, namespace: str, name: str) -> int:
@@ -25,16 +27,46 @@ def available(client: KubeClient, namespace: str, name: str) -> int:
     return ready
 
 
-def failure(service: Mapping[str, Any]) -> str:
-    """Return why the servers of an InferenceService don't come up, or nothing.
+def why_down(
+    client: KubeClient, namespace: str, model: str, version: str, service: Mapping[str, Any]
+) -> str:
+    """Return why the servers of a version don't come up, or nothing where they only start.
 
-    KServe v1beta1, ``status.modelStatus.lastFailureInfo``: what its pods said last. Conditions
-    are false while servers only start, too.
+    What KServe tells of its InferenceService comes first. It tells nothing of a pod that no node
+    has room for or whose image can't be pulled: that is what the pods themselves say.
+    """
+    return _failure(service) or _of_pods(
+        client.list(POD, namespace, labels={MODEL_LABEL: model, VERSION_LABEL: version})
+    )
+
+
+def _of_pods(pods: Iterable[Mapping[str, Any]]) -> str:
+    for pod in pods:
+        status = pod.get("status") or {}
+        for condition in status.get("conditions") or ():
+            if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+                return _words(condition)
+        for kind in ("initContainerStatuses", "containerStatuses"):
+            for container in status.get(kind) or ():
+                waiting = (container.get("state") or {}).get("waiting") or {}
+                if waiting.get("reason", "") not in _STARTING:
+                    return _words(waiting)
+    return ""
+
+
+def _words(said: Mapping[str, Any]) -> str:
+    words = ": ".join(str(said[key]) for key in ("reason", "message") if said.get(key))
+    return words[:_MOST_WORDS]
+
+
+def _failure(service: Mapping[str, Any]) -> str:
+    """Return what KServe v1beta1 says in ``status.modelStatus.lastFailureInfo``.
+
+    Conditions are false while servers only start, too.
     """
     status = service.get("status") or {}
     info = (status.get("modelStatus") or {}).get("lastFailureInfo") or {}
-    said = ": ".join(str(info[key]) for key in ("reason", "message") if info.get(key))
-    return said[:_MOST_WORDS]
+    return _words(info)
 
 
 def write_spec(

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,7 @@ from noria.doctor.finding import Finding, Level, healthy
 from noria.kube import KubeClient
 from noria.kube.kinds import (
     CRD,
+    DEPLOYMENT,
     GATEWAY,
     INFERENCE_SERVICE,
     MODEL,
@@ -39,6 +41,7 @@ def client(cluster: Cluster) -> KubeClient:
     return sw.connect(cluster.kubeconfig)
 
 
+_CONTROLLER = "kserve-controller-manager"
 _CODES = {"/apis/v2beta1/healthz": 200, "/health": 200, "/-/ready": 200, "/locked/health": 401}
 
 
@@ -82,9 +85,30 @@ def complete(client: KubeClient, namespace: str) -> Iterator[str]:
     client.apply(NODE, node, None)
     offered = {"cpu": "8", "memory": "32Gi", "pods": "10", "nvidia.com/gpu": "2"}
     client.patch_status(NODE, "gpu-test", None, {"capacity": offered, "allocatable": offered})
+    controller = _controller()
+    client.apply(DEPLOYMENT, controller, "kserve")
+    sw.until(
+        lambda: client.get(DEPLOYMENT, _CONTROLLER, "kserve"),
+        lambda found: bool(found and found.get("status", {}).get("availableReplicas")),
+        "KServe's controller",
+    )
     yield namespace
+    client.delete(DEPLOYMENT, _CONTROLLER, "kserve")
     client.delete(NODE, "gpu-test", None)
     client.delete(STORAGE_CLASS, "noria-test-default", None)
+
+
+def _controller() -> dict[str, Any]:
+    """KServe's Deployment by its label; what runs in it is nobody's concern here."""
+    labels = {"control-plane": _CONTROLLER}
+    pod = {"containers": [{"name": "manager", "image": "kserve/kserve-controller:v0.20.0"}]}
+    return {
+        "metadata": {"name": _CONTROLLER, "labels": labels},
+        "spec": {
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": pod},
+        },
+    }
 
 
 def expected(namespace: str, services: str, **given: str) -> Expected:
@@ -110,6 +134,19 @@ def test_a_complete_cluster_is_well(client: KubeClient, complete: str, services:
     assert found["GPUs"].found == "2 x NVIDIA-L4"
     assert found["Storage"].found == "default StorageClass noria-test-default"
     assert found["Your rights"].found == f"you may create Models in {complete}"
+
+
+def test_a_kserve_whose_controller_is_not_there_is_a_warning(
+    client: KubeClient, complete: str, services: str
+) -> None:
+    client.delete(DEPLOYMENT, _CONTROLLER, "kserve")
+    found = sw.until(
+        lambda: said(client, expected(complete, services))["KServe"],
+        lambda finding: finding.level is Level.WARN,
+        "the warning",
+    )
+    assert "no controller that is available" in found.found
+    assert "-l control-plane=kserve-controller-manager" in found.fix
 
 
 def test_what_is_missing_is_named_with_its_fix(

@@ -154,6 +154,7 @@ def test_the_settings_say_what_the_values_say(render: Any) -> None:
     assert settings.manage_rules
     assert settings.prometheus_labels == {"release": "kube-prometheus-stack"}
     assert settings.image_pull_secrets == ("registry",)
+    assert settings.image_pull_policy == "IfNotPresent"
     assert settings.components_image.startswith("registry.example.com/ml/noria-components@sha256:")
 
 
@@ -302,14 +303,20 @@ def test_the_crd_is_the_generated_one(render: Any) -> None:
 
 
 def test_the_runtime_and_the_initializer_are_servings_own(render: Any) -> None:
-    objects = render("mlflow.clientSecret=m", "global.imagePullSecrets={p}")
+    policy = "images.pullPolicy=Never"
+    objects = render("mlflow.clientSecret=m", "global.imagePullSecrets={p}", policy)
     (runtime,) = [found for found in objects if found["kind"] == "ServingRuntime"]
     (storage,) = [found for found in objects if found["kind"] == "ClusterStorageContainer"]
-    wanted = serving_runtime("noria-serving:0.2.0", namespace=NAMESPACE, pull_secrets=["p"])
+    wanted = serving_runtime(
+        "noria-serving:0.2.0", namespace=NAMESPACE, pull_secrets=["p"], pull_policy="Never"
+    )
     assert runtime["spec"] == wanted["spec"]
     assert runtime["metadata"]["name"] == wanted["metadata"]["name"]
     container = cluster_storage_container(
-        "noria-operator:0.2.0", "http://noria-mlflow.noria-system.svc:5000", "m"
+        "noria-operator:0.2.0",
+        "http://noria-mlflow.noria-system.svc:5000",
+        "m",
+        pull_policy="Never",
     )
     assert storage["spec"] == container["spec"]
     assert storage["metadata"]["name"] == container["metadata"]["name"]

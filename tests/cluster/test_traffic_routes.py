@@ -6,11 +6,12 @@ import pytest
 
 from noria.errors import Conflict, TrafficError
 from noria.kube import KubeClient
-from noria.kube.kinds import DEPLOYMENT, HTTP_ROUTE, INFERENCE_SERVICE, SERVICE
+from noria.kube.kinds import DEPLOYMENT, HTTP_ROUTE, INFERENCE_SERVICE, POD, SERVICE
 from noria.loop.conformance import TrafficConformance
 from serving.traffic.choose import choose_traffic
-from serving.traffic.kserve_objects import service_name
+from serving.traffic.kserve_objects import MODEL_LABEL, VERSION_LABEL, service_name
 from serving.traffic.kserve_routes import KServeRouteTraffic
+from serving.traffic.workload import why_down
 from tests.cluster import serving_world as sw
 from tests.cluster.controlplane.cluster import Cluster
 
@@ -39,6 +40,36 @@ def driver(cluster: Cluster, client: KubeClient, namespace: str) -> sw.World:
 
 class TestRouteTraffic(TrafficConformance):
     pass
+
+
+def test_why_a_version_does_not_come_up_is_told_by_its_pods(driver: sw.World) -> None:
+    driver.fail("7")
+    driver.port.deploy(MODEL, "7")
+    said = sw.until(
+        lambda: driver.port.problems(MODEL).get("7", ""), bool, "what is wrong with version 7"
+    )
+    assert said == "CrashLoopBackOff: told to fail by a test"
+
+
+def test_a_pod_that_no_node_has_room_for_says_so(client: KubeClient, namespace: str) -> None:
+    labels = {MODEL_LABEL: MODEL, VERSION_LABEL: "9"}
+    container = {"name": "server", "image": "registry.test/server:1"}
+    pod = {
+        "metadata": {"name": "no-room", "labels": labels},
+        "spec": {"containers": [container], "nodeSelector": {"zone": "nowhere"}},
+    }
+    client.apply(POD, pod, namespace)
+    assert why_down(client, namespace, MODEL, "9", {}) == ""
+    message = "0/1 nodes are available: 1 Insufficient cpu."
+    condition = {
+        "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message,
+    }  # fmt: skip
+    client.patch_status(POD, "no-room", namespace, {"conditions": [condition]})
+    said = why_down(client, namespace, MODEL, "9", {})
+    assert said == f"Unschedulable: {message}"
+    # What KServe says of its own comes first.
+    failed = {"status": {"modelStatus": {"lastFailureInfo": {"reason": "ModelLoadFailed"}}}}
+    assert why_down(client, namespace, MODEL, "9", failed) == "ModelLoadFailed"
 
 
 REDACT = ("소득, 연간", "{{.Name}} $(HOME)")

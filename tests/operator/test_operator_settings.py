@@ -34,12 +34,14 @@ def test_lists_and_paths_are_read() -> None:
     more = {
         "NORIA_NAMESPACES": "a, b,a",
         "NORIA_IMAGE_PULL_SECRETS": "one,two",
+        "NORIA_IMAGE_PULL_POLICY": "Never",
         "NORIA_KFP_TOKEN_FILE": "/var/run/token",
         "NORIA_CYCLE": "500ms",
     }
     settings = read_settings(GIVEN | more)
     assert settings.namespaces == ("a", "b")
     assert settings.image_pull_secrets == ("one", "two")
+    assert settings.image_pull_policy == "Never"
     assert settings.kfp_token_file == Path("/var/run/token")
 
 
@@ -52,6 +54,7 @@ def test_everything_that_is_wrong_is_told_at_once() -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "said"),
     [
+        ("NORIA_IMAGE_PULL_POLICY", "sometimes", "is no pull policy"),
         ("NORIA_NAMESPACES", "prod-*", "no patterns"),
         ("NORIA_CYCLE", "10", "500ms, 10s or 1m"),
         ("NORIA_CYCLE", "1ms", "100ms or more"),

@@ -111,6 +111,7 @@ def test_a_first_run_is_training_and_one_that_failed_asks_for_a_person() -> None
     said = conditions(status(training, Seen()))
     assert said["Ready"] == ("False", "NoVersionYet")
     assert said["Training"] == ("True", "RunInFlight")
+    assert said["Monitored"] == ("False", "NoVersion")
     failed = RunRecord("flights-1", RunKind.FIRST, NOW, "first", RunPhase.FAILED)
     found = status(State("flights", runs=(failed,)), Seen())
     assert conditions(found)["Ready"] == ("False", "NoVersion")

@@ -41,7 +41,7 @@ metadata:
 annotations:
   helm.sh/hook: test
   helm.sh/hook-weight: {{ .weight | quote }}
-  helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+  helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded{{ if ne .weight "0" }},hook-failed{{ end }}
 {{- end }}
 
 {{- define "noria.mlflowEnv" -}}

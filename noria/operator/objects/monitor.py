@@ -124,6 +124,7 @@ def _container(resource: Resource, settings: Settings) -> dict[str, Any]:
     return {
         "name": "monitor",
         "image": settings.monitoring_image,
+        **({"imagePullPolicy": settings.image_pull_policy} if settings.image_pull_policy else {}),
         "command": ["python", "-m", "monitoring"],
         "args": [
             *("--config", f"{_CONFIG}/monitor.json"),
