@@ -18,7 +18,7 @@ PARAMS = {"factors": 8, "regularization": 0.7, "alpha": 4.0, "iterations": 10}
 
 def matrix_of(model: Any) -> csr_matrix:
     """Return who took what, with the items in the order of the model's codes."""
-    found = model.recommender
+    found = model.predictor
     taken = [(reader, found.codes[book]) for reader, book, _ in shelves()]
     readers = {name: row for row, name in enumerate(sorted({reader for reader, _ in taken}))}
     rows = [readers[reader] for reader, _ in taken]
@@ -70,7 +70,7 @@ def test_similar_items_are_the_library_s() -> None:
         library.fit(matrix, show_progress=False)
     for user in range(5):
         items, scores = library.recommend(user, matrix[user], N=4)
-        rated = model.recommender.method.rate(matrix[user].indices.astype(np.int64))
+        rated = model.predictor.method.rate(matrix[user].indices.astype(np.int64))
         # The library fills up with what is not similar, and not new.
         similar = scores > 0
         assert similar.any()

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from noria.errors import TrainingError, shorten
 from noria.spec import ModelSpec
+from noria.tasks.choosing import simplest, some_of
+from noria.tasks.fitted import FittedPredictor
 from noria.tasks.origins import LABEL_KNOWN
 from noria.tasks.package import Feature, Input, Manifest, Output
 from noria.tasks.recommendation import EXCLUDE, HISTORY, ONLY
@@ -142,16 +144,8 @@ class Samples:
         return np.repeat(self.users[places], sizes), self.items[at], counts
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Fitted:
+class Fitted(FittedPredictor[Recommender]):
     """A model between ``fit`` and ``save``."""
-
-    recommender: Recommender
-
-    @property
-    def rows(self) -> int:
-        """How many samples it was fitted on."""
-        return self.recommender.manifest.rows
 
 
 def fit(
@@ -230,40 +224,20 @@ def _chosen(
 ) -> tuple[str, Mapping[str, Any]]:
     """Return the simplest that is within noise of the best for the newest samples.
 
-    Each is fitted on what was known before them. Noise is one standard error of the paired
-    difference, with users as clusters: the one-standard-error rule of Breiman, Friedman, Olshen and
-    Stone, Classification and Regression Trees, 1984. ``tried`` has the simplest first.
+    Each is fitted on what was known before them; users are the groups of ``simplest``. ``tried``
+    has the simplest first.
     """
     older, newer = in_time(samples, places)
     if not older.size or not newer.size:
         return tried[0]
-    if newer.size > _ENOUGH:
-        drawn = np.random.default_rng(spec.train.seed).choice(newer.size, _ENOUGH, replace=False)
-        newer = newer[np.sort(drawn)]
+    newer = newer[some_of(newer.size, _ENOUGH, spec.train.seed)]
     before = None if weight is None else weight[np.isin(places, older)]
-    found = []
+    losses = []
     for method, params in tried:
-        model = learnt(spec, samples, older, method, params, before).recommender
-        found.append(ndcg(samples.truth[newer], model.predict(samples.columns(newer))[PREDICTION]))
-    best = found[int(np.argmax([values.mean() for values in found]))]
-    near = (
-        (best - values).mean() <= standard_error(best - values, samples.users[newer])
-        for values in found
-    )
-    return next(one for one, is_near in zip(tried, near, strict=True) if is_near)
-
-
-def standard_error(values: Array, group: Places) -> float:
-    """Return the standard error of a mean of n values that hang together in groups, (n,).
-
-    That of a ratio where clusters are drawn (Cochran, Sampling Techniques, 1977).
-    """
-    _, number = np.unique(group, return_inverse=True)
-    groups = int(number.max()) + 1
-    if groups < 2:
-        return float("inf")
-    away = np.bincount(number, values - values.mean())
-    return float(np.sqrt(groups / (groups - 1) * (away @ away)) / values.size)
+        model = learnt(spec, samples, older, method, params, before).predictor
+        said = model.predict(samples.columns(newer))[PREDICTION]
+        losses.append(-ndcg(samples.truth[newer], said))
+    return tried[simplest(np.stack(losses), samples.users[newer])]
 
 
 def learnt(

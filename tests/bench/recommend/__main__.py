@@ -201,7 +201,7 @@ def _of_library(kind: str, films: Films) -> Ask:
 
 def _of_family(algorithm: str, films: Films) -> Ask:
     model: Fitted = family.fitted(films.user, films.item, films.at, algorithm)
-    print(f"  {model.recommender.manifest.parameters}", file=sys.stderr, flush=True)
+    print(f"  {model.predictor.manifest.parameters}", file=sys.stderr, flush=True)
     return lambda asked: family.answered(model, asked)
 
 
