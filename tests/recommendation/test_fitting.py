@@ -115,6 +115,9 @@ def test_a_package_without_users_has_no_name_of_one(tmp_path: Path) -> None:
         ("als", {"alpha": True}, "alpha: true is not a number over 0"),
         ("als", {"factors": 8.5}, "factors: 8.5 is not a whole number over 0"),
         ("item-based", {"alpha": 1}, "alpha: is unknown, item-based has neighbours"),
+        ("bpr", {"alpha": 1}, "alpha: is unknown, bpr has factors, iterations, learning_rate"),
+        ("bpr", {"learning_rate": 0}, "learning_rate: 0 is not a number over 0"),
+        ("bpr", {"learning_rate": 1e9}, "bpr: "),
         ("popularity", {"alpha": 1}, "alpha: is unknown, popularity has none"),
     ],
 )

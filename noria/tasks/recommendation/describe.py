@@ -17,7 +17,14 @@ from noria.spec.section import Section
 from noria.spec.spaces import SearchRange
 from noria.spec.units import PositiveDuration
 from noria.tasks.recommendation import EXCLUDE, HISTORY, ONLY
-from noria.tasks.recommendation.words import ALS, AUTO, DESCRIPTORS, ITEM_BASED, POPULARITY
+from noria.tasks.recommendation.words import (
+    ALS,
+    AUTO,
+    BPR,
+    DESCRIPTORS,
+    ITEM_BASED,
+    POPULARITY,
+)
 from noria.tasks.rules import later_is_held_out
 
 if TYPE_CHECKING:
@@ -232,6 +239,16 @@ RECOMMENDATION: Final = Family(
             name=ITEM_BASED,
             library="implicit",
             space={"neighbours": SearchRange(low=10, high=400, log=True)},
+        ),
+        Algorithm(
+            name=BPR,
+            library="implicit",
+            space={
+                "factors": SearchRange(low=16, high=128, log=True),
+                "learning_rate": SearchRange(low=0.001, high=0.1, log=True),
+                "regularization": SearchRange(low=0.001, high=0.1, log=True),
+                "iterations": SearchRange(low=20, high=100, log=True),
+            },
         ),
         Algorithm(name=POPULARITY),
     ),

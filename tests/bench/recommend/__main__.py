@@ -84,6 +84,7 @@ def main(arguments: Sequence[str]) -> int:
         (OBVIOUS, lambda one: _of_library("ALS", one)),
         ("noria item-based", lambda one: _of_family("item-based", one)),
         ("noria als", lambda one: _of_family("als", one)),
+        ("noria bpr", lambda one: _of_family("bpr", one)),
         ("noria auto", lambda one: _of_family("auto", one)),
     ):
         print(f"{name} ...", file=sys.stderr, flush=True)
