@@ -33,7 +33,7 @@ import numpy as np
 from noria.errors import NoriaError, NotFinite, ServingError
 from noria.exchange.datatypes import DATATYPES
 from noria.seldom import Seldom
-from noria.tasks.package import Describing, Predictor
+from noria.tasks.package import Describing, DescribingAnswers, Predictor
 from serving.columns import Batch
 from serving.metrics import ServerMetrics
 from serving.refusal import Refusal
@@ -103,7 +103,7 @@ class Runner:
     ) -> None:
         self._elapsed = elapsed
         self._predictor = predictor
-        self._describe = predictor.describe if isinstance(predictor, Describing) else None
+        self._describe = _describer(predictor)
         self._seldom = Seldom(_SECONDS_BETWEEN_LINES)
         self._lookup = lookup
         self._batching = batching
@@ -208,7 +208,7 @@ class Runner:
             results = self._answers(batch.columns, batch.rows)
             self._learn(batch.rows, perf_counter() - began)
             self._metrics.batch_rows.observe(batch.rows)
-            return self._finite(Outcome(self._watched(batch.columns), results, batch.rows))
+            return self._finite(Outcome(self._watched(batch.columns, results), results, batch.rows))
         except Exception as error:
             self._count(error)
             raise
@@ -308,17 +308,17 @@ class Runner:
         # Waiting for the interpreter's lock, or for anything else, is not the cost.
         if seconds <= 2 * (thread_time() - cpu_began):
             self._learn(batch.rows, seconds)
-        return Outcome(self._watched(columns), results, batch.rows)
+        return Outcome(self._watched(columns, results), results, batch.rows)
 
-    def _watched(self, columns: Columns) -> Columns:
-        """Return what was asked with the descriptors that are made of it.
+    def _watched(self, columns: Columns, answers: Columns) -> Columns:
+        """Return what was asked with the descriptors that are made of it and of the answers.
 
         Where they can't be made the answer is told all the same: the monitor counts them missing.
         """
         if self._describe is None:
             return columns
         try:
-            return {**columns, **self._describe(columns)}
+            return {**columns, **self._describe(columns, answers)}
         except Exception:  # noqa: BLE001 - whatever the predictor raises: the answer is good
             if self._seldom.now():
                 _log.exception("the predictor's descriptors can't be made; they go missing")
@@ -398,6 +398,16 @@ def _split(outcome: Outcome, sizes: Sequence[int]) -> list[Outcome]:
             )
         )
     return parts
+
+
+def _describer(predictor: Predictor) -> Callable[[Columns, Columns], Columns] | None:
+    """Return what makes descriptors of columns and answers; None: the predictor has none."""
+    if isinstance(predictor, DescribingAnswers):
+        return predictor.describe_answers
+    if isinstance(predictor, Describing):
+        describe = predictor.describe
+        return lambda columns, _: describe(columns)
+    return None
 
 
 def _made_up_columns(predictor: Predictor, rows: int) -> Columns:

@@ -139,6 +139,11 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
         """The names of a row's targets; empty: they are counted from 0."""
         return () if self.targets is UNSET else self.targets
 
+    @property
+    def features_read(self) -> tuple[Feature, ...]:
+        """The features that the matrix is made of: all but what is watched beside them."""
+        return tuple(one for one in self.features if one.origin != "descriptor")
+
     def may_be_missing(self, name: str) -> bool:
         """Say whether a column of a request may have missing values.
 
@@ -186,6 +191,22 @@ class Describing(Protocol):
 
         Args:
             columns: As ``predict`` takes them, and after it has taken them.
+        """
+        ...
+
+
+@runtime_checkable
+class DescribingAnswers(Describing, Protocol):
+    """A predictor whose descriptors come of its answers: nothing is computed twice."""
+
+    def describe_answers(
+        self, columns: Mapping[str, np.ndarray], answers: Mapping[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """Return what ``describe`` does.
+
+        Args:
+            columns: As ``predict`` took them.
+            answers: What it returned.
         """
         ...
 

@@ -12,20 +12,46 @@ import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from noria.deadline import OutOfTime, time_limit
 from noria.errors import InvalidInput, TrainingError
 from noria.files import sqlite_uri
 from noria.measures.measuring import metric_of
-from noria.spec import Metric, Search, SearchRange
+from noria.spec import Metric, ModelSpec, Search, SearchRange
 from noria.tasks.protocol import Trial, TuneResult
 
 # Fold number -> the metric on that fold.
 Score = Callable[[Mapping[str, Any], int], float]
+
+
+def study_of(spec: ModelSpec, *parts: bytes) -> str:
+    """Return the name of a study, by all that its trials depend on.
+
+    More trials or more time carry on with the same study; anything else is another one.
+
+    Args:
+        spec: The model.
+        parts: The rows, and what else trials depend on.
+    """
+    exclude: Any = {"compute": True, "budget": True, "search": {"trials", "timeout"}}
+    train = spec.train.model_dump(mode="json", exclude=exclude)
+    digest = sha256(msgspec.json.encode([train, spec.task.model_dump(mode="json")]))
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def searched(spec: ModelSpec, score: Score, folds: int, workdir: Path, *parts: bytes) -> TuneResult:
+    """Search as ``spec.train.search`` says; see ``search``, and ``study_of`` for ``parts``."""
+    settings, given = spec.train.search, dict(spec.train.hyperparameters)
+    study, metric = study_of(spec, *parts), spec.metric(settings.metric)
+    return search(settings, given, score, folds, spec.train.seed, workdir, study, metric=metric)
 
 
 def search(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pandas as pd
 import pytest
 
 from tests.clustering.conftest import Project, project_of
+from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -60,11 +60,7 @@ class Shop:
                 assert answer.status_code == 200, answer.text
 
     def wait(self, found: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        deadline = time.monotonic() + 180
-        while not found(status := self.status()):
-            assert time.monotonic() < deadline, status
-            time.sleep(1)
-        return status
+        return until(self.status, found)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import httpx
 import pytest
 
 from tests.forecasting.conftest import Project, project_of
+from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -75,11 +75,7 @@ class Depots:
                 assert answer.status_code == 200, answer.text
 
     def wait(self, found: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        deadline = time.monotonic() + 180
-        while not found(status := self.status()):
-            assert time.monotonic() < deadline, status
-            time.sleep(1)
-        return status
+        return until(self.status, found)
 
 
 @pytest.fixture

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 
 from noria.errors import TrainingError
+from noria.tasks.choosing import standard_error
 from noria.tasks.package import load_predictor, read_package
 from noria.tasks.recommendation.family import LEARNER
-from noria.tasks.recommendation.fitting import standard_error
 from tests.recommendation.conftest import Taken, fitted, rows_of, shelves, spec_of
 
 
 def asked(model: Any, **columns: str | None) -> list[str]:
     """Return the items of one request."""
     sent = {"history": None, **columns}
-    found = model.recommender.predict({k: np.array([v], object) for k, v in sent.items()})
+    found = model.predictor.predict({k: np.array([v], object) for k, v in sent.items()})
     return [name for name in found["items"][0] if name]
 
 
@@ -35,14 +35,14 @@ def alike(seed: int = 0) -> Taken:
 
 def test_auto_takes_popularity_where_nothing_else_is_to_be_learnt() -> None:
     models = [fitted(spec_of(), rows_of(alike(seed))) for seed in range(4)]
-    methods = [model.recommender.settings.method for model in models]
+    methods = [model.predictor.settings.method for model in models]
     # One standard error is passed by chance in one case of six.
     assert methods.count("popularity") >= 3
 
 
 def test_auto_tells_shelves_apart_where_readers_keep_to_theirs() -> None:
     model = fitted(spec_of(), rows_of(shelves()))
-    assert model.recommender.settings.method in ("item-based", "als")
+    assert model.predictor.settings.method in ("item-based", "als")
     assert {name[0] for name in asked(model, history="a00|a01|a02")} == {"a"}
 
 
@@ -55,7 +55,7 @@ def test_popularity_counts_and_a_weight_counts_more() -> None:
     model = fitted(weighted, rows_of(taken, minutes=[1.0, 1.0, 9.0, 1.0, 1.5]))
     assert asked(model) == ["y", "z", "x"]
     # Self-information is of users, however long they read: two of three, and one of three.
-    bits = model.recommender.describe({"history": np.array(["x", "y"], object)})["rarity"]
+    bits = model.predictor.describe({"history": np.array(["x", "y"], object)})["rarity"]
     assert bits == pytest.approx(-np.log2([2 / 3, 1 / 3]))
 
 
@@ -77,7 +77,7 @@ def test_nothing_is_known_of_what_came_later() -> None:
     start = parts.test["at"].min()
     prepared = LEARNER.prepare(spec, samples)
     places = parts.train.index.to_numpy()
-    model = LEARNER.fit(spec, prepared, places, {}, None).recommender
+    model = LEARNER.fit(spec, prepared, places, {}, None).predictor
     before = rows[rows["at"] < start]
     assert set(model.settings.items) <= set(before["book"])
     assert "New" not in model.settings.users
@@ -90,7 +90,7 @@ def test_nothing_is_known_of_what_came_later() -> None:
 def test_the_newest_histories_are_kept_of_those_who_came_last() -> None:
     rows = rows_of([(f"R{n}", book, n + i / 9) for n in range(5) for i, book in enumerate("abcd")])
     algorithm = {"algorithm": "popularity"}
-    some = fitted(spec_of({"users": 2, "history": 3}, algorithm), rows).recommender
+    some = fitted(spec_of({"users": 2, "history": 3}, algorithm), rows).predictor
     assert sorted(some.settings.users) == ["R3", "R4"]
     history = [some.settings.items[code] for code in some.known.of("R4")]
     assert history == ["b", "c", "d"]
@@ -115,6 +115,9 @@ def test_a_package_without_users_has_no_name_of_one(tmp_path: Path) -> None:
         ("als", {"alpha": True}, "alpha: true is not a number over 0"),
         ("als", {"factors": 8.5}, "factors: 8.5 is not a whole number over 0"),
         ("item-based", {"alpha": 1}, "alpha: is unknown, item-based has neighbours"),
+        ("bpr", {"alpha": 1}, "alpha: is unknown, bpr has factors, iterations, learning_rate"),
+        ("bpr", {"learning_rate": 0}, "learning_rate: 0 is not a number over 0"),
+        ("bpr", {"learning_rate": 1e9}, "bpr: "),
         ("popularity", {"alpha": 1}, "alpha: is unknown, popularity has none"),
     ],
 )

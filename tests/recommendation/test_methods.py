@@ -18,7 +18,7 @@ PARAMS = {"factors": 8, "regularization": 0.7, "alpha": 4.0, "iterations": 10}
 
 def matrix_of(model: Any) -> csr_matrix:
     """Return who took what, with the items in the order of the model's codes."""
-    found = model.recommender
+    found = model.predictor
     taken = [(reader, found.codes[book]) for reader, book, _ in shelves()]
     readers = {name: row for row, name in enumerate(sorted({reader for reader, _ in taken}))}
     rows = [readers[reader] for reader, _ in taken]
@@ -70,11 +70,36 @@ def test_similar_items_are_the_library_s() -> None:
         library.fit(matrix, show_progress=False)
     for user in range(5):
         items, scores = library.recommend(user, matrix[user], N=4)
-        rated = model.recommender.method.rate(matrix[user].indices.astype(np.int64))
+        rated = model.predictor.method.rate(matrix[user].indices.astype(np.int64))
         # The library fills up with what is not similar, and not new.
         similar = scores > 0
         assert similar.any()
         np.testing.assert_allclose(rated[items[similar]], scores[similar], rtol=1e-5)
+
+
+def test_ranked_items_are_as_good_for_a_history_as_the_library_s_for_its_user() -> None:
+    from implicit.cpu.bpr import BayesianPersonalizedRanking
+
+    params = {"factors": 8, "learning_rate": 0.05, "regularization": 0.01, "iterations": 80}
+    spec = spec_of(train={"algorithm": "bpr"})
+    model, again = (fitted(spec, rows_of(shelves()), params) for _ in range(2))
+    assert model.files() == again.files()
+    matrix = matrix_of(model)
+    with limited_to(1):
+        library = BayesianPersonalizedRanking(**params, random_state=42, num_threads=1)
+        library.fit(matrix, show_progress=False)
+    shelf = np.array([name[0] for name in model.predictor.settings.items])
+    ours, theirs = [], []
+    for user in range(matrix.shape[0]):
+        history = matrix[user].indices.astype(np.int64)
+        allowed = np.ones(shelf.size, bool)
+        allowed[history] = False
+        own = shelf[history[0]]  # a reader keeps to one
+        codes = best(model.predictor.method.rate(history), allowed, 3)
+        ours.append((shelf[codes] == own).mean())
+        theirs.append((shelf[library.recommend(user, matrix[user], N=3)[0]] == own).mean())
+    assert np.mean(theirs) > 0.8
+    assert np.mean(ours) >= np.mean(theirs)
 
 
 def test_of_equal_items_the_more_popular_comes_first() -> None:
@@ -96,6 +121,9 @@ def test_of_equal_items_the_more_popular_comes_first() -> None:
         ("item-based", {"starts": np.array([0, 0, 0, 1]), "codes": np.array([3]),
                         "similarity": np.ones(1)}),
         ("bpr", {}),
+        ("bpr", {"items": np.ones((4, 2)), "way": np.ones((3, 2))}),
+        ("bpr", {"items": np.ones((3, 2)), "way": np.ones((2, 2))}),
+        ("svd", {}),
     ],
 )  # fmt: skip
 def test_arrays_that_do_not_fit_are_refused(method: str, arrays: dict[str, np.ndarray]) -> None:

@@ -6,7 +6,6 @@ import json
 import math
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from noria.spec import load_model
 from noria.tasks.families import template
 from noria.tasks.recommendation.family import LEARNER
 from noria.tasks.recommendation.items import NOTHING
+from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -53,11 +53,7 @@ class Books:
         return dict(found)
 
     def wait(self, found: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        deadline = time.monotonic() + 180
-        while not found(status := self.status()):
-            assert time.monotonic() < deadline, status
-            time.sleep(1)
-        return status
+        return until(self.status, found)
 
     def ask(self, identity: str, histories: list[str]) -> dict[str, Any]:
         """Return the outputs by name, (n, k) and (n,)."""

@@ -15,9 +15,8 @@ from noria.spec.gates import Gates
 from noria.spec.monitoring import Detector
 from noria.spec.section import Section
 from noria.spec.spaces import SearchRange
-from noria.spec.train import Train
-from noria.spec.words import choose, did_you_mean
 from noria.tasks.anomaly import ANOMALY, AUTO, MEMBERS
+from noria.tasks.rules import hyperparameters_of
 from noria.tasks.tabular.describe import columns_can_be_read
 
 if TYPE_CHECKING:
@@ -187,23 +186,6 @@ def labels_are_there_where_they_are_asked_for(data: Data, gates: Gates) -> Itera
             )
 
 
-def hyperparameters_exist(task: Any, train: Train) -> Iterator[Problem]:
-    """An algorithm has the hyperparameters that are set."""
-    known = _KNOWN.get(train.algorithm)
-    if known is None:
-        return
-    given = {
-        "hyperparameters": tuple(train.hyperparameters),
-        "search.space": tuple(train.search.space),
-    }
-    for key, names in given.items():
-        for name in names:
-            if name not in known:
-                fix = did_you_mean(name, known) or (choose(known) if known else "remove it")
-                said = f"is unknown to {train.algorithm} of {task.family}"
-                yield Problem(f"spec.train.{key}.{name}", said, fix)
-
-
 _KNOWN: Final[Mapping[str, tuple[str, ...]]] = {
     AUTO: tuple(name for names in MEMBERS.values() for name in names),
     "isolation-forest": ("n_estimators", "max_samples", "max_features"),
@@ -247,7 +229,7 @@ ANOMALIES: Final = Family(
         columns_can_be_read,
         nothing_is_learnt_from_labelled_rows,
         labels_are_there_where_they_are_asked_for,
-        hyperparameters_exist,
+        hyperparameters_of(_KNOWN),
     ),
     needs=Needs(
         libraries=("pandas", "pyarrow.parquet", "sklearn.ensemble", "matplotlib.figure"),

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
 from noria.spec import ModelSpec
 from noria.tasks.package import read_manifest
 from noria.tasks.protocol import Check, Comparison, Evaluation, TuneResult, ValidationReport
@@ -58,18 +56,15 @@ class Anomalies(OwnFit):
 
     def tune(self, spec: ModelSpec, train: pd.DataFrame, workdir: Path) -> TuneResult:
         """See ``TaskFamily.tune``; a trial is a ``fit`` for each fold."""
-        from hashlib import sha256
-
         from noria.measures.measuring import value_of
         from noria.tasks.anomaly.judged import ask_prepared, asked
         from noria.tasks.anomaly.labels import labels_of
-        from noria.tasks.search import search
+        from noria.tasks.search import searched
         from noria.tasks.tabular.learn import cross_validation
 
-        settings, given = spec.train.search, dict(spec.train.hyperparameters)
-        if settings.kind == "none":
-            return TuneResult(given)
-        metric = spec.metric(settings.metric)
+        if spec.train.search.kind == "none":
+            return TuneResult(dict(spec.train.hyperparameters))
+        metric = spec.metric(spec.train.search.metric)
         prepared, labels = self.prepare(spec, train), labels_of(spec, train)
         folds = cross_validation(spec, prepared.facts)
 
@@ -79,15 +74,8 @@ class Anomalies(OwnFit):
             said = ask_prepared(fitted, prepared, fold.test, spec.train.seed)
             return value_of(metric, *asked(metric, labels[fold.test], said)[:2])
 
-        exclude: Any = {"compute": True, "search": {"trials", "timeout"}}
-        what = [
-            spec.train.model_dump(mode="json", exclude=exclude),
-            spec.task.model_dump(mode="json"),
-        ]
-        digest = sha256(msgspec.json.encode(what))
-        digest.update(prepared.design.matrix.tobytes() + labels.tobytes())
-        seed, study = spec.train.seed, digest.hexdigest()
-        return search(settings, given, score, len(folds), seed, workdir, study, metric=metric)
+        rows = prepared.design.matrix.tobytes(), labels.tobytes()
+        return searched(spec, score, len(folds), workdir, *rows)
 
     def fit(
         self,
@@ -132,14 +120,12 @@ class Anomalies(OwnFit):
         block: NDArray[np.int64] | None = None,
     ) -> Comparison:
         """See ``TaskFamily.compare``."""
-        from noria.spec import ChampionGate
         from noria.tasks.anomaly.judged import compared
         from noria.tasks.anomaly.labels import labels_of
-        from noria.tasks.judging import CONFIDENCE
+        from noria.tasks.champion import recipe_gate
 
-        gate = ChampionGate(metric=spec.family.default_metric, confidence=CONFIDENCE)
         labels = labels_of(spec, prepared.frame.iloc[places])
-        (found,) = compared(spec, (gate,), labels, ours, theirs, block)
+        (found,) = compared(spec, (recipe_gate(spec),), labels, ours, theirs, block)
         return found
 
     def evaluate(
@@ -171,16 +157,13 @@ class Anomalies(OwnFit):
         from noria.tasks.anomaly import ANOMALY, PREDICTION
         from noria.tasks.anomaly.judged import measured
         from noria.tasks.anomaly.labels import labels_of
-        from noria.tasks.anomaly.predictor import features_of
         from noria.tasks.reference import write_reference
-        from noria.tasks.sources.rows import moments
         from noria.tasks.tabular.schema import columns_of
+        from noria.tasks.tabular.seen import fitted_on
 
         manifest, said = read_manifest(package), held_out.model
-        event_time, until = spec.data.event_time, manifest.trained_until
-        if event_time is not None and until is not None and manifest.rows < len(frame):
-            frame = frame[moments(frame, event_time) <= until]  # without a refit
-        columns = columns_of(features_of(manifest), None, frame)
+        frame = fitted_on(spec, manifest, frame)
+        columns = columns_of(manifest.features, None, frame)
         alarms = said[ANOMALY].to_numpy(np.float64)
         # Of rows that it was fitted on it would say too few.
         columns[ANOMALY] = np.full(len(frame), np.nan)

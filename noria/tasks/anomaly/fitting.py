@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -18,6 +17,7 @@ from noria.tasks.anomaly.describe import options_of
 from noria.tasks.anomaly.detectors import registry
 from noria.tasks.anomaly.predictor import AnomalyPredictor
 from noria.tasks.anomaly.space import space_of
+from noria.tasks.fitted import FittedPredictor
 from noria.tasks.package import Feature, Manifest, Output
 from noria.tasks.tabular.family import PreparedTabular, manifest_of
 from noria.tasks.tabular.threads import limited_to
@@ -39,25 +39,8 @@ _THINNEST: Final = 256
 """Rows that are left of weighted ones at least, where there are so many."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Fitted:
-    """A model between ``fit`` and ``save``; its manifest has no files and no name yet."""
-
-    predictor: AnomalyPredictor
-
-    @property
-    def manifest(self) -> Manifest:
-        """What the package will say about itself."""
-        return self.predictor.manifest
-
-    @property
-    def rows(self) -> int:
-        """How many rows it was fitted and calibrated on."""
-        return self.manifest.rows
-
-    def files(self) -> dict[str, bytes]:
-        """Return the files of the package."""
-        return self.predictor.files()
+class Fitted(FittedPredictor[AnomalyPredictor]):
+    """A detector and its threshold between ``fit`` and ``save``."""
 
 
 def fit(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from noria.errors import DataError, LeakageError, NoriaError
+from noria.errors import DataError
 from noria.measures.catalog import Metric, OwnMetric
 from noria.measures.measurement import Measurement
 from noria.measures.measuring import measure
@@ -17,15 +18,16 @@ from noria.spec import ChampionGate, ModelSpec
 from noria.tasks.anomaly import ANOMALY, PREDICTION
 from noria.tasks.anomaly.describe import FALSE_ALARMS, NET, SPLICED
 from noria.tasks.anomaly.labels import labels_of
-from noria.tasks.anomaly.predictor import AnomalyPredictor, features_of
+from noria.tasks.anomaly.predictor import AnomalyPredictor
 from noria.tasks.anomaly.splice import spliced
+from noria.tasks.champion import against, not_compared
 from noria.tasks.gates import judge
 from noria.tasks.held_out import BLOCK, HeldOut
 from noria.tasks.measure import Truth, compare
 from noria.tasks.package import load_predictor
 from noria.tasks.protocol import Comparison, Evaluation
-from noria.tasks.sources.rows import moments
-from noria.tasks.tabular.schema import columns_of
+from noria.tasks.tabular.evaluation import encode
+from noria.tasks.tabular.seen import refuse_seen, unseen
 from noria.tasks.tabular.threads import limited_to
 
 if TYPE_CHECKING:
@@ -74,12 +76,6 @@ def open_package(package: Path) -> AnomalyPredictor:
     if not isinstance(found, AnomalyPredictor):
         raise DataError(f"{package}: is of the family {found.manifest.family}")
     return found
-
-
-def encode(model: AnomalyPredictor, rows: pd.DataFrame) -> Array:
-    """Return rows as the model reads them."""
-    manifest = model.manifest
-    return model.encode(columns_of(features_of(manifest), manifest.event_time, rows))
 
 
 def ask(model: AnomalyPredictor, matrix: Array, seed: int) -> pd.DataFrame:
@@ -172,16 +168,10 @@ def evaluate(
         raise DataError("there are no held-out rows", fix="raise spec.data.split.testFraction")
     model = open_package(candidate)
     labels, block = labels_of(spec, test), held_out.rows[BLOCK].to_numpy(np.int64)
-    _refuse_seen(spec, model, test.iloc[np.flatnonzero(block == block.max())])
+    refuse_seen(spec, model.manifest, test.iloc[np.flatnonzero(block == block.max())])
     said, beside = held_out.model, held_out.baseline
     values = measured(spec, labels, said)
-    comparisons: tuple[Comparison, ...] = ()
-    broken = ""
-    if champion is not None:
-        try:
-            comparisons = _against(spec, labels, said, block, test, champion)
-        except NoriaError as error:
-            broken = f"the champion can't be asked: {error}"
+    comparisons, broken = against(champion, partial(_against, spec, labels, said, block, test))
     plots: tuple[str, ...] = ()
     if plots_dir is not None:
         from noria.tasks.anomaly.plots import draw
@@ -196,17 +186,6 @@ def evaluate(
         plots=plots,
         choice=held_out.choice,
     )
-
-
-def _refuse_seen(spec: ModelSpec, model: AnomalyPredictor, block: pd.DataFrame) -> None:
-    until, event_time = model.manifest.trained_until, spec.data.event_time
-    if spec.data.split.kind != "temporal" or until is None or event_time is None:
-        return
-    if until >= int(moments(block, event_time).min()):
-        raise LeakageError(
-            "the model was fitted on rows as late as the held-out ones",
-            fix="evaluate the package that predicted them, before the refit (spec.train.refit)",
-        )
 
 
 def _against(
@@ -225,16 +204,9 @@ def _against(
         mine = np.flatnonzero(block == number)
         told = ask(other, encode(other, test.iloc[mine]), spec.train.seed)
         theirs.iloc[mine] = told[list(theirs)].to_numpy()
-    fresh = np.arange(len(test))
-    if other.manifest.trained_until is not None and spec.data.event_time is not None:
-        event = moments(test, spec.data.event_time)
-        fresh = np.flatnonzero(event > other.manifest.trained_until)
+    fresh = unseen(spec, other.manifest, test)
     if not fresh.size:
-        problem = "no row is newer than the champion"
-        return tuple(
-            Comparison(gate.metric, 0, gate.confidence, problem=problem)
-            for gate in spec.gates.champion
-        )
+        return not_compared(spec, "no row is newer than the champion")
     return compared(
         spec,
         spec.gates.champion,

@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from noria.errors import TrainingError
 from noria.tasks.anomaly import ANOMALY, PREDICTION
-from noria.tasks.anomaly.predictor import AnomalyPredictor, features_of
+from noria.tasks.anomaly.predictor import AnomalyPredictor
+from noria.tasks.plots import BLUE, GREY, INK, write
 from noria.tasks.sources.rows import moments
-from noria.tasks.tabular.schema import columns_of
+from noria.tasks.tabular.evaluation import encode
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,11 +25,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-_BLUE: Final = "#2563eb"
 _RED: Final = "#dc2626"
-_GREY: Final = "#94a3b8"
-_INK: Final = "#1e293b"
-_DOTS_PER_INCH: Final = 110
 _MOST: Final = 5000
 _NAMED: Final = 12
 _RATES: Final = np.array([0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5])
@@ -61,9 +57,6 @@ def draw(
     Raises:
         TrainingError: A file can't be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     event_time = spec.data.event_time
     when: NDArray[Any] = np.arange(len(test))
     if event_time is not None:
@@ -77,25 +70,16 @@ def draw(
         said[ANOMALY].to_numpy(np.float64) == 1.0,
         float(model.manifest.options["alarmRate"]),
     )
-    plots: dict[str, Callable[[_Drawn, Figure], None]] = {
+    plots: dict[str, Callable[[Figure, _Drawn], None]] = {
         "scores.png": _scores,
         "false-alarms.png": _false_alarms,
     }
     if shown.alarm.any() and model.manifest.options["reasons"]:
         plots["reasons.png"] = _reasons
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, plot in plots.items():
-            figure = Figure(figsize=(7.0, 3.8), layout="constrained")
-            FigureCanvasAgg(figure)
-            plot(shown, figure)
-            figure.savefig(folder / name, dpi=_DOTS_PER_INCH)
-    except OSError as error:
-        raise TrainingError(f"{folder}: the plots can't be written: {error}") from error
-    return tuple(plots)
+    return write(folder, plots, shown, (7.0, 3.8))
 
 
-def _scores(shown: _Drawn, figure: Figure) -> None:
+def _scores(figure: Figure, shown: _Drawn) -> None:
     """How unlike the others each held-out row is, as 1 - prediction on a logarithmic axis."""
     axes = figure.add_subplot()
     kept = np.arange(shown.score.size)
@@ -104,8 +88,8 @@ def _scores(shown: _Drawn, figure: Figure) -> None:
     unlike = np.maximum(1.0 - shown.score, 1e-9)
     known = shown.labels == 1.0
     for mine, colour, name in (
-        (~known & ~shown.alarm, _GREY, "no alarm"),
-        (~known & shown.alarm, _BLUE, "alarm"),
+        (~known & ~shown.alarm, GREY, "no alarm"),
+        (~known & shown.alarm, BLUE, "alarm"),
         (known, _RED, "labelled as an anomaly"),
     ):
         places = kept[mine[kept]]
@@ -114,7 +98,7 @@ def _scores(shown: _Drawn, figure: Figure) -> None:
                 shown.when[places], unlike[places], s=10, c=colour, linewidths=0, label=name
             )
     limit = 1.0 - shown.model.calibration.threshold
-    axes.axhline(limit, color=_INK, linewidth=1.0, linestyle="--", label="threshold")
+    axes.axhline(limit, color=INK, linewidth=1.0, linestyle="--", label="threshold")
     axes.set_yscale("log")
     axes.invert_yaxis()
     axes.set_ylabel("share of rows that are more unlike")
@@ -123,17 +107,17 @@ def _scores(shown: _Drawn, figure: Figure) -> None:
     axes.tick_params(axis="x", labelrotation=20)
 
 
-def _false_alarms(shown: _Drawn, figure: Figure) -> None:
+def _false_alarms(figure: Figure, shown: _Drawn) -> None:
     """The share of rows that would alarm against the asked one, at other rates too."""
     axes = figure.add_subplot()
     usual = shown.score[shown.labels != 1.0]
     calibration = shown.model.calibration
     rates = _RATES[_RATES * (calibration.rows + 1) >= 1.0]
     found = np.array([(usual > 1.0 - rate).mean() for rate in rates])
-    axes.plot(rates, rates, color=_GREY, linestyle="--", label="as asked")
+    axes.plot(rates, rates, color=GREY, linestyle="--", label="as asked")
     found = np.where(found > 0.0, found, np.nan)  # none is nowhere on a logarithmic axis
-    axes.plot(rates, found, "o-", color=_BLUE, label="held-out rows")
-    axes.axvline(shown.rate, color=_INK, linewidth=1.0, label="alarmRate")
+    axes.plot(rates, found, "o-", color=BLUE, label="held-out rows")
+    axes.axvline(shown.rate, color=INK, linewidth=1.0, label="alarmRate")
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("asked share of alarms")
@@ -143,14 +127,13 @@ def _false_alarms(shown: _Drawn, figure: Figure) -> None:
     axes.legend(fontsize="small")
 
 
-def _reasons(shown: _Drawn, figure: Figure) -> None:
+def _reasons(figure: Figure, shown: _Drawn) -> None:
     """What the alarms name first."""
     axes = figure.add_subplot()
     model, places = shown.model, np.flatnonzero(shown.alarm)[:_MOST]
-    features, event_time = features_of(model.manifest), model.manifest.event_time
-    matrix = model.encode(columns_of(features, event_time, shown.rows.iloc[places]))
+    matrix = encode(model, shown.rows.iloc[places])
     first = Counter(str(names[0]) for names in model.reasons(matrix)[0])
     best = first.most_common(_NAMED)[::-1]
-    axes.barh([name or "none alone" for name, _ in best], [count for _, count in best], color=_BLUE)
+    axes.barh([name or "none alone" for name, _ in best], [count for _, count in best], color=BLUE)
     axes.set_xlabel("alarms")
     axes.set_title(f"The strongest reason of {places.size} alarms")

@@ -18,7 +18,7 @@ from noria.tasks.anomaly.detectors.registry import load as load_detector
 from noria.tasks.anomaly.space import Column, Space
 from noria.tasks.arrays import pack, unpack
 from noria.tasks.encoding import Columns, Encoder
-from noria.tasks.package import Feature, Manifest
+from noria.tasks.package import Manifest
 from noria.tasks.tabular.scorers import required
 
 Array = NDArray[np.float64]
@@ -47,7 +47,7 @@ class AnomalyPredictor:
     _encoder: Encoder = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        encoder = Encoder(features_of(self.manifest), self.manifest.event_time)
+        encoder = Encoder(self.manifest.features, self.manifest.event_time)
         object.__setattr__(self, "_encoder", encoder)
 
     def predict(self, columns: Columns) -> dict[str, np.ndarray]:
@@ -87,6 +87,10 @@ class AnomalyPredictor:
         """Return 1 for each row that alarms, else 0, (n,)."""
         return {ANOMALY: self.calibration.alarms(self.score(self.encode(columns))) * 1.0}
 
+    def describe_answers(self, columns: Columns, answers: Columns) -> dict[str, np.ndarray]:  # noqa: ARG002 - the answers say it all
+        """See ``noria.tasks.package.DescribingAnswers``."""
+        return {ANOMALY: answers[ANOMALY] * 1.0}
+
     def reasons(self, rows: Array) -> tuple[np.ndarray, Array]:
         """Return the columns that raise the score of m encoded rows most, and each one's share.
 
@@ -94,7 +98,7 @@ class AnomalyPredictor:
         shares (m, k) are of the sum of all such falls. Where no column alone lowers the score the
         name is empty and the share 0.
         """
-        features, count = features_of(self.manifest), int(self.manifest.options["reasons"])
+        features, count = self.manifest.features_read, int(self.manifest.options["reasons"])
         scores = self.score(rows)
         drops = np.zeros((len(rows), len(features)))
         step = max(1, _CELLS // max(rows.shape[1] * len(features), 1))
@@ -130,11 +134,6 @@ class AnomalyPredictor:
         }
         said = msgspec.json.format(msgspec.json.encode(self.space.columns), indent=2)
         return {SPACE: said, ARRAYS: pack(flat)}
-
-
-def features_of(manifest: Manifest) -> tuple[Feature, ...]:
-    """Return the features of the matrix: what is watched beside them is none."""
-    return tuple(feature for feature in manifest.features if feature.origin != "descriptor")
 
 
 def load(manifest: Manifest, files: Mapping[str, bytes]) -> AnomalyPredictor:

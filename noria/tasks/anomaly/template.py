@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from typing import Final
 
-_FOLDER: Final = resources.files("noria.tasks.anomaly").joinpath("templates")
+from noria.tasks.templates import texts_of
 
-TEMPLATE: Final = {
-    name: _FOLDER.joinpath(name).read_text("utf-8")
-    for name in ("model.yaml", "data.py", "README.md")
-}
+TEMPLATE: Final = texts_of("noria.tasks.anomaly")

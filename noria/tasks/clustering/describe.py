@@ -15,8 +15,8 @@ from noria.spec.monitoring import Detector
 from noria.spec.section import Section
 from noria.spec.spaces import SearchRange
 from noria.spec.train import Train
-from noria.spec.words import choose, did_you_mean
 from noria.tasks.clustering import CLUSTER, DISTANCE
+from noria.tasks.rules import columns_are_named, hyperparameters_of
 from noria.tasks.tabular.describe import columns_can_be_read
 
 if TYPE_CHECKING:
@@ -64,14 +64,8 @@ def options_of(spec: ModelSpec) -> ClusteringOptions:
     return cast("ClusteringOptions", spec.task.options)
 
 
-def columns_and_no_target(task: Any, data: Data) -> Iterator[Problem]:
-    """Clusters are found among columns, without labels."""
-    if not data.features and not data.time_features:
-        yield Problem(
-            "spec.data.features",
-            f"is empty, and {task.family} reads columns",
-            "list the columns, such as {name: distance, type: numeric}",
-        )
+def there_are_no_labels(task: Any, data: Data) -> Iterator[Problem]:
+    """Clusters are found without labels."""
     for key, given in (("target", data.target), ("labelTime", data.label_time)):
         if given is not None:
             yield Problem(
@@ -108,22 +102,6 @@ def a_number_is_given_once(task: Any, train: Train) -> Iterator[Problem]:
         )
     elif CLUSTERS in train.hyperparameters or CLUSTERS in train.search.space:
         yield Problem(path, f"is {clusters}, and spec.train says clusters too", "keep one of them")
-
-
-def hyperparameters_exist(task: Any, train: Train) -> Iterator[Problem]:
-    """An algorithm of clustering has the hyperparameters that are set or searched."""
-    known = KNOWN.get(train.algorithm, ())
-    for path, names in (
-        ("spec.train.hyperparameters", train.hyperparameters),
-        ("spec.train.search.space", train.search.space),
-    ):
-        for name in names:
-            if name not in known:
-                yield Problem(
-                    f"{path}.{name}",
-                    f"is unknown to {train.algorithm} of {task.family}",
-                    did_you_mean(name, known) or choose(known),
-                )
 
 
 def of_rows(_: Any, numbers: Any) -> Any:
@@ -188,10 +166,11 @@ CLUSTERING: Final = Family(
     descriptors=(DISTANCE,),
     categories=(CLUSTER,),
     rules=(
-        columns_and_no_target,
+        columns_are_named,
+        there_are_no_labels,
         columns_can_be_read,
         a_number_is_given_once,
-        hyperparameters_exist,
+        hyperparameters_of(KNOWN),
     ),
     needs=Needs(
         libraries=("pandas", "pyarrow.parquet", "sklearn.cluster", "matplotlib.figure"),

@@ -14,6 +14,7 @@ from noria.errors import DataError
 from noria.spec import ModelSpec
 from noria.tasks.clustering import CLUSTER, DISTANCE, name_of
 from noria.tasks.clustering.describe import CLUSTERS, options_of
+from noria.tasks.fitted import FittedPredictor
 from noria.tasks.package import Feature, Manifest, Output
 from noria.tasks.protocol import Comparison, Evaluation, Trial, TuneResult
 from noria.tasks.tabular.family import FittedMatrix, PreparedTabular, manifest_of
@@ -35,25 +36,10 @@ MOST_KEPT: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Fitted:
+class Fitted(FittedPredictor["Clusters"]):
     """Clusters between ``fit`` and ``save``, with some of the rows (m, d) they were found among."""
 
-    predictor: Clusters
     sample: pd.DataFrame
-
-    @property
-    def manifest(self) -> Manifest:
-        """What the package will say about itself."""
-        return self.predictor.manifest
-
-    @property
-    def rows(self) -> int:
-        """How many rows it was fitted on."""
-        return self.manifest.rows
-
-    def files(self) -> dict[str, bytes]:
-        """Return the files of the package."""
-        return self.predictor.files()
 
 
 class Clustering(OwnFit):
@@ -86,29 +72,24 @@ class Clustering(OwnFit):
 
     def _searched(self, spec: ModelSpec, train: pd.DataFrame, workdir: Path) -> TuneResult:
         """Search by the silhouettes of the newest third, or of every third row."""
-        from hashlib import sha256
-
         import numpy as np
 
-        from noria.tasks.search import search
+        from noria.tasks.search import searched
 
         train = train.reset_index(drop=True)
         prepared = self.prepare(spec, train)
         order = np.arange(len(train))
         held = order % 3 == 2 if prepared.facts.event is None else order >= len(train) * 2 // 3
         older, newer = np.flatnonzero(~held), np.flatnonzero(held)
-        settings, metric = spec.train.search, spec.metric(spec.train.search.metric)
+        metric = spec.train.search.metric
 
         def score(params: Mapping[str, Any], fold: int) -> float:  # noqa: ARG001 - there is one
             fitted = self.fit(spec, prepared, older, params, None)
             said = self.predict(spec, fitted, prepared, newer)
             rows = self._held(fitted.predictor, prepared, newer, None, spec).of_rows(said)
-            return float(rows[metric.name].mean())
+            return float(rows[metric].mean())
 
-        said = msgspec.json.encode(spec.task.model_dump(mode="json"))
-        study = sha256(prepared.design.matrix.tobytes() + said).hexdigest()
-        given, seed = dict(spec.train.hyperparameters), spec.train.seed
-        return search(settings, given, score, 1, seed, workdir, study, metric=metric)
+        return searched(spec, score, 1, workdir, prepared.design.matrix.tobytes())
 
     def fit(
         self,
@@ -159,17 +140,18 @@ class Clustering(OwnFit):
     def continued(self, spec: ModelSpec, fitted: Fitted, package: Path) -> Fitted:
         """See ``Continuing``: a cluster keeps the number of the one before that it overlaps."""
         del spec
-        from noria.tasks.clustering.judged import encoded, open_clusters
+        from noria.tasks.clustering.judged import open_clusters
         from noria.tasks.clustering.numbering import matched, unmatched
+        from noria.tasks.tabular.evaluation import encode
 
         model = fitted.predictor
         try:
             before = open_clusters(package)
-            theirs = before.within_reach(before.assigned(encoded(before, fitted.sample)))
+            theirs = before.within_reach(before.assigned(encode(before, fitted.sample)))
         except DataError as error:
             settings = unmatched(model.settings, str(error))
         else:
-            ours = model.assigned(encoded(model, fitted.sample)).cluster
+            ours = model.assigned(encode(model, fitted.sample)).cluster
             settings = matched(model.settings, before.settings, ours, theirs)
         numbers = [profile.number for profile in settings.profiles]
         manifest = _watching(model.manifest, numbers)
@@ -192,11 +174,12 @@ class Clustering(OwnFit):
         places: NDArray[np.int64],
     ) -> pd.DataFrame:
         """See ``TaskFamily.predict``."""
-        from noria.tasks.clustering.judged import encoded, open_clusters, to_frame
+        from noria.tasks.clustering.judged import open_clusters, to_frame
+        from noria.tasks.tabular.evaluation import encode
 
         if isinstance(model, Path):
             clusters = open_clusters(model)
-            matrix = encoded(clusters, prepared.frame.iloc[places])
+            matrix = encode(clusters, prepared.frame.iloc[places])
         else:
             clusters = cast("Clusters", model.predictor)
             matrix = prepared.design.matrix[places]
@@ -212,12 +195,10 @@ class Clustering(OwnFit):
         block: NDArray[np.int64] | None = None,
     ) -> Comparison:
         """See ``TaskFamily.compare``."""
-        from noria.spec import ChampionGate
-        from noria.tasks.judging import CONFIDENCE
+        from noria.tasks.champion import recipe_gate
 
-        gate = ChampionGate(metric=spec.family.default_metric, confidence=CONFIDENCE)
         held = self._held(None, prepared, places, block, spec)
-        (found,) = held.compared(spec, (gate,), ours, theirs)
+        (found,) = held.compared(spec, (recipe_gate(spec),), ours, theirs)
         return found
 
     def evaluate(
@@ -246,20 +227,18 @@ class Clustering(OwnFit):
         """See ``TaskFamily.reference``: the clusters and distances are those of the package."""
         import numpy as np
 
-        from noria.tasks.clustering.judged import Held, encoded, open_clusters
-        from noria.tasks.clustering.predictor import read_by
+        from noria.tasks.clustering.judged import Held, open_clusters
         from noria.tasks.held_out import BLOCK
         from noria.tasks.reference import write_reference
-        from noria.tasks.sources.rows import moments
+        from noria.tasks.tabular.evaluation import encode
         from noria.tasks.tabular.schema import columns_of
+        from noria.tasks.tabular.seen import fitted_on
 
         model = open_clusters(package)
-        event_time, until = spec.data.event_time, model.manifest.trained_until
-        if event_time is not None and until is not None and model.manifest.rows < len(frame):
-            frame = frame[moments(frame, event_time) <= until]  # without a refit
-        found = model.answers(model.assigned(encoded(model, frame), among=True))
-        columns = columns_of(read_by(model.manifest), event_time, frame)
-        matrix = encoded(model, test)
+        frame = fitted_on(spec, model.manifest, frame)
+        found = model.answers(model.assigned(encode(model, frame), among=True))
+        columns = columns_of(model.manifest.features, spec.data.event_time, frame)
+        matrix = encode(model, test)
         block = held_out.rows[BLOCK].to_numpy(np.int64)
         held = Held(model.space.points(matrix), block, spec.train.seed)
         write_reference(
@@ -348,7 +327,7 @@ def _manifest(
 def _watching(manifest: Manifest, numbers: Any) -> Manifest:
     """Return a manifest whose descriptors have clusters of these numbers."""
     names = sorted(map(name_of, (*numbers, 0)))
-    kept = tuple(one for one in manifest.features if one.origin != "descriptor")
+    kept = manifest.features_read
     described = (
         Feature(CLUSTER, "categorical", "descriptor", tuple(names)),
         Feature(DISTANCE, "numeric", "descriptor"),

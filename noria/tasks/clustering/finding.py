@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noria.errors import DataError, TrainingError
+from noria.tasks.choosing import some_of
 from noria.tasks.clustering.assign import Centres, Clustering, Density, Mixture, nearest
 
 Array = NDArray[np.float64]
@@ -115,7 +116,4 @@ def _dense(points: Array, clusters: int, params: Mapping[str, Any], seed: int) -
 
 def drawn(points: Array, most: int, seed: int) -> Array:
     """Return at most so many points, in their order, drawn by the seed."""
-    if len(points) <= most:
-        return points
-    places = np.random.default_rng(seed).choice(len(points), most, replace=False)
-    return points[np.sort(places)]
+    return points[some_of(len(points), most, seed)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -11,12 +12,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from noria.errors import DataError, LeakageError, NoriaError
+from noria.errors import DataError
 from noria.measures.measurement import Measurement
 from noria.measures.measuring import measure
 from noria.spec import ChampionGate, ModelSpec
+from noria.tasks.champion import against, not_compared
 from noria.tasks.clustering.describe import SILHOUETTE, STABILITY
-from noria.tasks.clustering.predictor import Clusters, read_by
+from noria.tasks.clustering.predictor import Clusters
 from noria.tasks.clustering.profile import notes_of
 from noria.tasks.clustering.stability import silhouettes
 from noria.tasks.gates import judge
@@ -24,8 +26,8 @@ from noria.tasks.held_out import BLOCK, HeldOut
 from noria.tasks.measure import Truth, compare
 from noria.tasks.package import load_predictor
 from noria.tasks.protocol import Comparison, Evaluation
-from noria.tasks.sources.rows import moments
-from noria.tasks.tabular.schema import columns_of
+from noria.tasks.tabular.evaluation import encode
+from noria.tasks.tabular.seen import refuse_seen, unseen
 
 if TYPE_CHECKING:
     from noria.tasks.clustering.assign import Assigned
@@ -48,12 +50,6 @@ def open_clusters(package: Path) -> Clusters:
     if not isinstance(found, Clusters):
         raise DataError(f"it is of the family {found.manifest.family}")
     return found
-
-
-def encoded(model: Clusters, rows: pd.DataFrame) -> Array:
-    """Return rows as a model reads them."""
-    features = read_by(model.manifest)
-    return model.encode(columns_of(features, model.manifest.event_time, rows))
 
 
 def to_frame(model: Clusters, found: Assigned) -> pd.DataFrame:
@@ -131,21 +127,15 @@ def evaluate(
         raise DataError("there are no held-out rows", fix="raise spec.data.split.testFraction")
     model = open_clusters(package)
     block = held_out.rows[BLOCK].to_numpy(np.int64)
-    _refuse_seen(spec, model, test.iloc[np.flatnonzero(block == block.max())])
-    held = Held(model.space.points(encoded(model, test)), block, spec.train.seed)
+    refuse_seen(spec, model.manifest, test.iloc[np.flatnonzero(block == block.max())], "grouped")
+    held = Held(model.space.points(encode(model, test)), block, spec.train.seed)
     values = held.measured(spec, held_out.model)
-    comparisons: tuple[Comparison, ...] = ()
-    broken = ""
-    if champion is not None:
-        try:
-            comparisons = _against(spec, held, test, held_out.model, champion)
-        except NoriaError as error:
-            broken = f"the champion can't be asked: {error}"
+    comparisons, broken = against(champion, partial(_against, spec, held, test, held_out.model))
     plots: tuple[str, ...] = ()
     if plots_dir is not None:
         from noria.tasks.clustering.plots import draw
 
-        plots = draw(plots_dir, model, encoded(model, test), spec.train.seed)
+        plots = draw(plots_dir, model, encode(model, test), spec.train.seed)
     return Evaluation(
         rows=len(test),
         metrics=values,
@@ -158,32 +148,14 @@ def evaluate(
     )
 
 
-def _refuse_seen(spec: ModelSpec, model: Clusters, block: pd.DataFrame) -> None:
-    until, event_time = model.manifest.trained_until, spec.data.event_time
-    if spec.data.split.kind != "temporal" or until is None or event_time is None:
-        return
-    if until >= int(moments(block, event_time).min()):
-        raise LeakageError(
-            "the model was fitted on rows as late as the held-out ones",
-            fix="evaluate the package that grouped them, before the refit (spec.train.refit)",
-        )
-
-
 def _against(
     spec: ModelSpec, held: Held, test: pd.DataFrame, ours: pd.DataFrame, champion: Path
 ) -> tuple[Comparison, ...]:
     """Compare with the champion on the rows that it has not been fitted on."""
     other = open_clusters(champion)
-    until, event_time = other.manifest.trained_until, spec.data.event_time
-    fresh = np.arange(len(test))
-    if until is not None and event_time is not None:
-        fresh = np.flatnonzero(moments(test, event_time) > until)
+    fresh = unseen(spec, other.manifest, test)
     if not fresh.size:
-        said = "no row is newer than the champion"
-        return tuple(
-            Comparison(gate.metric, 0, gate.confidence, problem=said)
-            for gate in spec.gates.champion
-        )
-    theirs = to_frame(other, other.assigned(encoded(other, test.iloc[fresh])))
+        return not_compared(spec, "no row is newer than the champion")
+    theirs = to_frame(other, other.assigned(encode(other, test.iloc[fresh])))
     mine = ours.iloc[fresh].reset_index(drop=True)
     return held.take(fresh).compared(spec, spec.gates.champion, mine, theirs)

@@ -6,30 +6,26 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from noria.errors import TrainingError
 from noria.tasks.clustering import name_of
 from noria.tasks.clustering.predictor import Clusters, Profile
 from noria.tasks.clustering.profile import weight_of
 from noria.tasks.clustering.stability import STABLE, UNSTABLE
+from noria.tasks.plots import GREY, INK, titled, write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Array = NDArray[np.float64]
 
-_INK: Final = "#1e293b"
-_GREY: Final = "#94a3b8"
-_BLUE: Final = "#2563eb"
 _COLOURS: Final = (
     "#2563eb", "#ea580c", "#16a34a", "#9333ea", "#ca8a04",
     "#0891b2", "#db2777", "#65a30d", "#7c2d12", "#475569",
 )  # fmt: skip
-_DOTS_PER_INCH: Final = 110
 _MOST_SHOWN: Final = 1_500
 _MOST_BARS: Final = 6
 _MOST_PANELS: Final = 9
@@ -56,9 +52,6 @@ def draw(folder: Path, model: Clusters, matrix: Array, seed: int) -> tuple[str, 
     Raises:
         TrainingError: A file can't be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     from noria.tasks.clustering.finding import drawn
 
     matrix = drawn(matrix, _MOST_SHOWN, seed)
@@ -67,34 +60,17 @@ def draw(folder: Path, model: Clusters, matrix: Array, seed: int) -> tuple[str, 
     plots: dict[str, Callable[[Figure, _Drawn], None]] = {"clusters.png": _view}
     if len(shown.profiles) > 1:
         plots |= {"stability.png": _stability, "profiles.png": _profiles}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, plot in plots.items():
-            figure = Figure(figsize=(6.4, 4.0), dpi=_DOTS_PER_INCH, layout="constrained")
-            FigureCanvasAgg(figure)
-            plot(figure, shown)
-            figure.savefig(folder / name, metadata={"Software": None})
-    except OSError as error:
-        raise TrainingError(f"{folder}: plots can't be written: {error}") from error
-    return tuple(plots)
+    return write(folder, plots, shown)
 
 
 def colour_of(number: int) -> str:
     """Return a cluster's colour, the same in every version; noise is grey."""
-    return _COLOURS[(number - 1) % len(_COLOURS)] if number > 0 else _GREY
-
-
-def _axes(figure: Figure, title: str) -> Any:
-    axes = figure.add_subplot()
-    axes.set_title(title, color=_INK, fontsize=11, loc="left")
-    axes.spines[["top", "right"]].set_visible(False)
-    return axes
+    return _COLOURS[(number - 1) % len(_COLOURS)] if number > 0 else GREY
 
 
 def _view(figure: Figure, drawn: _Drawn) -> None:
     flat, how = flattened(drawn.points, drawn.seed)
-    axes = _axes(figure, "Held-out rows by cluster")
-    axes.set_xlabel(f"two dimensions by {how}", color=_INK)
+    axes = titled(figure, "Held-out rows by cluster", f"two dimensions by {how}")
     for number in np.unique(drawn.number).tolist():
         part = flat[drawn.number == number]
         share = len(part) / len(flat)
@@ -132,17 +108,16 @@ def flattened(points: Array, seed: int) -> tuple[Array, str]:
 
 
 def _stability(figure: Figure, drawn: _Drawn) -> None:
-    axes = _axes(figure, "How alike each cluster comes again in other samples")
+    said = f"Jaccard similarity; under {UNSTABLE:g} unstable, from {STABLE:g} stable"
+    axes = titled(figure, "How alike each cluster comes again in other samples", said)
     known = [one for one in drawn.profiles if one.stability is not None]
     names = [name_of(one.number) for one in known]
     colours = [colour_of(one.number) for one in known]
     axes.barh(names, [one.stability for one in known], color=colours)
     for value in (UNSTABLE, STABLE):
-        axes.axvline(value, color=_INK, lw=0.8, ls=":")
+        axes.axvline(value, color=INK, lw=0.8, ls=":")
     axes.set_xlim(0, 1)
     axes.invert_yaxis()
-    said = f"Jaccard similarity; under {UNSTABLE:g} unstable, from {STABLE:g} stable"
-    axes.set_xlabel(said, color=_INK)
 
 
 def _profiles(figure: Figure, drawn: _Drawn) -> None:
@@ -159,12 +134,12 @@ def _profiles(figure: Figure, drawn: _Drawn) -> None:
         axes.barh(np.arange(len(names)), sizes, color=colour_of(profile.number))
         axes.set_yticks(np.arange(len(names)), [name[:28] for name in names], fontsize=7)
         axes.set_ylim(_MOST_BARS - 0.4, -0.6)
-        axes.axvline(0, color=_INK, lw=0.8)
+        axes.axvline(0, color=INK, lw=0.8)
         axes.tick_params(axis="x", labelsize=7)
         axes.set_title(
-            f"{name_of(profile.number)} ({profile.share:.0%})", fontsize=9, color=_INK, loc="left"
+            f"{name_of(profile.number)} ({profile.share:.0%})", fontsize=9, color=INK, loc="left"
         )
         axes.spines[["top", "right"]].set_visible(False)
     for axes in grid[len(shown) :]:
         axes.set_visible(False)
-    figure.supxlabel("difference from all rows, standard deviations", fontsize=8, color=_INK)
+    figure.supxlabel("difference from all rows, standard deviations", fontsize=8, color=INK)

@@ -16,7 +16,7 @@ from noria.tasks.clustering import CLUSTER, DISTANCE, name_of
 from noria.tasks.clustering.assign import Assigned, Clustering, Density, clustering_of
 from noria.tasks.clustering.space import Space, space_of
 from noria.tasks.encoding import Columns, Encoder
-from noria.tasks.package import Feature, Manifest
+from noria.tasks.package import Manifest
 
 Array = NDArray[np.float64]
 
@@ -82,7 +82,7 @@ class Clusters:
     _numbers: NDArray[np.int64] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        encoder = Encoder(read_by(self.manifest), self.manifest.event_time)
+        encoder = Encoder(self.manifest.features, self.manifest.event_time)
         object.__setattr__(self, "_encoder", encoder)
         # Noise, -1, is the last: its number is 0.
         numbers = [profile.number for profile in self.settings.profiles]
@@ -101,8 +101,11 @@ class Clusters:
 
     def describe(self, columns: Columns) -> dict[str, np.ndarray]:
         """Return what is watched of rows: their clusters and distances."""
-        found = self.predict(columns)
-        return {CLUSTER: found[CLUSTER], DISTANCE: found["distance"]}
+        return self.describe_answers(columns, self.predict(columns))
+
+    def describe_answers(self, columns: Columns, answers: Columns) -> dict[str, np.ndarray]:  # noqa: ARG002 - the answers say it all
+        """See ``noria.tasks.package.DescribingAnswers``."""
+        return {CLUSTER: answers[CLUSTER], DISTANCE: answers["distance"]}
 
     def assigned(self, matrix: Array, *, among: bool = False) -> Assigned:
         """Return the clusters of encoded rows (n, d), in the order of the profiles.
@@ -153,11 +156,6 @@ class Clusters:
         }
 
 
-def read_by(manifest: Manifest) -> tuple[Feature, ...]:
-    """Return the features that the rows are compared by: all but what is watched of a cluster."""
-    return tuple(one for one in manifest.features if one.origin != "descriptor")
-
-
 def load(manifest: Manifest, files: Mapping[str, bytes]) -> Clusters:
     """Build the predictor from a package's checked files.
 
@@ -173,7 +171,7 @@ def load(manifest: Manifest, files: Mapping[str, bytes]) -> Clusters:
             if name.startswith(_SPACE)
         }
         found = Clusters(
-            manifest, space_of(read_by(manifest), space), clustering_of(arrays), settings
+            manifest, space_of(manifest.features_read, space), clustering_of(arrays), settings
         )
     except (KeyError, msgspec.DecodeError) as error:
         raise IntegrityError(f"{FILE} or {ARRAYS}: {error}", fix="train again") from error

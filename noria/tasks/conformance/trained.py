@@ -12,7 +12,13 @@ from noria.measures.catalog import OwnMetric
 from noria.spec import Family, ModelSpec
 from noria.tasks.conformance.subject import NAME, OLDER, Subject, Unmet, expect
 from noria.tasks.families import family as learner_of
-from noria.tasks.package import Describing, load_predictor, package_digest, read_manifest
+from noria.tasks.package import (
+    Describing,
+    DescribingAnswers,
+    load_predictor,
+    package_digest,
+    read_manifest,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -173,6 +179,13 @@ def _described(
     expect(isinstance(predictor, Describing), "the predictor has descriptors, and no describe")
     found = cast("Describing", predictor).describe(columns)
     expect(sorted(found) == sorted(listed), f"describe gives {list(found)}, not {listed}")
+    if isinstance(predictor, DescribingAnswers):
+        again = predictor.describe_answers(columns, predictor.predict(columns))
+        alike = sorted(again) == sorted(found) and all(
+            np.array_equal(values, again[name], equal_nan=expected[name] != "categorical")
+            for name, values in found.items()
+        )
+        expect(alike, "describe_answers gives other than describe")
     for name, values in found.items():
         of_texts = expected[name] == "categorical"
         shape = np.asarray(values, object if of_texts else np.float64).shape

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Final
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noria.errors import InvalidInput
+from noria.tasks.choosing import simplest
 
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -25,10 +25,7 @@ def choose(
 ) -> str:
     """Return the method to forecast with.
 
-    The best is the one with the lowest mean absolute scaled error. The simplest method whose
-    mean is above the best's by no more than one standard error of their paired difference is
-    taken (the one-standard-error rule of Breiman, Friedman, Olshen and Stone, Classification and
-    Regression Trees, 1984). From one sample or group no standard error is known: the simplest.
+    By the mean absolute scaled error; see ``noria.tasks.choosing.simplest``.
 
     Args:
         errors: For each method, from the simplest on, its absolute scaled errors (m, h) of the
@@ -54,13 +51,7 @@ def choose(
     said = counts > 0
     means = np.where(known, stacked, 0.0).sum(axis=2)[:, said] / counts[said]
     group = np.arange(rows.size)[said] if groups is None else groups[rows][said]
-    totals = means.mean(axis=1)
-    best = int(np.argmin(totals))
-    for name, own in zip(errors, means, strict=True):
-        difference = own - means[best]
-        if difference.mean() <= _standard_error(difference, group):
-            return name
-    return list(errors)[best]
+    return list(errors)[simplest(means, group)]
 
 
 def for_each(errors: Mapping[str, Array], series: Places, method: str) -> dict[int, str]:
@@ -81,17 +72,3 @@ def for_each(errors: Mapping[str, Array], series: Places, method: str) -> dict[i
         enough = np.count_nonzero(np.atleast_2d(known).sum(axis=1)) >= ENOUGH
         found[int(number)] = choose(ordered, rows) if enough else method
     return found
-
-
-def _standard_error(values: Array, group: Places) -> float:
-    """Return the standard error of a mean of rows (n,) that hang together in groups.
-
-    The usual one of a ratio where clusters are drawn (Cochran, Sampling Techniques, 1977); rows
-    of their own make it the usual one of a mean.
-    """
-    _, number = np.unique(group, return_inverse=True)
-    groups = int(number.max()) + 1
-    if groups < 2:
-        return math.inf
-    away = np.bincount(number, values - values.mean())
-    return float(np.sqrt(groups / (groups - 1) * (away @ away)) / values.size)

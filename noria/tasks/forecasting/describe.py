@@ -18,6 +18,7 @@ from noria.spec.section import Items, Section
 from noria.spec.spaces import SearchRange
 from noria.tasks.forecasting import HISTORY
 from noria.tasks.forecasting.rules import covariates_have_a_part, holidays_are_of_days
+from noria.tasks.rules import later_is_held_out
 
 if TYPE_CHECKING:
     from noria.spec.model import ModelSpec
@@ -233,16 +234,6 @@ def a_choice_has_methods(task: Any, train: Any) -> Iterator[Problem]:
         )
 
 
-def later_values_are_held_out(task: Any, data: Data) -> Iterator[Problem]:
-    """Forecasts are judged by what came later."""
-    if data.split.kind != "temporal" and data.event_time is not None:
-        yield Problem(
-            "spec.data.split.kind",
-            f"{data.split.kind} would let a {task.family} model know the future",
-            "write temporal, or remove it",
-        )
-
-
 def the_season_fits_the_history(task: Any) -> Iterator[Problem]:
     """A history holds two seasons, so that one can be held against the other."""
     options, path = task.options, "spec.task.options"
@@ -364,7 +355,7 @@ FORECASTING: Final = Family(
         a_choice_has_methods,
         covariates_have_a_part,
         holidays_are_of_days,
-        later_values_are_held_out,
+        later_is_held_out,
         the_season_fits_the_history,
         the_time_zone_is_known,
     ),

@@ -5,45 +5,36 @@ A row of its frames is a sample (``noria.tasks.forecasting.panel``).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
-
-import msgspec
 
 from noria.errors import DataError, shorten
 from noria.spec import ModelSpec
 from noria.tasks.forecasting import HISTORY
 from noria.tasks.forecasting.describe import AUTO, BOOSTING, options_of, season_of
-from noria.tasks.package import Manifest, read_manifest, write_package
-from noria.tasks.protocol import (
-    Check,
-    Comparison,
-    Evaluation,
-    Requests,
-    Split,
-    TuneResult,
-    ValidationReport,
-)
+from noria.tasks.package import Manifest, read_manifest
+from noria.tasks.protocol import Check, Comparison, Evaluation, Requests, ValidationReport
+from noria.tasks.sampled import Sampled, Words, refuse_few, refuse_outside
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
 
-    from noria.spec.data import Range
+    from noria.measures.catalog import Metric
+    from noria.measures.measurement import Measurement
+    from noria.spec import ChampionGate
     from noria.tasks.forecasting.fitting import Fitted, Samples
     from noria.tasks.forecasting.predictor import Forecaster
     from noria.tasks.held_out import HeldOut
 
 
-class Forecasting:
+class Forecasting(Sampled["Samples", "Fitted"]):
     """See ``noria.tasks.protocol.TaskFamily``."""
 
-    def distributes(self, spec: ModelSpec) -> bool:  # noqa: ARG002 - none of its methods does
-        """Whether the algorithm trains on several nodes: none does."""
-        return False
+    words = Words("values", "origin", "origins", "forecasts", "steps")
 
     def request_columns(self, spec: ModelSpec) -> list[str]:
         """See ``TaskFamily.request_columns``."""
@@ -69,13 +60,8 @@ class Forecasting:
 
         data, options = spec.data, options_of(spec)
         values = int(rows[str(data.target)].notna().sum())
-        if values < data.validation.min_rows:
-            raise DataError(
-                f"{values} values, fewer than spec.data.validation.minRows "
-                f"({data.validation.min_rows})",
-                fix="give more, or lower it",
-            )
-        _refuse_outside(spec, rows)
+        refuse_few(spec, values, "values")
+        refuse_outside(spec, rows)
         _refuse_missing(spec, rows)
         series = series_of(spec, options, rows)
         most, column = data.validation.max_missing, str(data.event_time)
@@ -109,63 +95,51 @@ class Forecasting:
         options = options_of(spec)
         return requests_of(spec, options, series_of(spec, options, rows), start, end)
 
-    def split(self, spec: ModelSpec, frame: pd.DataFrame, champion: Path | None) -> Split:
-        """See ``TaskFamily.split``: the newest origins, whose futures no training sample knows."""
-        import numpy as np
+    def truth(self, samples: Samples) -> NDArray[np.float64]:
+        """See ``Sampled.truth``: the futures."""
+        return samples.futures
 
+    def content(self, samples: Samples) -> Sequence[NDArray[Any]]:
+        """See ``Sampled.content``."""
+        return samples.histories, samples.futures
+
+    def known_until(self, spec: ModelSpec, manifest: Manifest) -> int | None:
+        """See ``Sampled.known_until``: the first origin whose future is not known."""
         from noria.tasks.forecasting.fitting import known_until
         from noria.tasks.forecasting.steps import Steps
-        from noria.tasks.judging import judged_rows
-        from noria.tasks.origins import LABEL_KNOWN
-        from noria.tasks.sources.rows import moments
-        from noria.tasks.tabular.folds import RowFacts, hold_out, newest
 
-        settings = spec.data.split
-        frame = frame.reset_index(drop=True)
-        event = moments(frame, str(spec.data.event_time))
-        facts = RowFacts(np.zeros(len(frame), np.int64), event, moments(frame, LABEL_KNOWN))
-        gap_ms = int(settings.gap.total_seconds() * 1000)
-        until = None
-        if champion is not None:
-            until = known_until(read_manifest(champion), Steps.of(options_of(spec)))
-        fresh = 0 if until is None else int((event >= until).sum())
-        if fresh:
-            fold = newest(facts, judged_rows(fresh, len(frame)), gap_ms)
-        else:
-            fold = hold_out("temporal", facts, settings.test_fraction, gap_ms, spec.train.seed)
-        return Split(frame.iloc[fold.train], frame.iloc[fold.test], fold.purged)
+        return known_until(manifest, Steps.of(options_of(spec)))
 
-    def tune(self, spec: ModelSpec, train: pd.DataFrame, workdir: Path) -> TuneResult:
-        """See ``TaskFamily.tune``: boosting's, by the newest third of the samples."""
-        from hashlib import sha256
+    def searches(self, spec: ModelSpec) -> bool:
+        """See ``Sampled.searches``: boosting alone has something."""
+        return spec.train.algorithm in (AUTO, BOOSTING)
 
-        import numpy as np
+    def searched_on(
+        self, spec: ModelSpec, samples: Samples, places: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """See ``Sampled.searched_on``."""
+        from noria.tasks.forecasting.fitting import LEARNT_FROM, in_time
 
-        from noria.tasks.forecasting.fitting import LEARNT_FROM, boosted, in_time
+        return in_time(spec, samples, places, LEARNT_FROM)
+
+    def tried(
+        self,
+        spec: ModelSpec,
+        samples: Samples,
+        older: NDArray[np.int64],
+        newer: NDArray[np.int64],
+        params: Mapping[str, Any],
+        metric: Metric,
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """See ``Sampled.tried``."""
+        from noria.tasks.forecasting.fitting import boosted
+        from noria.tasks.forecasting.judged import in_units
         from noria.tasks.forecasting.steps import Steps
-        from noria.tasks.search import search
 
-        settings, given = spec.train.search, dict(spec.train.hyperparameters)
-        if settings.kind == "none" or spec.train.algorithm not in (AUTO, BOOSTING):
-            return TuneResult(given)
-        samples = self.prepare(spec, train.reset_index(drop=True))
-        older, newer = in_time(spec, samples, np.arange(len(train)), LEARNT_FROM)
-        if not older.size:  # as when fitting: nothing is known before the newest
-            return TuneResult(given)
-        metric = spec.metric(settings.metric)
-
-        def score(params: Mapping[str, Any], fold: int) -> float:  # noqa: ARG001 - there is one
-            from noria.measures.measuring import value_of
-            from noria.tasks.forecasting.judged import in_units
-
-            model, read = boosted(spec, samples, older, params, None)
-            beside = samples.beside(read, newer, Steps.of(options_of(spec)))
-            said = model.predict(samples.histories[newer], beside)
-            truth, said = in_units(metric.name, samples, newer, said)
-            return value_of(metric, truth, said)
-
-        study = sha256(samples.histories.tobytes() + samples.futures.tobytes()).hexdigest()
-        return search(settings, given, score, 1, spec.train.seed, workdir, study, metric=metric)
+        model, read = boosted(spec, samples, older, params, None)
+        beside = samples.beside(read, newer, Steps.of(options_of(spec)))
+        said = model.predict(samples.histories[newer], beside)
+        return in_units(metric.name, samples, newer, said)
 
     def prepare(self, spec: ModelSpec, frame: pd.DataFrame) -> Samples:
         """See ``TaskFamily.prepare``."""
@@ -185,15 +159,6 @@ class Forecasting:
         from noria.tasks.forecasting.fitting import fit
 
         return fit(spec, prepared, places, params, weight)
-
-    def with_rounds(
-        self,
-        spec: ModelSpec,  # noqa: ARG002 - whatever it says
-        params: Mapping[str, Any],  # noqa: ARG002
-        times: float,  # noqa: ARG002
-    ) -> dict[str, Any] | None:
-        """See ``TaskFamily.with_rounds``: no method's rounds are a recipe's."""
-        return None
 
     def fit_baseline(
         self, spec: ModelSpec, prepared: Samples, places: NDArray[np.int64]
@@ -234,23 +199,28 @@ class Forecasting:
             said = forecaster.forecasts(windows, beside, series)
         return to_frame(forecaster.answer(histories, said))
 
-    def compare(
+    def measured(
+        self, spec: ModelSpec, samples: Samples, places: NDArray[np.int64], said: pd.DataFrame
+    ) -> dict[str, Measurement]:
+        """See ``Sampled.measured``."""
+        from noria.tasks.forecasting.judged import measured
+
+        return measured(spec, samples, places, said)
+
+    def compared(
         self,
         spec: ModelSpec,
-        prepared: Samples,
+        gates: Sequence[ChampionGate],
+        samples: Samples,
         places: NDArray[np.int64],
         ours: pd.DataFrame,
         theirs: pd.DataFrame,
-        block: NDArray[np.int64] | None = None,
-    ) -> Comparison:
-        """See ``TaskFamily.compare``."""
-        from noria.spec import ChampionGate
+        block: NDArray[np.int64] | None,
+    ) -> tuple[Comparison, ...]:
+        """See ``Sampled.compared``."""
         from noria.tasks.forecasting.judged import compared
-        from noria.tasks.judging import CONFIDENCE
 
-        gate = ChampionGate(metric=spec.family.default_metric, confidence=CONFIDENCE)
-        (found,) = compared(spec, (gate,), prepared, places, ours, theirs, block)
-        return found
+        return compared(spec, gates, samples, places, ours, theirs, block)
 
     def evaluate(
         self,
@@ -262,18 +232,10 @@ class Forecasting:
         plots_dir: Path | None,
     ) -> Evaluation:
         """See ``TaskFamily.evaluate``."""
-        from noria.tasks.forecasting.judged import evaluate
+        from noria.tasks.forecasting.judged import completed
 
-        return evaluate(self, spec, candidate, test, held_out, champion, plots_dir)
-
-    def save(
-        self, spec: ModelSpec, fitted: Fitted, package: Path, *, model: str = "", recipe: str = ""
-    ) -> Manifest:
-        """See ``TaskFamily.save``."""
-        del spec  # everything is in the manifest already
-        forecaster = fitted.forecaster
-        manifest = msgspec.structs.replace(forecaster.manifest, model=model, recipe=recipe)
-        return write_package(package, manifest, forecaster.files())
+        found, samples = self.judged(spec, candidate, test, held_out, champion)
+        return completed(spec, found, samples, held_out, plots_dir)
 
     def reference(
         self,
@@ -316,26 +278,6 @@ def _refuse_missing(spec: ModelSpec, rows: pd.DataFrame) -> None:
                 f"spec.data.features: {feature.name} is missing in {share:.0%} of the rows, more "
                 f"than spec.data.validation.maxMissing ({most:g})",
                 fix="fill it, remove the feature, or raise the limit",
-            )
-
-
-def _refuse_outside(spec: ModelSpec, rows: pd.DataFrame) -> None:
-    for name, limits in spec.data.validation.ranges.items():
-        _refuse_beyond(spec, rows, name, limits)
-
-
-def _refuse_beyond(spec: ModelSpec, rows: pd.DataFrame, name: str, limits: Range) -> None:
-    values = rows[name]
-    for end, wrong in (
-        (limits.min, values < (limits.min if limits.min is not None else values)),
-        (limits.max, values > (limits.max if limits.max is not None else values)),
-    ):
-        if wrong.any():
-            first = rows[wrong].iloc[0]
-            raise DataError(
-                f"spec.data.validation.ranges.{name}: {int(wrong.sum())} values lie beyond {end}, "
-                f"the first is {first[name]:g} at {first[str(spec.data.event_time)]}",
-                fix="correct them, or widen the range",
             )
 
 

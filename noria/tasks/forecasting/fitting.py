@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from noria.errors import DataError, TrainingError, shorten
 from noria.spec import ModelSpec
 from noria.spec.data import Feature as Column
+from noria.tasks.choosing import some_of
+from noria.tasks.fitted import FittedPredictor
 from noria.tasks.forecasting import HISTORY, boosting, choice, intervals, methods
 from noria.tasks.forecasting.accuracy import root_scale
 from noria.tasks.forecasting.beside import Beside, beside_of, static_of
@@ -151,16 +153,13 @@ class Samples:
         return found
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Fitted:
+class Fitted(FittedPredictor[Forecaster]):
     """A model between ``fit`` and ``save``."""
 
-    forecaster: Forecaster
-
     @property
-    def rows(self) -> int:
-        """How many samples it was fitted on."""
-        return self.forecaster.manifest.rows
+    def forecaster(self) -> Forecaster:
+        """The model as it will be served."""
+        return self.predictor
 
 
 def _series_of(spec: ModelSpec, frame: pd.DataFrame) -> Places:
@@ -288,10 +287,7 @@ def _event(spec: ModelSpec, samples: Samples, places: Places) -> Places:
 
 def _some(places: Places, seed: int) -> Places:
     """Return the samples that methods are chosen and intervals are measured by: enough of them."""
-    if places.size <= _ENOUGH:
-        return places
-    drawn = np.random.default_rng(seed).choice(places.size, _ENOUGH, replace=False)
-    return places[np.sort(drawn)]
+    return places[some_of(places.size, _ENOUGH, seed)]
 
 
 def _part(

@@ -6,30 +6,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from noria.errors import DataError, LeakageError, NoriaError
 from noria.measures.catalog import OwnMetric
 from noria.measures.measurement import Measurement
 from noria.measures.measuring import measure
 from noria.spec import ChampionGate, ModelSpec
 from noria.tasks.forecasting.accuracy import coverage, weighted_quantile_loss
 from noria.tasks.forecasting.describe import MASE, RMSSE, options_of
-from noria.tasks.forecasting.fitting import known_until
 from noria.tasks.forecasting.panel import targets_of
 from noria.tasks.forecasting.predictor import PREDICTION
-from noria.tasks.forecasting.steps import Steps
-from noria.tasks.gates import judge
-from noria.tasks.held_out import BLOCK, HeldOut
+from noria.tasks.held_out import HeldOut
 from noria.tasks.measure import Truth, compare
-from noria.tasks.package import read_manifest
 from noria.tasks.protocol import Comparison, Evaluation
-from noria.tasks.sources.rows import moments
 
 if TYPE_CHECKING:
-    from noria.tasks.forecasting.family import Forecasting
     from noria.tasks.forecasting.fitting import Samples
 
 Array = NDArray[np.float64]
@@ -140,78 +134,18 @@ def of_intervals(
     return {**found, "wql": measure(WQL, losses, losses)}
 
 
-def evaluate(
-    tasks: Forecasting,
+def completed(
     spec: ModelSpec,
-    candidate: Path,
-    test: pd.DataFrame,
+    found: Evaluation,
+    samples: Samples,
     held_out: HeldOut,
-    champion: Path | None,
     plots_dir: Path | None,
 ) -> Evaluation:
-    """Measure forecasts; see ``TaskFamily.evaluate``."""
-    if test.empty:
-        raise DataError("there are no held-out samples", fix="raise spec.data.split.testFraction")
-    samples, places = tasks.prepare(spec, test.reset_index(drop=True)), np.arange(len(test))
-    event = moments(test, str(spec.data.event_time))
-    block = held_out.rows[BLOCK].to_numpy(np.int64)
-    steps = Steps.of(options_of(spec))
-    until = known_until(read_manifest(candidate), steps)
-    if until is not None and until > int(event[block == block.max()].min()):
-        raise LeakageError(
-            "the model was fitted on values later than the held-out origins",
-            fix="evaluate the package that predicted them, before the refit (spec.train.refit)",
-        )
-    values = measured(spec, samples, places, held_out.model)
-    comparisons: tuple[Comparison, ...] = ()
-    broken = ""
-    if champion is not None:
-        try:
-            comparisons = _against(tasks, spec, samples, event, held_out, champion)
-        except NoriaError as error:
-            broken = f"the champion can't be asked: {error}"
-    beside = held_out.baseline
-    shown = of_intervals(spec, samples, places, held_out.model)
+    """Return an evaluation with what is measured of the intervals, and plots."""
+    shown = of_intervals(spec, samples, np.arange(found.rows), held_out.model)
     plots: tuple[str, ...] = ()
     if plots_dir is not None:
         from noria.tasks.forecasting.plots import draw
 
         plots = draw(plots_dir, spec, samples, held_out)
-    return Evaluation(
-        rows=len(test),
-        metrics={**values, **shown},
-        baseline={} if beside is None else measured(spec, samples, places, beside),
-        comparisons=comparisons,
-        gates=judge(spec.gates, values, comparisons, broken, held_out.choice),
-        plots=plots,
-        choice=held_out.choice,
-    )
-
-
-def _against(
-    tasks: Forecasting,
-    spec: ModelSpec,
-    samples: Samples,
-    event: Places,
-    held_out: HeldOut,
-    champion: Path,
-) -> tuple[Comparison, ...]:
-    """Compare with the champion on the samples whose futures it does not know."""
-    manifest = read_manifest(champion)
-    if manifest.family != spec.task.family:
-        raise DataError(f"it is of the family {manifest.family}")
-    horizon = samples.futures.shape[1]
-    if len(manifest.target_names) != horizon:
-        raise DataError(f"it forecasts {len(manifest.target_names)} steps, the candidate {horizon}")
-    until = known_until(manifest, Steps.of(options_of(spec)))
-    fresh = np.arange(len(event)) if until is None else np.flatnonzero(event >= until)
-    if not fresh.size:
-        said = "no origin is newer than what the champion knows"
-        return tuple(
-            Comparison(gate.metric, 0, gate.confidence, problem=said)
-            for gate in spec.gates.champion
-        )
-    theirs = tasks.predict(spec, champion, samples, fresh)
-    ours = held_out.model.iloc[fresh].reset_index(drop=True)
-    block = held_out.rows[BLOCK].to_numpy(np.int64)[fresh]
-    return compared(spec, spec.gates.champion, samples, fresh, ours, theirs, block)
+    return msgspec.structs.replace(found, metrics={**found.metrics, **shown}, plots=plots)

@@ -5,27 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from noria.errors import TrainingError
 from noria.spec import ModelSpec
 from noria.tasks.forecasting.fitting import Samples
 from noria.tasks.forecasting.judged import levels_of, said_of
 from noria.tasks.held_out import HeldOut
+from noria.tasks.plots import BLUE, GREY, INK, titled, write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Array = NDArray[np.float64]
 
-_BLUE: Final = "#2563eb"
-_GREY: Final = "#94a3b8"
-_INK: Final = "#1e293b"
-_DOTS_PER_INCH: Final = 110
 _SHOWN: Final = 4
 _SEASONS: Final = 4
 
@@ -57,9 +53,6 @@ def draw(folder: Path, spec: ModelSpec, samples: Samples, held_out: HeldOut) -> 
     Raises:
         TrainingError: A file can't be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     drawn = _Drawn(samples, held_out.model, held_out.baseline, levels_of(spec, held_out.model))
     plots: dict[str, Callable[[Figure, _Drawn], None]] = {
         "error-by-step.png": _errors,
@@ -67,40 +60,22 @@ def draw(folder: Path, spec: ModelSpec, samples: Samples, held_out: HeldOut) -> 
     }
     if drawn.levels:
         plots["coverage-by-step.png"] = _coverage
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, plot in plots.items():
-            figure = Figure(figsize=(6.4, 4.0), dpi=_DOTS_PER_INCH, layout="constrained")
-            FigureCanvasAgg(figure)
-            plot(figure, drawn)
-            figure.savefig(folder / name, metadata={"Software": None})
-    except OSError as error:
-        raise TrainingError(f"{folder}: plots can't be written: {error}") from error
-    return tuple(plots)
-
-
-def _axes(figure: Figure, title: str, x: str, y: str) -> Any:
-    axes = figure.add_subplot()
-    axes.set_title(title, color=_INK, fontsize=11, loc="left")
-    axes.set_xlabel(x, color=_INK)
-    axes.set_ylabel(y, color=_INK)
-    axes.spines[["top", "right"]].set_visible(False)
-    return axes
+    return write(folder, plots, drawn)
 
 
 def _errors(figure: Figure, drawn: _Drawn) -> None:
-    axes = _axes(figure, "Error by step", "steps ahead", "mean scaled error (MASE)")
+    axes = titled(figure, "Error by step", "steps ahead", "mean scaled error (MASE)")
     steps = np.arange(1, drawn.horizon + 1)
-    axes.plot(steps, drawn.errors(drawn.said), color=_BLUE, marker="o", ms=3, label="model")
+    axes.plot(steps, drawn.errors(drawn.said), color=BLUE, marker="o", ms=3, label="model")
     if drawn.beside is not None:
         naive = drawn.errors(drawn.beside)
-        axes.plot(steps, naive, color=_GREY, marker="o", ms=3, label="seasonal naive")
+        axes.plot(steps, naive, color=GREY, marker="o", ms=3, label="seasonal naive")
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False)
 
 
 def _coverage(figure: Figure, drawn: _Drawn) -> None:
-    axes = _axes(figure, "Values within their intervals", "steps ahead", "share of the values")
+    axes = titled(figure, "Values within their intervals", "steps ahead", "share of the values")
     steps = np.arange(1, drawn.horizon + 1)
     shades = np.linspace(1.0, 0.45, len(drawn.levels))
     for level, shade in zip(drawn.levels, shades, strict=True):
@@ -108,8 +83,8 @@ def _coverage(figure: Figure, drawn: _Drawn) -> None:
         truth = drawn.samples.futures
         inside = ((truth >= low) & (truth <= high)).mean(axis=0)
         label = f"{level} % intervals"
-        axes.plot(steps, inside, color=_BLUE, alpha=shade, marker="o", ms=3, label=label)
-        axes.axhline(level / 100, color=_INK, lw=0.8, ls=":")
+        axes.plot(steps, inside, color=BLUE, alpha=shade, marker="o", ms=3, label=label)
+        axes.axhline(level / 100, color=INK, lw=0.8, ls=":")
     axes.set_ylim(0, 1.02)
     axes.legend(frameon=False, loc="lower left")
 
@@ -127,15 +102,15 @@ def _forecasts(figure: Figure, drawn: _Drawn) -> None:
     titles = ("least error", "smaller error", "greater error", "greatest error")
     for axes, row, title in zip(grid, shown, titles, strict=False):
         history = samples.raw[row, -before:]
-        axes.plot(np.arange(1 - history.size, 1), history, color=_GREY, lw=1)
-        axes.plot(ahead, samples.futures[row], color=_INK, lw=1, label="value")
-        axes.plot(ahead, said[row], color=_BLUE, lw=1.4, label="forecast")
+        axes.plot(np.arange(1 - history.size, 1), history, color=GREY, lw=1)
+        axes.plot(ahead, samples.futures[row], color=INK, lw=1, label="value")
+        axes.plot(ahead, said[row], color=BLUE, lw=1.4, label="forecast")
         for level in drawn.levels[:1]:
             low, high = (
                 said_of(drawn.said, horizon, f"{e}-{level}")[row] for e in ("lower", "upper")
             )
-            axes.fill_between(ahead, low, high, color=_BLUE, alpha=0.18, lw=0, label=f"{level} %")
-        axes.set_title(title, fontsize=9, color=_INK, loc="left")
+            axes.fill_between(ahead, low, high, color=BLUE, alpha=0.18, lw=0, label=f"{level} %")
+        axes.set_title(title, fontsize=9, color=INK, loc="left")
         axes.tick_params(labelsize=7)
         axes.spines[["top", "right"]].set_visible(False)
     for axes in grid[len(shown) :]:

@@ -17,7 +17,15 @@ from noria.spec.section import Section
 from noria.spec.spaces import SearchRange
 from noria.spec.units import PositiveDuration
 from noria.tasks.recommendation import EXCLUDE, HISTORY, ONLY
-from noria.tasks.recommendation.words import ALS, AUTO, DESCRIPTORS, ITEM_BASED, POPULARITY
+from noria.tasks.recommendation.words import (
+    ALS,
+    AUTO,
+    BPR,
+    DESCRIPTORS,
+    ITEM_BASED,
+    POPULARITY,
+)
+from noria.tasks.rules import later_is_held_out
 
 if TYPE_CHECKING:
     from noria.spec.model import ModelSpec
@@ -158,16 +166,6 @@ def the_columns_differ(task: Any, data: Data) -> Iterator[Problem]:
             )
 
 
-def later_interactions_are_held_out(task: Any, data: Data) -> Iterator[Problem]:
-    """Recommendations are judged by what was taken later."""
-    if data.split.kind != "temporal" and data.event_time is not None:
-        yield Problem(
-            "spec.data.split.kind",
-            f"{data.split.kind} would let a {task.family} model know the future",
-            "write temporal, or remove it",
-        )
-
-
 def items_are_no_quantity(task: Any, monitoring: Monitoring) -> Iterator[Problem]:
     """What is answered are names of items, of which no distribution is worth watching."""
     for place, detector in enumerate(monitoring.detectors):
@@ -242,6 +240,16 @@ RECOMMENDATION: Final = Family(
             library="implicit",
             space={"neighbours": SearchRange(low=10, high=400, log=True)},
         ),
+        Algorithm(
+            name=BPR,
+            library="implicit",
+            space={
+                "factors": SearchRange(low=16, high=128, log=True),
+                "learning_rate": SearchRange(low=0.001, high=0.1, log=True),
+                "regularization": SearchRange(low=0.001, high=0.1, log=True),
+                "iterations": SearchRange(low=20, high=100, log=True),
+            },
+        ),
         Algorithm(name=POPULARITY),
     ),
     metrics=("ndcg", "recall", "hit-rate"),
@@ -256,7 +264,7 @@ RECOMMENDATION: Final = Family(
         users_items_and_times,
         nothing_beside_the_interactions,
         the_columns_differ,
-        later_interactions_are_held_out,
+        later_is_held_out,
         items_are_no_quantity,
     ),
     needs=Needs(

@@ -5,45 +5,37 @@ A row of its frames is a sample (``noria.tasks.recommendation.interactions``).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
-import msgspec
-
 from noria.errors import DataError
 from noria.spec import ModelSpec, Range
-from noria.tasks.package import Manifest, read_manifest, write_package
-from noria.tasks.protocol import (
-    Check,
-    Comparison,
-    Evaluation,
-    Requests,
-    Split,
-    TuneResult,
-    ValidationReport,
-)
+from noria.tasks.package import Manifest
+from noria.tasks.protocol import Check, Comparison, Evaluation, Requests, ValidationReport
 from noria.tasks.recommendation import EXCLUDE, HISTORY, ONLY
 from noria.tasks.recommendation.describe import options_of
 from noria.tasks.recommendation.words import ALS, AUTO, POPULARITY
+from noria.tasks.sampled import Sampled, Words, refuse_few, refuse_outside
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
 
+    from noria.measures.catalog import Metric
+    from noria.measures.measurement import Measurement
+    from noria.spec import ChampionGate
     from noria.tasks.held_out import HeldOut
     from noria.tasks.recommendation.fitting import Fitted, Samples
     from noria.tasks.recommendation.predictor import Recommender
 
 
-class Recommendation:
+class Recommendation(Sampled["Samples", "Fitted"]):
     """See ``noria.tasks.protocol.TaskFamily``."""
 
-    def distributes(self, spec: ModelSpec) -> bool:  # noqa: ARG002 - none of its methods does
-        """Whether the algorithm trains on several nodes: none does."""
-        return False
+    words = Words("interactions", "sample", "moments", "answers", "items")
 
     def request_columns(self, spec: ModelSpec) -> list[str]:
         """See ``TaskFamily.request_columns``."""
@@ -60,13 +52,8 @@ class Recommendation:
         from noria.tasks.recommendation.interactions import checked
 
         data = spec.data
-        if len(rows) < data.validation.min_rows:
-            raise DataError(
-                f"{len(rows)} interactions, fewer than spec.data.validation.minRows "
-                f"({data.validation.min_rows})",
-                fix="give more, or lower it",
-            )
-        _refuse_outside(spec, rows)
+        refuse_few(spec, len(rows), "interactions")
+        refuse_outside(spec, rows)
         counted = checked(spec, rows)
         users, items = counted[data.entity_key[0]], counted[str(data.target)]
         if items.nunique() <= options_of(spec).k:
@@ -98,59 +85,57 @@ class Recommendation:
 
         return requests_of(spec, rows, start, end)
 
-    def split(self, spec: ModelSpec, frame: pd.DataFrame, champion: Path | None) -> Split:
-        """See ``TaskFamily.split``: the newest samples, and of the others those known before."""
-        import numpy as np
+    def truth(self, samples: Samples) -> NDArray[np.float64]:
+        """See ``Sampled.truth``: the numbers of the items taken."""
+        return samples.truth
 
-        from noria.tasks.judging import judged_rows
-        from noria.tasks.origins import LABEL_KNOWN
-        from noria.tasks.recommendation.judged import known_until
-        from noria.tasks.sources.rows import moments
-        from noria.tasks.tabular.folds import RowFacts, hold_out, newest
+    def content(self, samples: Samples) -> Sequence[NDArray[Any]]:
+        """See ``Sampled.content``."""
+        return samples.truth, samples.event
 
-        settings = spec.data.split
-        frame = frame.reset_index(drop=True)
-        event = moments(frame, str(spec.data.event_time))
-        facts = RowFacts(np.zeros(len(frame), np.int64), event, moments(frame, LABEL_KNOWN))
-        gap_ms = int(settings.gap.total_seconds() * 1000)
-        until = None if champion is None else known_until(read_manifest(champion))
-        fresh = 0 if until is None else int((event > until).sum())
-        if fresh:
-            fold = newest(facts, judged_rows(fresh, len(frame)), gap_ms)
-        else:
-            fold = hold_out("temporal", facts, settings.test_fraction, gap_ms, spec.train.seed)
-        return Split(frame.iloc[fold.train], frame.iloc[fold.test], fold.purged)
+    def known_until(self, spec: ModelSpec, manifest: Manifest) -> int | None:  # noqa: ARG002
+        """See ``Sampled.known_until``: when the last interaction was."""
+        from noria.tasks.recommendation.fitting import KNOWN_UNTIL
 
-    def tune(self, spec: ModelSpec, train: pd.DataFrame, workdir: Path) -> TuneResult:
-        """See ``TaskFamily.tune``: by the newest third of the samples."""
-        from hashlib import sha256
+        found = manifest.parameters.get(KNOWN_UNTIL, manifest.trained_until)
+        return None if found is None else int(found)
 
-        import numpy as np
+    def new_to(self, until: int, event: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """See ``Sampled.new_to``: later than all that it knows."""
+        return event > until
 
-        from noria.tasks.recommendation.fitting import in_time, learnt, settings_of
-        from noria.tasks.search import search
+    def searches(self, spec: ModelSpec) -> bool:
+        """See ``Sampled.searches``: popularity has nothing."""
+        return spec.train.algorithm != POPULARITY
 
-        settings, given = spec.train.search, dict(spec.train.hyperparameters)
-        if settings.kind == "none" or spec.train.algorithm == POPULARITY:
-            return TuneResult(given)
+    def searched_on(
+        self,
+        spec: ModelSpec,  # noqa: ARG002 - whatever it says
+        samples: Samples,
+        places: NDArray[np.int64],
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """See ``Sampled.searched_on``: the newest third is what it is measured on."""
+        from noria.tasks.recommendation.fitting import in_time
+
+        return in_time(samples, places)
+
+    def tried(
+        self,
+        spec: ModelSpec,
+        samples: Samples,
+        older: NDArray[np.int64],
+        newer: NDArray[np.int64],
+        params: Mapping[str, Any],
+        metric: Metric,  # noqa: ARG002 - all read the same
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """See ``Sampled.tried``."""
+        from noria.tasks.recommendation.fitting import learnt, settings_of
+        from noria.tasks.recommendation.predictor import PREDICTION
+
         method = ALS if spec.train.algorithm == AUTO else spec.train.algorithm
-        samples = self.prepare(spec, train.reset_index(drop=True))
-        older, newer = in_time(samples, np.arange(len(train)))
-        if not older.size:  # as when fitting: nothing is known before the newest
-            return TuneResult(given)
-        metric = spec.metric(settings.metric)
-
-        def score(params: Mapping[str, Any], fold: int) -> float:  # noqa: ARG001 - there is one
-            from noria.measures.measuring import value_of
-            from noria.tasks.recommendation.predictor import PREDICTION
-
-            used = settings_of(params)[0] if method == ALS else params
-            model = learnt(spec, samples, older, method, used, None).recommender
-            said = model.predict(samples.columns(newer))[PREDICTION]
-            return value_of(metric, samples.truth[newer], said)
-
-        study = sha256(samples.truth.tobytes() + samples.event.tobytes()).hexdigest()
-        return search(settings, given, score, 1, spec.train.seed, workdir, study, metric=metric)
+        used = settings_of(params)[0] if method == ALS else params
+        model = learnt(spec, samples, older, method, used, None).predictor
+        return samples.truth[newer], model.predict(samples.columns(newer))[PREDICTION]
 
     def prepare(self, spec: ModelSpec, frame: pd.DataFrame) -> Samples:
         """See ``TaskFamily.prepare``."""
@@ -170,15 +155,6 @@ class Recommendation:
         from noria.tasks.recommendation.fitting import fit
 
         return fit(spec, prepared, places, params, weight)
-
-    def with_rounds(
-        self,
-        spec: ModelSpec,  # noqa: ARG002 - whatever it says
-        params: Mapping[str, Any],  # noqa: ARG002
-        times: float,  # noqa: ARG002
-    ) -> dict[str, Any] | None:
-        """See ``TaskFamily.with_rounds``: no method has rounds of boosting."""
-        return None
 
     def fit_baseline(
         self, spec: ModelSpec, prepared: Samples, places: NDArray[np.int64]
@@ -203,27 +179,32 @@ class Recommendation:
         recommender = (
             cast("Recommender", load_predictor(model))
             if isinstance(model, Path)
-            else model.recommender
+            else model.predictor
         )
         return to_frame(recommender.predict(prepared.columns(places))[PREDICTION])
 
-    def compare(
+    def measured(
+        self, spec: ModelSpec, samples: Samples, places: NDArray[np.int64], said: pd.DataFrame
+    ) -> dict[str, Measurement]:
+        """See ``Sampled.measured``."""
+        from noria.tasks.recommendation.judged import measured
+
+        return measured(spec, samples, places, said)
+
+    def compared(
         self,
         spec: ModelSpec,
-        prepared: Samples,
+        gates: Sequence[ChampionGate],
+        samples: Samples,
         places: NDArray[np.int64],
         ours: pd.DataFrame,
         theirs: pd.DataFrame,
-        block: NDArray[np.int64] | None = None,
-    ) -> Comparison:
-        """See ``TaskFamily.compare``."""
-        from noria.spec import ChampionGate
-        from noria.tasks.judging import CONFIDENCE
+        block: NDArray[np.int64] | None,
+    ) -> tuple[Comparison, ...]:
+        """See ``Sampled.compared``."""
         from noria.tasks.recommendation.judged import compared
 
-        gate = ChampionGate(metric=spec.family.default_metric, confidence=CONFIDENCE)
-        (found,) = compared(spec, (gate,), prepared, places, ours, theirs, block)
-        return found
+        return compared(spec, gates, samples, places, ours, theirs, block)
 
     def evaluate(
         self,
@@ -235,18 +216,10 @@ class Recommendation:
         plots_dir: Path | None,
     ) -> Evaluation:
         """See ``TaskFamily.evaluate``."""
-        from noria.tasks.recommendation.judged import evaluate
+        from noria.tasks.recommendation.judged import completed
 
-        return evaluate(self, spec, candidate, test, held_out, champion, plots_dir)
-
-    def save(
-        self, spec: ModelSpec, fitted: Fitted, package: Path, *, model: str = "", recipe: str = ""
-    ) -> Manifest:
-        """See ``TaskFamily.save``."""
-        del spec  # everything is in the manifest already
-        recommender = fitted.recommender
-        manifest = msgspec.structs.replace(recommender.manifest, model=model, recipe=recipe)
-        return write_package(package, manifest, recommender.files())
+        found, samples = self.judged(spec, candidate, test, held_out, champion)
+        return completed(spec, found, candidate, samples, held_out, plots_dir)
 
     def reference(
         self,
@@ -285,21 +258,6 @@ def _with_weight(spec: ModelSpec) -> ModelSpec:
     ranges = {weight: Range(), **data.validation.ranges}
     validation = data.validation.model_copy(update={"ranges": ranges})
     return spec.model_copy(update={"data": data.model_copy(update={"validation": validation})})
-
-
-def _refuse_outside(spec: ModelSpec, rows: pd.DataFrame) -> None:
-    for name, limits in spec.data.validation.ranges.items():
-        for end, wrong in (
-            (limits.min, rows[name] < (-float("inf") if limits.min is None else limits.min)),
-            (limits.max, rows[name] > (float("inf") if limits.max is None else limits.max)),
-        ):
-            if wrong.any():
-                first = rows[wrong].iloc[0]
-                raise DataError(
-                    f"spec.data.validation.ranges.{name}: {int(wrong.sum())} values lie beyond "
-                    f"{end}, the first is {first[name]:g} at {first[str(spec.data.event_time)]}",
-                    fix="correct them, or widen the range",
-                )
 
 
 LEARNER: Final = Recommendation()

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from noria.errors import TrainingError, shorten
 from noria.spec import ModelSpec
+from noria.tasks.choosing import simplest, some_of
+from noria.tasks.fitted import FittedPredictor
 from noria.tasks.origins import LABEL_KNOWN
 from noria.tasks.package import Feature, Input, Manifest, Output
 from noria.tasks.recommendation import EXCLUDE, HISTORY, ONLY
@@ -25,6 +27,7 @@ from noria.tasks.recommendation.methods import (
     Method,
     Neighbours,
     Popularity,
+    Ranked,
 )
 from noria.tasks.recommendation.predictor import (
     COLD,
@@ -39,6 +42,7 @@ from noria.tasks.recommendation.predictor import (
 from noria.tasks.recommendation.words import (
     ALS,
     AUTO,
+    BPR,
     DESCRIPTORS,
     ITEM_BASED,
     POPULARITY,
@@ -74,13 +78,19 @@ _TRIED: Final[Sequence[Mapping[str, float]]] = tuple(
 """Of ALS without hyperparameters, the simplest first: how much regularization suits depends on how
 much there is."""
 
+_EPOCHS: Final = 60
+_RATE: Final = 0.01
+"""Of BPR: learning rate, and the weight of its regularization. Chosen with the epochs on the known
+part of MovieLens: with more of either the lists get worse."""
+
 _HYPERPARAMETERS: Final[Mapping[str, frozenset[str]]] = {
     ALS: frozenset({"factors", "regularization", "alpha", "iterations"}),
+    BPR: frozenset({"factors", "learning_rate", "regularization", "iterations"}),
     ITEM_BASED: frozenset({"neighbours"}),
     POPULARITY: frozenset(),
 }
 _WHOLE: Final = frozenset({"factors", "iterations", "neighbours"})
-_POSITIVE: Final = frozenset({*_WHOLE, "alpha"})
+_POSITIVE: Final = frozenset({*_WHOLE, "alpha", "learning_rate"})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -142,16 +152,8 @@ class Samples:
         return np.repeat(self.users[places], sizes), self.items[at], counts
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Fitted:
+class Fitted(FittedPredictor[Recommender]):
     """A model between ``fit`` and ``save``."""
-
-    recommender: Recommender
-
-    @property
-    def rows(self) -> int:
-        """How many samples it was fitted on."""
-        return self.recommender.manifest.rows
 
 
 def fit(
@@ -169,7 +171,8 @@ def fit(
     algorithm = spec.train.algorithm
     checked(algorithm, params)
     if algorithm == AUTO:
-        tried = [(POPULARITY, {}), (ITEM_BASED, {}), *((ALS, one) for one in settings_of(params))]
+        factorised = [(ALS, one) for one in settings_of(params)]
+        tried = [(POPULARITY, {}), (ITEM_BASED, {}), *factorised, (BPR, {})]
     elif algorithm == ALS:
         tried = [(ALS, one) for one in settings_of(params)]
     else:
@@ -230,40 +233,20 @@ def _chosen(
 ) -> tuple[str, Mapping[str, Any]]:
     """Return the simplest that is within noise of the best for the newest samples.
 
-    Each is fitted on what was known before them. Noise is one standard error of the paired
-    difference, with users as clusters: the one-standard-error rule of Breiman, Friedman, Olshen and
-    Stone, Classification and Regression Trees, 1984. ``tried`` has the simplest first.
+    Each is fitted on what was known before them; users are the groups of ``simplest``. ``tried``
+    has the simplest first.
     """
     older, newer = in_time(samples, places)
     if not older.size or not newer.size:
         return tried[0]
-    if newer.size > _ENOUGH:
-        drawn = np.random.default_rng(spec.train.seed).choice(newer.size, _ENOUGH, replace=False)
-        newer = newer[np.sort(drawn)]
+    newer = newer[some_of(newer.size, _ENOUGH, spec.train.seed)]
     before = None if weight is None else weight[np.isin(places, older)]
-    found = []
+    losses = []
     for method, params in tried:
-        model = learnt(spec, samples, older, method, params, before).recommender
-        found.append(ndcg(samples.truth[newer], model.predict(samples.columns(newer))[PREDICTION]))
-    best = found[int(np.argmax([values.mean() for values in found]))]
-    near = (
-        (best - values).mean() <= standard_error(best - values, samples.users[newer])
-        for values in found
-    )
-    return next(one for one, is_near in zip(tried, near, strict=True) if is_near)
-
-
-def standard_error(values: Array, group: Places) -> float:
-    """Return the standard error of a mean of n values that hang together in groups, (n,).
-
-    That of a ratio where clusters are drawn (Cochran, Sampling Techniques, 1977).
-    """
-    _, number = np.unique(group, return_inverse=True)
-    groups = int(number.max()) + 1
-    if groups < 2:
-        return float("inf")
-    away = np.bincount(number, values - values.mean())
-    return float(np.sqrt(groups / (groups - 1) * (away @ away)) / values.size)
+        model = learnt(spec, samples, older, method, params, before).predictor
+        said = model.predict(samples.columns(newer))[PREDICTION]
+        losses.append(-ndcg(samples.truth[newer], said))
+    return tried[simplest(np.stack(losses), samples.users[newer])]
 
 
 def learnt(
@@ -320,13 +303,15 @@ def _learn(
     """
     if method == POPULARITY:
         return Popularity(counts)
+    from implicit.recommender_base import ModelFitError
+
     try:
         # Several threads on small factors cost more than they bring, and add up in another order.
         with limited_to(1):
             if method == ITEM_BASED:
                 return _neighbours(matrix, int(params.get("neighbours", _NEIGHBOURS)))
-            return _factors(matrix, params, seed)
-    except (ValueError, ArithmeticError, RuntimeError) as error:
+            return (_ranked if method == BPR else _factors)(matrix, params, seed)
+    except (ValueError, ArithmeticError, RuntimeError, ModelFitError) as error:
         raise TrainingError(f"{method}: {error}", fix="choose other hyperparameters") from error
 
 
@@ -360,6 +345,26 @@ def _factors(matrix: csr_matrix, params: Mapping[str, Any], seed: int) -> Factor
     )
     model.fit(matrix, show_progress=False)
     return Factors.of(model.item_factors.astype(np.float64), regularization, alpha)
+
+
+def _ranked(matrix: csr_matrix, params: Mapping[str, Any], seed: int) -> Ranked:
+    from implicit.cpu.bpr import BayesianPersonalizedRanking
+
+    model = BayesianPersonalizedRanking(
+        factors=int(params.get("factors", _FACTORS)),
+        learning_rate=float(params.get("learning_rate", _RATE)),
+        regularization=float(params.get("regularization", _RATE)),
+        iterations=int(params.get("iterations", _EPOCHS)),
+        num_threads=1,
+        random_state=seed,
+    )
+    model.fit(matrix, show_progress=False)
+    items, users = (one.astype(np.float64) for one in (model.item_factors, model.user_factors))
+    taken = matrix.astype(np.bool_).astype(np.float64)
+    means = np.column_stack([taken @ items / taken.getnnz(axis=1)[:, None], np.ones(len(users))])
+    # A ridge of the size of one user, for there may be fewer of them than factors.
+    gram = means.T @ means + means.var() * np.eye(means.shape[1])
+    return Ranked(items, np.linalg.solve(gram, means.T @ users))
 
 
 def _kept(

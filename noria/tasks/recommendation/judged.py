@@ -6,28 +6,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
+import msgspec
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from noria.errors import DataError, LeakageError, NoriaError
 from noria.measures.catalog import OwnMetric
 from noria.measures.measurement import Measurement
 from noria.measures.measuring import measure
 from noria.spec import ChampionGate, ModelSpec
-from noria.tasks.gates import ERROR, FAIL, INCONCLUSIVE, PASS, judge
+from noria.tasks.champion import recipe_gate
+from noria.tasks.gates import ERROR, FAIL, INCONCLUSIVE, PASS
 from noria.tasks.held_out import BLOCK, HeldOut
-from noria.tasks.judging import CONFIDENCE
 from noria.tasks.measure import Truth, compare
-from noria.tasks.package import Manifest, load_predictor, read_manifest
+from noria.tasks.package import load_predictor
 from noria.tasks.protocol import Comparison, Evaluation, GateRecord
 from noria.tasks.recommendation.accuracy import coverage, novelty
-from noria.tasks.recommendation.fitting import KNOWN_UNTIL
 from noria.tasks.recommendation.predictor import PREDICTION
 from noria.tasks.recommendation.words import POPULARITY, targets_of
 
 if TYPE_CHECKING:
-    from noria.tasks.recommendation.family import Recommendation
     from noria.tasks.recommendation.fitting import Samples
     from noria.tasks.recommendation.predictor import Recommender
 
@@ -113,59 +111,28 @@ def compared(
     return compare(gates, truth, said_of(ours), said_of(theirs), spec.metrics)
 
 
-def known_until(manifest: Manifest) -> int | None:
-    """Return when the last interaction was that a model knows, milliseconds; None: none."""
-    found = manifest.parameters.get(KNOWN_UNTIL, manifest.trained_until)
-    return None if found is None else int(found)
-
-
-def evaluate(
-    tasks: Recommendation,
+def completed(
     spec: ModelSpec,
+    found: Evaluation,
     candidate: Path,
-    test: pd.DataFrame,
+    samples: Samples,
     held_out: HeldOut,
-    champion: Path | None,
     plots_dir: Path | None,
 ) -> Evaluation:
-    """Measure recommendations; see ``TaskFamily.evaluate``."""
-    if test.empty:
-        raise DataError("there are no held-out samples", fix="raise spec.data.split.testFraction")
-    samples, places = tasks.prepare(spec, test.reset_index(drop=True)), np.arange(len(test))
-    block = held_out.rows[BLOCK].to_numpy(np.int64)
+    """Return an evaluation with coverage and novelty, the gate by popularity, and plots."""
     model = cast("Recommender", load_predictor(candidate))
-    until = known_until(model.manifest)
-    if until is not None and until > int(samples.event[block == block.max()].min()):
-        raise LeakageError(
-            "the model was fitted on interactions later than the held-out moments",
-            fix="evaluate the package that predicted them, before the refit (spec.train.refit)",
-        )
-    values = measured(spec, samples, places, held_out.model)
-    comparisons: tuple[Comparison, ...] = ()
-    broken = ""
-    if champion is not None:
-        try:
-            comparisons = _against(tasks, spec, samples, held_out, champion)
-        except NoriaError as error:
-            broken = f"the champion can't be asked: {error}"
-    beside, others = held_out.baseline, {}
-    gates = judge(spec.gates, values, comparisons, broken, held_out.choice)
+    beside, others, gates = held_out.baseline, found.baseline, found.gates
     if beside is not None:
-        others = {**measured(spec, samples, places, beside), **shown(beside, model)}
+        others = {**others, **shown(beside, model)}
         gates += _beats_popularity(spec, samples, held_out, beside, model)
     plots: tuple[str, ...] = ()
     if plots_dir is not None:
         from noria.tasks.recommendation.plots import draw
 
         plots = draw(plots_dir, samples, held_out, model)
-    return Evaluation(
-        rows=len(test),
-        metrics={**values, **shown(held_out.model, model)},
-        baseline=others,
-        comparisons=comparisons,
-        gates=gates,
-        plots=plots,
-        choice=held_out.choice,
+    metrics = {**found.metrics, **shown(held_out.model, model)}
+    return msgspec.structs.replace(
+        found, metrics=metrics, baseline=others, gates=gates, plots=plots
     )
 
 
@@ -176,8 +143,8 @@ def _beats_popularity(
     if model.settings.method == POPULARITY:
         return ()
     places, block = np.arange(len(beside)), held_out.rows[BLOCK].to_numpy(np.int64)
-    gate = ChampionGate(metric=spec.family.default_metric, confidence=CONFIDENCE)
-    (found,) = compared(spec, (gate,), samples, places, held_out.model, beside, block)
+    gates = (recipe_gate(spec),)
+    (found,) = compared(spec, gates, samples, places, held_out.model, beside, block)
     gain = found.difference
     if gain is None:
         detail = f"{found.metric} {found.problem}"
@@ -192,27 +159,3 @@ def _beats_popularity(
         + ("" if gain > 0.0 else "; write algorithm: popularity, or auto")
     )
     return (GateRecord(BETTER, verdict, detail, gain, 0.0, found.samples, found.low, found.high),)
-
-
-def _against(
-    tasks: Recommendation, spec: ModelSpec, samples: Samples, held_out: HeldOut, champion: Path
-) -> tuple[Comparison, ...]:
-    """Compare with the champion on the samples later than all that it knows."""
-    manifest = read_manifest(champion)
-    if manifest.family != spec.task.family:
-        raise DataError(f"it is of the family {manifest.family}")
-    width = len(manifest.target_names)
-    if width != samples.truth.shape[1]:
-        raise DataError(f"it answers {width} items, the candidate {samples.truth.shape[1]}")
-    until = known_until(manifest)
-    fresh = np.flatnonzero(samples.event > (-1 if until is None else until))
-    if not fresh.size:
-        said = "no sample is newer than what the champion knows"
-        return tuple(
-            Comparison(gate.metric, 0, gate.confidence, problem=said)
-            for gate in spec.gates.champion
-        )
-    theirs = tasks.predict(spec, champion, samples, fresh)
-    ours = held_out.model.iloc[fresh].reset_index(drop=True)
-    block = held_out.rows[BLOCK].to_numpy(np.int64)[fresh]
-    return compared(spec, spec.gates.champion, samples, fresh, ours, theirs, block)

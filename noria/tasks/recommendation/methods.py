@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noria.errors import IntegrityError
-from noria.tasks.recommendation.words import ALS, ITEM_BASED, POPULARITY
+from noria.tasks.recommendation.words import ALS, BPR, ITEM_BASED, POPULARITY
 
 Array = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -113,6 +113,32 @@ class Factors:
         }
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Ranked:
+    """Bayesian personalised ranking: ``items`` (m, f) vectors by which taken ones outrank others.
+
+    Rendle and others, UAI 2009. It has no closed form of a user's vector. One is the linear
+    ``way`` (f + 1, f) from the mean of the vectors of the history, and a one, that came nearest to
+    those of the users in training: who was not there has one too.
+    """
+
+    items: Array
+    way: Array
+
+    def rate(self, history: Codes) -> Array:
+        """See ``Method.rate``."""
+        return self.items @ self.user(history)
+
+    def user(self, history: Codes) -> Array:
+        """Return the vector of who has taken these, (f,)."""
+        mean = self.items[np.unique(history)].mean(axis=0)
+        return np.asarray(np.append(mean, 1.0) @ self.way)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """See ``Method.arrays``."""
+        return {"items": self.items.astype(np.float32), "way": self.way.astype(np.float32)}
+
+
 def restored(method: str, arrays: Mapping[str, np.ndarray], counts: Array) -> Method:
     """Return the method that ``arrays`` are of.
 
@@ -130,6 +156,11 @@ def restored(method: str, arrays: Mapping[str, np.ndarray], counts: Array) -> Me
             items = arrays["items"].astype(np.float64)
             fits = items.shape[0] == counts.size
             found: Method = Factors.of(items, regularization, confidence)
+        elif method == BPR:
+            items, way = (arrays[name].astype(np.float64) for name in ("items", "way"))
+            width = items.shape[1]
+            fits = items.shape[0] == counts.size and way.shape == (width + 1, width)
+            found = Ranked(items, way)
         elif method == ITEM_BASED:
             starts, codes = (arrays[name].astype(np.int64) for name in ("starts", "codes"))
             similarity = arrays["similarity"].astype(np.float64)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from noria.errors import TrainingError
 from noria.tasks.held_out import HeldOut
+from noria.tasks.plots import BLUE, GREY, INK, titled, write
 from noria.tasks.recommendation import HISTORY
 from noria.tasks.recommendation.accuracy import ndcg
 from noria.tasks.recommendation.fitting import Samples
@@ -24,10 +24,6 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-_BLUE: Final = "#2563eb"
-_GREY: Final = "#94a3b8"
-_INK: Final = "#1e293b"
-_DOTS_PER_INCH: Final = 110
 _EDGES: Final = (0, 1, 6, 21, 101, np.inf)
 _LENGTHS: Final = ("none", "1 to 5", "6 to 20", "21 to 100", "over 100")
 _TENTHS: Final = 10
@@ -49,9 +45,6 @@ def draw(folder: Path, samples: Samples, held_out: HeldOut, model: Recommender) 
     Raises:
         TrainingError: A file can't be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     beside = held_out.baseline
     drawn = _Drawn(
         samples, said_of(held_out.model), None if beside is None else said_of(beside), model
@@ -60,36 +53,18 @@ def draw(folder: Path, samples: Samples, held_out: HeldOut, model: Recommender) 
         "ndcg-by-history.png": _by_history,
         "recommended-by-popularity.png": _by_popularity,
     }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, plot in plots.items():
-            figure = Figure(figsize=(6.4, 4.0), dpi=_DOTS_PER_INCH, layout="constrained")
-            FigureCanvasAgg(figure)
-            plot(figure, drawn)
-            figure.savefig(folder / name, metadata={"Software": None})
-    except OSError as error:
-        raise TrainingError(f"{folder}: plots can't be written: {error}") from error
-    return tuple(plots)
-
-
-def _axes(figure: Figure, title: str, x: str, y: str) -> Any:
-    axes = figure.add_subplot()
-    axes.set_title(title, color=_INK, fontsize=11, loc="left")
-    axes.set_xlabel(x, color=_INK)
-    axes.set_ylabel(y, color=_INK)
-    axes.spines[["top", "right"]].set_visible(False)
-    return axes
+    return write(folder, plots, drawn)
 
 
 def _by_history(figure: Figure, drawn: _Drawn) -> None:
     k = drawn.said.shape[1]
-    axes = _axes(figure, "Gain by length of the history", "items in the history", f"nDCG at {k}")
+    axes = titled(figure, "Gain by length of the history", "items in the history", f"nDCG at {k}")
     sizes = np.array([len(listed(text)) for text in drawn.samples.frame[HISTORY]])
     group = np.digitize(sizes, _EDGES) - 1
     shown = [n for n in range(len(_LENGTHS)) if (group == n).any()]
-    rows = [("model", drawn.said, _BLUE, -0.2)]
+    rows = [("model", drawn.said, BLUE, -0.2)]
     if drawn.beside is not None:
-        rows.append(("popularity", drawn.beside, _GREY, 0.2))
+        rows.append(("popularity", drawn.beside, GREY, 0.2))
     for name, said, colour, shift in rows:
         found = ndcg(drawn.samples.truth, said)
         means = [found[group == n].mean() for n in shown]
@@ -102,15 +77,15 @@ def _by_history(figure: Figure, drawn: _Drawn) -> None:
 def _by_popularity(figure: Figure, drawn: _Drawn) -> None:
     """Draw which tenths of the catalogue are recommended, and which were taken."""
     title = "Recommended and taken, by popularity"
-    axes = _axes(figure, title, "tenth of the catalogue, the most popular first", "share of items")
+    axes = titled(figure, title, "tenth of the catalogue, the most popular first", "share of items")
     items = drawn.model.numbers
     place = dict(zip(items.tolist(), range(items.size), strict=True))
     lists = [
-        ("recommended", drawn.said, _BLUE, -0.27),
-        ("taken", drawn.samples.truth, _INK, 0.0),
+        ("recommended", drawn.said, BLUE, -0.27),
+        ("taken", drawn.samples.truth, INK, 0.0),
     ]
     if drawn.beside is not None:
-        lists.append(("recommended by popularity", drawn.beside, _GREY, 0.27))
+        lists.append(("recommended by popularity", drawn.beside, GREY, 0.27))
     for name, numbers, colour, shift in lists:
         codes = [place[number] for number in numbers.ravel().tolist() if number in place]
         tenths = np.array(codes, np.int64) * _TENTHS // max(items.size, 1)

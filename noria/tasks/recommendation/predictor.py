@@ -137,18 +137,23 @@ class Recommender:
         the same of the items that are answered. Longer histories are not watched: they grow by
         themselves.
         """
+        return self.describe_answers(columns, self.predict(columns))
+
+    def describe_answers(
+        self, columns: Mapping[str, np.ndarray], answers: Mapping[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """See ``noria.tasks.package.DescribingAnswers``."""
         rows, newest = _rows(columns), self.settings.k
         bits = -np.log2(self.shares)
         found = {name: np.full(rows, np.nan) for name in ("rarity", "novelty")}
         found |= {name: np.zeros(rows) for name in ("unknown", "cold")}
         for row in range(rows):
-            asked = self._asked(columns, row)
+            history = self._asked(columns, row).history
             given = listed(columns[HISTORY][row])[-newest:] if HISTORY in columns else []
             found["unknown"][row] = 1.0 - self._codes(given).size / len(given) if given else 0.0
-            found["cold"][row] = float(asked.cold != WARM)
-            allowed = self._allowed(columns, row, asked.history)
-            answered = best(self._rated(asked), allowed, self.settings.k)
-            for name, codes in (("rarity", asked.history[-newest:]), ("novelty", answered)):
+            found["cold"][row] = float(answers[COLD][row] != WARM)
+            answered = self._codes([name for name in answers[ITEMS][row] if name])
+            for name, codes in (("rarity", history[-newest:]), ("novelty", answered)):
                 if codes.size:
                     found[name][row] = bits[codes].mean()
         return found

@@ -6,8 +6,9 @@ AUTO: Final = "auto"
 POPULARITY: Final = "popularity"
 ITEM_BASED: Final = "item-based"
 ALS: Final = "als"
+BPR: Final = "bpr"
 
-METHODS: Final = (POPULARITY, ITEM_BASED, ALS)
+METHODS: Final = (POPULARITY, ITEM_BASED, ALS, BPR)
 """What a model can be fitted by, the simplest first."""
 
 DESCRIPTORS: Final = ("unknown", "cold", "rarity", "novelty")

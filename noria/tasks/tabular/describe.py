@@ -14,6 +14,7 @@ from noria.spec.monitoring import Detector
 from noria.spec.section import Items, ScalarValue, Section
 from noria.spec.spaces import SearchRange
 from noria.spec.train import Train
+from noria.tasks.rules import columns_are_named
 from noria.tasks.tabular.hyperparameters import problems_of
 
 MAX_TEXT_WIDTH: Final = 256
@@ -112,12 +113,7 @@ def _algorithms(strength: str) -> tuple[Algorithm, ...]:
 
 def columns_and_a_target(task: Any, data: Data) -> Iterator[Problem]:
     """A tabular family reads columns, and learns from a target."""
-    if not data.features and not data.time_features:
-        yield Problem(
-            "spec.data.features",
-            f"is empty, and {task.family} reads columns",
-            "list the columns, such as {name: distance, type: numeric}",
-        )
+    yield from columns_are_named(task, data)
     if data.target is None:
         yield Problem(
             "spec.data.target",

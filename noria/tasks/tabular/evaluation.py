@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeAlias, cast
 
@@ -12,22 +13,22 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from noria.errors import DataError, LeakageError, NoriaError
+from noria.errors import DataError
 from noria.measures.catalog import Metric
 from noria.measures.measurement import Measurement
 from noria.measures.measuring import measure
 from noria.spec import ChampionGate, ModelSpec
+from noria.tasks.champion import against, not_compared, recipe_gate
 from noria.tasks.encoding import Columns
 from noria.tasks.gates import judge
 from noria.tasks.held_out import BLOCK, HeldOut
-from noria.tasks.judging import CONFIDENCE
 from noria.tasks.measure import Truth, compare
 from noria.tasks.package import Manifest, load_predictor
 from noria.tasks.protocol import Comparison, Evaluation
-from noria.tasks.sources.rows import moments
 from noria.tasks.tabular.intervals import ENDS
 from noria.tasks.tabular.intervals import measured as of_intervals
 from noria.tasks.tabular.schema import columns_of, target_of
+from noria.tasks.tabular.seen import refuse_seen, unseen
 from noria.tasks.tabular.threads import limited_to
 from noria.values import Class
 
@@ -168,8 +169,7 @@ def compare_recipes(
     spec: ModelSpec, truth: Truth, ours: pd.DataFrame, theirs: pd.DataFrame
 ) -> Comparison:
     """Compare two predictions of the same rows; see ``TaskFamily.compare``."""
-    gate = ChampionGate(metric=spec.family.default_metric, confidence=CONFIDENCE)
-    return _compared(spec, gate, truth, ours, theirs)
+    return _compared(spec, recipe_gate(spec), truth, ours, theirs)
 
 
 def _compared(
@@ -197,7 +197,7 @@ def evaluate(
         raise DataError("there are no held-out rows", fix="raise spec.data.split.testFraction")
     block = held_out.rows[BLOCK].to_numpy(np.int64)
     last = np.nonzero(block == block.max())[0]
-    _refuse_seen(spec, candidate, test.iloc[last])
+    refuse_seen(spec, candidate.manifest, test.iloc[last])
     truth = replace(truth_of(spec, candidate.manifest.classes, test), block=block)
     said, baseline = held_out.model, held_out.baseline
     shown: dict[str, Measurement] = {}
@@ -206,15 +206,10 @@ def evaluate(
             columns = {str(name): said[name].to_numpy() for name in said}
             shown |= of_intervals(truth.values, columns, level)
     values = measured(spec, truth, said)
-    comparisons: tuple[Comparison, ...] = ()
-    broken = ""
-    if champion is not None:
-        try:
-            comparisons = _against(
-                spec, candidate.manifest.classes, said, truth, test, champion, measure_itself
-            )
-        except NoriaError as error:
-            broken = f"the champion can't be asked: {error}"
+    classes = candidate.manifest.classes
+    comparisons, broken = against(
+        champion, partial(_against, spec, classes, said, truth, test, measure_itself)
+    )
     plots: tuple[str, ...] = ()
     if plots_dir is not None:
         from noria.tasks.tabular.plots import draw
@@ -246,49 +241,22 @@ def _alone(model: MatrixPredictor, rows: pd.DataFrame) -> float:
     return float(np.median(took))
 
 
-def _refuse_seen(spec: ModelSpec, model: MatrixPredictor, block: pd.DataFrame) -> None:
-    """Refuse to measure a model on rows that it was fitted on.
-
-    Raises:
-        LeakageError: It has seen events as late as the first of the block.
-    """
-    until, event_time = model.manifest.trained_until, spec.data.event_time
-    if spec.data.split.kind != "temporal" or until is None or event_time is None:
-        return
-    if until >= int(moments(block, event_time).min()):
-        raise LeakageError(
-            "the model was fitted on rows as late as the held-out ones",
-            fix="evaluate the package that predicted them, before the refit (spec.train.refit)",
-        )
-
-
 def _against(
     spec: ModelSpec,
     classes: tuple[Class, ...],
     said: pd.DataFrame,
     truth: Truth,
     test: pd.DataFrame,
-    champion: Path,
     measure_itself: Measure,
+    champion: Path,
 ) -> tuple[Comparison, ...]:
     """Compare with the champion on the rows that it has not been fitted on."""
     other = open_package(champion)
     if other.manifest.family != spec.task.family:
         raise DataError(f"it is of the family {other.manifest.family}")
-    fresh = np.arange(truth.rows)
-    if other.manifest.trained_until is not None and spec.data.event_time is not None:
-        event = moments(test, spec.data.event_time)
-        fresh = np.nonzero(event > other.manifest.trained_until)[0]
+    fresh = unseen(spec, other.manifest, test)
     if not fresh.size:
-        return tuple(
-            Comparison(
-                gate.metric,
-                0,
-                gate.confidence,
-                problem="no labelled row is newer than the champion",
-            )
-            for gate in spec.gates.champion
-        )
+        return not_compared(spec, "no labelled row is newer than the champion")
     rows = test.iloc[fresh]
     matrix = encode(other, rows)
     answered = _in_order_of(classes, other, scores(other, matrix))

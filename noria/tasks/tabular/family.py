@@ -13,7 +13,8 @@ import msgspec
 
 from noria.errors import DataError
 from noria.spec import ModelSpec
-from noria.tasks.package import Feature, Manifest, Output, read_manifest, write_package
+from noria.tasks.fitted import save
+from noria.tasks.package import Feature, Manifest, Output, read_manifest
 from noria.tasks.protocol import Comparison, Evaluation, Split, TuneResult, ValidationReport
 from noria.tasks.tabular.hyperparameters import can_stop, refuse_unknown, with_rounds
 
@@ -367,8 +368,7 @@ class Tabular:
     ) -> Manifest:
         """See ``TaskFamily.save``."""
         del spec  # everything is in the manifest already
-        manifest = msgspec.structs.replace(fitted.manifest, model=model, recipe=recipe)
-        return write_package(package, manifest, fitted.files())
+        return save(fitted, package, model, recipe)
 
     def reference(
         self,
@@ -382,15 +382,13 @@ class Tabular:
         """See ``TaskFamily.reference``."""
         from noria.tasks.encoding import described
         from noria.tasks.reference import write_reference
-        from noria.tasks.sources.rows import moments
         from noria.tasks.tabular.evaluation import measured, said_of, truth_of
         from noria.tasks.tabular.schema import columns_of
+        from noria.tasks.tabular.seen import fitted_on
 
         manifest = read_manifest(package)
-        event_time, until = spec.data.event_time, manifest.trained_until
-        if event_time is not None and until is not None and manifest.rows < len(frame):
-            frame = frame[moments(frame, event_time) <= until]  # without a refit
-        columns = columns_of(manifest.features, event_time, frame)
+        event_time = spec.data.event_time
+        columns = columns_of(manifest.features, event_time, fitted_on(spec, manifest, frame))
         write_reference(
             out_dir,
             manifest,

@@ -1,31 +1,28 @@
 """Plots of an evaluation, as small PNG files that stand for themselves in a report.
 
 The model is blue, the linear baseline grey, whatever is ideal a thin dotted
-line. Matplotlib's Agg canvas is used without pyplot: nothing global is set.
+line.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from noria.errors import TrainingError
 from noria.measures.measuring import value_of
 from noria.tasks.measure import Truth
+from noria.tasks.plots import BLUE, GREY, INK, write
 from noria.tasks.tabular.evaluation import scores
 
 if TYPE_CHECKING:
     from noria.tasks.tabular.evaluation import Asked
 
 Array = NDArray[np.float64]
-_BLUE: Final = "#2563eb"
-_GREY: Final = "#94a3b8"
-_INK: Final = "#1e293b"
-_DOTS_PER_INCH: Final = 110
 _IMPORTANCE_ROWS: Final = 2000
 _IMPORTANCE_SHOWN: Final = 15
 _IMPORTANCE_MEASURED: Final = 120
@@ -62,20 +59,12 @@ def draw(folder: Path, asked: Asked, truth: Truth) -> tuple[str, ...]:
         }
     else:
         plots = {"confusion.png": _confusion, "importance.png": _importance}
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    drawn = {name: partial(_on, plot, truth) for name, plot in plots.items()}
+    return write(folder, drawn, asked, (5.2, 4.2))
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, plot in plots.items():
-            figure = Figure(figsize=(5.2, 4.2), dpi=_DOTS_PER_INCH, layout="constrained")
-            FigureCanvasAgg(figure)
-            plot(_axes(figure), asked, truth)
-            # No date and no version inside: the same evaluation gives the same bytes.
-            figure.savefig(folder / name, format="png", metadata={"Software": None})
-    except OSError as error:
-        raise TrainingError(f"{folder}: a plot can't be written: {error}") from error
-    return tuple(plots)
+
+def _on(plot: Callable[[Any, Asked, Truth], None], truth: Truth, figure: Any, asked: Asked) -> None:
+    plot(_axes(figure), asked, truth)
 
 
 def _axes(figure: Any) -> Any:
@@ -83,23 +72,23 @@ def _axes(figure: Any) -> Any:
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
-        axes.spines[side].set_color(_GREY)
-    axes.tick_params(colors=_INK, labelsize=8.5)
+        axes.spines[side].set_color(GREY)
+    axes.tick_params(colors=INK, labelsize=8.5)
     axes.grid(color="#e2e8f0", linewidth=0.7)
     axes.set_axisbelow(True)
     return axes
 
 
 def _title(axes: Any, title: str, x: str, y: str) -> None:
-    axes.set_title(title, fontsize=11, color=_INK, loc="left", pad=10)
-    axes.set_xlabel(x, fontsize=9, color=_INK)
-    axes.set_ylabel(y, fontsize=9, color=_INK)
+    axes.set_title(title, fontsize=11, color=INK, loc="left", pad=10)
+    axes.set_xlabel(x, fontsize=9, color=INK)
+    axes.set_ylabel(y, fontsize=9, color=INK)
 
 
 def _series(asked: Asked) -> list[tuple[str, Array, str]]:
-    shown = [("model", asked.prediction, _BLUE)]
+    shown = [("model", asked.prediction, BLUE)]
     if asked.baseline is not None:
-        shown.insert(0, ("linear baseline", asked.baseline, _GREY))
+        shown.insert(0, ("linear baseline", asked.baseline, GREY))
     return shown
 
 
@@ -124,7 +113,7 @@ def _thin(*curves: Array) -> tuple[Array, ...]:
 def _roc(axes: Any, asked: Asked, truth: Truth) -> None:
     positive = truth.positive
     total = float(positive.sum())
-    axes.plot([0, 1], [0, 1], ":", color=_INK, linewidth=0.9)
+    axes.plot([0, 1], [0, 1], ":", color=INK, linewidth=0.9)
     for name, score, colour in _series(asked):
         wrong, right, _ = _steps(positive, score)
         x, y = _thin(
@@ -140,7 +129,7 @@ def _roc(axes: Any, asked: Asked, truth: Truth) -> None:
 def _precision_recall(axes: Any, asked: Asked, truth: Truth) -> None:
     positive = truth.positive
     total = float(positive.sum())
-    axes.axhline(total / truth.rows, linestyle=":", color=_INK, linewidth=0.9)
+    axes.axhline(total / truth.rows, linestyle=":", color=INK, linewidth=0.9)
     for name, score, colour in _series(asked):
         _, right, called = _steps(positive, score)
         x, y = _thin(right / total, right / called)
@@ -161,7 +150,7 @@ def _calibration(axes: Any, asked: Asked, truth: Truth) -> None:
         was = [float(truth.values[part].mean()) for part in bins]
         axes.plot(said, was, "o-", color=colour, linewidth=1.8, markersize=4, label=name)
         top = max(top, *said, *was)
-    axes.plot([0, top], [0, top], ":", color=_INK, linewidth=0.9)
+    axes.plot([0, top], [0, top], ":", color=INK, linewidth=0.9)
     axes.legend(fontsize=8.5, frameon=False, loc="upper left")
     _title(axes, "Calibration", "predicted probability", "share that was positive")
 
@@ -190,7 +179,7 @@ def _confusion(axes: Any, asked: Asked, truth: Truth) -> None:
                     ha="center",
                     va="center",
                     fontsize=10,
-                    color="white" if share > 0.55 else _INK,
+                    color="white" if share > 0.55 else INK,
                 )
     _title(axes, "Confusion (shares of each row)", "predicted", "true")
 
@@ -207,9 +196,7 @@ def _importance(axes: Any, asked: Asked, truth: Truth) -> None:
     matrix, values = asked.matrix[kept], truth.values[asked.places[kept]]
     order = rng.permutation(kept.size)
     parts, first = [], 0
-    for feature in asked.model.manifest.features:
-        if feature.origin == "descriptor":
-            continue
+    for feature in asked.model.manifest.features_read:
         parts.append((feature.name, slice(first, first + feature.size)))
         first += feature.size
     if len(parts) > _IMPORTANCE_MEASURED:
@@ -224,7 +211,7 @@ def _importance(axes: Any, asked: Asked, truth: Truth) -> None:
     axes.barh(
         [label for _, label in shown],
         [cost for cost, _ in shown],
-        color=[_BLUE if cost > 0 else _GREY for cost, _ in shown],
+        color=[BLUE if cost > 0 else GREY for cost, _ in shown],
         height=0.65,
     )
     axes.grid(visible=False, axis="y")
@@ -255,7 +242,7 @@ def _residuals(axes: Any, asked: Asked, truth: Truth) -> None:
         label = f"{name}: MAE {np.abs(error).mean():.4g}"
         axes.plot(middle, height, color=colour, linewidth=1.8, label=label)
         axes.fill_between(middle, height, color=colour, alpha=0.12)
-    axes.axvline(0, linestyle=":", color=_INK, linewidth=0.9)
+    axes.axvline(0, linestyle=":", color=INK, linewidth=0.9)
     axes.set_ylim(bottom=0)
     axes.legend(fontsize=8.5, frameon=False)
     _title(axes, "Residuals (middle 99 %)", "predicted - true", "density")
@@ -269,7 +256,7 @@ def _predicted(axes: Any, asked: Asked, truth: Truth) -> None:
     low, middle, high = np.array(
         [np.quantile(truth.values[part], [0.25, 0.5, 0.75]) for part in bins]
     ).T
-    axes.plot([said[0], said[-1]], [said[0], said[-1]], ":", color=_INK, linewidth=0.9)
-    axes.fill_between(said, low, high, color=_BLUE, alpha=0.18, linewidth=0)
-    axes.plot(said, middle, "o-", color=_BLUE, linewidth=1.8, markersize=4)
+    axes.plot([said[0], said[-1]], [said[0], said[-1]], ":", color=INK, linewidth=0.9)
+    axes.fill_between(said, low, high, color=BLUE, alpha=0.18, linewidth=0)
+    axes.plot(said, middle, "o-", color=BLUE, linewidth=1.8, markersize=4)
     _title(axes, "True by predicted (median, middle half)", "predicted", "true")

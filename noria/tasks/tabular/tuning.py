@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,14 +9,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from noria.measures.measuring import value_of
 from noria.spec import ModelSpec
 from noria.tasks.protocol import TuneResult
-from noria.tasks.search import search
+from noria.tasks.search import search, study_of
 from noria.tasks.tabular.fit import Design
 from noria.tasks.tabular.folds import Fold, RowFacts
 from noria.tasks.tabular.learn import cross_validation
@@ -62,18 +60,13 @@ def tuned(
         fold = folds[place]
         return value_of(metric, design.target[fold.test], ask(params, fold))
 
-    # More trials or more time carry on with the same study; anything else is another one.
-    said = spec.train.model_dump(
-        mode="json", exclude={"compute": True, "budget": True, "search": {"trials", "timeout"}}
+    texts = (
+        "\0".join(corpus.texts.tolist()).encode("utf-8", "surrogatepass")
+        for corpus in design.corpora.values()
     )
-    digest = hashlib.sha256(msgspec.json.encode([said, spec.task.model_dump(mode="json")]))
-    digest.update(design.matrix.tobytes())
-    digest.update(design.target.tobytes())
-    for corpus in design.corpora.values():
-        digest.update("\0".join(corpus.texts.tolist()).encode("utf-8", "surrogatepass"))
-    digest.update(code.encode())
+    rows = (design.matrix.tobytes(), design.target.tobytes())
+    study = study_of(spec, *rows, *texts, code.encode())
     defaults = dict(spec.train.hyperparameters)
-    study = digest.hexdigest()
     return search(
         settings,
         defaults,

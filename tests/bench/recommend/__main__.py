@@ -84,6 +84,7 @@ def main(arguments: Sequence[str]) -> int:
         (OBVIOUS, lambda one: _of_library("ALS", one)),
         ("noria item-based", lambda one: _of_family("item-based", one)),
         ("noria als", lambda one: _of_family("als", one)),
+        ("noria bpr", lambda one: _of_family("bpr", one)),
         ("noria auto", lambda one: _of_family("auto", one)),
     ):
         print(f"{name} ...", file=sys.stderr, flush=True)
@@ -201,7 +202,7 @@ def _of_library(kind: str, films: Films) -> Ask:
 
 def _of_family(algorithm: str, films: Films) -> Ask:
     model: Fitted = family.fitted(films.user, films.item, films.at, algorithm)
-    print(f"  {model.recommender.manifest.parameters}", file=sys.stderr, flush=True)
+    print(f"  {model.predictor.manifest.parameters}", file=sys.stderr, flush=True)
     return lambda asked: family.answered(model, asked)
 
 

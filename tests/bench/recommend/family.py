@@ -52,5 +52,5 @@ def fitted(
 
 def answered(model: Fitted, users: NDArray[Any]) -> list[list[int]]:
     """Return the films for each user, by the history that the package has of them."""
-    found = model.recommender.predict({"user": users.astype(str).astype(object)})
+    found = model.predictor.predict({"user": users.astype(str).astype(object)})
     return [[int(name) for name in row if name] for row in found["items"]]
