@@ -213,6 +213,7 @@ _SHARED: Final[Mapping[str, Any]] = {
             "pandas",
             "pyarrow.parquet",
             "scipy.optimize",
+            "matplotlib.figure",
             "matplotlib.backends.backend_agg",
         ),
         install="noria[training,xgboost]",
