@@ -26,27 +26,27 @@ from components.order import Order
 from components.project import project_folder
 from components.resource import read_model
 from noria.deadline import OutOfTime, time_limit
-from noria.errors import DataError, InvalidInput, TrainingError
+from noria.errors import InvalidInput, TrainingError
 from noria.spec import Model
 from noria.spec.family import TORCHRUN
 from noria.spec.units import format_duration
 from noria.tasks.families import family
 from noria.tasks.held_out import read_held_out
 from noria.tasks.package import read_manifest
-from noria.tasks.protocol import Choosing, Evaluation, TuneResult
+from noria.tasks.protocol import ByColumn, Choosing, Evaluation, TuneResult
 from noria.tasks.sources.size import free_memory, room_for
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from noria.spec import ModelSpec
     from noria.tasks.origins import Fitter
+    from noria.tasks.protocol import TaskFamily
 
 T = TypeVar("T")
 
 SEARCH_FOLDER: Final = "NORIA_SEARCH_FOLDER"
 """Environment variable: where a search is kept, for a runner that can start the run again."""
-
-_ATTRIBUTES: Final = b"PANDAS_ATTRS"
 
 Step = TypeVar("Step", bound=Callable[..., Any])
 
@@ -103,7 +103,8 @@ def ingest(*, model: str, base: str, as_of: str, rows: Path, served: str = "") -
 def validate(*, model: str, rows: Path, report: Path) -> None:
     """Hold the rows against the spec's rules; write what was checked."""
     spec = read_model(model).spec
-    found = family(spec.task.family).validate(spec, _read_frame(rows))
+    tasks = family(spec.task.family)
+    found = tasks.validate(spec, _read_rows(tasks, spec, rows))
     for check in found.checks:
         sys.stdout.write(f"{check.name}: {check.detail}\n")
     _write_json(found, report)
@@ -114,8 +115,9 @@ def validate(*, model: str, rows: Path, report: Path) -> None:
 def features(*, model: str, base: str, rows: Path, frame: Path) -> None:
     """Write the rows with looked-up features, as of each row's event, and time features."""
     spec = read_model(model).spec
-    read = _read_frame(rows)
-    joined = family(spec.task.family).features(spec, project_folder(base), read)
+    tasks = family(spec.task.family)
+    read = _read_rows(tasks, spec, rows)
+    joined = tasks.features(spec, project_folder(base), read)
     if joined is read:
         frame.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(rows, frame)
@@ -140,9 +142,10 @@ def split(
     resource = read_model(model)
     spec = resource.spec
     rival = _package_of(resource.name, champion, registry)
-    parts = family(spec.task.family).split(spec, _read_frame(frame), rival)
-    _write_frame(parts.train, train)
-    _write_frame(parts.test, test)
+    tasks = family(spec.task.family)
+    parts = tasks.split(spec, _read_rows(tasks, spec, frame), rival)
+    for part, path in ((parts.train, train), (parts.test, test)):
+        _write_rows(part, path)
 
 
 @says_why
@@ -160,7 +163,7 @@ def tune(*, model: str, train: Path, params: Path, workdir: Path) -> None:
         return
     workdir = Path(os.environ.get(SEARCH_FOLDER) or workdir)
     workdir.mkdir(parents=True, exist_ok=True)
-    _write_json(tasks.tune(spec, _read_frame(train), workdir), params)
+    _write_json(tasks.tune(spec, _read_rows(tasks, spec, train), workdir), params)
 
 
 @says_why
@@ -224,7 +227,8 @@ def _train_here(
 
     del nodes
     resource = read_model(model)
-    tasks, rows = family(resource.spec.task.family), _read_frame(frame)
+    tasks = family(resource.spec.task.family)
+    rows = _read_rows(tasks, resource.spec, frame)
     given = _read_json(params, TuneResult).params
     _train(resource, rows, Here(tasks, resource.spec, rows, given, resource.name), **rest)
 
@@ -268,12 +272,13 @@ def _train(
     held_out: Path,
 ) -> None:
     from noria.tasks.candidate import places_of, train
+    from noria.tasks.sources.stored import read_index
 
     train(
         family(resource.spec.task.family),
         resource.spec,
         rows,
-        places_of(_read_frame(test)),
+        places_of(read_index(test)),
         fitter,
         champion=champion,
         candidate=candidate,
@@ -313,9 +318,9 @@ def reference(
 ) -> None:
     """Write what the monitor compares live rows with."""
     spec = read_model(model).spec
-    family(spec.task.family).reference(
-        spec, package, _read_frame(frame), _read_frame(test), read_held_out(held_out), reference
-    )
+    tasks = family(spec.task.family)
+    rows, judged = (_read_rows(tasks, spec, path) for path in (frame, test))
+    tasks.reference(spec, package, rows, judged, read_held_out(held_out), reference)
 
 
 @says_why
@@ -337,9 +342,10 @@ def register(
     """
     from noria.registry import Candidate, MlflowRegistry
     from noria.tasks.sources.served import served_in
+    from noria.tasks.sources.stored import first_row
 
     resource = read_model(model)
-    judged = _read_frame(test)
+    judged = first_row(test)
     return MlflowRegistry(*registry).register(
         Candidate(
             model=resource.name,
@@ -378,7 +384,8 @@ def fingerprint(frame: pd.DataFrame) -> str:
     for name in vectors:
         for vector in frame[name]:
             digest.update(b"" if vector is None else vector.tobytes())
-    scalars = frame.drop(columns=vectors)
+    # Without vectors it is the frame itself: to drop no column would copy them all.
+    scalars = frame.drop(columns=vectors) if vectors else frame
     digest.update(pd.util.hash_pandas_object(scalars, index=False).to_numpy().tobytes())
     return digest.hexdigest()
 
@@ -409,11 +416,10 @@ def _example(resource: Model, judged: pd.DataFrame) -> dict[str, Any]:
     """Return the first held-out row as a client would send it."""
     import pandas as pd
 
-    frame = judged.head(1)
     names = family(resource.spec.task.family).request_columns(resource.spec)
-    if not len(frame):
+    if not len(judged):
         return {}
-    row = {name: frame[name].iloc[0] for name in names if name in frame.columns}
+    row = {name: judged[name].iloc[0] for name in names if name in judged.columns}
     return {
         name: None if pd.api.types.is_scalar(value) and pd.isna(value) else value
         for name, value in row.items()
@@ -421,21 +427,25 @@ def _example(resource: Model, judged: pd.DataFrame) -> dict[str, Any]:
 
 
 def _read_frame(path: Path) -> pd.DataFrame:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    from noria.tasks.sources import stored
 
-    try:
-        table = pq.read_table(path)
-        attributes = (table.schema.metadata or {}).get(_ATTRIBUTES)
-        # As ``pandas.read_parquet``, but each column is let go of as soon as it is copied.
-        frame: pd.DataFrame = table.to_pandas(self_destruct=True)
-        if attributes is not None:
-            frame.attrs = msgspec.json.decode(attributes)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: the rows can't be read: {error}") from error
-    del table
-    pa.default_memory_pool().release_unused()
-    return frame
+    return stored.read_frame(path)
+
+
+def _read_rows(tasks: TaskFamily, spec: ModelSpec, path: Path) -> Any:
+    """Return rows as the family takes them: whole, or column by column."""
+    if isinstance(tasks, ByColumn) and tasks.by_column(spec):
+        from noria.tasks.sources.stored import StoredRows
+
+        return StoredRows(path)
+    return _read_frame(path)
+
+
+def _write_rows(rows: Any, path: Path) -> None:
+    """Write a frame, or rows that are read column by column."""
+    from noria.tasks.sources.stored import whole
+
+    _write_frame(whole(rows), path)
 
 
 def _write_frame(frame: pd.DataFrame, path: Path) -> None:

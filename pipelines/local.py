@@ -14,7 +14,7 @@ import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,7 +27,7 @@ from noria.spec import Model, load_model
 from pipelines.arguments import model_argument, run_arguments
 from pipelines.lean import import_kfp
 from pipelines.rundir import Progress, RunDir, StepTime
-from pipelines.warm import warm_steps
+from pipelines.warm import Needs, warm_steps
 from pipelines.watch import Watch
 
 _INPUTS: Final = "--executor_input"
@@ -174,7 +174,7 @@ def _with_room(folder: RunDir, said: str) -> str:
 
 
 def _run_pipeline(
-    folder: RunDir, arguments: dict[str, str], needs: Mapping[str, Sequence[str]], watch: Watch
+    folder: RunDir, arguments: dict[str, str], needs: Sequence[Needs], watch: Watch
 ) -> Exception | None:
     """Run all steps; return KFP's own error, which names the step but not the reason."""
     temporary = folder.path / "tmp"
@@ -194,7 +194,7 @@ def _run_pipeline(
                 # Threads that spin while they wait starve everybody on a small machine.
                 OMP_WAIT_POLICY="PASSIVE",
             ),
-            warm_steps(needs),
+            warm_steps(*needs),
             contextlib.redirect_stdout(watch),
             warnings.catch_warnings(),
         ):
@@ -265,15 +265,29 @@ def _environment(**values: str) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _needs(model: Model, tracking_uri: str) -> dict[str, tuple[str, ...]]:
-    """Return what the steps will import, by the first that needs it; the rest they import."""
+def _needs(model: Model, tracking_uri: str) -> tuple[Needs, Needs]:
+    """Return what the steps will import, by the first that needs it; the rest they import.
+
+    Registering needs none of the libraries that train, so another process imports for it.
+    """
     family, train = model.spec.family, model.spec.train
-    learner = family.learner.partition(":")[0]
-    return {
-        "ingest": ("components.steps", learner, "pandas", "pyarrow.dataset", "pyarrow.parquet"),
-        "tune": family.libraries((train.algorithm, *train.ensemble.members)),
-        "register": imports(tracking_uri),
-    }
+    libraries = family.libraries((train.algorithm, *train.ensemble.members))
+    # Plots come last: what trains shall not wait for them.
+    plots = tuple(name for name in libraries if name.partition(".")[0] == "matplotlib")
+    return (
+        {
+            "ingest": (
+                "components.steps",
+                f"{Model.__module__}:{Model.__name__}.model_rebuild",
+                family.learner.partition(":")[0],
+                *("pandas", "pyarrow.dataset", "pyarrow.parquet"),
+            ),
+            "validate": ("noria.tasks.candidate", "noria.tasks.reference"),
+            "tune": tuple(name for name in libraries if name not in plots),
+            "evaluate": plots,
+        },
+        {"register": imports(tracking_uri)},
+    )
 
 
 def _ended(request: RunRequest, phase: RunPhase, detail: str) -> RunStatus:

@@ -1,15 +1,16 @@
-"""A process that has the heavy libraries imported already, and forks one child for each step.
+"""Processes that have the heavy libraries imported already, and fork one child for each step.
 
 A step of a local run is a fresh Python process, and importing pandas,
 scikit-learn and a boosting library takes it seconds: more than all the work of
-a small run. So the runner starts one *nursery* per run. It imports what steps
+a small run. So the runner starts *nurseries*. Each imports what its steps
 need, beside the first steps, and forks itself for each step that asks. A step
 remains a process of its own, with its own memory, output and exit code; only
-the imports are shared.
+the imports are shared. What the last step alone needs is imported at the same time, by a
+nursery that the first forks as soon as it has what both need.
 
 KFP's local runner starts steps with ``sys.executable``; for the length of a
 run that is a launcher which hands arguments, environment, working directory
-and standard streams to the nursery, and exits as the step does. Whatever the
+and standard streams to a nursery, and exits as the step does. Whatever the
 nursery can't do, the launcher does with the real interpreter.
 """
 
@@ -26,53 +27,71 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 EXECUTOR: Final = "kfp.dsl.executor_main"
+OTHERS: Final = "-others"
+"""Link, among the sockets of the nurseries, for a step that none knows by its name."""
 _FUNCTION: Final = "--function_to_execute"
 _MESSAGE_BYTES: Final = 4 << 20
 _MOST_FOLDER_BYTES: Final = 70
 _LAUNCHER: Final = Path(__file__).with_name("launcher.py")
 
 
+Needs: TypeAlias = Mapping[str, Sequence[str]]
+"""Modules by the name of the first step that needs them, in the order of the steps.
+
+``module:name`` is a function of a module that is called once it is imported.
+"""
+
+
 @contextlib.contextmanager
-def warm_steps(needs: Mapping[str, Sequence[str]]) -> Iterator[None]:
-    """Let the steps that KFP starts meanwhile fork from a process that has imported what they need.
+def warm_steps(*nurseries: Needs) -> Iterator[None]:
+    """Let the steps that KFP starts meanwhile fork from processes that have imported their needs.
 
     Args:
-        needs: Modules by the name of the first step that needs them, in the order of the steps.
+        nurseries: What each process imports; all share what the first step of the first needs. A
+            step is forked by the one after the first that names it, any other by the first.
     """
-    with tempfile.TemporaryDirectory(prefix="noria-", dir=_short_folder()) as folder:
-        address = Path(folder) / "nursery"
-        python = Path(folder) / "python"
-        words = (sys.executable, "-I", "-S", str(_LAUNCHER), str(address), sys.executable)
+    with tempfile.TemporaryDirectory(prefix="noria-", dir=_short_folder()) as name:
+        folder = Path(name)
+        python = folder / "python"
+        words = (sys.executable, "-I", "-S", str(_LAUNCHER), name, sys.executable)
         python.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
         python.chmod(0o700)
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(str(address))
-            listener.listen()
-            nursery = subprocess.Popen(
+        with contextlib.ExitStack() as listening:
+            fds = []
+            for number, needs in enumerate(nurseries):
+                listener = listening.enter_context(socket.socket(socket.AF_UNIX))
+                listener.bind(str(folder / str(number)))
+                listener.listen()
+                fds.append(listener.fileno())
+                # Whoever is in none by name is a child of the first.
+                for step in needs if number else (OTHERS,):
+                    (folder / step).symlink_to(str(number))
+            running = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "pipelines.warm"),
-                    *(str(listener.fileno()), json.dumps({name: [*needs[name]] for name in needs})),
+                    *(json.dumps(fds), json.dumps([{**needs} for needs in nurseries])),
                 ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                pass_fds=(listener.fileno(),),
+                pass_fds=fds,
                 env={**os.environ, "_KFP_RUNTIME": "true"},
             )
         before, sys.executable = sys.executable, str(python)
         try:
             yield
         except BaseException:
-            nursery.terminate()
+            running.terminate()
             raise
         finally:
             sys.executable = before
-            nursery.communicate()
+            running.communicate()
 
 
 def _short_folder() -> str | None:
@@ -84,11 +103,29 @@ def _short_folder() -> str | None:
     return None if len(usual) <= _MOST_FOLDER_BYTES else "/tmp"  # noqa: S108 - a fresh folder in it
 
 
-def serve(listener: socket.socket, needs: Mapping[str, Sequence[str]]) -> None:
-    """Import one module after another, and fork for whoever asks in between, until stdin ends."""
+def serve(listeners: Sequence[socket.socket], nurseries: Sequence[Needs]) -> None:
+    """Be the first of the nurseries, and fork the others, until stdin ends."""
     # A collection would look through all that was imported, again and again, and find nothing.
     gc.disable()
-    waiting = [EXECUTOR, *(module for modules in needs.values() for module in modules)]
+    (listener, *others), (needs, *theirs) = listeners, nurseries
+    shared = (EXECUTOR, *next(iter(needs.values()), ()))
+    for need in shared:
+        _import(need)
+    for other, own in zip(others, theirs, strict=True):
+        gc.freeze()
+        if os.fork() == 0:
+            for one in listeners:
+                if one is not other:
+                    one.close()
+            _serve(other, own, shared)
+            return
+        other.close()
+    _serve(listener, needs, shared)
+
+
+def _serve(listener: socket.socket, needs: Needs, imported: Collection[str]) -> None:
+    """Import one module after another, and fork for whoever asks in between, until stdin ends."""
+    waiting = [one for names in needs.values() for one in names if one not in imported]
     while True:
         timeout = 0 if waiting else None
         ready, _, _ = select.select([listener, sys.stdin], [], [], timeout)
@@ -107,10 +144,13 @@ def serve(listener: socket.socket, needs: Mapping[str, Sequence[str]]) -> None:
     _reap(0)
 
 
-def _import(module: str) -> None:
-    # A module that can't be imported fails in the step that needs it, with its own error.
+def _import(need: str) -> None:
+    module, _, function = need.partition(":")
+    # What can't be imported fails in the step that needs it, with its own error.
     with contextlib.suppress(Exception):
-        importlib.import_module(module)
+        found = importlib.import_module(module)
+        if function:
+            attrgetter(function)(found)()
 
 
 def _reap(options: int) -> None:
@@ -190,6 +230,6 @@ def _step(asked: Mapping[str, Any], streams: Sequence[int]) -> int:
 
 
 if __name__ == "__main__":
-    serve(socket.socket(fileno=int(sys.argv[1])), json.loads(sys.argv[2]))
+    serve([socket.socket(fileno=one) for one in json.loads(sys.argv[1])], json.loads(sys.argv[2]))
     # Taking all the modules down, one by one, would cost as much as half a step.
     os._exit(0)

@@ -76,7 +76,9 @@ def imports(tracking_uri: str) -> tuple[str, ...]:
     """Return the modules that registering a version imports, for a process that has time now."""
     local = sqlite_path(tracking_uri) is not None
     stores = (f"mlflow.store.{kind}.sqlalchemy_store" for kind in ("tracking", "model_registry"))
-    return ("noria.registry.record", "mlflow.pyfunc", *(stores if local else ()))
+    # MLflow asks Git where a run's code is from; its stores look for migrations.
+    found = ("noria.registry.record", "mlflow.pyfunc", "git")
+    return (*found, *stores, "alembic.command", "sqlalchemy.dialects.sqlite") if local else found
 
 
 @contextmanager

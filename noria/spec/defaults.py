@@ -68,7 +68,8 @@ def _train(train: Train, family: Family, data: Data | None) -> Any:
     search, ensemble = train.search, train.ensemble
     algorithm = family.algorithm(train.algorithm)
     plain = train.algorithm == family.default_algorithm and not train.hyperparameters
-    if family.stack and plain and search.kind == "none":
+    # An average of several algorithms is fitted on one node.
+    if family.stack and plain and search.kind == "none" and train.compute.nodes == 1:
         ensemble = _fill(ensemble, kind="weighted")
     if train.effort == "good" and algorithm is not None and algorithm.space:
         search = _fill(search, kind="bayesian")

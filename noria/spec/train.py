@@ -84,7 +84,7 @@ class Ensemble(Section):
         default="none",
         description="weighted averages what does best together on held-out rows; stacking fits a "
         "linear model on the members' out-of-fold predictions. By default weighted for columns "
-        "where nothing is said of hyperparameters, search and algorithm, else none.",
+        "where nothing is said of hyperparameters, search, algorithm and nodes, else none.",
     )
     members: Items[AlgorithmName] = Field(
         json_schema_extra=FILLED,

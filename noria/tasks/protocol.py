@@ -211,6 +211,19 @@ class Choosing(Protocol):
         ...
 
 
+@runtime_checkable
+class ByColumn(Protocol):
+    """A task family whose steps need not hold all rows at once."""
+
+    def by_column(self, spec: ModelSpec) -> bool:
+        """Say whether the steps take ``noria.tasks.sources.stored.StoredRows`` for a frame.
+
+        All but ``ingest``, ``evaluate`` and ``compare`` then ask them for columns by name, and
+        for rows by their places.
+        """
+        ...
+
+
 class TaskFamily(Protocol):
     """The functions of a task family, in the order in which a pipeline calls them."""
 

@@ -74,13 +74,13 @@ def write_reference(
         for feature in manifest.features
         if feature.origin != "time" and feature.kind not in ("text", "timestamp")
     )
-    matrix = Encoder(features, None).encode(columns)
     described_by = {
         describing(given.name): np.array(lengths(columns[given.name]), np.float64)
         for given in manifest.inputs
         if given.kind == "text" and given.name in columns
     }
-    rows = matrix.shape[0] if features else max(map(len, described_by.values()), default=0)
+    own = (columns[one.name] for one in features if one.name in columns)
+    rows = max(map(len, (*own, *described_by.values())), default=0)
     vectors = sum(feature.size for feature in features if feature.kind == "vector")
     if vectors:
         most_rows = min(most_rows, MOST_VECTOR_BYTES // (_FLOAT32_BYTES * vectors))
@@ -90,11 +90,10 @@ def write_reference(
         kept = np.sort(rng.choice(rows, most_rows, replace=False))
     arrays: dict[str, NDArray[Any]] = {}
     described: list[dict[str, Any]] = []
-    first = 0
     for place, feature in enumerate(features):
-        column = matrix[:, first]
-        part = matrix[:, first : first + feature.size]
-        first += feature.size
+        # One after another: all at once would take as much again as the columns.
+        part = Encoder((feature,), None).encode(columns)
+        column = part[:, 0]
         known = column[~np.isnan(column)]
         if feature.kind == "vector":
             arrays[f"f{place}"] = part[kept].astype(np.float32)

@@ -1,12 +1,14 @@
-"""Processes that fit one XGBoost model together, as the nodes of a cluster start them."""
+"""Processes that fit one boosted model together, as the nodes of a cluster start them."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import msgspec
@@ -27,7 +29,7 @@ ROWS = 4_000
 NAMES = ("PET_NODE_RANK", "PET_NNODES", "PET_MASTER_ADDR", "PET_MASTER_PORT")
 
 
-def resource(nodes: int) -> Model:
+def resource(nodes: int, algorithm: str) -> Model:
     return parse_model(
         msgspec.json.encode(
             {
@@ -45,7 +47,7 @@ def resource(nodes: int) -> Model:
                         "target": "late",
                         "eventTime": "sent",
                     },
-                    "train": {"algorithm": "xgboost", "compute": {"nodes": nodes}},
+                    "train": {"algorithm": algorithm, "compute": {"nodes": nodes}},
                 },
             }
         ).decode()
@@ -75,9 +77,11 @@ def inputs(tmp_path: Path) -> dict[str, Path]:
     return {"rows": tmp_path / "rows.parquet", "params": tmp_path / "params.json"}
 
 
-def node(inputs: dict[str, Path], out: Path, said: dict[str, str]) -> subprocess.Popen[str]:
+def node(
+    inputs: dict[str, Path], out: Path, said: dict[str, str], algorithm: str = "xgboost"
+) -> subprocess.Popen[str]:
     folder = inputs["rows"].parent
-    (folder / "model.json").write_text(resource(2).model_dump_json(by_alias=True))
+    (folder / "model.json").write_text(resource(2, algorithm).model_dump_json(by_alias=True))
     return subprocess.Popen(
         [
             *(sys.executable, "-m", "components.node", "--model", str(folder / "model.json")),
@@ -85,6 +89,7 @@ def node(inputs: dict[str, Path], out: Path, said: dict[str, str]) -> subprocess
             *("--out", str(out)),
         ],
         env={**os.environ, **said},
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -97,18 +102,29 @@ def quality(package: Path) -> float:
     return value_of("auc", rows["late"].to_numpy(float), predictor.predict(asked)["probability"])
 
 
-def test_two_processes_fit_the_model_of_one(tmp_path: Path, inputs: dict[str, Path]) -> None:
-    steps.fit_package(
-        model=resource(1).model_dump_json(by_alias=True), package=tmp_path / "one", **inputs
-    )
+def free_port() -> int:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+        port: int = taken.getsockname()[1]
+    return port
+
+
+def told(rank: int, port: int) -> dict[str, str]:
+    return dict(zip(NAMES, (str(rank), "2", "localhost", str(port)), strict=True))
+
+
+@pytest.mark.parametrize("algorithm", ["xgboost", "lightgbm"])
+def test_two_processes_fit_the_model_of_one(
+    tmp_path: Path, inputs: dict[str, Path], algorithm: str
+) -> None:
+    steps.fit_package(
+        model=resource(1, algorithm).model_dump_json(by_alias=True),
+        package=tmp_path / "one",
+        **inputs,
+    )
+    port = free_port()
     outs = [tmp_path / "first", tmp_path / "second"]
-    started = [
-        node(inputs, out, dict(zip(NAMES, (str(rank), "2", "localhost", str(port)), strict=True)))
-        for rank, out in enumerate(outs)
-    ]
+    started = [node(inputs, out, told(rank, port), algorithm) for rank, out in enumerate(outs)]
     said = [process.communicate(timeout=240)[1] for process in started]
     assert [process.returncode for process in started] == [0, 0], said
     assert not outs[1].exists(), "the process of rank 0 writes the package"
@@ -116,6 +132,49 @@ def test_two_processes_fit_the_model_of_one(tmp_path: Path, inputs: dict[str, Pa
     half = quality(tmp_path / "one")
     assert half > 0.8
     assert quality(outs[0]) == pytest.approx(half, abs=0.005)
+    for file in outs[0].iterdir():
+        assert b"127.0.0.1" not in file.read_bytes(), "a package says where it was fitted"
+
+
+def test_a_process_whose_partner_leaves_before_the_fit_ends_with_a_sentence(
+    tmp_path: Path, inputs: dict[str, Path]
+) -> None:
+    port = free_port()
+    first = node(inputs, tmp_path / "out", told(0, port), "lightgbm")
+    # We are the process of rank 1: we say so, hear where the other is, and leave.
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            us = socket.create_connection(("127.0.0.1", port))
+            break
+        except OSError:
+            assert time.monotonic() < deadline, first.poll()
+            time.sleep(0.05)
+    us.sendall(json.dumps({"rank": 1, "at": f"127.0.0.1:{free_port()}"}).encode() + b"\n")
+    assert len(json.loads(us.makefile().readline())["machines"]) == 2
+    us.close()
+    said = first.communicate(timeout=120)[1]
+    assert first.returncode == 1, said
+    assert "process 1 has ended before the model was fitted" in said
+    assert "Traceback" not in said
+
+
+def test_a_killed_process_ends_the_other_with_a_sentence(
+    tmp_path: Path, inputs: dict[str, Path]
+) -> None:
+    # More rounds than anybody waits for.
+    inputs["params"].write_bytes(msgspec.json.encode(Order({"n_estimators": 10**6}, None, 1.0)))
+    port = free_port()
+    started = [node(inputs, tmp_path / "out", told(rank, port), "lightgbm") for rank in (0, 1)]
+    assert started[0].stdout is not None
+    # LightGBM prints that they have found each other; the fit begins.
+    assert any("total number of machines: 2" in line for line in started[0].stdout)
+    started[1].kill()
+    said = started[0].communicate(timeout=120)[1]
+    started[1].communicate()
+    assert started[0].returncode == 1, said
+    assert "process 1 has ended before the model was fitted" in said
+    assert "Traceback" not in said
 
 
 def test_a_process_that_is_not_told_which_it_is_says_so(

@@ -23,6 +23,8 @@ from kfp import dsl
 def work(text: str) -> str:
     import sys
     print("preloaded:", "wave" in sys.modules, file=sys.stderr)
+    print("made:", "xml.sax.expatreader" in sys.modules, file=sys.stderr)
+    print("imported:", *sorted({"wave", "chunk", "sndhdr"} & {*sys.modules}), file=sys.stderr)
     if text == "fail":
         raise ValueError("no rows")
     if text == "die":
@@ -31,10 +33,14 @@ def work(text: str) -> str:
         pass
     sys.modules["marked"] = sys
     return f"{text} {os.environ['MARK']} {os.getcwd()} {'marked2' in sys.modules}"
+
+last = work
 """
 
 
-def run_step(folder: Path, text: str) -> tuple[subprocess.CompletedProcess[str], str]:
+def run_step(
+    folder: Path, text: str, step: str = "work"
+) -> tuple[subprocess.CompletedProcess[str], str]:
     (folder / "step.py").write_text(STEP)
     output = folder / f"{text}.json"
     executor_input = {
@@ -52,7 +58,7 @@ def run_step(folder: Path, text: str) -> tuple[subprocess.CompletedProcess[str],
             "--component_module_path",
             str(folder / "step.py"),
             "--function_to_execute",
-            "work",
+            step,
             "--executor_input",
             json.dumps(executor_input),
         ],
@@ -92,6 +98,34 @@ def test_a_step_finds_what_it_needs_imported(tmp_path: Path) -> None:
         first, _ = run_step(tmp_path, "first")
 
     assert "preloaded: True" in first.stderr
+
+
+def imported(done: subprocess.CompletedProcess[str]) -> str:
+    found = [line for line in done.stderr.splitlines() if line.startswith("imported:")]
+    return found[0].removeprefix("imported:").strip()
+
+
+def test_each_step_is_forked_by_the_nursery_that_names_it(tmp_path: Path) -> None:
+    with warm_steps({"first": ["wave"], "work": ["chunk"]}, {"last": ["sndhdr"]}):
+        work, _ = run_step(tmp_path, "here")
+        last, _ = run_step(tmp_path, "there", "last")
+        died, _ = run_step(tmp_path, "die", "last")
+        again, said = run_step(tmp_path, "again", "last")
+
+    assert imported(work) == "chunk wave"
+    # What the first step of all needs is shared, and nothing else.
+    assert imported(last) == "sndhdr wave"
+    assert died.returncode == 137
+    assert said.startswith("again mine")
+    assert again.returncode == 0, again.stderr
+
+
+def test_a_function_that_is_needed_is_called_before_the_steps(tmp_path: Path) -> None:
+    # ``xml.sax.make_parser`` imports the parser that it makes.
+    with warm_steps({"work": ["xml.sax:make_parser", "xml.sax:no_such_function"]}):
+        done, _ = run_step(tmp_path, "parser")
+
+    assert "made: True" in done.stderr
 
 
 def test_the_cpu_of_the_steps_is_that_of_who_runs_them(tmp_path: Path) -> None:

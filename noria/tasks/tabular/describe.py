@@ -61,6 +61,8 @@ def _range(low: float, high: float, *, log: bool = False) -> SearchRange:
 _LIGHTGBM: Final = Algorithm(
     name="lightgbm",
     library="lightgbm",
+    distributes=True,
+    launcher=("python",),
     space={
         "learning_rate": _range(0.02, 0.3, log=True),
         "num_leaves": _range(7, 127, log=True),
@@ -209,6 +211,7 @@ _SHARED: Final[Mapping[str, Any]] = {
             "pandas",
             "pyarrow.parquet",
             "scipy.optimize",
+            "matplotlib.figure",
             "matplotlib.backends.backend_agg",
         ),
         install="noria[training,xgboost]",

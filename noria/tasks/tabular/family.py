@@ -162,8 +162,12 @@ class Tabular:
         from noria.tasks.tabular.validation import missing_problems
 
         data = spec.data
-        frame = rows
         looked_up = data.looked_up_features()
+        if not looked_up and not (data.time_features and data.event_time):
+            return rows
+        from noria.tasks.sources.stored import whole
+
+        frame = rows = whole(rows)
         if looked_up:
             from noria.tasks.sources.feast import historical
 
@@ -187,13 +191,16 @@ class Tabular:
 
     def split(self, spec: ModelSpec, frame: pd.DataFrame, champion: Path | None) -> Split:
         """See ``TaskFamily.split``."""
+        import pandas as pd
+
         from noria.tasks.judging import judged_rows
         from noria.tasks.tabular.folds import hold_out, newest
         from noria.tasks.tabular.leakage import refuse_shared_entities
         from noria.tasks.tabular.learn import facts_of
 
         settings = spec.data.split
-        frame = frame.reset_index(drop=True)
+        if isinstance(frame, pd.DataFrame):
+            frame = frame.reset_index(drop=True)
         facts = facts_of(spec, frame, self.target(spec, frame))
         gap_ms = int(settings.gap.total_seconds() * 1000)
         until = None if champion is None else read_manifest(champion).trained_until
@@ -258,7 +265,7 @@ class Tabular:
         if spec.train.compute.nodes > 1:
             from noria.tasks.tabular.together import together
 
-            with together() as world:
+            with together(spec.train.algorithm) as world:
                 learned = learn(spec, params, replace(design, world=world), facts)
         else:
             learned = learn(spec, params, design, facts)
@@ -441,4 +448,12 @@ def manifest_of(
     )
 
 
-TABULAR: Final = Tabular()
+class StoredTabular(Tabular):
+    """The families of tables, whose steps read one column after another."""
+
+    def by_column(self, spec: ModelSpec) -> bool:  # noqa: ARG002
+        """See ``ByColumn``: all that a fit holds is the matrix."""
+        return True
+
+
+TABULAR: Final = StoredTabular()

@@ -197,6 +197,7 @@ def _rounds(params: dict[str, Any]) -> int:
 def _lightgbm(params: dict[str, Any], design: Design, beside: Beside | None) -> Stopped:
     import lightgbm
 
+    from noria.tasks.tabular.ring import settings_of, without_addresses
     from noria.tasks.tabular.scorers.lightgbm_native import LightgbmScorer
 
     rounds = _rounds(params)
@@ -211,21 +212,28 @@ def _lightgbm(params: dict[str, Any], design: Design, beside: Beside | None) -> 
         "deterministic": True,
         "force_row_wise": True,
         "verbosity": -1,
+        **settings_of(design.world),
     }
     if design.classes > 2:
         settings["num_class"] = design.classes
     if design.monotone:
         settings["monotone_constraints"] = list(design.monotone)
+    own = design if beside is not None else design.share
     data = lightgbm.Dataset(
-        design.matrix,
-        design.target,
-        weight=design.weight,
+        own.matrix,
+        own.target,
+        weight=own.weight,
         categorical_feature=[j for j, size in enumerate(design.categories) if size],
         free_raw_data=True,
     )
     if beside is None:
         booster = lightgbm.train(settings, data, num_boost_round=rounds)
-        return Stopped(LightgbmScorer(booster.model_to_string().encode()), rounds)
+        text = booster.model_to_string()
+        if design.world.machines:
+            # The next fit of these processes listens at the same ports.
+            booster.free_network()
+            text = without_addresses(text)
+        return Stopped(LightgbmScorer(text.encode()), rounds)
     rows = beside.rows
     held = data.create_valid(rows.matrix, rows.target, weight=rows.weight)
     stop = lightgbm.early_stopping(beside.patience, verbose=False)

@@ -48,4 +48,4 @@ def fitted_on(spec: ModelSpec, manifest: Manifest, frame: pd.DataFrame) -> pd.Da
     event_time, until = spec.data.event_time, manifest.trained_until
     if event_time is None or until is None or manifest.rows >= len(frame):
         return frame
-    return frame[moments(frame, event_time) <= until]
+    return frame.iloc[np.flatnonzero(moments(frame, event_time) <= until)]

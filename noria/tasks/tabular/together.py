@@ -1,4 +1,4 @@
-"""Processes that fit one model together: which this is, and XGBoost's ring among them.
+"""Processes that fit one model together: which this is, and how an algorithm joins them.
 
 Kubeflow Trainer's runtime says it by ``PET_*``, one process on each node. The process of rank 0
 runs the tracker, by which the others find each other.
@@ -18,20 +18,26 @@ from typing import Final
 from noria.errors import InvalidInput, TrainingError
 
 _NAMES: Final = ("PET_NODE_RANK", "PET_NNODES", "PET_MASTER_ADDR", "PET_MASTER_PORT")
-_PATIENCE: Final = 300.0
+PATIENCE: Final = 300.0
 """Seconds that a process waits for the others: their images may still be pulled."""
+RETRY: Final = 1.0
+"""Seconds between two tries to find or to reach the process of rank 0."""
 _RETRIES: Final = 20
 """Tries to connect, each of which waits longer than the one before it."""
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """One of ``size`` processes; the one of rank 0 is at ``address``."""
+    """One of ``size`` processes; the one of rank 0 is at ``address``.
+
+    ``machines`` has ``host:port`` of each, by rank, where the algorithm needs to be told.
+    """
 
     rank: int = 0
     size: int = 1
     address: str = ""
     port: int = 0
+    machines: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> World:
@@ -56,31 +62,40 @@ ALONE: Final = World()
 
 
 @contextmanager
-def together() -> Iterator[World]:
-    """Join the processes that train with XGBoost, until the block ends. Once in a process.
+def together(algorithm: str) -> Iterator[World]:
+    """Join the processes that train with an algorithm, until the block ends. Once in a process.
 
     Raises:
         InvalidInput: The environment does not say which process this is.
-        TrainingError: The others can't be reached.
+        TrainingError: The others can't be reached, or one has ended.
     """
+    from noria.tasks.tabular.ring import joined
+
+    world = World.of(os.environ)
+    with (joined if algorithm == "lightgbm" else _collective)(world) as found:
+        yield found
+
+
+@contextmanager
+def _collective(world: World) -> Iterator[World]:
+    """Join XGBoost's collective: it needs the address of rank 0, which runs its tracker."""
     from xgboost.collective import CommunicatorContext
     from xgboost.core import XGBoostError
     from xgboost.tracker import RabitTracker
 
-    world = World.of(os.environ)
-    address = _resolved(world.address)
+    address = resolved(world.address)
     tracker = None
     try:
         if world.rank == 0:
             tracker = RabitTracker(
-                world.size, address, world.port, sortby="task", timeout=int(_PATIENCE)
+                world.size, address, world.port, sortby="task", timeout=int(PATIENCE)
             )
             tracker.start()
         ring = CommunicatorContext(
             dmlc_tracker_uri=address,
             dmlc_tracker_port=world.port,
             dmlc_task_id=f"{world.rank:06}",
-            dmlc_timeout=int(_PATIENCE),
+            dmlc_timeout=int(PATIENCE),
             dmlc_retry=_RETRIES,
         )
         with warnings.catch_warnings():
@@ -100,16 +115,16 @@ def together() -> Iterator[World]:
             tracker.free()
 
 
-def _resolved(name: str) -> str:
+def resolved(name: str) -> str:
     """Return an address; the name of a pod that has just started may not be published yet."""
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + PATIENCE
     while True:
         try:
             return socket.gethostbyname(name)
         except OSError as error:
             if time.monotonic() > deadline:
                 raise TrainingError(f"the node of rank 0, {name}, has no address") from error
-            time.sleep(1)
+            time.sleep(RETRY)
 
 
 def _contradicts(said: Mapping[str, str]) -> InvalidInput:
