@@ -20,7 +20,26 @@ MAX_TEXT_WIDTH: Final = 256
 """Most numbers that a text becomes."""
 
 
-class TabularClassificationOptions(Section):
+class TabularOptions(Section):
+    """Options of both families."""
+
+    derive: Literal["auto", "none"] = Field(
+        default="auto",
+        description="Columns computed from others: ratios, differences and products of numbers, "
+        "statistics of categories, principal components. auto tries them with train.effort good, "
+        "and keeps those that held-out rows gain by; none tries none.",
+    )
+    components: int = Field(
+        default=0,
+        ge=0,
+        le=64,
+        description="Principal components of the numbers that are columns of their own beside "
+        "them. 0: none, but where derive finds that they pay.",
+        examples=[5],
+    )
+
+
+class TabularClassificationOptions(TabularOptions):
     """Options of ``tabular-classification``."""
 
     class_weights: Literal["none", "balanced"] = Field(
@@ -41,7 +60,7 @@ class TabularClassificationOptions(Section):
     )
 
 
-class TabularRegressionOptions(Section):
+class TabularRegressionOptions(TabularOptions):
     """Options of ``tabular-regression``."""
 
     levels: Items[int] = Field(

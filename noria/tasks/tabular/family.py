@@ -16,6 +16,7 @@ from noria.spec import ModelSpec
 from noria.tasks.package import Feature, Manifest, Output, read_manifest, write_package
 from noria.tasks.protocol import Comparison, Evaluation, Split, TuneResult, ValidationReport
 from noria.tasks.tabular.hyperparameters import can_stop, refuse_unknown, with_rounds
+from noria.tasks.tabular.plans import plan_of, sentence_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -208,9 +209,13 @@ class Tabular:
         return Split(train, test, fold.purged)
 
     def chooses(self, spec: ModelSpec) -> bool:
-        """See ``Choosing``: rounds that nobody has set, and an average."""
+        """See ``Choosing``: rounds that nobody has set, an average, and columns to compute."""
         train = spec.train
-        return train.ensemble.kind == "weighted" or can_stop(train.algorithm, train.hyperparameters)
+        return (
+            train.ensemble.kind == "weighted"
+            or can_stop(train.algorithm, train.hyperparameters)
+            or bool(getattr(spec.task.options, "components", 0))
+        )
 
     def tune(self, spec: ModelSpec, train: pd.DataFrame, workdir: Path) -> TuneResult:
         """See ``TaskFamily.tune``."""
@@ -353,8 +358,11 @@ class Tabular:
         """See ``TaskFamily.evaluate``."""
         from noria.tasks.tabular.evaluation import evaluate, open_package
 
-        own = self.measure_itself(spec, test)
-        return evaluate(spec, open_package(candidate), test, held_out, champion, plots_dir, own)
+        own, model = self.measure_itself(spec, test), open_package(candidate)
+        found = evaluate(spec, model, test, held_out, champion, plots_dir, own)
+        plan = plan_of(model.manifest.parameters)
+        notes = (f"{sentence_of(plan)}.",) if plan else ()
+        return msgspec.structs.replace(found, notes=(*found.notes, *notes))
 
     def save(
         self,
