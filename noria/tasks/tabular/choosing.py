@@ -127,17 +127,25 @@ def _chosen(
         plan, on, tried = _derived(design, on, tried[0], algorithm, params, budget, asked)
     if averaged:
         tried.extend(_variants(spec, design, on, tried[0], budget))
-    default = average(tried, on, FAST, math.inf, math.inf)
     if not searches:
-        kept = default if averaged else (tried[0].recipe,)
+        kept = average(tried, on, FAST, math.inf, math.inf) if averaged else (tried[0].recipe,)
         params = as_params(algorithm, _affordable(kept, tried, on, budget))
         return TuneResult(with_plan(params, plan))
     both = joined([asked, plan])
     result, trials = _search(spec, design, facts, on, budget, workdir, tried[:1], both)
+    fast = average(_fast(tried, design, algorithm), on, FAST, math.inf, math.inf)
     tried.extend(trials)
-    bound = serving_cost.of(default, on.outputs) * TIMES - serving_cost.of_plan(plan)
+    bound = serving_cost.of(fast, on.outputs) * TIMES - serving_cost.of_plan(plan)
     members = average(tried, on, GOOD, bound, budget.left(on) / budget.fits)
     return msgspec.structs.replace(result, params=with_plan(as_params(algorithm, members), plan))
+
+
+def _fast(tried: Sequence[Tried], design: Design, algorithm: str) -> Sequence[Tried]:
+    """Return what was tried and is tried without more effort, too."""
+    if is_few(design):
+        return [one for one in tried if one.recipe.algorithm in (algorithm, "linear")]
+    own = tried[0].recipe.parameters.keys()
+    return [one for one in tried if one.recipe.parameters.keys() == own]
 
 
 def derives(spec: ModelSpec) -> bool:
