@@ -3,8 +3,8 @@
 Candidates come from the importance of a quick fit: arithmetic of the numbers that count most,
 statistics of the categories that do, principal components, and doing without what counts less than
 noise. Each fold looks for its own on the rows that it fits on, so that what is compared on its
-held-out rows is the whole way of finding them. A kind is kept where these say by more than one
-standard error that it pays, and in every fold.
+held-out rows is the whole way of finding them. A kind is kept where it pays in every fold, and by
+more than one standard error: by as many more as make up for the kinds that are tried (Bonferroni).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -44,6 +45,9 @@ MOST_ROWS: Final = 10_000
 
 _VALUES: Final = 10
 """Different values under which a number is more of a category."""
+
+_CHANCE: Final = NormalDist().cdf(-1.0)
+"""That a gain is over one standard error where there is none."""
 
 _NOISE: Final = 3
 _SIGNS: Final[Mapping[Operation, str]] = {
@@ -94,7 +98,7 @@ def found(
             break
         other = on.with_plans(design, [joined([asked, one[name]]) for one in of_folds])
         says = member(other)
-        gain = pays(on, first, says)
+        gain = pays(on, first, says, len(names))
         if gain > 0.0:
             tried[name] = gain, other, says
     kept: list[str] = []
@@ -107,7 +111,7 @@ def found(
         plans = [joined([asked, *(one[other] for other in (*kept, name))]) for one in of_folds]
         both = on.with_plans(design, plans)
         says = member(both)
-        if pays(on, best.first, says) > 0.0:
+        if pays(on, best.first, says, len(tried)) > 0.0:
             kept, best = [*kept, name], replace(best, on=both, first=says)
     if not kept:
         return best
@@ -115,8 +119,15 @@ def found(
     return replace(best, plan=joined([own[name] for name in kept if name in own]))
 
 
-def pays(on: Tryout, before: Tried, after: Tried) -> float:
-    """Return the mean loss that is saved, or 0 where it is not clear of one standard error."""
+def pays(on: Tryout, before: Tried, after: Tried, tries: int) -> float:
+    """Return the mean loss that is saved, or 0 where it is not clear of chance.
+
+    Args:
+        on: The folds.
+        before: What was said without the columns.
+        after: What is said with them.
+        tries: How many such comparisons are made: one of them is clear of one standard error.
+    """
     each = log_losses if on.classes else losses
     saved = each(on.target, before.said) - each(on.target, after.said)
     weight = np.ones(saved.size) if on.weight is None else on.weight
@@ -124,7 +135,8 @@ def pays(on: Tryout, before: Tried, after: Tried) -> float:
     error = float(np.sqrt((weight**2 * (saved - mean) ** 2).sum()) / weight.sum())
     ends = np.cumsum([held.target.size for _, held in on.sides])[:-1]
     of_folds = [float(part.sum()) for part in np.split(weight * saved, ends)]
-    return mean if mean > error and min(of_folds) > 0.0 else 0.0
+    clear = NormalDist().inv_cdf(1.0 - _CHANCE / tries) * error
+    return mean if mean > clear and min(of_folds) > 0.0 else 0.0
 
 
 def kinds(design: Design) -> Kinds:
