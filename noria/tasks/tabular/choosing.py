@@ -20,12 +20,13 @@ from noria.errors import InvalidInput
 from noria.spec import ModelSpec
 from noria.tasks.protocol import TuneResult
 from noria.tasks.tabular import deriving, serving_cost
+from noria.tasks.tabular.against import against, without_made
 from noria.tasks.tabular.describe import TabularOptions
 from noria.tasks.tabular.fit import Design
 from noria.tasks.tabular.folds import Fold, RowFacts
 from noria.tasks.tabular.hyperparameters import DEFAULT_ROUNDS, can_stop, refuse_unknown
 from noria.tasks.tabular.members import Recipe, as_params
-from noria.tasks.tabular.plans import Plan, joined, plan_of, with_plan
+from noria.tasks.tabular.plans import RESAMPLED, Plan, joined, plan_of, with_plan
 from noria.tasks.tabular.stopping import begun, most_rounds
 from noria.tasks.tabular.tryout import NO_PLAN, Part, Tried, Tryout, is_few, tryout
 from noria.tasks.tabular.tuning import tuned
@@ -93,10 +94,22 @@ def chosen(
         workdir: Where a search is kept.
     """
     asked = requested(spec, design)
+    found = _against(spec, design, facts, budget, asked) if design.resampling else {}
     result = _chosen(spec, design, facts, budget, workdir, asked)
-    return msgspec.structs.replace(
-        result, params=with_plan(result.params, joined([asked, plan_of(result.params)]))
-    )
+    params = with_plan(result.params, joined([asked, plan_of(result.params)]))
+    return msgspec.structs.replace(result, params={**params, **found})
+
+
+def _against(
+    spec: ModelSpec, design: Design, facts: RowFacts, budget: Budget, asked: Plan
+) -> dict[str, Any]:
+    """Return what made rows bring; nothing where no fold has all classes."""
+    on = tryout(spec, design, facts, budget.clock, asked)
+    if on is None:
+        return {}
+    given = dict(spec.train.hyperparameters)
+    said = against(on, without_made(on), spec.train.algorithm, given)
+    return {RESAMPLED: msgspec.to_builtins(said)}
 
 
 def _chosen(

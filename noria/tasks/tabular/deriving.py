@@ -141,7 +141,7 @@ def pays(on: Tryout, before: Tried, after: Tried, tries: int) -> float:
 
 def kinds(design: Design) -> Kinds:
     """Return the plans that may pay, by kind, from rows that they may look at."""
-    few = design.take(_evenly(design.target.size))
+    few = replace(design.take(_evenly(design.target.size)), resampling=())
     dense, _ = widened(few, NO_PLAN)
     coded = {name for name, size in zip(design.names, design.categories, strict=True) if size}
     free = _free(dense)

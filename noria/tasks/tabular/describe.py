@@ -38,6 +38,13 @@ class TabularOptions(Section):
         examples=[5],
     )
 
+    resample: Literal["none", "smote"] = Field(
+        default="none",
+        description="Classes only. smote makes rows of rarer classes, between those that there "
+        "are, in what is fitted on and never in what judges; probabilities are then calibrated "
+        "on rows as they were. Most tables gain nothing by it: the card has what it brought.",
+    )
+
 
 class TabularClassificationOptions(TabularOptions):
     """Options of ``tabular-classification``."""
@@ -179,6 +186,20 @@ def levels_are_percentages(task: Any) -> Iterator[Problem]:
             yield Problem(f"{path}[{place}]", f"{level} is there twice", "keep one of them")
 
 
+def resampling_is_of_classes(task: Any) -> Iterator[Problem]:
+    """Rows are made of rarer classes; and classes are evened out once."""
+    path, options = "spec.task.options", task.options
+    if getattr(options, "resample", "none") == "none":
+        return
+    if not hasattr(options, "class_weights"):
+        said = f"smote makes rows of rarer classes, and {task.family} predicts a number"
+        fix = "remove it; data.weight says which rows count more"
+        yield Problem(f"{path}.resample", said, fix)
+    elif options.class_weights == "balanced":
+        said = "smote and classWeights: balanced both even the classes out"
+        yield Problem(f"{path}.resample", said, "keep one of them")
+
+
 def monotone_is_kept(data: Data, train: Train) -> Iterator[Problem]:
     """What combines several models may turn their directions round."""
     if train.ensemble.kind != "stacking":
@@ -222,6 +243,7 @@ _SHARED: Final[Mapping[str, Any]] = {
         columns_and_a_target,
         texts_are_bounded,
         levels_are_percentages,
+        resampling_is_of_classes,
         monotone_is_kept,
         hyperparameters_exist,
         a_stack_trains_on_one_node,

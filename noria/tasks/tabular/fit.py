@@ -30,7 +30,8 @@ class Design:
     0 for a number; ``weight`` (n,) or None; ``seed`` and ``threads`` as for all. A column in
     ``corpora`` has the places of texts in its corpus; ``Reading.dense`` makes numbers of them.
     ``monotone`` holds columns to a direction, 1 or -1, others are 0; empty: none is held.
-    ``names`` has each column's feature, and is empty where nothing asks for it.
+    ``names`` has each column's feature, and is empty where nothing asks for it. ``resampling`` has
+    the names of the classes where rows of the rarer ones are made for a fit; empty: none are.
     ``world`` says which of the processes that fit together this is.
     """
 
@@ -45,6 +46,7 @@ class Design:
     monotone: tuple[int, ...] = ()
     world: World = ALONE
     names: tuple[str, ...] = ()
+    resampling: tuple[str, ...] = ()
 
     def take(self, places: NDArray[np.int64]) -> Design:
         """Return the design of some of the rows; rows that follow one another are not copied."""

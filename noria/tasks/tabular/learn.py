@@ -27,6 +27,7 @@ from noria.tasks.tabular.levels import Levels, WideScorer, fit_levels, goal_of
 from noria.tasks.tabular.members import WEIGHTED, fit_members, members_of
 from noria.tasks.tabular.plans import Plan, plan_of, with_plan, without_plan
 from noria.tasks.tabular.predictor import probabilities
+from noria.tasks.tabular.resampling import resampled
 from noria.tasks.tabular.schema import MAX_CATEGORIES, Target, columns_of, numbers
 from noria.tasks.tabular.scorers import Scorer
 from noria.tasks.tabular.scorers.stacked import StackedScorer
@@ -113,6 +114,11 @@ def design_of(
         threads=threads_for(matrix.size, int(cpu_count(spec.train.compute.cpu))),
         corpora=corpora,
         monotone=_monotone(data, features, len(target.classes)),
+        resampling=(
+            tuple(map(str, target.classes))
+            if getattr(spec.task.options, "resample", "none") != "none"
+            else ()
+        ),
         names=tuple(
             feature.name for feature, size in zip(features, sizes, strict=True) for _ in range(size)
         ),
@@ -240,7 +246,7 @@ def _of_ends(
 
 def _learn(spec: ModelSpec, params: Mapping[str, Any], design: Design, facts: RowFacts) -> Learned:
     options = spec.task.options
-    method = options.calibration if isinstance(options, TabularClassificationOptions) else "none"
+    method = _calibration(options)
     if spec.train.ensemble.kind == "stacking":
         return _stacked(spec, params, design, facts, method)
     scorer, reading = fit_read(spec.train.algorithm, params, design)
@@ -257,6 +263,14 @@ def _learn(spec: ModelSpec, params: Mapping[str, Any], design: Design, facts: Ro
         ]
     )
     return Learned(scorer, _calibrate(method, raw, design, held), name, reading)
+
+
+def _calibration(options: Any) -> str:
+    """Return how probabilities are calibrated: always where rows were made of rarer classes."""
+    if not isinstance(options, TabularClassificationOptions):
+        return "none"
+    made = options.resample == "smote" and options.calibration == "none"
+    return "sigmoid" if made else options.calibration
 
 
 def fit_wide(algorithm: str, params: Mapping[str, Any], design: Design) -> Scorer:
@@ -302,7 +316,8 @@ def widened(design: Design, plan: Plan) -> tuple[Design, Widening]:
     """Return the rows as an algorithm reads them, and how others are made such.
 
     Texts become numbers, and the plan's columns are computed; columns of many levels become
-    statistics of the target, and more follow after the last column.
+    statistics of the target, and more follow after the last column. Rows that are made of rarer
+    classes come last: nothing is learnt from them but by the algorithm.
     """
     reading = reading_of(design)
     dense = reading.dense(design)
@@ -311,7 +326,7 @@ def widened(design: Design, plan: Plan) -> tuple[Design, Widening]:
         derived, dense = fit_derived(plan, dense)
     sizes = {j: size for j, size in enumerate(dense.categories) if size > MAX_CATEGORIES}
     if not sizes:
-        return dense, Widening(reading, derived)
+        return _whole(dense), Widening(reading, derived)
     goal = goal_of(dense.target, dense.classes)
     levels, matrix = fit_levels(dense.matrix, sizes, goal, dense.weight, dense.seed)
     own = tuple(0 if j in sizes else size for j, size in enumerate(dense.categories))
@@ -319,7 +334,12 @@ def widened(design: Design, plan: Plan) -> tuple[Design, Widening]:
     monotone = (*dense.monotone, *more) if dense.monotone else ()
     names = (*dense.names, *("",) * len(more)) if dense.names else ()
     wide = replace(dense, matrix=matrix, categories=own + more, monotone=monotone, names=names)
-    return wide, Widening(reading, derived, levels)
+    return _whole(wide), Widening(reading, derived, levels)
+
+
+def _whole(design: Design) -> Design:
+    """Return the rows with those that are made of rarer classes."""
+    return resampled(design) if design.resampling else design
 
 
 def _held(spec: ModelSpec, design: Design, facts: RowFacts) -> list[Fold]:

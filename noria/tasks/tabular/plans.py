@@ -13,6 +13,9 @@ Operation: TypeAlias = Literal[
 KEY: Final = "derived"
 """Under which a plan is found among hyperparameters."""
 
+RESAMPLED: Final = "resampled"
+"""Under which what made rows bring is found among them."""
+
 OPERATIONS: Final[tuple[Operation, ...]] = (
     "difference", "sum", "ratio", "product", "count", "target", "mean", "deviation", "component",
 )  # fmt: skip
@@ -69,8 +72,8 @@ def with_plan(params: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
 
 
 def without_plan(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the hyperparameters alone."""
-    return {name: value for name, value in params.items() if name != KEY}
+    """Return the hyperparameters alone, without what was found beside them."""
+    return {name: value for name, value in params.items() if name not in (KEY, RESAMPLED)}
 
 
 def sentence_of(plan: Plan) -> str:
