@@ -6,6 +6,7 @@ line. Matplotlib's Agg canvas is used without pyplot: nothing global is set.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +37,8 @@ _IMPORTANCE_MEASURED: Final = 120
 _SCREENED: Final = slice(None, None, 5)
 _CURVE_POINTS: Final = 400
 _MOST_CLASSES: Final = 20
+_LABEL: Final = 30
+"""Characters of a line of a label."""
 
 
 def draw(folder: Path, asked: Asked, truth: Truth) -> tuple[str, ...]:
@@ -236,7 +239,7 @@ def _importance(axes: Any, asked: Asked, truth: Truth) -> None:
         labels += [label for label, _ in more]
     shown = sorted(zip(costs, labels, strict=True))[-_IMPORTANCE_SHOWN:]
     axes.barh(
-        [label for _, label in shown],
+        [textwrap.fill(label, _LABEL, break_long_words=False) for _, label in shown],
         [cost for cost, _ in shown],
         color=[_BLUE if cost > 0 else _GREY for cost, _ in shown],
         height=0.65,
