@@ -91,6 +91,31 @@ def test_the_columns_of_a_file_become_a_model_that_trains(
     assert noria("validate", "-f", "sales/model.yaml").exit_code == 0
 
 
+def test_what_is_worth_a_question_is_said(noria: Noria, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    late = rng.random(1500) < 0.04
+    frame = pd.DataFrame(
+        {
+            "customer_id": rng.integers(1000, 1100, 1500),
+            "price": rng.gamma(3.0, 10.0, 1500),
+            "calls": rng.normal(size=1500) + 3.0 * late,
+            "late": np.where(late, "yes", "no"),
+        }
+    )
+    write(frame, tmp_path / "rows.csv")
+    assert noria("init", "m", "--data", "rows.csv", "--target", "late").exit_code == 0
+    text = (tmp_path / "m" / "model.yaml").read_text()
+    share = late.mean()
+    assert f'target: late  # "yes" is {share:.1%} of the rows: average-precision' in text
+    assert "{name: calls, type: numeric}  # AUC 0.9" in text
+    assert "alone: is it known before late?" in text
+    assert "{name: price, type: numeric}\n" in text
+    assert "# No column has a time in each row" in text
+    spec = trains(tmp_path / "m")
+    assert (spec.data.split.kind, spec.data.split.group_key) == ("group", "customer_id")
+    assert "customer_id" not in {one.name for one in spec.data.features}
+
+
 def test_a_target_of_numbers_is_a_regression(noria: Noria, tmp_path: Path) -> None:
     write(sales().drop(columns=["late", "refund"]), tmp_path / "rows.csv")
     assert noria("init", "days", "--data", "rows.csv", "--target", "days").exit_code == 0

@@ -16,15 +16,19 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from noria.errors import InvalidInput
 from noria.spec import ModelSpec
 from noria.tasks.protocol import TuneResult
-from noria.tasks.tabular import serving_cost
+from noria.tasks.tabular import deriving, serving_cost
+from noria.tasks.tabular.against import against, without_made
+from noria.tasks.tabular.describe import TabularOptions
 from noria.tasks.tabular.fit import Design
 from noria.tasks.tabular.folds import Fold, RowFacts
 from noria.tasks.tabular.hyperparameters import DEFAULT_ROUNDS, can_stop, refuse_unknown
 from noria.tasks.tabular.members import Recipe, as_params
+from noria.tasks.tabular.plans import RESAMPLED, Plan, joined, plan_of, with_plan
 from noria.tasks.tabular.stopping import begun, most_rounds
-from noria.tasks.tabular.tryout import Part, Tried, Tryout, is_few, tryout
+from noria.tasks.tabular.tryout import NO_PLAN, Part, Tried, Tryout, is_few, tryout
 from noria.tasks.tabular.tuning import tuned
 
 FAST: Final = 3
@@ -48,6 +52,9 @@ _BEST_TRIALS: Final = 8
 _FITS: Final = 2
 _FITS_OF_BLOCKS: Final = 8
 """Fits that come after, where the newest rows judge in blocks against a champion."""
+
+_DERIVING: Final = 0.25
+"""Share of what is left of a budget that looking for computed columns may take."""
 
 _TRYING: Final = 0.9
 """Share of a budget that is given away; the rest is for measuring what was made."""
@@ -86,32 +93,120 @@ def chosen(
         budget: What it may cost.
         workdir: Where a search is kept.
     """
+    asked = requested(spec, design)
+    found = _against(spec, design, facts, budget, asked) if design.resampling else {}
+    result = _chosen(spec, design, facts, budget, workdir, asked)
+    params = with_plan(result.params, joined([asked, plan_of(result.params)]))
+    return msgspec.structs.replace(result, params={**params, **found})
+
+
+def _against(
+    spec: ModelSpec, design: Design, facts: RowFacts, budget: Budget, asked: Plan
+) -> dict[str, Any]:
+    """Return what made rows bring; nothing where no fold has all classes."""
+    on = tryout(spec, design, facts, budget.clock, asked)
+    if on is None:
+        return {}
+    given = dict(spec.train.hyperparameters)
+    said = against(on, without_made(on), spec.train.algorithm, given)
+    return {RESAMPLED: msgspec.to_builtins(said)}
+
+
+def _chosen(
+    spec: ModelSpec,
+    design: Design,
+    facts: RowFacts,
+    budget: Budget,
+    workdir: Path,
+    asked: Plan,
+) -> TuneResult:
     algorithm, params = spec.train.algorithm, dict(spec.train.hyperparameters)
     averaged, searches = spec.train.ensemble.kind == "weighted", spec.train.search.kind != "none"
     affordable = most_rounds(design) > DEFAULT_ROUNDS
     if not searches and not affordable and can_stop(algorithm, params):
         # Of so many cells no more rounds are affordable, and these don't overfit.
         return TuneResult(_unmeasured(algorithm, params, design))
-    on = tryout(spec, design, facts, budget.clock)
+    on = tryout(spec, design, facts, budget.clock, asked)
     if on is None:
         return TuneResult(params)
     if searches and not averaged:
         # Nothing is fitted before the search, whose timeout binds every fit.
-        result, trials = _search(spec, design, facts, on, budget, workdir, ())
+        result, trials = _search(spec, design, facts, on, budget, workdir, (), asked)
         best = trials[0].recipe.parameters if trials else _unmeasured(algorithm, params, design)
         return msgspec.structs.replace(result, params=dict(best))
     tried = [on.member(algorithm, params)]
+    plan = NO_PLAN
+    if averaged and spec.train.effort == "good" and derives(spec):
+        plan, on, tried = _derived(design, on, tried[0], algorithm, params, budget, asked)
     if averaged:
         tried.extend(_variants(spec, design, on, tried[0], budget))
-    default = average(tried, on, FAST, math.inf, math.inf)
     if not searches:
-        kept = default if averaged else (tried[0].recipe,)
-        return TuneResult(as_params(algorithm, _affordable(kept, tried, on, budget)))
-    result, trials = _search(spec, design, facts, on, budget, workdir, tried[:1])
+        kept = average(tried, on, FAST, math.inf, math.inf) if averaged else (tried[0].recipe,)
+        params = as_params(algorithm, _affordable(kept, tried, on, budget))
+        return TuneResult(with_plan(params, plan))
+    both = joined([asked, plan])
+    result, trials = _search(spec, design, facts, on, budget, workdir, tried[:1], both)
+    fast = average(_fast(tried, design, algorithm), on, FAST, math.inf, math.inf)
     tried.extend(trials)
-    bound = serving_cost.of(default, on.outputs) * TIMES
+    bound = serving_cost.of(fast, on.outputs) * TIMES - serving_cost.of_plan(plan)
     members = average(tried, on, GOOD, bound, budget.left(on) / budget.fits)
-    return msgspec.structs.replace(result, params=as_params(algorithm, members))
+    return msgspec.structs.replace(result, params=with_plan(as_params(algorithm, members), plan))
+
+
+def _fast(tried: Sequence[Tried], design: Design, algorithm: str) -> Sequence[Tried]:
+    """Return what was tried and is tried without more effort, too."""
+    if is_few(design):
+        return [one for one in tried if one.recipe.algorithm in (algorithm, "linear")]
+    own = tried[0].recipe.parameters.keys()
+    return [one for one in tried if one.recipe.parameters.keys() == own]
+
+
+def derives(spec: ModelSpec) -> bool:
+    """Say whether columns that are computed from others are tried with more effort."""
+    options = spec.task.options
+    return isinstance(options, TabularOptions) and options.derive == "auto"
+
+
+def requested(spec: ModelSpec, design: Design) -> Plan:
+    """Return the columns that the model's options ask for.
+
+    Raises:
+        InvalidInput: There are fewer numbers than components.
+    """
+    options = spec.task.options
+    if not isinstance(options, TabularOptions) or not options.components:
+        return NO_PLAN
+    numbers = deriving.numbers_of(design)
+    if len(numbers) < options.components:
+        raise InvalidInput(
+            f"spec.task.options.components: {options.components} components of {len(numbers)} "
+            "numbers (those held monotone, categories and texts are not among them)",
+            fix=f"write {len(numbers)} at most" if numbers else "remove it",
+        )
+    return deriving.components(numbers, options.components)
+
+
+def _derived(
+    design: Design,
+    on: Tryout,
+    first: Tried,
+    algorithm: str,
+    params: Mapping[str, Any],
+    budget: Budget,
+    asked: Plan,
+) -> tuple[Plan, Tryout, list[Tried]]:
+    """Return the columns that pay, the tryout with them, and the first member there."""
+    most = budget.left(on, [first]) * _DERIVING
+    until = budget.clock() + most
+    found = deriving.found(
+        design,
+        on,
+        first,
+        lambda other: other.member(algorithm, params),
+        lambda: until - budget.clock(),
+        asked,
+    )
+    return found.plan, found.on, [found.first]
 
 
 def _unmeasured(algorithm: str, params: dict[str, Any], design: Design) -> dict[str, Any]:
@@ -220,10 +315,12 @@ def _search(
     budget: Budget,
     workdir: Path,
     kept: Sequence[Tried],
+    plan: Plan,
 ) -> tuple[TuneResult, list[Tried]]:
     """Search hyperparameters on the folds; return the best trials too, the best one first.
 
-    ``kept`` are members whose fits must still fit into the budget.
+    ``kept`` are members whose fits must still fit into the budget; ``plan`` has the columns that
+    are computed.
     """
     algorithm = spec.train.algorithm
     parts: dict[bytes, list[Part]] = {}
@@ -243,7 +340,15 @@ def _search(
     # Half of what is left is for the fits of what is found.
     seconds = budget.left(on, kept) / 2.0
     result = tuned(
-        spec, design, facts, ask, workdir, held=on.folds, seconds=seconds, clock=budget.clock
+        spec,
+        design,
+        facts,
+        ask,
+        workdir,
+        msgspec.json.encode(plan).decode() if plan else "",
+        held=on.folds,
+        seconds=seconds,
+        clock=budget.clock,
     )
     whole = [name for name, found in parts.items() if len(found) == len(on.folds)]
     found = [on.joined(algorithm, given[name], parts[name], spent[name]) for name in whole]

@@ -29,7 +29,7 @@ _MISSING: Final = ("NA", "N/A", "NaN", "nan", "NULL", "null", "None")
 """What a field of a CSV file may hold that means missing, where the others are numbers."""
 _SEPARATORS: Final = (",", ";", "\t", "|")
 _LEADING_ZERO: Final = re.compile(r"0[0-9]+", re.ASCII)
-_KEY_NAME: Final = re.compile(r"(^|[_\W])(id|key|uuid|no|nr|number)$|(?<=[a-z])(Id|ID|Key)$|^id$")
+KEY_NAME: Final = re.compile(r"(^|[_\W])(id|key|uuid|no|nr|number)$|(?<=[a-z])(Id|ID|Key)$|^id$")
 _WORDS: Final = 3
 """Words of a median text; with fewer it is a name."""
 _LONG: Final = 30
@@ -158,7 +158,7 @@ def _held(name: str, array: pa.ChunkedArray, notation: Notation | None) -> Held:
         said = "it has no value" if not distinct else f"it is {_shown(values[~gone][0])} always"
         return Held(name, "nothing", values, missing, distinct, said)
     unique = not missing and distinct == len(values) >= _FEW_ROWS
-    if kind == "numeric" and unique and _KEY_NAME.search(name) and _whole(values):
+    if kind == "numeric" and unique and KEY_NAME.search(name) and _whole(values):
         kind = "key"
     if kind == "categorical":
         kind = _kind_of_texts(name, values[~gone].tolist(), distinct, unique=unique)
@@ -205,8 +205,8 @@ def _kind_of_texts(name: str, known: list[str], distinct: int, *, unique: bool) 
     reads = float(np.median(words)) >= _WORDS or float(np.median(lengths)) >= _LONG
     if distinct <= MAX_CATEGORIES and distinct <= len(known) / 2:
         return "categorical"
-    if unique and (_KEY_NAME.search(name) or not reads) and float(words.mean()) < 1.5:
-        return "key" if _KEY_NAME.search(name) else "nothing"
+    if unique and (KEY_NAME.search(name) or not reads) and float(words.mean()) < 1.5:
+        return "key" if KEY_NAME.search(name) else "nothing"
     return "text" if reads else "categorical"
 
 

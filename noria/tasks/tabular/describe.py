@@ -21,7 +21,33 @@ MAX_TEXT_WIDTH: Final = 256
 """Most numbers that a text becomes."""
 
 
-class TabularClassificationOptions(Section):
+class TabularOptions(Section):
+    """Options of both families."""
+
+    derive: Literal["auto", "none"] = Field(
+        default="auto",
+        description="Columns computed from others: ratios, differences and products of numbers, "
+        "statistics of categories, principal components. auto tries them with train.effort good, "
+        "and keeps those that held-out rows gain by; none tries none.",
+    )
+    components: int = Field(
+        default=0,
+        ge=0,
+        le=64,
+        description="Principal components of the numbers that are columns of their own beside "
+        "them. 0: none, but where derive finds that they pay.",
+        examples=[5],
+    )
+
+    resample: Literal["none", "smote"] = Field(
+        default="none",
+        description="Classes only. smote makes rows of rarer classes, between those that there "
+        "are, in what is fitted on and never in what judges; probabilities are then calibrated "
+        "on rows as they were. Most tables gain nothing by it: the card has what it brought.",
+    )
+
+
+class TabularClassificationOptions(TabularOptions):
     """Options of ``tabular-classification``."""
 
     class_weights: Literal["none", "balanced"] = Field(
@@ -42,7 +68,7 @@ class TabularClassificationOptions(Section):
     )
 
 
-class TabularRegressionOptions(Section):
+class TabularRegressionOptions(TabularOptions):
     """Options of ``tabular-regression``."""
 
     levels: Items[int] = Field(
@@ -158,6 +184,20 @@ def levels_are_percentages(task: Any) -> Iterator[Problem]:
             yield Problem(f"{path}[{place}]", f"{level} is there twice", "keep one of them")
 
 
+def resampling_is_of_classes(task: Any) -> Iterator[Problem]:
+    """Rows are made of rarer classes; and classes are evened out once."""
+    path, options = "spec.task.options", task.options
+    if getattr(options, "resample", "none") == "none":
+        return
+    if not hasattr(options, "class_weights"):
+        said = f"smote makes rows of rarer classes, and {task.family} predicts a number"
+        fix = "remove it; data.weight says which rows count more"
+        yield Problem(f"{path}.resample", said, fix)
+    elif options.class_weights == "balanced":
+        said = "smote and classWeights: balanced both even the classes out"
+        yield Problem(f"{path}.resample", said, "keep one of them")
+
+
 def monotone_is_kept(data: Data, train: Train) -> Iterator[Problem]:
     """What combines several models may turn their directions round."""
     if train.ensemble.kind != "stacking":
@@ -201,6 +241,7 @@ _SHARED: Final[Mapping[str, Any]] = {
         columns_and_a_target,
         texts_are_bounded,
         levels_are_percentages,
+        resampling_is_of_classes,
         monotone_is_kept,
         hyperparameters_exist,
         a_stack_trains_on_one_node,

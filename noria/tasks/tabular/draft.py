@@ -14,30 +14,44 @@ from typing import Final, Literal
 import numpy as np
 import pandas as pd
 
-from noria.errors import DataError, InvalidInput, LeakageError
+from noria.errors import DataError, InvalidInput
 from noria.spec.words import did_you_mean
 from noria.tasks.package import Feature
-from noria.tasks.tabular.columns import Held, Table, table_of
-from noria.tasks.tabular.leakage import refuse_answers
+from noria.tasks.tabular.columns import KEY_NAME, Held, Table, table_of
+from noria.tasks.tabular.leakage import DETERMINES, alone, measure_of
 from noria.tasks.tabular.schema import Target
 
 CLASSES: Final = 20
 """Different whole numbers that are still taken for classes."""
 _ROWS: Final = 1000
 _MOST_MISSING: Final = 0.2
+_RARE: Final = 0.1
+"""Share of the rows under which one of two classes is rare; of more, the less by their number."""
+
+_SUSPECT: Final = 0.95
+"""From which on what a column alone says of the target is worth a question."""
+
+_MANY: Final = 20
+"""Different values from which on a name that comes again names whose row it is."""
+
 _PLAIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
 _WORDS: Final = {"y", "n", "yes", "no", "on", "off", "true", "false", "null", "none"}
 
 
 @dataclass(frozen=True, slots=True)
 class _Roles:
-    """What the columns are to the model; ``left_out`` says why, by name."""
+    """What the columns are to the model; ``left_out`` and ``notes`` say why, by name.
+
+    ``group`` is the column that names whose rows they are, where no time splits them.
+    """
 
     family: str
     event_time: str | None
     key: str | None
     features: tuple[Held, ...]
     left_out: Mapping[str, str]
+    group: str | None
+    notes: Mapping[str, str]
 
 
 def draft(
@@ -95,8 +109,12 @@ def _roles(table: Table, target: Held, family: str | None) -> _Roles:
     left_out |= dict.fromkeys(keys[1:], "it is another in each row, as the entityKey is")
     event_time = _event_time(table, target.name)
     answers = _answers(target, as_classes=family == "tabular-classification")
-    features = []
+    group = _group(table, target.name) if event_time is None else None
+    features, notes = [], {}
     for one in table.columns.values():
+        if one.name == group:
+            left_out[one.name] = "it names whose row it is, and the rows to come are of others"
+            continue
         if one.name in (target.name, event_time) or one.kind in ("nothing", "key"):
             continue
         later = _later(table, one, event_time)
@@ -105,13 +123,19 @@ def _roles(table: Table, target: Held, family: str | None) -> _Roles:
                 f"it is later than {event_time} in {later:.0%} of the rows; if the label is known "
                 f"from then on, write labelTime: {_text(one.name)}"
             )
-        elif said := _gives_away(one, target, answers):
-            left_out[one.name] = said
-        else:
-            features.append(one)
+            continue
+        score = _alone(one, target, answers)
+        if score >= DETERMINES:
+            left_out[one.name] = f"it alone predicts {target.name}: is it known only afterwards?"
+            continue
+        if score >= _SUSPECT:
+            said = f"{measure_of(answers)} {score:.2f} alone: is it known before {target.name}?"
+            notes[one.name] = said
+        features.append(one)
     if not features:
         raise DataError(f"{table.path}: no column is left to learn from", fix="give more columns")
-    return _Roles(family, event_time, keys[0] if keys else None, tuple(features), left_out)
+    key = keys[0] if keys else None
+    return _Roles(family, event_time, key, tuple(features), left_out, group, notes)
 
 
 def _event_time(table: Table, target: str) -> str | None:
@@ -126,6 +150,21 @@ def _event_time(table: Table, target: str) -> str | None:
         if some:
             return max(some, key=lambda one: one.distinct).name
     return None
+
+
+def _group(table: Table, target: str) -> str | None:
+    """Return the column that is named as a key is, and whose values come again."""
+    some = [
+        one
+        for one in table.columns.values()
+        if one.name != target
+        and KEY_NAME.search(one.name)
+        and one.kind in ("numeric", "categorical")
+        and not one.missing
+        and _MANY <= one.distinct < table.rows
+        and (one.kind == "categorical" or _whole(one.values))
+    ]
+    return max(some, key=lambda one: one.distinct).name if some else None
 
 
 def _later(table: Table, one: Held, event_time: str | None) -> float:
@@ -151,17 +190,22 @@ _KINDS: Final[Mapping[str, Literal["numeric", "categorical", "timestamp", "text"
 }
 
 
-def _gives_away(one: Held, target: Held, answers: Target) -> str:
-    """Say that a column is the answer; empty: it is not."""
+def _alone(one: Held, target: Held, answers: Target) -> float:
+    """Return how well a column alone predicts the target."""
     if one.kind not in _KINDS:
-        return ""
+        return 0.0
     known = ~np.asarray(pd.isna(target.values))
     frame = pd.DataFrame({one.name: pd.Series(one.values)[known].reset_index(drop=True)})
-    try:
-        refuse_answers((Feature(one.name, _KINDS[one.kind]),), frame, answers)
-    except LeakageError:
-        return f"it alone predicts {target.name}: is it known only afterwards?"
-    return ""
+    return alone(Feature(one.name, _KINDS[one.kind]), frame, answers)
+
+
+def _rarest(target: Held) -> str:
+    """Say which class is rare; empty: none is."""
+    counts = pd.Series(target.values).dropna().value_counts(normalize=True)
+    if counts.iloc[-1] >= _RARE * 2.0 / counts.size:
+        return ""
+    said = f"{_text(str(counts.index[-1]))} is {counts.iloc[-1]:.1%} of the rows"
+    return f"{said}: average-precision tells more of it than accuracy does"
 
 
 def _lines(name: str, folder: Path, table: Table, target: str, roles: _Roles) -> Iterator[str]:
@@ -179,14 +223,23 @@ def _lines(name: str, folder: Path, table: Table, target: str, roles: _Roles) ->
     yield f"      {_source(folder, table)}"
     yield "    features:"
     for one in roles.features:
-        note = f"  # missing in {one.missing:.1%} of the rows" if one.missing else ""
+        said = [f"missing in {one.missing:.1%} of the rows"] if one.missing else []
+        said += [roles.notes[one.name]] if one.name in roles.notes else []
+        note = f"  # {'; '.join(said)}" if said else ""
         yield f"      - {{name: {_text(one.name)}, type: {one.kind}}}{note}"
     for left, why in roles.left_out.items():
         if left != target:
             yield f"      # {left} is left out: {why}"
-    yield f"    target: {_text(target)}"
+    classes = roles.family == "tabular-classification"
+    rare = _rarest(table.columns[target]) if classes else ""
+    yield f"    target: {_text(target)}{f'  # {rare}' if rare else ''}"
     if roles.event_time is not None:
         yield f"    eventTime: {_text(roles.event_time)}  # when a prediction is asked for?"
+    else:
+        yield "    # No column has a time in each row: write eventTime if one comes, for rows age."
+    if roles.group is not None:
+        name = _text(roles.group)
+        yield f"    split: {{kind: group, groupKey: {name}}}  # nobody is on both sides"
     if roles.key is not None:
         yield f"    entityKey: [{_text(roles.key)}]  # labels join by it"
     labelled = round(table.rows * (1.0 - table.columns[target].missing))

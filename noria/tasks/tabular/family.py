@@ -17,6 +17,7 @@ from noria.tasks.fitted import save
 from noria.tasks.package import Feature, Manifest, Output, read_manifest
 from noria.tasks.protocol import Comparison, Evaluation, Split, TuneResult, ValidationReport
 from noria.tasks.tabular.hyperparameters import can_stop, refuse_unknown, with_rounds
+from noria.tasks.tabular.plans import plan_of, sentence_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -216,9 +217,14 @@ class Tabular:
         return Split(train, test, fold.purged)
 
     def chooses(self, spec: ModelSpec) -> bool:
-        """See ``Choosing``: rounds that nobody has set, and an average."""
+        """See ``Choosing``: rounds that nobody has set, an average, and columns to compute."""
         train = spec.train
-        return train.ensemble.kind == "weighted" or can_stop(train.algorithm, train.hyperparameters)
+        return (
+            train.ensemble.kind == "weighted"
+            or can_stop(train.algorithm, train.hyperparameters)
+            or bool(getattr(spec.task.options, "components", 0))
+            or getattr(spec.task.options, "resample", "none") != "none"
+        )
 
     def tune(self, spec: ModelSpec, train: pd.DataFrame, workdir: Path) -> TuneResult:
         """See ``TaskFamily.tune``."""
@@ -275,7 +281,11 @@ class Tabular:
             for band in learned.intervals.bands
             for end in ENDS
         ]
-        manifest = msgspec.structs.replace(manifest, outputs=(*manifest.outputs, *ends))
+        manifest = msgspec.structs.replace(
+            manifest,
+            outputs=(*manifest.outputs, *ends),
+            options={**manifest.options, **_made(design)},
+        )
         return FittedTabular(
             manifest,
             learned.scorer,
@@ -360,9 +370,14 @@ class Tabular:
     ) -> Evaluation:
         """See ``TaskFamily.evaluate``."""
         from noria.tasks.tabular.evaluation import evaluate, open_package
+        from noria.tasks.tabular.resampling import sentences_of
 
-        own = self.measure_itself(spec, test)
-        return evaluate(spec, open_package(candidate), test, held_out, champion, plots_dir, own)
+        own, model = self.measure_itself(spec, test), open_package(candidate)
+        found = evaluate(spec, model, test, held_out, champion, plots_dir, own)
+        plan = plan_of(model.manifest.parameters)
+        notes = [f"{sentence_of(plan)}."] if plan else []
+        notes += sentences_of(model.manifest.options, model.manifest.parameters)
+        return msgspec.structs.replace(found, notes=(*found.notes, *notes))
 
     def save(
         self,
@@ -404,6 +419,19 @@ class Tabular:
             measured(spec, truth_of(spec, manifest.classes, test), held_out.model),
             spec.monitoring.reference_rows,
         )
+
+
+def _made(design: Design) -> dict[str, Any]:
+    """Return how many rows each class has before rows are made and after it, if any are."""
+    import numpy as np
+
+    from noria.tasks.tabular.resampling import counts
+
+    if not design.resampling:
+        return {}
+    both = counts(design.target.astype(np.int64), design.classes)
+    pairs = np.column_stack(both).tolist()
+    return {"resampled": dict(zip(design.resampling, pairs, strict=True))}
 
 
 def manifest_of(

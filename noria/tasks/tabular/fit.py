@@ -30,6 +30,8 @@ class Design:
     0 for a number; ``weight`` (n,) or None; ``seed`` and ``threads`` as for all. A column in
     ``corpora`` has the places of texts in its corpus; ``Reading.dense`` makes numbers of them.
     ``monotone`` holds columns to a direction, 1 or -1, others are 0; empty: none is held.
+    ``names`` has each column's feature, and is empty where nothing asks for it. ``resampling`` has
+    the names of the classes where rows of the rarer ones are made for a fit; empty: none are.
     ``world`` says which of the processes that fit together this is.
     """
 
@@ -43,6 +45,8 @@ class Design:
     corpora: Mapping[int, Corpus] = field(default_factory=dict)
     monotone: tuple[int, ...] = ()
     world: World = ALONE
+    names: tuple[str, ...] = ()
+    resampling: tuple[str, ...] = ()
 
     def take(self, places: NDArray[np.int64]) -> Design:
         """Return the design of some of the rows; rows that follow one another are not copied."""
@@ -242,6 +246,33 @@ def _lightgbm(params: dict[str, Any], design: Design, beside: Beside | None) -> 
     )
     best = booster.best_iteration
     return Stopped(LightgbmScorer(booster.model_to_string(num_iteration=best).encode()), best)
+
+
+def gains(design: Design, rounds: int = 60) -> Array:
+    """Return (d,) how much of the loss each column saves in a quick fit of LightGBM."""
+    import lightgbm
+
+    objective = {0: "regression", 2: "binary"}.get(design.classes, "multiclass")
+    settings: dict[str, Any] = {
+        "objective": objective,
+        "num_leaves": 15,
+        "feature_fraction": 0.5,
+        "seed": design.seed,
+        "num_threads": design.threads,
+        "deterministic": True,
+        "force_row_wise": True,
+        "verbosity": -1,
+        **({"num_class": design.classes} if design.classes > 2 else {}),
+    }
+    data = lightgbm.Dataset(
+        design.matrix,
+        design.target,
+        weight=design.weight,
+        categorical_feature=[j for j, size in enumerate(design.categories) if size],
+    )
+    with limited_to(design.threads):
+        booster = lightgbm.train(settings, data, num_boost_round=rounds)
+    return np.asarray(booster.feature_importance("gain"), dtype=np.float64)
 
 
 def _xgboost(params: dict[str, Any], design: Design, beside: Beside | None) -> Stopped:

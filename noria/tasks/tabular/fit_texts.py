@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from noria.tasks.tabular.scorers import Scorer
 
 Array = NDArray[np.float64]
+One = TypeVar("One", int, str)
 
 MOST_ROWS: Final = 50_000
 """Rows from which the terms and directions of a column are learnt: a seeded sample of more."""
@@ -100,9 +101,10 @@ class Reading:
             categories=self._wide(design.categories),
             corpora={},
             monotone=self._wide(design.monotone),
+            names=self._wide(design.names),
         )
 
-    def _wide(self, each: Sequence[int]) -> tuple[int, ...]:
+    def _wide(self, each: Sequence[One]) -> tuple[One, ...]:
         """Repeat what is said of a text's column for each of its numbers."""
         sizes = {place: numbers.shape[1] for place, (_, _, numbers) in self.columns.items()}
         return tuple(one for place, one in enumerate(each) for _ in range(sizes.get(place, 1)))

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from noria.errors import InvalidInput, Problem
+from noria.tasks.tabular.plans import without_plan
 
 ALGORITHMS: Final = ("linear", "hist-gradient-boosting", "lightgbm", "xgboost")
 ROUNDS: Final = ("n_estimators", "num_iterations", "num_boost_round", "num_trees")
@@ -135,6 +136,7 @@ def refuse_unknown(algorithm: str, family: str, params: Mapping[str, Any]) -> No
         InvalidInput: It lists every problem.
     """
     path = "spec.train.hyperparameters"
+    params = without_plan(params)
     parts = [(one["algorithm"], one["parameters"]) for one in params.get(MEMBERS, ())]
     problems = [
         problem

@@ -22,7 +22,7 @@ from noria.errors import DataError, IntegrityError
 from noria.measures.catalog import OwnMetric
 from noria.measures.measurement import Measurement
 from noria.measures.measuring import measure
-from noria.tasks.tabular import levels
+from noria.tasks.tabular import derived, levels
 from noria.tasks.tabular.scorers import Scorer, load_scorer
 
 Array = NDArray[np.float64]
@@ -132,7 +132,8 @@ def load(files: Mapping[str, bytes]) -> Intervals:
 
 
 def _scorer(algorithm: str, files: Mapping[str, bytes], folder: str) -> Scorer:
-    return levels.load(files, load_scorer(algorithm, files, folder), folder)
+    wide = levels.load(files, load_scorer(algorithm, files, folder), folder)
+    return derived.load(files, wide, folder)
 
 
 def quantiles_of(algorithm: str, params: Mapping[str, Any], level: int) -> list[dict[str, Any]]:

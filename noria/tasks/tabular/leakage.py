@@ -18,7 +18,7 @@ from noria.tasks.tabular.schema import Target, numbers
 Array = NDArray[np.float64]
 
 # One column alone that ranks (or explains the ranks of) unseen rows this well is the answer.
-_DETERMINES: Final = 0.998
+DETERMINES: Final = 0.998
 # Enough rows in a bin for both halves to know it, and bins narrow enough to find a threshold.
 _ROWS_PER_BIN: Final = 20
 _MAX_BINS: Final = 500
@@ -37,22 +37,30 @@ def refuse_answers(features: tuple[Feature, ...], frame: pd.DataFrame, target: T
     Raises:
         LeakageError: It names the feature and its score.
     """
-    if len(frame) < _MIN_ROWS:
-        return
-    truth = target.values if target.classes else _ranks(target.values)
     for feature in features:
-        # A vector is no one number: that a model of all its numbers is good is no sign of a leak.
-        if feature.origin == "time" or feature.kind == "vector" or feature.name not in frame:
-            continue
-        score = _score(_bins(feature, frame[feature.name]), truth, len(target.classes))
-        if score >= _DETERMINES:
-            what = "AUC" if target.classes else "R2 of ranks"
+        score = alone(feature, frame, target)
+        if score >= DETERMINES:
             raise LeakageError(
                 f"spec.data.features: {feature.name} alone predicts the target "
-                f"({what} {score:.4f} on rows it was not fitted on)",
+                f"({measure_of(target)} {score:.4f} on rows it was not fitted on)",
                 fix="is it known only after the event? then remove it from the features; if it "
                 "is known before, the target needs no model",
             )
+
+
+def alone(feature: Feature, frame: pd.DataFrame, target: Target) -> float:
+    """Return how well a feature alone predicts the target; 0 where that can't be told."""
+    # A vector is no one number: that a model of all its numbers is good is no sign of a leak.
+    known = feature.origin != "time" and feature.kind != "vector" and feature.name in frame
+    if len(frame) < _MIN_ROWS or not known:
+        return 0.0
+    truth = target.values if target.classes else _ranks(target.values)
+    return _score(_bins(feature, frame[feature.name]), truth, len(target.classes))
+
+
+def measure_of(target: Target) -> str:
+    """Return what ``alone`` is called."""
+    return "AUC" if target.classes else "R2 of ranks"
 
 
 def refuse_shared_entities(data: Data, train: pd.DataFrame, test: pd.DataFrame) -> None:

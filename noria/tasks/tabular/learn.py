@@ -16,14 +16,18 @@ from noria.tasks.encoding import Encoder
 from noria.tasks.package import Feature
 from noria.tasks.sources.rows import moments
 from noria.tasks.tabular import calibration
+from noria.tasks.tabular.derived import Derived, DerivedScorer
 from noria.tasks.tabular.describe import TabularClassificationOptions, TabularRegressionOptions
 from noria.tasks.tabular.fit import Design, balanced, fit
+from noria.tasks.tabular.fit_derived import fit_derived, widened_by
 from noria.tasks.tabular.fit_texts import CodedScorer, Corpus, Reading, reading_of
 from noria.tasks.tabular.folds import Fold, RowFacts, deciles, folds, hold_out
 from noria.tasks.tabular.intervals import HELD, Band, Intervals, margin_of, quantiles_of
 from noria.tasks.tabular.levels import Levels, WideScorer, fit_levels, goal_of
 from noria.tasks.tabular.members import WEIGHTED, fit_members, members_of
+from noria.tasks.tabular.plans import Plan, plan_of, with_plan, without_plan
 from noria.tasks.tabular.predictor import probabilities
+from noria.tasks.tabular.resampling import resampled
 from noria.tasks.tabular.schema import MAX_CATEGORIES, Target, columns_of, numbers
 from noria.tasks.tabular.scorers import Scorer
 from noria.tasks.tabular.scorers.stacked import StackedScorer
@@ -110,6 +114,14 @@ def design_of(
         threads=threads_for(matrix.size, int(cpu_count(spec.train.compute.cpu))),
         corpora=corpora,
         monotone=_monotone(data, features, len(target.classes)),
+        resampling=(
+            tuple(map(str, target.classes))
+            if getattr(spec.task.options, "resample", "none") != "none"
+            else ()
+        ),
+        names=tuple(
+            feature.name for feature, size in zip(features, sizes, strict=True) for _ in range(size)
+        ),
     )
 
 
@@ -228,13 +240,13 @@ def _of_ends(
     if learned.algorithm != WEIGHTED:
         return learned.algorithm, params
     algorithm = spec.train.algorithm
-    own = (one.parameters for one in members_of(params) if one.algorithm == algorithm)
-    return algorithm, next(own, spec.train.hyperparameters)
+    found = (one.parameters for one in members_of(params) if one.algorithm == algorithm)
+    return algorithm, with_plan(next(found, spec.train.hyperparameters), plan_of(params))
 
 
 def _learn(spec: ModelSpec, params: Mapping[str, Any], design: Design, facts: RowFacts) -> Learned:
     options = spec.task.options
-    method = options.calibration if isinstance(options, TabularClassificationOptions) else "none"
+    method = _calibration(options)
     if spec.train.ensemble.kind == "stacking":
         return _stacked(spec, params, design, facts, method)
     scorer, reading = fit_read(spec.train.algorithm, params, design)
@@ -253,6 +265,14 @@ def _learn(spec: ModelSpec, params: Mapping[str, Any], design: Design, facts: Ro
     return Learned(scorer, _calibrate(method, raw, design, held), name, reading)
 
 
+def _calibration(options: Any) -> str:
+    """Return how probabilities are calibrated: always where rows were made of rarer classes."""
+    if not isinstance(options, TabularClassificationOptions):
+        return "none"
+    made = options.resample == "smote" and options.calibration == "none"
+    return "sigmoid" if made else options.calibration
+
+
 def fit_wide(algorithm: str, params: Mapping[str, Any], design: Design) -> Scorer:
     """Fit an algorithm, or the members that ``params`` name; the scorer is of the design's matrix.
 
@@ -264,34 +284,62 @@ def fit_wide(algorithm: str, params: Mapping[str, Any], design: Design) -> Score
 
 def fit_read(algorithm: str, params: Mapping[str, Any], design: Design) -> tuple[Scorer, Reading]:
     """Fit as ``fit_wide`` does; return a scorer of the matrix that the reading makes."""
-    wide, reading, levels = widened(design)
+    wide, by = widened(design, plan_of(params))
     members = members_of(params)
-    inner = fit_members(members, wide) if members else fit(algorithm, params, wide)
-    return _widening(levels, inner), reading
+    inner = fit_members(members, wide) if members else fit(algorithm, without_plan(params), wide)
+    return by.scorer(inner), by.reading
 
 
-def widened(design: Design) -> tuple[Design, Reading, Levels | None]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Widening:
+    """How rows are made such as an algorithm reads them."""
+
+    reading: Reading
+    derived: Derived | None = None
+    levels: Levels | None = None
+
+    def scorer(self, inner: Scorer) -> Scorer:
+        """Return the scorer of rows whose texts are numbers already."""
+        wide = inner if self.levels is None else WideScorer(self.levels, inner)
+        return wide if self.derived is None else DerivedScorer(self.derived, wide)
+
+    def rows(self, design: Design, like: Design) -> Design:
+        """Return other rows of a design, as those in ``like`` are."""
+        dense = self.reading.dense(design)
+        if self.derived is not None:
+            dense = widened_by(self.derived, dense)
+        matrix = dense.matrix if self.levels is None else self.levels.widen(dense.matrix)
+        return replace(dense, matrix=matrix, categories=like.categories, names=like.names)
+
+
+def widened(design: Design, plan: Plan) -> tuple[Design, Widening]:
     """Return the rows as an algorithm reads them, and how others are made such.
 
-    Texts become numbers; columns of many levels become statistics of the target, and more follow
-    after the last column.
+    Texts become numbers, and the plan's columns are computed; columns of many levels become
+    statistics of the target, and more follow after the last column. Rows that are made of rarer
+    classes come last: nothing is learnt from them but by the algorithm.
     """
     reading = reading_of(design)
     dense = reading.dense(design)
+    derived = None
+    if plan:
+        derived, dense = fit_derived(plan, dense)
     sizes = {j: size for j, size in enumerate(dense.categories) if size > MAX_CATEGORIES}
     if not sizes:
-        return dense, reading, None
+        return _whole(dense), Widening(reading, derived)
     goal = goal_of(dense.target, dense.classes)
     levels, matrix = fit_levels(dense.matrix, sizes, goal, dense.weight, dense.seed)
     own = tuple(0 if j in sizes else size for j, size in enumerate(dense.categories))
     more = (0,) * (matrix.shape[1] - len(own))
     monotone = (*dense.monotone, *more) if dense.monotone else ()
-    wide = replace(dense, matrix=matrix, categories=own + more, monotone=monotone)
-    return wide, reading, levels
+    names = (*dense.names, *("",) * len(more)) if dense.names else ()
+    wide = replace(dense, matrix=matrix, categories=own + more, monotone=monotone, names=names)
+    return _whole(wide), Widening(reading, derived, levels)
 
 
-def _widening(levels: Levels | None, inner: Scorer) -> Scorer:
-    return inner if levels is None else WideScorer(levels, inner)
+def _whole(design: Design) -> Design:
+    """Return the rows with those that are made of rarer classes."""
+    return resampled(design) if design.resampling else design
 
 
 def _held(spec: ModelSpec, design: Design, facts: RowFacts) -> list[Fold]:
@@ -333,18 +381,18 @@ def _stacked(
         design.classes,
         (0,) * out.shape[1],
     )
-    wide, reading, levels = widened(design)
-    fitted = tuple(fit(name, _own(spec, name, params), wide) for name in members)
-    stacked = _widening(levels, StackedScorer(members, fitted, meta))
+    wide, by = widened(design, plan_of(params))
+    fitted = tuple(fit(name, without_plan(_own(spec, name, params)), wide) for name in members)
+    stacked = by.scorer(StackedScorer(members, fitted, meta))
     calibrator = None
     if method != "none":
         calibrator = _calibrate(method, meta.raw(out), design, held)
-    return Learned(stacked, calibrator, "stacking", reading)
+    return Learned(stacked, calibrator, "stacking", by.reading)
 
 
 def _own(spec: ModelSpec, member: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
     """Hyperparameters belong to ``spec.train.algorithm``; other members have their defaults."""
-    return params if member == spec.train.algorithm else {}
+    return params if member == spec.train.algorithm else with_plan({}, plan_of(params))
 
 
 def _calibrate(

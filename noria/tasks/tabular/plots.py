@@ -6,7 +6,9 @@ line.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,7 +19,10 @@ from numpy.typing import NDArray
 from noria.measures.measuring import value_of
 from noria.tasks.measure import Truth
 from noria.tasks.plots import BLUE, GREY, INK, write
+from noria.tasks.tabular.derived import DerivedScorer
 from noria.tasks.tabular.evaluation import scores
+from noria.tasks.tabular.intervals import Intervals
+from noria.tasks.tabular.predictor import TabularPredictor
 
 if TYPE_CHECKING:
     from noria.tasks.tabular.evaluation import Asked
@@ -29,6 +34,8 @@ _IMPORTANCE_MEASURED: Final = 120
 _SCREENED: Final = slice(None, None, 5)
 _CURVE_POINTS: Final = 400
 _MOST_CLASSES: Final = 20
+_LABEL: Final = 30
+"""Characters of a line of a label."""
 
 
 def draw(folder: Path, asked: Asked, truth: Truth) -> tuple[str, ...]:
@@ -187,6 +194,9 @@ def _confusion(axes: Any, asked: Asked, truth: Truth) -> None:
 def _importance(axes: Any, asked: Asked, truth: Truth) -> None:
     """Permutation importance (Breiman, 2001): what shuffling a feature costs.
 
+    A feature that other columns are computed from changes these too; a computed column is shuffled
+    alone.
+
     Of more features than ``_IMPORTANCE_MEASURED``, only those are measured whose shuffling moves
     the predictions most, by a fifth of the rows: what hardly moves them costs hardly anything.
     """
@@ -207,15 +217,37 @@ def _importance(axes: Any, asked: Asked, truth: Truth) -> None:
     whole = value_of(name, values, scores(asked.model, matrix))
     said_of_each = _shuffled(asked, matrix, order, parts)
     costs = [value_of(name, values, said) - whole for said in said_of_each]
-    shown = sorted(zip(costs, (label for label, _ in parts), strict=True))[-_IMPORTANCE_SHOWN:]
+    labels = [label for label, _ in parts]
+    computed = _computed(asked, matrix)
+    if computed is not None:
+        inner, wide, more = computed
+        said_of_each = _shuffled(inner, wide, order, more)
+        costs += [value_of(name, values, said) - whole for said in said_of_each]
+        labels += [label for label, _ in more]
+    shown = sorted(zip(costs, labels, strict=True))[-_IMPORTANCE_SHOWN:]
     axes.barh(
-        [label for _, label in shown],
+        [textwrap.fill(label, _LABEL, break_long_words=False) for _, label in shown],
         [cost for cost, _ in shown],
         color=[BLUE if cost > 0 else GREY for cost, _ in shown],
         height=0.65,
     )
     axes.grid(visible=False, axis="y")
     _title(axes, "Importance", f"{name} added by shuffling the feature", "")
+
+
+def _computed(asked: Asked, matrix: Array) -> tuple[Asked, Array, list[tuple[str, slice]]] | None:
+    """Return the model of the rows with their computed columns, these, and where each is."""
+    model = asked.model
+    if not isinstance(model, TabularPredictor) or not isinstance(model.scorer, DerivedScorer):
+        return None
+    derived = model.scorer.derived
+    inner = replace(model, scorer=model.scorer.inner, intervals=Intervals())
+    first = derived.kept.size
+    parts = [
+        (column.name, slice(first + place, first + place + 1))
+        for place, column in enumerate(derived.plan.made)
+    ]
+    return replace(asked, model=inner), derived.widen(matrix), parts
 
 
 def _shuffled(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from noria.errors import IntegrityError
 from noria.tasks.encoding import Columns, Encoder, described
 from noria.tasks.package import Feature, Manifest
-from noria.tasks.tabular import calibration, intervals, levels, texts
+from noria.tasks.tabular import calibration, derived, intervals, levels, texts
 from noria.tasks.tabular.intervals import Intervals
 from noria.tasks.tabular.links import sigmoid, softmax
 from noria.tasks.tabular.scorers import Scorer, load_scorer
@@ -102,7 +102,7 @@ def load(manifest: Manifest, files: Mapping[str, bytes]) -> TabularPredictor:
         )
     return TabularPredictor(
         manifest,
-        levels.load(files, load_scorer(manifest.algorithm, files)),
+        derived.load(files, levels.load(files, load_scorer(manifest.algorithm, files))),
         calibration.load(files),
         readers,
         intervals.load(files),

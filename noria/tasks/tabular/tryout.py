@@ -17,6 +17,7 @@ from noria.tasks.tabular.folds import Fold, RowFacts, hold_out
 from noria.tasks.tabular.hyperparameters import can_stop
 from noria.tasks.tabular.learn import cross_validation, has_classes, widened
 from noria.tasks.tabular.members import Recipe, log_losses, losses, on_log
+from noria.tasks.tabular.plans import Plan
 from noria.tasks.tabular.scorers.weighted import said
 
 Array = NDArray[np.float64]
@@ -24,6 +25,7 @@ Array = NDArray[np.float64]
 HELD: Final = 0.15
 """Share of the rows that are held out where folds would cost too much."""
 
+NO_PLAN: Final = Plan()
 FEW_CELLS: Final = 200_000
 """Rows x columns x outputs up to which folds are affordable."""
 
@@ -85,6 +87,11 @@ class Tryout:
         each = log_losses if self.classes else losses
         return float(np.average(each(self.target, predicted), weights=self.weight))
 
+    def with_plans(self, design: Design, plans: Sequence[Plan]) -> Tryout:
+        """Return the same folds of the rows, each with computed columns of its own."""
+        both = zip(self.folds, plans, strict=True)
+        return replace(self, sides=tuple(_sides(design, fold, plan) for fold, plan in both))
+
     def member(self, algorithm: str, params: Mapping[str, Any], *, log: bool = False) -> Tried:
         """Try an algorithm; its rounds are found unless the hyperparameters say them."""
         began = self.clock()
@@ -142,9 +149,20 @@ class Tryout:
 
 
 def tryout(
-    spec: ModelSpec, design: Design, facts: RowFacts, clock: Callable[[], float]
+    spec: ModelSpec,
+    design: Design,
+    facts: RowFacts,
+    clock: Callable[[], float],
+    plan: Plan = NO_PLAN,
 ) -> Tryout | None:
     """Return the folds of the spec, or one hold-out of many rows; None where none has all classes.
+
+    Args:
+        spec: The model.
+        design: The rows.
+        facts: About them.
+        clock: Seconds.
+        plan: Columns to compute.
 
     Raises:
         DataError: A side of a fold would be empty.
@@ -158,7 +176,7 @@ def tryout(
     kept = tuple(fold for fold in found if has_classes(design, fold))
     if not kept:
         return None
-    sides = tuple(_sides(design, fold) for fold in kept)
+    sides = tuple(_sides(design, fold, plan) for fold in kept)
     return Tryout(sides, kept, design.matrix.shape[0], kind == "temporal", clock)
 
 
@@ -167,10 +185,6 @@ def is_few(design: Design) -> bool:
     return design.matrix.size * design.outputs <= FEW_CELLS
 
 
-def _sides(design: Design, fold: Fold) -> tuple[Design, Design]:
-    train, reading, levels = widened(design.take(fold.train))
-    held = reading.dense(design.take(fold.test))
-    if levels is None:
-        return train, held
-    matrix = levels.widen(held.matrix)
-    return train, replace(held, matrix=matrix, categories=train.categories)
+def _sides(design: Design, fold: Fold, plan: Plan) -> tuple[Design, Design]:
+    train, by = widened(design.take(fold.train), plan)
+    return train, by.rows(design.take(fold.test), train)

@@ -81,19 +81,23 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--beside", type=Path, help="predictions of other learners")
     parser.add_argument("--effort", default="", help="spec.train.effort")
     parser.add_argument("--budget", default="", help="spec.train.budget")
+    parser.add_argument("--options", type=json.loads, default={}, help="spec.task.options")
+    parser.add_argument("--out", type=Path, default=Path("bench-tables.json"))
     given = parser.parse_args(arguments)
     train = {name: getattr(given, name) for name in ("effort", "budget") if getattr(given, name)}
     rows: list[dict[str, Any]] = []
     for file in sorted(given.folder.glob("*/model.yaml")):
         if not given.only or file.parent.name in given.only:
             print(f"{file.parent.name} ...", file=sys.stderr, flush=True)
-            rows.extend(_measure(file.parent, train, given.beside))
-            Path("bench-tables.json").write_text(json.dumps(rows, indent=1) + "\n")
+            rows.extend(_measure(file.parent, train, given.options, given.beside))
+            given.out.write_text(json.dumps(rows, indent=1) + "\n")
     Console(width=None if sys.stdout.isatty() else 140, highlight=False).print(table(rows))
     return 0
 
 
-def _measure(folder: Path, train: dict[str, str], beside: Path | None) -> Iterator[dict[str, Any]]:
+def _measure(
+    folder: Path, train: dict[str, str], options: dict[str, Any], beside: Path | None
+) -> Iterator[dict[str, Any]]:
     spec = load_model(folder / "model.yaml").spec
     test = pd.read_parquet(folder / "test.parquet")
     target = test[str(spec.data.target)]
@@ -102,7 +106,7 @@ def _measure(folder: Path, train: dict[str, str], beside: Path | None) -> Iterat
         plain = [sys.executable, "-m", "tests.bench.tables.plain"]
         cost, _ = _run([*plain, str(folder), str(spec.data.target), str(out)])
         said = {"LightGBM": (np.load(out), cost)}
-        file = _project(folder, Path(made), train)
+        file = _project(folder, Path(made), train, options)
         noria = str(Path(sys.executable).with_name("noria"))
         home = Path(made) / "home"
         own, memory = _run([noria, "train", "-f", str(file), "--home", str(home)])
@@ -116,6 +120,7 @@ def _measure(folder: Path, train: dict[str, str], beside: Path | None) -> Iterat
             _seconds(model, {n: c[row : row + 1] for n, c in columns.items()})
             for row in range(min(_ONE_BY_ONE, len(test)))
         ]
+    plan = model.manifest.parameters.get("derived", {})
     classes = model.manifest.classes
     codes = target.map({label: code for code, label in enumerate(classes)}) if classes else target
     truth = Truth(codes.to_numpy(np.float64), len(classes))
@@ -127,6 +132,8 @@ def _measure(folder: Path, train: dict[str, str], beside: Path | None) -> Iterat
         "learner": "Noria",
         "score": truth.score(losses),
         "algorithm": model.manifest.algorithm,
+        "computed": [one["name"] for one in plan.get("made", ())],
+        "without": list(plan.get("without", ())),
         "CPU s": own,
         "MiB": memory,
         "p50 us": float(np.median(alone) * 1e6),
@@ -145,12 +152,14 @@ def _measure(folder: Path, train: dict[str, str], beside: Path | None) -> Iterat
         }
 
 
-def _project(folder: Path, base: Path, train: dict[str, str]) -> Path:
+def _project(folder: Path, base: Path, train: dict[str, str], options: dict[str, Any]) -> Path:
     """Write the model file, with what is asked of the training, beside a link to the rows."""
     (base / "train.parquet").symlink_to((folder / "train.parquet").resolve())
     said = yaml.safe_load((folder / "model.yaml").read_text())
     if train:
         said["spec"]["train"] = train
+    if options:
+        said["spec"]["task"]["options"] = options
     file = base / "model.yaml"
     file.write_text(yaml.safe_dump(said))
     return file
