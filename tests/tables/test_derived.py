@@ -166,7 +166,7 @@ def test_components_are_scikit_learn_s() -> None:
 
 
 def test_a_ratio_is_found_kept_and_served_as_it_was_measured(tmp_path: Path) -> None:
-    spec, train, test = spec_of(effort="good"), rows_of(), rows_of(3000, 9)
+    spec, train, test = spec_of({"derive": "auto"}, effort="good"), rows_of(), rows_of(3000, 9)
     tasks = family(spec.task.family)
     made = make_candidate(tasks, spec, train, None, tmp_path / "m", model="one", plots=tmp_path)
     plan = plan_of(made.params)
@@ -191,7 +191,9 @@ def test_a_ratio_is_found_kept_and_served_as_it_was_measured(tmp_path: Path) -> 
 
 
 def test_hardly_anything_is_kept_where_nothing_pays(tmp_path: Path) -> None:
-    spec = spec_of(effort="good", ensemble={"members": ["lightgbm", "linear"]})
+    spec = spec_of(
+        {"derive": "auto"}, effort="good", ensemble={"members": ["lightgbm", "linear"]}
+    )
     kept = 0
     for seed in range(8):
         rows = rows_of(300, seed, noise=True)
@@ -200,8 +202,8 @@ def test_hardly_anything_is_kept_where_nothing_pays(tmp_path: Path) -> None:
     assert kept <= 2  # by chance about one in eight may be, as the rule says
 
 
-def test_none_are_tried_by_default_or_where_the_user_says_so(tmp_path: Path) -> None:
-    for spec in (spec_of(), spec_of({"derive": "none"}, effort="good")):
+def test_none_are_tried_unless_more_effort_and_the_option_ask_for_them(tmp_path: Path) -> None:
+    for spec in (spec_of(), spec_of({"derive": "auto"}), spec_of({}, effort="good")):
         params = family(spec.task.family).tune(spec, rows_of(300), tmp_path / "search").params
         assert "derived" not in params
 
