@@ -304,6 +304,8 @@ class Processor:
         core = self._core
         same = core.references.get(record.version) == record.folder
         core.references[record.version] = record.folder
+        if record.thresholds:
+            core.thresholds[record.version] = record.thresholds
         if not record.champion or (same and core.champion == record.version and not self.blind):
             return
         before, named = core.champion, core.targets

@@ -110,7 +110,9 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
     have no time): a later comparison must not judge the model on rows that it
     has seen. ``recipe`` names what it was trained by (``noria.tasks.judging``).
     ``targets`` names the numbers of a row's prediction, in order: labels may name them, and reports
-    do. A package without names says none. ``files`` maps each relative path to its SHA-256 in hex.
+    do. A package without names says none. ``thresholds`` are the probabilities from which on
+    something is called positive, one of two classes; without any it is 0.5. ``files`` maps each
+    relative path to its SHA-256 in hex.
     """
 
     model: str
@@ -127,6 +129,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
     target: str = ""
     targets: tuple[str, ...] | UnsetType = UNSET
     classes: tuple[str | int | bool, ...] = ()
+    thresholds: tuple[float, ...] | UnsetType = UNSET
     rows: int = 0
     trained_until: int | None = None
     seed: int = 0
@@ -138,6 +141,11 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
     def target_names(self) -> tuple[str, ...]:
         """The names of a row's targets; empty: they are counted from 0."""
         return () if self.targets is UNSET else self.targets
+
+    @property
+    def limits(self) -> tuple[float, ...]:
+        """The thresholds; empty: they are 0.5."""
+        return () if self.thresholds is UNSET else self.thresholds
 
     def may_be_missing(self, name: str) -> bool:
         """Say whether a column of a request may have missing values.

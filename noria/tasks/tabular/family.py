@@ -15,6 +15,7 @@ from noria.errors import DataError
 from noria.spec import ModelSpec
 from noria.tasks.package import Feature, Manifest, Output, read_manifest, write_package
 from noria.tasks.protocol import Comparison, Evaluation, Split, TuneResult, ValidationReport
+from noria.tasks.tabular.describe import threshold_of
 from noria.tasks.tabular.hyperparameters import can_stop, refuse_unknown, with_rounds
 
 if TYPE_CHECKING:
@@ -210,6 +211,8 @@ class Tabular:
     def chooses(self, spec: ModelSpec) -> bool:
         """See ``Choosing``: rounds that nobody has set, and an average."""
         train = spec.train
+        if threshold_of(spec.task.options) is not None:
+            return True
         return train.ensemble.kind == "weighted" or can_stop(train.algorithm, train.hyperparameters)
 
     def tune(self, spec: ModelSpec, train: pd.DataFrame, workdir: Path) -> TuneResult:
@@ -220,13 +223,16 @@ class Tabular:
         import numpy as np
 
         from noria.tasks.tabular.choosing import budget_of, chosen
+        from noria.tasks.tabular.deciding import with_thresholds
         from noria.tasks.tabular.learn import slice_of
 
         budget = budget_of(spec, self.clock)
         refuse_unknown(spec.train.algorithm, spec.task.family, given)
         prepared = self.prepare(spec, train)
         design = slice_of(spec, prepared.design, np.arange(len(train)), None)
-        return chosen(spec, design, prepared.facts, budget, workdir)
+        found = chosen(spec, design, prepared.facts, budget, workdir)
+        params = with_thresholds(spec, found.params, design, prepared.facts)
+        return msgspec.structs.replace(found, params=params)
 
     def prepare(self, spec: ModelSpec, frame: pd.DataFrame) -> PreparedTabular:
         """See ``TaskFamily.prepare``."""
@@ -249,9 +255,12 @@ class Tabular:
         weight: NDArray[np.float64] | None,
     ) -> FittedMatrix:
         """See ``TaskFamily.fit``."""
+        from noria.tasks.tabular.deciding import THRESHOLDS
         from noria.tasks.tabular.intervals import ENDS
         from noria.tasks.tabular.learn import learn, slice_of
 
+        params = dict(params)
+        thresholds = tuple(params.pop(THRESHOLDS, ()))
         refuse_unknown(spec.train.algorithm, spec.task.family, params)
         design, facts = slice_of(spec, prepared.design, places, weight), prepared.facts.take(places)
         if spec.train.compute.nodes > 1:
@@ -267,7 +276,11 @@ class Tabular:
             for band in learned.intervals.bands
             for end in ENDS
         ]
-        manifest = msgspec.structs.replace(manifest, outputs=(*manifest.outputs, *ends))
+        manifest = msgspec.structs.replace(
+            manifest,
+            outputs=(*manifest.outputs, *ends),
+            thresholds=thresholds or msgspec.UNSET,
+        )
         return FittedTabular(
             manifest,
             learned.scorer,
