@@ -343,6 +343,35 @@ def _balanced_accuracy(codes: NDArray[np.int64], prediction: Array) -> Estimate:
     return _average([_rate(guess == k, codes == k, math.nan) for k in range(classes)])
 
 
+def _quadratic_kappa(codes: NDArray[np.int64], prediction: Array) -> Estimate:
+    """Cohen's kappa with quadratic weights (Psychological Bulletin 70, 1968), by its moments.
+
+    With squared distances, chance is the distance of independent draws of both: the two variances
+    and the square of how far the means are apart. (Fleiss and Cohen, Educational and Psychological
+    Measurement 33, 1973.)
+    """
+    a, b = codes.astype(np.float64), _guess(prediction).astype(np.float64)
+    n, top = a.size, float((2 if prediction.ndim == 1 else prediction.shape[1]) - 1)
+    means, apart = (float(a.mean()), float(b.mean())), float(a.mean() - b.mean())
+    seen = float(((a - b) ** 2).mean())
+    chance = float(a.var() + b.var()) + apart**2
+    if not chance > 0:
+        return Estimate(math.nan, np.zeros(n))
+
+    def influence(x: Array, y: Array) -> Array:
+        u, v = x - means[0], y - means[1]
+        moved = u**2 + v**2 + 2.0 * apart * (u - v) - (chance - apart**2)
+        return np.asarray(-((x - y) ** 2 - seen) / chance + seen / chance**2 * moved)
+
+    rows = influence(a, b)
+    ends = np.array([0.0, top, 0.0, top]), np.array([top, 0.0, 0.0, top])
+    corners = influence(*ends)
+    down = min(0.0, float(corners.min()), float(rows.min())) / (n + 1)
+    up = max(0.0, float(corners.max()), float(rows.max())) / (n + 1)
+    value = 1.0 - seen / chance
+    return Estimate(value, rows * unbiased(n), down=down, up=up, most=max(-down, up))
+
+
 # --- ranking --------------------------------------------------------------------------------
 
 
@@ -433,6 +462,7 @@ _CLASSIFICATION: Final[Mapping[str, Callable[[NDArray[np.int64], Array], Estimat
             "calibration-gap": _calibration_gap,
             "accuracy": _accuracy,
             "balanced-accuracy": _balanced_accuracy,
+            "quadratic-kappa": _quadratic_kappa,
         }
     )
 )

@@ -35,6 +35,7 @@ SKLEARN: dict[str, Callable[[Array, Array], float]] = {
     "class-precision": lambda y, s: sk.precision_score(y, s >= 0.5),
     "class-recall": lambda y, s: sk.recall_score(y, s >= 0.5),
     "balanced-accuracy": lambda y, s: sk.balanced_accuracy_score(y, s >= 0.5),
+    "quadratic-kappa": lambda y, s: sk.cohen_kappa_score(y, s >= 0.5, weights="quadratic"),
     "mae": sk.mean_absolute_error,
     "rmse": sk.root_mean_squared_error,
     "r2": sk.r2_score,
@@ -48,6 +49,7 @@ CLASSES_SKLEARN: dict[str, Callable[[Array, Array], float]] = {
     "class-precision": lambda y, s: sk.precision_score(y, s.argmax(axis=1), average="macro"),
     "class-recall": lambda y, s: sk.recall_score(y, s.argmax(axis=1), average="macro"),
     "balanced-accuracy": lambda y, s: sk.balanced_accuracy_score(y, s.argmax(axis=1)),
+    "quadratic-kappa": lambda y, s: sk.cohen_kappa_score(y, s.argmax(axis=1), weights="quadratic"),
 }
 
 

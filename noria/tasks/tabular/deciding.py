@@ -177,7 +177,9 @@ def told(
         )
         return (f"the threshold stays at 0.5: on rows held out of training {asked}",)
     names = (
-        [metric_of(wanted)] if wanted.floor is None else [METRICS["class-recall"], METRICS["class-precision"]]
+        [metric_of(wanted)]
+        if wanted.floor is None
+        else [METRICS["class-recall"], METRICS["class-precision"]]
     )
     found = []
     for metric in names:

@@ -23,6 +23,7 @@ MAX_TEXT_WIDTH: Final = 256
 
 HALF: Final = 0.5
 COST: Final = "cost"
+_ORDERED: Final = 3
 
 
 class Threshold(Section):
@@ -85,12 +86,24 @@ class TabularClassificationOptions(Section):
         description="The label whose probability is the prediction of a binary model. "
         "null is the greater label in sorted order, so that 1, true and 'yes' win.",
     )
+    order: Items[ScalarValue] = Field(
+        default=(),
+        max_length=50,
+        description="All classes from the least to the greatest, where they have an order. Scores "
+        "are in this order, and an error counts by its steps. Empty: they have none.",
+        examples=[["low", "medium", "high"]],
+    )
     threshold: Threshold = Field(
         default_factory=Threshold,
         description="From which probability on a row of two classes is called positive. The label "
         "that is answered follows it, and so do the metrics of labels; scores stay as they are.",
         examples=[{"for": "f1"}],
     )
+
+
+def order_of(options: object) -> tuple[str | int | float | bool, ...]:
+    """Return the classes from the least to the greatest; empty: they have no order."""
+    return tuple(getattr(options, "order", ()))
 
 
 def threshold_of(options: object) -> Threshold | None:
@@ -125,10 +138,58 @@ def _costs(positive: float, negative: float, truth: Any, called: Any) -> Any:
 
 def narrowed(options: TabularClassificationOptions) -> Mapping[str, Any]:
     """Return the family with the cost of its decisions, where the options have one."""
+    if options.order:
+        own = _of_an_order(len(options.order))
+        names = (own[0].name, "quadratic-kappa", own[1].name, *_CLASSIFICATION)
+        return {"own_metrics": own, "metrics": names}
     if options.threshold.for_ != COST:
         return {}
     cost = cost_of(options.threshold)
     return {"own_metrics": (cost,), "metrics": (*_CLASSIFICATION, cost.name)}
+
+
+def _of_an_order(classes: int) -> tuple[OwnMetric, OwnMetric]:
+    return (
+        OwnMetric(
+            "ranked-probability",
+            greater_is_better=False,
+            low=0.0,
+            high=1.0,
+            about="mean squared error of the probabilities of being above each step of the order",
+            per_sample=ranked_probability,
+        ),
+        OwnMetric(
+            "class-distance",
+            greater_is_better=False,
+            low=0.0,
+            high=float(max(classes - 1, 1)),
+            about="mean number of steps between the class that is answered and the true one",
+            decides=True,
+            per_sample=_distance,
+        ),
+    )
+
+
+def ranked_probability(truth: Any, said: Any) -> Any:
+    """Return the ranked probability score of n rows, (n,), 0 to 1; less is better.
+
+    Epstein, Journal of Applied Meteorology 8 (1969), as the mean over the steps.
+
+    Args:
+        truth: (n,) places of the classes in their order.
+        said: (n, k) probabilities in that order.
+    """
+    import numpy as np
+
+    steps = np.arange(said.shape[1] - 1)
+    under = np.cumsum(said, axis=1)[:, :-1]
+    is_under = np.asarray(truth)[:, None] <= steps
+    return np.clip(((under - is_under) ** 2).mean(axis=1), 0.0, 1.0)
+
+
+def _distance(truth: Any, said: Any) -> Any:
+    """Return how many steps the likeliest class is off, (n,)."""
+    return abs(said.argmax(axis=1) - truth)
 
 
 _CLASSIFICATION: Final = (
@@ -285,6 +346,20 @@ def a_threshold_has_its_numbers(task: Any) -> Iterator[Problem]:
             yield Problem(f"{path}.{name}", f"{wanted.for_} does not read it", "remove it")
 
 
+def an_order_is_of_several_classes(task: Any) -> Iterator[Problem]:
+    """An order names each class once, and two classes have none that matters."""
+    path, order = "spec.task.options.order", order_of(task.options)
+    if 0 < len(order) < _ORDERED:
+        yield Problem(
+            path,
+            f"names {len(order)} classes, and two have no order",
+            "name three or more, or write positiveClass",
+        )
+    for place, name in enumerate(order):
+        if any(name == one and type(name) is type(one) for one in order[:place]):
+            yield Problem(f"{path}[{place}]", f"{name} is there twice", "keep one of them")
+
+
 def monotone_is_kept(data: Data, train: Train) -> Iterator[Problem]:
     """What combines several models may turn their directions round."""
     if train.ensemble.kind != "stacking":
@@ -329,6 +404,7 @@ _SHARED: Final[Mapping[str, Any]] = {
         texts_are_bounded,
         levels_are_percentages,
         a_threshold_has_its_numbers,
+        an_order_is_of_several_classes,
         monotone_is_kept,
         hyperparameters_exist,
         a_stack_trains_on_one_node,

@@ -15,7 +15,7 @@ from noria.errors import DataError
 from noria.spec import ModelSpec
 from noria.tasks.package import Feature, Manifest, Output, read_manifest, write_package
 from noria.tasks.protocol import Comparison, Evaluation, Split, TuneResult, ValidationReport
-from noria.tasks.tabular.describe import threshold_of
+from noria.tasks.tabular.describe import order_of, threshold_of
 from noria.tasks.tabular.hyperparameters import can_stop, refuse_unknown, with_rounds
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ class Tabular:
     def chooses(self, spec: ModelSpec) -> bool:
         """See ``Choosing``: rounds that nobody has set, and an average."""
         train = spec.train
-        if threshold_of(spec.task.options) is not None:
+        if threshold_of(spec.task.options) is not None or order_of(spec.task.options):
             return True
         return train.ensemble.kind == "weighted" or can_stop(train.algorithm, train.hyperparameters)
 
@@ -225,13 +225,15 @@ class Tabular:
         from noria.tasks.tabular.choosing import budget_of, chosen
         from noria.tasks.tabular.deciding import with_thresholds
         from noria.tasks.tabular.learn import slice_of
+        from noria.tasks.tabular.ordered import with_order
 
         budget = budget_of(spec, self.clock)
         refuse_unknown(spec.train.algorithm, spec.task.family, given)
         prepared = self.prepare(spec, train)
         design = slice_of(spec, prepared.design, np.arange(len(train)), None)
         found = chosen(spec, design, prepared.facts, budget, workdir)
-        params = with_thresholds(spec, found.params, design, prepared.facts)
+        params = with_order(spec, found.params, design, prepared.facts)
+        params = with_thresholds(spec, params, design, prepared.facts)
         return msgspec.structs.replace(found, params=params)
 
     def prepare(self, spec: ModelSpec, frame: pd.DataFrame) -> PreparedTabular:

@@ -17,6 +17,10 @@ ALGORITHMS: Final = ("linear", "hist-gradient-boosting", "lightgbm", "xgboost")
 ROUNDS: Final = ("n_estimators", "num_iterations", "num_boost_round", "num_trees")
 """Names of the rounds of boosting."""
 DEFAULT_ROUNDS: Final = 100
+CUMULATIVE: Final = "cumulative"
+"""Under this name hyperparameters say that ordered classes are learnt step by step; also the name
+of that algorithm."""
+
 MEMBERS: Final = "members"
 """Under which the members of an average are found among hyperparameters."""
 
@@ -135,6 +139,7 @@ def refuse_unknown(algorithm: str, family: str, params: Mapping[str, Any]) -> No
         InvalidInput: It lists every problem.
     """
     path = "spec.train.hyperparameters"
+    params = {name: value for name, value in params.items() if name != CUMULATIVE}
     parts = [(one["algorithm"], one["parameters"]) for one in params.get(MEMBERS, ())]
     problems = [
         problem

@@ -20,9 +20,11 @@ from noria.tasks.tabular.describe import TabularClassificationOptions, TabularRe
 from noria.tasks.tabular.fit import Design, balanced, fit
 from noria.tasks.tabular.fit_texts import CodedScorer, Corpus, Reading, reading_of
 from noria.tasks.tabular.folds import Fold, RowFacts, deciles, folds, hold_out
+from noria.tasks.tabular.hyperparameters import CUMULATIVE
 from noria.tasks.tabular.intervals import HELD, Band, Intervals, margin_of, quantiles_of
 from noria.tasks.tabular.levels import Levels, WideScorer, fit_levels, goal_of
 from noria.tasks.tabular.members import WEIGHTED, fit_members, members_of
+from noria.tasks.tabular.ordered import fit_steps
 from noria.tasks.tabular.predictor import probabilities
 from noria.tasks.tabular.schema import MAX_CATEGORIES, Target, columns_of, numbers
 from noria.tasks.tabular.scorers import Scorer
@@ -239,6 +241,7 @@ def _learn(spec: ModelSpec, params: Mapping[str, Any], design: Design, facts: Ro
         return _stacked(spec, params, design, facts, method)
     scorer, reading = fit_read(spec.train.algorithm, params, design)
     name = WEIGHTED if members_of(params) else spec.train.algorithm
+    name = CUMULATIVE if params.get(CUMULATIVE) else name
     if method == "none":
         return Learned(scorer, None, name, reading)
     held = _held(spec, design, facts)
@@ -266,6 +269,8 @@ def fit_read(algorithm: str, params: Mapping[str, Any], design: Design) -> tuple
     """Fit as ``fit_wide`` does; return a scorer of the matrix that the reading makes."""
     wide, reading, levels = widened(design)
     members = members_of(params)
+    if params.get(CUMULATIVE):
+        return _widening(levels, fit_steps(algorithm, params, wide)), reading
     inner = fit_members(members, wide) if members else fit(algorithm, params, wide)
     return _widening(levels, inner), reading
 

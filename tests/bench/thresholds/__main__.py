@@ -107,7 +107,9 @@ def _spec(train: pd.DataFrame, options: dict[str, Any]) -> ModelSpec:
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
-    table = Table("data", "positive", "aim", "threshold", "chosen", "0.5", "gain", "weights", "gain")
+    table = Table(
+        "data", "positive", "aim", "threshold", "chosen", "0.5", "gain", "weights", "gain"
+    )
     for row in rows:
         seen = " c" if row["data"] in CHOSEN_ON else ""
         table.add_row(
