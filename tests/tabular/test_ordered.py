@@ -1,4 +1,4 @@
-"""Ordered classes: learnt by steps where that is better, and measured by how far off an answer is."""
+"""Ordered classes: learnt by steps where that is better, measured by how far off answers are."""
 
 from __future__ import annotations
 
@@ -74,14 +74,14 @@ def test_a_run_answers_in_the_order_and_is_measured_by_steps(tmp_path: Path) -> 
     fresh = grades(200, seed=5)
     answer = load_predictor(made.package).predict(columns_of(made.manifest.features, None, fresh))
     assert np.allclose(answer["probability"].sum(axis=1), 1.0)
-    assert (answer["probability"] >= 0.0).all()
+    assert (answer["probability"] > 1e-5).all()
     assert answer["label"].tolist() == [ORDER[one] for one in answer["probability"].argmax(axis=1)]
 
 
 def test_steps_are_binary_models_of_each_class_or_more(tmp_path: Path) -> None:
     spec, rows, fresh = spec_of(), grades(), grades(300, seed=4)
     tasks = family(spec.task.family)
-    model = fit_all(tasks, spec, rows, {CUMULATIVE: True}).predictor
+    model = fit_all(tasks, spec, rows, {CUMULATIVE: 1e-12}).predictor
     said = model.predict(columns_of(model.manifest.features, None, fresh))["probability"]
     plain = parse_model(
         {

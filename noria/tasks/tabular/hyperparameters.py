@@ -18,8 +18,8 @@ ROUNDS: Final = ("n_estimators", "num_iterations", "num_boost_round", "num_trees
 """Names of the rounds of boosting."""
 DEFAULT_ROUNDS: Final = 100
 CUMULATIVE: Final = "cumulative"
-"""Under this name hyperparameters say that ordered classes are learnt step by step; also the name
-of that algorithm."""
+"""Under this name hyperparameters say that ordered classes are learnt step by step, and how much of
+the classes' shares is mixed in; also the name of that algorithm."""
 
 MEMBERS: Final = "members"
 """Under which the members of an average are found among hyperparameters."""
