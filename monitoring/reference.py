@@ -118,6 +118,10 @@ def read_reference(files: Mapping[str, bytes]) -> Reference:
     said = document.prediction or _Prediction()
     if said.targets and said.classes:
         raise InvalidInput(f"{_DOCUMENT}: prediction.targets: a model of classes has one target")
+    if len(said.thresholds) > 1 or not all(0 < one <= 1 for one in said.thresholds):
+        raise InvalidInput(
+            f"{_DOCUMENT}: prediction.thresholds: {shorten(said.thresholds)} is not one probability"
+        )
     arrays = Archive(
         files[_ROWS],
         _ROWS,

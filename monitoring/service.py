@@ -492,7 +492,9 @@ class Monitor:
         wanted, known = version or self.snapshot.champion, self.config.family.named(metric)
         with self._reading:
             scores, labels = self._reader.outcomes(wanted, since)
-        return wanted, measure(known, scores, labels, classes=len(self.snapshot.classes))
+        limits = self.snapshot.thresholds.get(wanted, ())
+        classes = len(self.snapshot.classes)
+        return wanted, measure(known, scores, labels, classes=classes, thresholds=limits)
 
     def _rate(self) -> Measurement:
         """Measure the traffic by its newest windows, or from its beginning until there are some.

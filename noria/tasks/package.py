@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 MANIFEST_NAME: Final = "noria.json"
 FORMAT: Final = 1
+_BINARY: Final = 2
 _MAX_MANIFEST_BYTES: Final = 64 * 1024 * 1024
 
 Kind = Literal["numeric", "categorical", "boolean", "timestamp", "text", "vector", "series"]
@@ -278,7 +279,7 @@ def write_package(package: Path, manifest: Manifest, files: Mapping[str, bytes])
         IntegrityError: A path leaves the package, or the targets' names are none.
         TrainingError: The directory is not empty or can't be written.
     """
-    _check_targets(package, manifest)
+    _check_names_and_thresholds(package, manifest)
     complete = msgspec.structs.replace(
         manifest, files={path: sha256(files[path]) for path in sorted(files)}
     )
@@ -336,11 +337,18 @@ def _parse(package: Path, raw: bytes) -> Manifest:
         raise IntegrityError(f"{where}: {error}", fix="train again") from error
     for path in manifest.files:
         _check_relative(package, path)
-    _check_targets(package, manifest)
+    _check_names_and_thresholds(package, manifest)
     return manifest
 
 
-def _check_targets(package: Path, manifest: Manifest) -> None:
+def _check_names_and_thresholds(package: Path, manifest: Manifest) -> None:
+    limits = manifest.limits
+    if limits and (len(limits) != 1 or len(manifest.classes) != _BINARY or not 0 < limits[0] <= 1):
+        raise IntegrityError(
+            f"{package / MANIFEST_NAME}: thresholds {list(limits)} are not one probability of two "
+            "classes",
+            fix="train again",
+        )
     where = f"{package / MANIFEST_NAME}: targets"
     if manifest.target_names and manifest.classes:
         raise IntegrityError(f"{where}: a model of classes has one target", fix="name none")
