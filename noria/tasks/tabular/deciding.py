@@ -76,8 +76,8 @@ def held_out(
         codes.append(design.target[fold.test].astype(np.int64))
     if not said:
         raise DataError(
-            "spec.task.options.threshold: no fold has both classes to fit on",
-            fix="give more rows, or fewer folds",
+            "spec.train.crossValidation: no fold has every class to fit on",
+            fix="give more rows or fewer folds, or remove spec.task.options.threshold",
         )
     return np.concatenate(said), np.concatenate(codes)
 

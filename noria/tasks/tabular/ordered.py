@@ -35,9 +35,12 @@ def with_order(
     shares of the classes are mixed in is what gives these rows the lowest log loss.
     """
     from noria.tasks.tabular.deciding import held_out
+    from noria.tasks.tabular.tryout import held_out_folds
 
     whole = spec.train.ensemble.kind != "stacking" and spec.train.compute.nodes == 1
     if not order_of(spec.task.options) or not whole:
+        return dict(params)
+    if not held_out_folds(spec, design, facts):  # no fold has every class to fit on
         return dict(params)
     plain, codes = held_out(spec, params, design, facts)
     steps, _ = held_out(spec, {**params, CUMULATIVE: MIXED[0]}, design, facts)
