@@ -130,10 +130,8 @@ def cost_of(wanted: Threshold) -> OwnMetric:
 
 def _costs(positive: float, negative: float, truth: Any, called: Any) -> Any:
     """Return what each row costs, (n,): 0 where it is called what it is."""
-    import numpy as np
-
-    wrong = (called >= HALF) != (truth == 1)
-    return np.where(wrong, np.where(truth == 1, negative, positive), 0.0)
+    so, said = truth == 1, called >= HALF
+    return (so & ~said) * negative + (~so & said) * positive
 
 
 def narrowed(options: TabularClassificationOptions) -> Mapping[str, Any]:
@@ -179,12 +177,10 @@ def ranked_probability(truth: Any, said: Any) -> Any:
         truth: (n,) places of the classes in their order.
         said: (n, k) probabilities in that order.
     """
-    import numpy as np
-
-    steps = np.arange(said.shape[1] - 1)
-    under = np.cumsum(said, axis=1)[:, :-1]
-    is_under = np.asarray(truth)[:, None] <= steps
-    return np.clip(((under - is_under) ** 2).mean(axis=1), 0.0, 1.0)
+    steps = said.shape[1] - 1
+    under = said.cumsum(axis=1)
+    squares = sum((under[:, step] - (truth <= step)) ** 2 for step in range(steps))
+    return (squares / steps).clip(0.0, 1.0)
 
 
 def _distance(truth: Any, said: Any) -> Any:
