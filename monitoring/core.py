@@ -155,6 +155,7 @@ class MonitorState(msgspec.Struct):
     is how many numbers a row's prediction has, by version. ``aside`` counts the exchanges of which
     something could not be watched, by ``field: reason``. ``failed`` counts the performance windows
     in which a metric failed, ``failing`` says why of those whose last window was such a one.
+    ``thresholds`` are those from which on a version calls something positive; without any 0.5.
     """
 
     offset: int = 0
@@ -201,6 +202,7 @@ class MonitorState(msgspec.Struct):
     failed: dict[str, int] = {}
     failing: dict[str, str] = {}
     undescribed: tuple[str, ...] = ()
+    thresholds: dict[str, tuple[float, ...]] = {}
 
     def count_label(self, source: str) -> None:
         """Count a label that was received, by its source."""

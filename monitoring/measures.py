@@ -16,6 +16,7 @@ from noria.measures import measuring
 from noria.measures.catalog import Metric
 from noria.measures.estimates import LABELS, REGRESSION
 from noria.measures.measurement import Measurement
+from noria.measures.measuring import decided
 
 _SHOWN: Final = 300
 _MANY: Final = 2
@@ -38,6 +39,7 @@ def measure(
     *,
     classes: int = 0,
     confidence: float = 0.95,
+    thresholds: Sequence[float] = (),
 ) -> Measurement:
     """Measure one metric on the rows that have a label.
 
@@ -49,6 +51,7 @@ def measure(
         labels: (n,) the place of the class, or true values, or (n, t); NaN where there is none.
         classes: How many there are, as far as it is known; 0: it is not, or there are none.
         confidence: Of the two-sided interval, 0 to 1.
+        thresholds: From which probability on something is called positive; none: 0.5.
 
     Raises:
         InvalidInput: The metric is unknown, or a family's own fails.
@@ -68,7 +71,9 @@ def measure(
     if name in REGRESSION and scores.ndim != labels.ndim:
         said = f"needs a label for each of the {width} numbers a row, or one number a row"
         return Measurement(name, None, samples=labels.size, confidence=confidence, problem=said)
-    return measuring.measure(metric, *_usable(scores, labels), confidence)
+    truth, answered = _usable(scores, labels)
+    known = measuring.metric_of(metric)
+    return measuring.measure(known, truth, decided(known, answered, thresholds), confidence)
 
 
 def by_part(
@@ -76,6 +81,7 @@ def by_part(
     scores: FloatArray,
     labels: FloatArray,
     names: Sequence[str],
+    thresholds: Sequence[float] = (),
 ) -> dict[str, dict[str, float | None]]:
     """Return what the metrics that were measured are the means of: metric to name to value.
 
@@ -84,12 +90,13 @@ def by_part(
         scores: As ``measure`` takes them.
         labels: As ``measure`` takes them.
         names: Of the classes, or of the targets; without one for each they are counted from 0.
+        thresholds: As ``measure`` takes them.
     """
     if scores.ndim == 1 or scores.shape[1] > MOST_PARTS:
         return {}
     truth, said = _usable(scores, labels)
     parts = {
-        metric.name: measuring.parts_of(metric, truth, said)
+        metric.name: measuring.parts_of(metric, truth, decided(metric, said, thresholds))
         for metric, found in metrics.items()
         if found.value is not None and metric.name not in LABELS
     }
@@ -119,12 +126,20 @@ def of_window(
     *,
     classes: int = 0,
     confidence: float = 0.95,
+    thresholds: Sequence[float] = (),
 ) -> Measurement:
     """Measure a window; what can't be measured here is ``Failed``, and the other metrics go on."""
     name = metric if isinstance(metric, str) else metric.name
     try:
         with np.errstate(over="ignore", invalid="ignore"):
-            return measure(metric, scores, labels, classes=classes, confidence=confidence)
+            return measure(
+                metric,
+                scores,
+                labels,
+                classes=classes,
+                confidence=confidence,
+                thresholds=thresholds,
+            )
     except InvalidInput as error:
         said = f"not measured here: {error.message}"
     except Exception as error:  # noqa: BLE001 - labels must not be lost by what is made of them

@@ -304,6 +304,9 @@ class Processor:
         core = self._core
         same = core.references.get(record.version) == record.folder
         core.references[record.version] = record.folder
+        core.thresholds.pop(record.version, None)
+        if record.thresholds:
+            core.thresholds[record.version] = record.thresholds
         if not record.champion or (same and core.champion == record.version and not self.blind):
             return
         before, named = core.champion, core.targets

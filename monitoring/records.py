@@ -156,11 +156,15 @@ class LabelsRecord(msgspec.Struct, frozen=True, array_like=True, tag="l"):
 
 
 class ReferenceRecord(msgspec.Struct, frozen=True, array_like=True, tag="r"):
-    """A version's reference became known; ``folder`` is its copy in the monitor's state."""
+    """A version's reference became known; ``folder`` is its copy in the monitor's state.
+
+    ``thresholds`` are the reference's.
+    """
 
     version: str
     folder: str
     champion: bool
+    thresholds: tuple[float, ...] = ()
 
 
 class ColumnSketch(msgspec.Struct, frozen=True, array_like=True):

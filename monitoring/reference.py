@@ -60,6 +60,7 @@ class _Prediction(msgspec.Struct, frozen=True):
     kind: str = ""
     classes: tuple[ClassName, ...] = ()
     targets: tuple[str, ...] = ()
+    thresholds: tuple[float, ...] = ()
 
 
 class _Document(msgspec.Struct, frozen=True):
@@ -87,6 +88,7 @@ class Reference:
         bounds: metric to its 95 % interval on held-out rows, where they could tell.
         targets: the names of a row's targets, in order; empty: they are counted.
         classes: of a classifier; the positive one of two is the last. Empty if unknown.
+        thresholds: probabilities from which on something is called positive; empty: 0.5.
     """
 
     features: Table
@@ -98,6 +100,7 @@ class Reference:
     classes: tuple[ClassName, ...] = ()
     bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     targets: tuple[str, ...] = ()
+    thresholds: tuple[float, ...] = ()
 
     @property
     def part_names(self) -> tuple[str, ...]:
@@ -115,6 +118,10 @@ def read_reference(files: Mapping[str, bytes]) -> Reference:
     said = document.prediction or _Prediction()
     if said.targets and said.classes:
         raise InvalidInput(f"{_DOCUMENT}: prediction.targets: a model of classes has one target")
+    if len(said.thresholds) > 1 or not all(0 < one <= 1 for one in said.thresholds):
+        raise InvalidInput(
+            f"{_DOCUMENT}: prediction.thresholds: {shorten(said.thresholds)} is not one probability"
+        )
     arrays = Archive(
         files[_ROWS],
         _ROWS,
@@ -161,6 +168,7 @@ def read_reference(files: Mapping[str, bytes]) -> Reference:
         },
         classes=said.classes,
         targets=checked_targets(said.targets, f"{_DOCUMENT}: prediction.targets"),
+        thresholds=said.thresholds,
         bounds={
             name: (found.low, found.high)
             for name, found in document.performance.items()

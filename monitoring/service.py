@@ -317,9 +317,9 @@ class Monitor:
         # One at a time: it may take hundreds of MiB to read.
         with self._keeping:
             with foreign():
-                read_reference(files)
+                thresholds = read_reference(files).thresholds
             kept = keep_reference(files, self._home / "references", version)
-        return self._log.append([(0, encode(ReferenceRecord(version, kept, champion)))])
+        return self._log.append([(0, encode(ReferenceRecord(version, kept, champion, thresholds)))])
 
     def drop(self, reason: str, count: int) -> None:
         """Count events that were refused or lost before the log."""
@@ -492,7 +492,9 @@ class Monitor:
         wanted, known = version or self.snapshot.champion, self.config.family.named(metric)
         with self._reading:
             scores, labels = self._reader.outcomes(wanted, since)
-        return wanted, measure(known, scores, labels, classes=len(self.snapshot.classes))
+        limits = self.snapshot.thresholds.get(wanted, ())
+        classes = len(self.snapshot.classes)
+        return wanted, measure(known, scores, labels, classes=classes, thresholds=limits)
 
     def _rate(self) -> Measurement:
         """Measure the traffic by its newest windows, or from its beginning until there are some.
@@ -536,6 +538,7 @@ class Monitor:
             "model": self.config.model,
             "champion": core.champion,
             "targets": core.targets,
+            "thresholds": core.thresholds,
             "references": core.references,
             "counts": self._counts(core),
             "watermark": core.watermark or None,

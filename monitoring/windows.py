@@ -423,10 +423,11 @@ class Windows:
         )
         watch = self._watch
         classes = 0 if watch is None else len(watch.reference.classes)
+        limits = self._core.thresholds.get(version, ())
         # One that the family does not know is asked for by its name, and says that it is not known.
         known = {name: self._config.family.metric(name) for name in self._config.metrics}
         metrics = {
-            name: of_window(metric or name, scores, labels, classes=classes)
+            name: of_window(metric or name, scores, labels, classes=classes, thresholds=limits)
             for name, metric in known.items()
         }
         found = {metric: metrics[name] for name, metric in known.items() if metric is not None}
@@ -436,7 +437,7 @@ class Windows:
             self._drop(watch, metrics, scores, labels) if watched and watch is not None else None
         )
         names = () if watch is None else watch.reference.part_names
-        parts = by_part(found, scores, labels, names)
+        parts = by_part(found, scores, labels, names, limits)
         report = PerformanceReport(number, at, metrics, dropped, parts=parts)
         self._core.performance[version] = report
         said_of = {"metrics": metrics} | ({"parts": parts} if parts else {})
@@ -493,6 +494,7 @@ class Windows:
             labels,
             classes=len(watch.reference.classes),
             confidence=limit.confidence,
+            thresholds=watch.reference.thresholds,
         )
         if bounds is None or found.value is None or found.low is None or found.high is None:
             return None

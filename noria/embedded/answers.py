@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _BINARY: Final = 2
+_HALF: Final = 0.5
 Manifests = Callable[[str], Manifest]
 
 
@@ -93,15 +94,18 @@ class Answers:
 
     def summary(self, spec: ModelSpec) -> Summary:
         """Measure the answers by the family's metrics, on the rows that were not seen."""
-        from noria.measures.measuring import measure
+        from noria.measures.measuring import decided, measure
 
         answered = self._answered
         versions, counts = np.unique(self._version[answered].astype(str), return_counts=True)
         truth, score = self.scored()
         known = is_whole(truth) & answered
         fresh = known & ~self._seen
+        limits = self._limits(score)
         metrics = {
-            metric.name: measure(metric, truth[fresh], score[fresh]).value
+            metric.name: measure(
+                metric, truth[fresh], decided(metric, score[fresh], limits[fresh])
+            ).value
             for metric in spec.watched_metrics
         }
         return Summary(
@@ -149,6 +153,18 @@ class Answers:
         scores = np.column_stack([self._columns.get(name, nothing) for name in names])
         whole = np.isfinite(scores).all(axis=1) & np.isfinite(truth).all(axis=1)
         return np.where(whole[:, None], truth, np.nan), scores
+
+    def _limits(self, score: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Return the thresholds of the version that answered each row, (n, 0) where none has any.
+
+        (n,) of one score a row, else (n, k).
+        """
+        known = {version: one.limits for version, one in self._known.items() if one.limits}
+        width = max(map(len, known.values()), default=0)
+        found = np.full((len(score), width), _HALF)
+        for version, limits in known.items():
+            found[self._version == version] = limits
+        return found[:, 0] if width and score.ndim == 1 else found
 
     def write(self, path: Path) -> None:
         """Write the answered rows to a Parquet file, in order of event time.

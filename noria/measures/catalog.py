@@ -33,7 +33,8 @@ class Metric:
     are the limits of its values, None where there is none. ``of`` is what it is measured on: rows
     with a prediction and a label, labels alone (where a text is predicted), rankings (a query with
     its scored candidates), the spans of documents, series, what a model read (``inputs``: the model
-    itself is asked to measure), or requests.
+    itself is asked to measure), or requests. ``decides``: it is measured on what a row is called,
+    which a threshold of the model's own may say (``measuring.decided``), not on its score.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Metric:
     high: float | None = None
     about: str = ""
     of: Samples = "rows"
+    decides: bool = False
 
     @property
     def is_watched(self) -> bool:
@@ -123,6 +125,10 @@ def _share(
     return Metric(name, better == "greater", "share", 0.0, 1.0, about, of)
 
 
+def _decision(name: str, about: str) -> Metric:
+    return Metric(name, _GREATER, "share", 0.0, 1.0, about, decides=True)
+
+
 def _latency(name: str, about: str) -> Metric:
     return Metric(name, _LESS, "seconds", 0.0, None, about, "requests")
 
@@ -159,8 +165,20 @@ METRICS: Final[Mapping[str, Metric]] = MappingProxyType(
                 "absolute difference between the mean probability and the observed rate",
                 better="less",
             ),
-            _share("accuracy", "share of rows whose label is right"),
-            _share("f1", "harmonic mean of precision and recall"),
+            _decision("accuracy", "share of rows whose label is right"),
+            _decision("f1", "harmonic mean of precision and recall"),
+            _decision("class-precision", "share of the rows called positive that are"),
+            _decision("class-recall", "share of the positive rows that are called so"),
+            _decision("balanced-accuracy", "mean of the share of each class that is called so"),
+            Metric(
+                "quadratic-kappa",
+                _GREATER,
+                "score",
+                -1.0,
+                1.0,
+                "agreement with ordered classes beyond chance, by squared steps",
+                decides=True,
+            ),
             Metric("mae", _LESS, "target", 0.0, None, "mean absolute error"),
             Metric("rmse", _LESS, "target", 0.0, None, "root of the mean squared error"),
             Metric("r2", _GREATER, "score", None, 1.0, "share of the variance explained"),

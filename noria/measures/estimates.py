@@ -7,8 +7,8 @@ variance of a metric is the mean square of the influences over the rows, that of
 difference the one of their difference row by row. From this one quantity comes every
 interval (``intervals``), of one model and of two on the same rows.
 
-Binary F1 is that of the positive class, with more classes the mean over classes; AUC
-and average precision are then one class against the rest, the mean. The Brier score
+Binary F1, precision and recall are those of the positive class, with more classes the mean over
+classes; AUC and average precision are then one class against the rest, the mean. The Brier score
 of k classes is halved, so that it lies in 0 to 1 for every k. The calibration gap is
 calibration-in-the-large (Van Calster et al., BMC Medicine 17, 2019) without its sign;
 with more than two classes, half the sum over classes. Of several targets a row a metric is
@@ -308,6 +308,70 @@ def _f1(true: Flags, guessed: Flags, score: Array) -> Estimate:
     )
 
 
+def _precision(true: Flags, guessed: Flags, score: Array) -> Estimate:
+    del score
+    # Nothing is called so: nothing was right, as in scikit-learn it counts 0.
+    return _rate(true, guessed, nothing=0.0)
+
+
+def _recall(true: Flags, guessed: Flags, score: Array) -> Estimate:
+    del score
+    return _rate(guessed, true, nothing=math.nan)
+
+
+def _rate(hit: Flags, among: Flags, nothing: float) -> Estimate:
+    """Return the share of rows among some that are hit; ``nothing`` where these are none."""
+    n, m = among.size, int(among.sum())
+    if not m:
+        return Estimate(nothing, np.zeros(n), hits=(0.0, 0.0))
+    hits = float((hit & among).sum())
+    value = hits / m
+    return Estimate(
+        value,
+        among * (hit - value) * (n / m * unbiased(m)),
+        down=-value / (m + 1),
+        up=(1.0 - value) / (m + 1),
+        most=1.0 / (m + 1),
+        freedom=max(m - 1, 1),
+        hits=(hits, float(m)),
+    )
+
+
+def _balanced_accuracy(codes: NDArray[np.int64], prediction: Array) -> Estimate:
+    guess = _guess(prediction)
+    classes = 2 if prediction.ndim == 1 else prediction.shape[1]
+    return _average([_rate(guess == k, codes == k, math.nan) for k in range(classes)])
+
+
+def _quadratic_kappa(codes: NDArray[np.int64], prediction: Array) -> Estimate:
+    """Cohen's kappa with quadratic weights (Psychological Bulletin 70, 1968), by its moments.
+
+    With squared distances, chance is the distance of independent draws of both: the two variances
+    and the square of how far the means are apart. (Fleiss and Cohen, Educational and Psychological
+    Measurement 33, 1973.)
+    """
+    a, b = codes.astype(np.float64), _guess(prediction).astype(np.float64)
+    n, top = a.size, float((2 if prediction.ndim == 1 else prediction.shape[1]) - 1)
+    means, apart = (float(a.mean()), float(b.mean())), float(a.mean() - b.mean())
+    seen = float(((a - b) ** 2).mean())
+    chance = float(a.var() + b.var()) + apart**2
+    if not chance > 0:
+        return Estimate(math.nan, np.zeros(n))
+
+    def influence(x: Array, y: Array) -> Array:
+        u, v = x - means[0], y - means[1]
+        moved = u**2 + v**2 + 2.0 * apart * (u - v) - (chance - apart**2)
+        return np.asarray(-((x - y) ** 2 - seen) / chance + seen / chance**2 * moved)
+
+    rows = influence(a, b)
+    ends = np.array([0.0, top, 0.0, top]), np.array([top, 0.0, 0.0, top])
+    corners = influence(*ends)
+    down = min(0.0, float(corners.min()), float(rows.min())) / (n + 1)
+    up = max(0.0, float(corners.max()), float(rows.max())) / (n + 1)
+    value = 1.0 - seen / chance
+    return Estimate(value, rows * unbiased(n), down=down, up=up, most=max(-down, up))
+
+
 # --- ranking --------------------------------------------------------------------------------
 
 
@@ -397,11 +461,19 @@ _CLASSIFICATION: Final[Mapping[str, Callable[[NDArray[np.int64], Array], Estimat
             "brier": _brier,
             "calibration-gap": _calibration_gap,
             "accuracy": _accuracy,
+            "balanced-accuracy": _balanced_accuracy,
+            "quadratic-kappa": _quadratic_kappa,
         }
     )
 )
 _OF_A_CLASS: Final[Mapping[str, Callable[[Flags, Flags, Array], Estimate]]] = MappingProxyType(
-    {"auc": _auc, "average-precision": _average_precision, "f1": _f1}
+    {
+        "auc": _auc,
+        "average-precision": _average_precision,
+        "f1": _f1,
+        "class-precision": _precision,
+        "class-recall": _recall,
+    }
 )
 """Of the rows that are of a class, those that are called so, and its scores; the metric is the
 mean over classes."""

@@ -8,6 +8,7 @@ how often each was measured to cover.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -93,6 +94,22 @@ def measure(
     low, high = (None, None) if lacks else of_one(metric, found, confidence)
     method = "" if lacks else "exact" if found.hits is not None else "influence"
     return Measurement(metric.name, found.value, low, high, n, confidence, method, lacks)
+
+
+def decided(metric: Metric, prediction: Array, thresholds: Sequence[float] | Array) -> Array:
+    """Return what a metric reads of probabilities: of one that decides, 1 from a threshold on.
+
+    Args:
+        metric: The metric; one of scores reads them as they are.
+        prediction: (n,) probabilities, or (n, t) of t targets.
+        thresholds: One for all rows, or (n,) of each row's; of t targets one each, or (n, t). None
+            at all: a half, and of k classes the likeliest.
+    """
+    limits = np.asarray(thresholds, np.float64)
+    if not metric.decides or not limits.size:
+        return prediction
+    called = np.where(prediction >= limits, 1.0, 0.0)
+    return np.where(np.isnan(prediction), math.nan, called)
 
 
 def measure_labels(metric: str, labels: Array, confidence: float = 0.95) -> Measurement:

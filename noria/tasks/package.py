@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 MANIFEST_NAME: Final = "noria.json"
 FORMAT: Final = 1
+_BINARY: Final = 2
 _MAX_MANIFEST_BYTES: Final = 64 * 1024 * 1024
 
 Kind = Literal["numeric", "categorical", "boolean", "timestamp", "text", "vector", "series"]
@@ -110,7 +111,9 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
     have no time): a later comparison must not judge the model on rows that it
     has seen. ``recipe`` names what it was trained by (``noria.tasks.judging``).
     ``targets`` names the numbers of a row's prediction, in order: labels may name them, and reports
-    do. A package without names says none. ``files`` maps each relative path to its SHA-256 in hex.
+    do. A package without names says none. ``thresholds`` are the probabilities from which on
+    something is called positive, one of two classes; without any it is 0.5. ``files`` maps each
+    relative path to its SHA-256 in hex.
     """
 
     model: str
@@ -127,6 +130,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
     target: str = ""
     targets: tuple[str, ...] | UnsetType = UNSET
     classes: tuple[str | int | bool, ...] = ()
+    thresholds: tuple[float, ...] | UnsetType = UNSET
     rows: int = 0
     trained_until: int | None = None
     seed: int = 0
@@ -143,6 +147,10 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
     def features_read(self) -> tuple[Feature, ...]:
         """The features that the matrix is made of: all but what is watched beside them."""
         return tuple(one for one in self.features if one.origin != "descriptor")
+
+    def limits(self) -> tuple[float, ...]:
+        """The thresholds; empty: they are 0.5."""
+        return () if self.thresholds is UNSET else self.thresholds
 
     def may_be_missing(self, name: str) -> bool:
         """Say whether a column of a request may have missing values.
@@ -291,7 +299,7 @@ def write_package(package: Path, manifest: Manifest, files: Mapping[str, bytes])
         IntegrityError: A path leaves the package, or the targets' names are none.
         TrainingError: The directory is not empty or can't be written.
     """
-    _check_targets(package, manifest)
+    _check_names_and_thresholds(package, manifest)
     complete = msgspec.structs.replace(
         manifest, files={path: sha256(files[path]) for path in sorted(files)}
     )
@@ -349,11 +357,18 @@ def _parse(package: Path, raw: bytes) -> Manifest:
         raise IntegrityError(f"{where}: {error}", fix="train again") from error
     for path in manifest.files:
         _check_relative(package, path)
-    _check_targets(package, manifest)
+    _check_names_and_thresholds(package, manifest)
     return manifest
 
 
-def _check_targets(package: Path, manifest: Manifest) -> None:
+def _check_names_and_thresholds(package: Path, manifest: Manifest) -> None:
+    limits = manifest.limits
+    if limits and (len(limits) != 1 or len(manifest.classes) != _BINARY or not 0 < limits[0] <= 1):
+        raise IntegrityError(
+            f"{package / MANIFEST_NAME}: thresholds {list(limits)} are not one probability of two "
+            "classes",
+            fix="train again",
+        )
     where = f"{package / MANIFEST_NAME}: targets"
     if manifest.target_names and manifest.classes:
         raise IntegrityError(f"{where}: a model of classes has one target", fix="name none")

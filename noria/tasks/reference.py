@@ -136,6 +136,7 @@ def write_reference(
             "classes": manifest.classes,
             # A reference without names is as it ever was.
             **({"targets": names} if names else {}),
+            **({"thresholds": manifest.limits} if manifest.limits else {}),
         },
         "performance": {
             name: {

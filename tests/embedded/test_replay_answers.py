@@ -70,6 +70,21 @@ def collected(label: list[Any], versions: dict[str, Manifest]) -> Answers:
     return Answers(history(label), versions.__getitem__)
 
 
+def test_labels_are_measured_by_the_threshold_of_the_version_that_answered() -> None:
+    family, classes = FAMILIES["two"]
+    plain = manifest(family, classes, None)
+    versions = {"1": structs.replace(plain, thresholds=(0.2,)), "2": plain}
+    answers = collected(["yes", "no"] * 4, versions)
+    said = np.tile([0.3, 0.1], 2)
+    for rows, version in ((slice(0, 4), "1"), (slice(4, 8), "2")):
+        label = np.array(["?"] * 4, dtype=object)
+        answers.take(rows, Answer("r", version, {"probability": said, "label": label}))
+    found = answers.summary(spec_of(family)).metrics
+    # Version 1 calls its two positive rows so, version 2 calls none: recall 2 of 4.
+    assert (found["class-recall"], found["class-precision"]) == (0.5, 1.0)
+    assert found["auc"] == 1.0
+
+
 def test_rows_that_the_version_that_answers_was_fitted_on_are_marked_and_not_measured() -> None:
     family, classes = FAMILIES["two"]
     versions = {"1": manifest(family, classes, 3.0), "2": manifest(family, classes, 9.0)}

@@ -32,6 +32,10 @@ SKLEARN: dict[str, Callable[[Array, Array], float]] = {
     "calibration-gap": lambda y, s: abs(float(s.mean() - y.mean())),
     "accuracy": lambda y, s: sk.accuracy_score(y, s >= 0.5),
     "f1": lambda y, s: sk.f1_score(y, s >= 0.5),
+    "class-precision": lambda y, s: sk.precision_score(y, s >= 0.5),
+    "class-recall": lambda y, s: sk.recall_score(y, s >= 0.5),
+    "balanced-accuracy": lambda y, s: sk.balanced_accuracy_score(y, s >= 0.5),
+    "quadratic-kappa": lambda y, s: sk.cohen_kappa_score(y, s >= 0.5, weights="quadratic"),
     "mae": sk.mean_absolute_error,
     "rmse": sk.root_mean_squared_error,
     "r2": sk.r2_score,
@@ -42,6 +46,10 @@ CLASSES_SKLEARN: dict[str, Callable[[Array, Array], float]] = {
     "log-loss": sk.log_loss,
     "accuracy": lambda y, s: sk.accuracy_score(y, s.argmax(axis=1)),
     "f1": lambda y, s: sk.f1_score(y, s.argmax(axis=1), average="macro"),
+    "class-precision": lambda y, s: sk.precision_score(y, s.argmax(axis=1), average="macro"),
+    "class-recall": lambda y, s: sk.recall_score(y, s.argmax(axis=1), average="macro"),
+    "balanced-accuracy": lambda y, s: sk.balanced_accuracy_score(y, s.argmax(axis=1)),
+    "quadratic-kappa": lambda y, s: sk.cohen_kappa_score(y, s.argmax(axis=1), weights="quadratic"),
 }
 
 
@@ -181,7 +189,7 @@ def test_constant_predictions_and_ties_have_a_width(metric: str) -> None:
     for score in (np.full(500, 0.1), np.full(500, 0.5), np.tile([0.1, 0.6], 250)):
         found = measure(metric, y, score)
         if found.problem:
-            assert metric in ("f1", "log-loss")
+            assert metric in ("f1", "class-precision", "log-loss")
             assert found.low is None
             continue
         assert found.low is not None

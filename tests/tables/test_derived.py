@@ -191,9 +191,7 @@ def test_a_ratio_is_found_kept_and_served_as_it_was_measured(tmp_path: Path) -> 
 
 
 def test_hardly_anything_is_kept_where_nothing_pays(tmp_path: Path) -> None:
-    spec = spec_of(
-        {"derive": "auto"}, effort="good", ensemble={"members": ["lightgbm", "linear"]}
-    )
+    spec = spec_of({"derive": "auto"}, effort="good", ensemble={"members": ["lightgbm", "linear"]})
     kept = 0
     for seed in range(8):
         rows = rows_of(300, seed, noise=True)

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 from pydantic import Field
 
 from noria.errors import Problem
+from noria.measures.catalog import OwnMetric
 from noria.spec.data import Data
 from noria.spec.family import Algorithm, Family, Needs
 from noria.spec.monitoring import Detector
@@ -19,6 +20,52 @@ from noria.tasks.tabular.hyperparameters import problems_of
 
 MAX_TEXT_WIDTH: Final = 256
 """Most numbers that a text becomes."""
+
+
+HALF: Final = 0.5
+COST: Final = "cost"
+_ORDERED: Final = 3
+
+
+class Threshold(Section):
+    """From which probability on a row of two classes is called positive."""
+
+    for_: Literal["none", "f1", "balanced-accuracy", "cost", "recall", "precision"] = Field(
+        default="none",
+        alias="for",
+        description="What it is chosen for, on rows held out of training. none: it is 0.5. recall "
+        "is the greatest with precisionAtLeast, precision that with recallAtLeast. Where no other "
+        "is shown to be better it stays 0.5.",
+    )
+    false_positive: float | None = Field(
+        default=None,
+        gt=0,
+        le=1e9,
+        description="What a row costs that is wrongly called positive (for: cost), in any unit.",
+        examples=[1],
+    )
+    false_negative: float | None = Field(
+        default=None,
+        gt=0,
+        le=1e9,
+        description="What a positive row costs that is not called so (for: cost), in that unit.",
+        examples=[20],
+    )
+    precision_at_least: float | None = Field(
+        default=None, gt=0, lt=1, description="Least precision (for: recall), 0 to 1."
+    )
+    recall_at_least: float | None = Field(
+        default=None, gt=0, lt=1, description="Least recall (for: precision), 0 to 1."
+    )
+
+    @property
+    def floor(self) -> str | None:
+        """The floor that is to be met, as words; None: there is none."""
+        if self.for_ == "recall":
+            return f"recall with a precision of {self.precision_at_least:g} or more"
+        if self.for_ == "precision":
+            return f"precision with a recall of {self.recall_at_least:g} or more"
+        return None
 
 
 class TabularOptions(Section):
@@ -67,6 +114,120 @@ class TabularClassificationOptions(TabularOptions):
         description="The label whose probability is the prediction of a binary model. "
         "null is the greater label in sorted order, so that 1, true and 'yes' win.",
     )
+    order: Items[ScalarValue] = Field(
+        default=(),
+        max_length=50,
+        description="All classes from the least to the greatest, where they have an order. Scores "
+        "are in this order, and an error counts by its steps. Empty: they have none.",
+        examples=[["low", "medium", "high"]],
+    )
+    threshold: Threshold = Field(
+        default_factory=Threshold,
+        description="From which probability on a row of two classes is called positive. The label "
+        "that is answered follows it, and so do the metrics of labels; scores stay as they are.",
+        examples=[{"for": "f1"}],
+    )
+
+
+def order_of(options: object) -> tuple[str | int | float | bool, ...]:
+    """Return the classes from the least to the greatest; empty: they have no order."""
+    return tuple(getattr(options, "order", ()))
+
+
+def threshold_of(options: object) -> Threshold | None:
+    """Return what a threshold is to be chosen for; None: it is 0.5."""
+    wanted = getattr(options, "threshold", None)
+    return wanted if isinstance(wanted, Threshold) and wanted.for_ != "none" else None
+
+
+def cost_of(wanted: Threshold) -> OwnMetric:
+    """Return the mean cost of a row."""
+    from functools import partial
+
+    positive, negative = wanted.false_positive or 1.0, wanted.false_negative or 1.0
+    return OwnMetric(
+        "decision-cost",
+        greater_is_better=False,
+        low=0.0,
+        high=max(positive, negative),
+        about="mean cost of a row, by spec.task.options.threshold",
+        decides=True,
+        per_sample=partial(_costs, positive, negative),
+    )
+
+
+def _costs(positive: float, negative: float, truth: Any, called: Any) -> Any:
+    """Return what each row costs, (n,): 0 where it is called what it is."""
+    so, said = truth == 1, called >= HALF
+    return (so & ~said) * negative + (~so & said) * positive
+
+
+def narrowed(options: TabularClassificationOptions) -> Mapping[str, Any]:
+    """Return the family with the cost of its decisions, where the options have one."""
+    if options.order:
+        own = _of_an_order(len(options.order))
+        names = (own[0].name, "quadratic-kappa", own[1].name, *_CLASSIFICATION)
+        return {"own_metrics": own, "metrics": names}
+    if options.threshold.for_ != COST:
+        return {}
+    cost = cost_of(options.threshold)
+    return {"own_metrics": (cost,), "metrics": (*_CLASSIFICATION, cost.name)}
+
+
+def _of_an_order(classes: int) -> tuple[OwnMetric, OwnMetric]:
+    return (
+        OwnMetric(
+            "ranked-probability",
+            greater_is_better=False,
+            low=0.0,
+            high=1.0,
+            about="mean squared error of the probabilities of being above each step of the order",
+            per_sample=ranked_probability,
+        ),
+        OwnMetric(
+            "class-distance",
+            greater_is_better=False,
+            low=0.0,
+            high=float(max(classes - 1, 1)),
+            about="mean number of steps between the class that is answered and the true one",
+            decides=True,
+            per_sample=_distance,
+        ),
+    )
+
+
+def ranked_probability(truth: Any, said: Any) -> Any:
+    """Return the ranked probability score of n rows, (n,), 0 to 1; less is better.
+
+    Epstein, Journal of Applied Meteorology 8 (1969), as the mean over the steps.
+
+    Args:
+        truth: (n,) places of the classes in their order.
+        said: (n, k) probabilities in that order.
+    """
+    steps = said.shape[1] - 1
+    under = said.cumsum(axis=1)
+    squares = sum((under[:, step] - (truth <= step)) ** 2 for step in range(steps))
+    return (squares / steps).clip(0.0, 1.0)
+
+
+def _distance(truth: Any, said: Any) -> Any:
+    """Return how many steps the likeliest class is off, (n,)."""
+    return abs(said.argmax(axis=1) - truth)
+
+
+_CLASSIFICATION: Final = (
+    "auc",
+    "average-precision",
+    "log-loss",
+    "brier",
+    "calibration-gap",
+    "accuracy",
+    "f1",
+    "class-precision",
+    "class-recall",
+    "balanced-accuracy",
+)
 
 
 class TabularRegressionOptions(TabularOptions):
@@ -199,6 +360,41 @@ def resampling_is_of_classes(task: Any) -> Iterator[Problem]:
         yield Problem(f"{path}.resample", said, "keep one of them")
 
 
+def a_threshold_has_its_numbers(task: Any) -> Iterator[Problem]:
+    """What a threshold is chosen for has the numbers that it needs, and no others."""
+    wanted, path = getattr(task.options, "threshold", None), "spec.task.options.threshold"
+    if not isinstance(wanted, Threshold):
+        return
+    needed = {
+        COST: ("falsePositive", "falseNegative"),
+        "recall": ("precisionAtLeast",),
+        "precision": ("recallAtLeast",),
+    }.get(wanted.for_, ())
+    given = wanted.model_dump(by_alias=True, exclude={"for_"}, exclude_none=True)
+    for name in needed:
+        if name not in given:
+            yield Problem(
+                f"{path}.{name}", f"is missing, and {wanted.for_} needs it", f"write {name}: 0.8"
+            )
+    for name in given:
+        if name not in needed:
+            yield Problem(f"{path}.{name}", f"{wanted.for_} does not read it", "remove it")
+
+
+def an_order_is_of_several_classes(task: Any) -> Iterator[Problem]:
+    """An order names each class once, and two classes have none that matters."""
+    path, order = "spec.task.options.order", order_of(task.options)
+    if 0 < len(order) < _ORDERED:
+        yield Problem(
+            path,
+            f"names {len(order)} classes, and two have no order",
+            "name three or more, or write positiveClass",
+        )
+    for place, name in enumerate(order):
+        if any(name == one and type(name) is type(one) for one in order[:place]):
+            yield Problem(f"{path}[{place}]", f"{name} is there twice", "keep one of them")
+
+
 def monotone_is_kept(data: Data, train: Train) -> Iterator[Problem]:
     """What combines several models may turn their directions round."""
     if train.ensemble.kind != "stacking":
@@ -243,6 +439,8 @@ _SHARED: Final[Mapping[str, Any]] = {
         texts_are_bounded,
         levels_are_percentages,
         resampling_is_of_classes,
+        a_threshold_has_its_numbers,
+        an_order_is_of_several_classes,
         monotone_is_kept,
         hyperparameters_exist,
         a_stack_trains_on_one_node,
@@ -267,15 +465,8 @@ CLASSIFICATION: Final = Family(
     about="A class from a row of columns.",
     options=TabularClassificationOptions,
     algorithms=_algorithms("C"),
-    metrics=(
-        "auc",
-        "average-precision",
-        "log-loss",
-        "brier",
-        "calibration-gap",
-        "accuracy",
-        "f1",
-    ),
+    metrics=_CLASSIFICATION,
+    narrow=narrowed,
     target="class",
     template="noria.tasks.tabular.template:CLASSIFICATION",
     **_SHARED,

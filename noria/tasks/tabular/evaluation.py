@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from noria.errors import DataError
 from noria.measures.catalog import Metric
 from noria.measures.measurement import Measurement
-from noria.measures.measuring import measure
+from noria.measures.measuring import decided, measure
 from noria.spec import ChampionGate, ModelSpec
 from noria.tasks.champion import against, not_compared, recipe_gate
 from noria.tasks.encoding import Columns
@@ -25,6 +25,7 @@ from noria.tasks.held_out import BLOCK, HeldOut
 from noria.tasks.measure import Truth, compare
 from noria.tasks.package import Manifest, load_predictor
 from noria.tasks.protocol import Comparison, Evaluation
+from noria.tasks.tabular.deciding import told
 from noria.tasks.tabular.intervals import ENDS
 from noria.tasks.tabular.intervals import measured as of_intervals
 from noria.tasks.tabular.schema import columns_of, target_of
@@ -35,6 +36,7 @@ from noria.values import Class
 Array = NDArray[np.float64]
 _ONE = "prediction"
 _MEASURED = "measured."
+_LIMIT = "threshold."
 _ONE_BY_ONE = 100
 
 
@@ -112,7 +114,13 @@ def answers(model: MatrixPredictor, matrix: Array, measured: Mapping[str, Array]
     outputs = model.predict_matrix(matrix)
     starts = tuple(f"{end}-" for end in ENDS)
     ends = {name: values for name, values in outputs.items() if name.startswith(starts)}
-    return to_frame(_main(model, outputs), measured).assign(**ends)
+    return _with_limits(model, to_frame(_main(model, outputs), measured)).assign(**ends)
+
+
+def _with_limits(model: MatrixPredictor, frame: pd.DataFrame) -> pd.DataFrame:
+    """Return predictions with the thresholds that their model calls rows by, where it has any."""
+    limits = model.manifest.limits
+    return frame.assign(**{f"{_LIMIT}{place}": limit for place, limit in enumerate(limits)})
 
 
 def _main(model: MatrixPredictor, outputs: Mapping[str, np.ndarray]) -> Array:
@@ -144,7 +152,8 @@ def said_of(frame: pd.DataFrame) -> Array:
 def read_by(metric: Metric, frame: pd.DataFrame) -> Array | None:
     """Return what a metric is computed from; None: the model was not measured by it."""
     if metric.of != "inputs":
-        return said_of(frame)
+        limits = frame[[name for name in frame if str(name).startswith(_LIMIT)]].to_numpy()
+        return decided(metric, said_of(frame), limits[:, 0] if limits.shape[1] == 1 else limits)
     name = _MEASURED + metric.name
     return frame[name].to_numpy(np.float64) if name in frame else None
 
@@ -225,6 +234,7 @@ def evaluate(
         gates=judge(spec.gates, values, comparisons, broken, held_out.choice),
         plots=plots,
         choice=held_out.choice,
+        notes=told(spec, candidate.manifest.limits, truth.values, said_of(said)),
         row_seconds=_alone(candidate, test.iloc[last[:_ONE_BY_ONE]]),
     )
 
@@ -261,6 +271,8 @@ def _against(
     matrix = encode(other, rows)
     answered = _in_order_of(classes, other, scores(other, matrix))
     theirs = to_frame(answered, measure_itself(other, rows, matrix))
+    if other.manifest.classes == classes:
+        theirs = _with_limits(other, theirs)
     ours, fresh_truth = said.iloc[fresh], truth.take(fresh)
     return tuple(_compared(spec, gate, fresh_truth, ours, theirs) for gate in spec.gates.champion)
 

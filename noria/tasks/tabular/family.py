@@ -16,6 +16,7 @@ from noria.spec import ModelSpec
 from noria.tasks.fitted import save
 from noria.tasks.package import Feature, Manifest, Output, read_manifest
 from noria.tasks.protocol import Comparison, Evaluation, Split, TuneResult, ValidationReport
+from noria.tasks.tabular.describe import order_of, threshold_of
 from noria.tasks.tabular.hyperparameters import can_stop, refuse_unknown, with_rounds
 from noria.tasks.tabular.plans import plan_of, sentence_of
 
@@ -219,11 +220,13 @@ class Tabular:
     def chooses(self, spec: ModelSpec) -> bool:
         """See ``Choosing``: rounds that nobody has set, an average, and columns to compute."""
         train = spec.train
+        options = spec.task.options
         return (
             train.ensemble.kind == "weighted"
             or can_stop(train.algorithm, train.hyperparameters)
-            or bool(getattr(spec.task.options, "components", 0))
-            or getattr(spec.task.options, "resample", "none") != "none"
+            or bool(getattr(options, "components", 0) or order_of(options))
+            or getattr(options, "resample", "none") != "none"
+            or threshold_of(options) is not None
         )
 
     def tune(self, spec: ModelSpec, train: pd.DataFrame, workdir: Path) -> TuneResult:
@@ -234,13 +237,18 @@ class Tabular:
         import numpy as np
 
         from noria.tasks.tabular.choosing import budget_of, chosen
+        from noria.tasks.tabular.deciding import with_thresholds
         from noria.tasks.tabular.learn import slice_of
+        from noria.tasks.tabular.ordered import with_order
 
         budget = budget_of(spec, self.clock)
         refuse_unknown(spec.train.algorithm, spec.task.family, given)
         prepared = self.prepare(spec, train)
         design = slice_of(spec, prepared.design, np.arange(len(train)), None)
-        return chosen(spec, design, prepared.facts, budget, workdir)
+        found = chosen(spec, design, prepared.facts, budget, workdir)
+        params = with_order(spec, found.params, design, prepared.facts)
+        params = with_thresholds(spec, params, design, prepared.facts)
+        return msgspec.structs.replace(found, params=params)
 
     def prepare(self, spec: ModelSpec, frame: pd.DataFrame) -> PreparedTabular:
         """See ``TaskFamily.prepare``."""
@@ -263,9 +271,12 @@ class Tabular:
         weight: NDArray[np.float64] | None,
     ) -> FittedMatrix:
         """See ``TaskFamily.fit``."""
+        from noria.tasks.tabular.deciding import THRESHOLDS
         from noria.tasks.tabular.intervals import ENDS
         from noria.tasks.tabular.learn import learn, slice_of
 
+        params = dict(params)
+        thresholds = tuple(params.pop(THRESHOLDS, ()))
         refuse_unknown(spec.train.algorithm, spec.task.family, params)
         design, facts = slice_of(spec, prepared.design, places, weight), prepared.facts.take(places)
         if spec.train.compute.nodes > 1:
@@ -285,6 +296,7 @@ class Tabular:
             manifest,
             outputs=(*manifest.outputs, *ends),
             options={**manifest.options, **_made(design)},
+            thresholds=thresholds or msgspec.UNSET,
         )
         return FittedTabular(
             manifest,

@@ -18,6 +18,10 @@ ALGORITHMS: Final = ("linear", "hist-gradient-boosting", "lightgbm", "xgboost")
 ROUNDS: Final = ("n_estimators", "num_iterations", "num_boost_round", "num_trees")
 """Names of the rounds of boosting."""
 DEFAULT_ROUNDS: Final = 100
+CUMULATIVE: Final = "cumulative"
+"""Under this name hyperparameters say that ordered classes are learnt step by step, and how much of
+the classes' shares is mixed in; also the name of that algorithm."""
+
 MEMBERS: Final = "members"
 """Under which the members of an average are found among hyperparameters."""
 
@@ -136,7 +140,7 @@ def refuse_unknown(algorithm: str, family: str, params: Mapping[str, Any]) -> No
         InvalidInput: It lists every problem.
     """
     path = "spec.train.hyperparameters"
-    params = without_plan(params)
+    params = {name: value for name, value in without_plan(params).items() if name != CUMULATIVE}
     parts = [(one["algorithm"], one["parameters"]) for one in params.get(MEMBERS, ())]
     problems = [
         problem

@@ -22,9 +22,11 @@ from noria.tasks.tabular.fit import Design, balanced, fit
 from noria.tasks.tabular.fit_derived import fit_derived, widened_by
 from noria.tasks.tabular.fit_texts import CodedScorer, Corpus, Reading, reading_of
 from noria.tasks.tabular.folds import Fold, RowFacts, deciles, folds, hold_out
+from noria.tasks.tabular.hyperparameters import CUMULATIVE
 from noria.tasks.tabular.intervals import HELD, Band, Intervals, margin_of, quantiles_of
 from noria.tasks.tabular.levels import Levels, WideScorer, fit_levels, goal_of
 from noria.tasks.tabular.members import WEIGHTED, fit_members, members_of
+from noria.tasks.tabular.ordered import fit_steps
 from noria.tasks.tabular.plans import Plan, plan_of, with_plan, without_plan
 from noria.tasks.tabular.predictor import probabilities
 from noria.tasks.tabular.resampling import resampled
@@ -251,6 +253,7 @@ def _learn(spec: ModelSpec, params: Mapping[str, Any], design: Design, facts: Ro
         return _stacked(spec, params, design, facts, method)
     scorer, reading = fit_read(spec.train.algorithm, params, design)
     name = WEIGHTED if members_of(params) else spec.train.algorithm
+    name = CUMULATIVE if params.get(CUMULATIVE) else name
     if method == "none":
         return Learned(scorer, None, name, reading)
     held = _held(spec, design, facts)
@@ -286,7 +289,10 @@ def fit_read(algorithm: str, params: Mapping[str, Any], design: Design) -> tuple
     """Fit as ``fit_wide`` does; return a scorer of the matrix that the reading makes."""
     wide, by = widened(design, plan_of(params))
     members = members_of(params)
-    inner = fit_members(members, wide) if members else fit(algorithm, without_plan(params), wide)
+    params = without_plan(params)
+    if params.get(CUMULATIVE):
+        return by.scorer(fit_steps(algorithm, params, wide)), by.reading
+    inner = fit_members(members, wide) if members else fit(algorithm, params, wide)
     return by.scorer(inner), by.reading
 
 

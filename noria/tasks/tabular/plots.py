@@ -165,7 +165,8 @@ def _calibration(axes: Any, asked: Asked, truth: Truth) -> None:
 def _confusion(axes: Any, asked: Asked, truth: Truth) -> None:
     labels = [str(label) for label in asked.model.manifest.classes]
     score = asked.prediction
-    guess = (score >= 0.5).astype(np.int64) if score.ndim == 1 else score.argmax(axis=1)
+    (limit,) = asked.model.manifest.limits or (0.5,)
+    guess = (score >= limit).astype(np.int64) if score.ndim == 1 else score.argmax(axis=1)
     size = len(labels)
     counts = np.zeros((size, size))
     np.add.at(counts, (truth.values.astype(np.int64), guess), 1)

@@ -75,7 +75,8 @@ class TabularPredictor:
         if self.calibrator is not None:
             probability = self.calibrator.apply(probability)
         if probability.ndim == 1:
-            places = (probability >= 0.5).astype(np.int64)
+            (limit,) = self.manifest.limits or (0.5,)
+            places = (probability >= limit).astype(np.int64)
         else:
             places = probability.argmax(axis=1)
         return {"probability": probability, "label": self._classes[places]}

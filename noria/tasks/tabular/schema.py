@@ -243,6 +243,9 @@ def _classes(spec: ModelSpec, labels: list[Class]) -> tuple[Class, ...]:
             f"spec.data.target: {name} has {len(classes)} different values",
             fix="predict it as a number: a regression",
         )
+    order: tuple[Class, ...] = tuple(getattr(spec.task.options, "order", ()))
+    if order:
+        return _in_order(order, tuple(classes))
     wanted: Class | None = getattr(spec.task.options, "positive_class", None)
     if wanted is None:
         return tuple(classes)
@@ -254,6 +257,28 @@ def _classes(spec: ModelSpec, labels: list[Class]) -> tuple[Class, ...]:
             fix="name one of them, or remove positiveClass",
         )
     return (classes[1 - place], classes[place])
+
+
+def _in_order(order: tuple[Class, ...], classes: tuple[Class, ...]) -> tuple[Class, ...]:
+    """Return the classes in the order that the spec gives them.
+
+    Raises:
+        DataError: It names other classes than there are.
+    """
+    path = "spec.task.options.order"
+    for named in order:
+        if place_of(named, classes) is None:
+            raise DataError(
+                f"{path}: no row is {shorten(named)}; the classes are {shorten(list(classes))}",
+                fix="correct the order, or give rows of that class",
+            )
+    for found in classes:
+        if place_of(found, order) is None:
+            raise DataError(
+                f"{path}: the class {shorten(found)} is not in it",
+                fix="say where it belongs, or drop its rows",
+            )
+    return order
 
 
 def counts_of(column: pd.Series) -> dict[str, int]:

@@ -168,16 +168,26 @@ def tryout(
         DataError: A side of a fold would be empty.
     """
     kind = spec.train.cross_validation.kind
-    if is_few(design):
-        found = cross_validation(spec, facts)
-    else:
-        gap_ms = int(spec.data.split.gap.total_seconds() * 1000)
-        found = [hold_out(kind, facts, HELD, gap_ms, spec.train.seed)]
-    kept = tuple(fold for fold in found if has_classes(design, fold))
+    kept = held_out_folds(spec, design, facts)
     if not kept:
         return None
     sides = tuple(_sides(design, fold, plan) for fold in kept)
     return Tryout(sides, kept, design.matrix.shape[0], kind == "temporal", clock)
+
+
+def held_out_folds(spec: ModelSpec, design: Design, facts: RowFacts) -> tuple[Fold, ...]:
+    """Return the folds of the spec, or one hold-out of many rows, that have all classes to fit on.
+
+    Raises:
+        DataError: As ``tryout``.
+    """
+    if is_few(design):
+        found = cross_validation(spec, facts)
+    else:
+        gap_ms = int(spec.data.split.gap.total_seconds() * 1000)
+        kind = spec.train.cross_validation.kind
+        found = [hold_out(kind, facts, HELD, gap_ms, spec.train.seed)]
+    return tuple(fold for fold in found if has_classes(design, fold))
 
 
 def is_few(design: Design) -> bool:

@@ -35,6 +35,7 @@ _MODULES: Final[Mapping[str, str]] = {
     "xgboost": "xgboost_native",
     "stacking": "stacked",
     "weighted": "weighted",
+    "cumulative": "cumulative",
 }
 
 

@@ -1,0 +1,1 @@
+"""Ordered classes, with the order and without it: ``make bench-ordered``."""
