@@ -148,6 +148,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
         """The features that the matrix is made of: all but what is watched beside them."""
         return tuple(one for one in self.features if one.origin != "descriptor")
 
+    @property
     def limits(self) -> tuple[float, ...]:
         """The thresholds; empty: they are 0.5."""
         return () if self.thresholds is UNSET else self.thresholds
