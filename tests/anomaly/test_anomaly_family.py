@@ -171,6 +171,17 @@ def test_too_few_rows_for_the_rate_are_counted(project: Project, tmp_path: Path)
             "spec.gates.champion[1].metric: auc is measured by labels, and spec.data.target names",
         ),
         (
+            lambda spec: spec.update(train={"algorithm": "pca"}),
+            "spec.train.algorithm: pca can't do anomaly-detection; choose one of auto",
+        ),
+        (
+            lambda spec: (
+                spec["task"]["options"].update(backend="alibi"),
+                spec.update(train={"algorithm": "ecod"}),
+            ),
+            "spec.train.algorithm: ecod can't do anomaly-detection; choose one of mahalanobis, pca",
+        ),
+        (
             lambda spec: spec.update(train={"algorithm": "knn", "hyperparameters": {"trees": 3}}),
             "spec.train.hyperparameters.trees: is unknown to knn of anomaly-detection",
         ),

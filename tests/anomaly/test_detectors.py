@@ -50,6 +50,34 @@ def test_a_forest_of_rows_that_are_all_alike_scores_them_alike() -> None:
     assert np.ptp(found) == 0.0
 
 
+@pytest.mark.slow  # importing it takes a minute
+@pytest.mark.parametrize(
+    ("algorithm", "params"),
+    [("mahalanobis", {}), ("pca", {"n_components": 5}), ("knn", {"n_neighbors": 7}),
+     ("lof", {"n_neighbors": 7})],
+)  # fmt: skip
+@pytest.mark.timeout(600)
+@pytest.mark.filterwarnings("ignore")  # of the libraries that it imports
+def test_scores_without_alibi_detect_are_its_own(
+    tissue: tuple[Array, Array], algorithm: str, params: dict[str, int]
+) -> None:
+    from alibi_detect.od._knn import KNN
+    from alibi_detect.od._lof import LOF
+    from alibi_detect.od._mahalanobis import Mahalanobis
+    from alibi_detect.od._pca import PCA
+
+    learnt, others = tissue
+    theirs: Any = {
+        "mahalanobis": lambda: Mahalanobis(device="cpu"),
+        "pca": lambda: PCA(n_components=5, device="cpu"),
+        "knn": lambda: KNN(k=7, device="cpu"),
+        "lof": lambda: LOF(k=7, device="cpu"),
+    }[algorithm]()
+    theirs.fit(learnt.astype(np.float32))
+    found = fitted(f"alibi/{algorithm}", learnt, **params).score(others)
+    np.testing.assert_allclose(found, theirs.score(others.astype(np.float32)), rtol=2e-3)
+
+
 def test_the_distance_to_neighbours_is_scikit_learns(tissue: tuple[Array, Array]) -> None:
     learnt, others = tissue
     distances, _ = NearestNeighbors(n_neighbors=7).fit(learnt).kneighbors(others)

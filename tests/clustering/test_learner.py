@@ -46,8 +46,12 @@ def resource(**changes: Any) -> dict[str, Any]:
     ("changes", "said"),
     [
         (
-            {"data__target": "channel"},
-            "spec.data.target: channel is a label's, and clustering learns without labels; remove",
+            {"data__labelTime": "seen"},
+            "spec.data.labelTime: seen is a label's, and spec.data.target names none; name the",
+        ),
+        (
+            {"train__search": {"kind": "random", "metric": "adjusted-rand-index"}},
+            "adjusted-rand-index is of labels, and clustering learns without them",
         ),
         (
             {"data__features": [{"name": "cluster", "type": "numeric"}]},

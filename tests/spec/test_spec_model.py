@@ -51,8 +51,9 @@ def test_every_installed_family_validates_with_defaults_of_its_own(
     assert spec.train.search.metric == own[0]
     assert list(spec.monitoring.performance.metrics) == watched
     drop = spec.monitoring.performance.drop
-    # What has no labels has no performance that could drop.
-    assert (None if drop is None else drop.metric) == (watched[0] if watched else None)
+    # What has no interval, or no labels, is no performance that could drop.
+    judging = [metric.name for metric in spec.watched_metrics if metric.judges]
+    assert (None if drop is None else drop.metric) == (judging[0] if judging else None)
     assert (drop is None) == (family == "clustering")
     assert ("new-data" in spec.retraining.signals) == (family != "clustering")
     assert watched == own or family in ("anomaly-detection", "clustering", "forecasting")

@@ -13,6 +13,12 @@ MEMBERS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """What ``auto`` asks, and which of its hyperparameters are whose."""
 
+ALIBI: Final = "alibi/"
+"""Before the name of a detector that Alibi Detect fits, where packages and code tell it apart."""
+
+BACKENDS: Final[Mapping[str, str]] = {"native": "", "alibi": ALIBI}
+"""What is before the name of a detector, by the option ``backend``."""
+
 PREDICTION: Final = "prediction"
 """Output: how unlike the others a row is, 0 to 1."""
 

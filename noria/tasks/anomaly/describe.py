@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from pydantic import Field
 
@@ -34,6 +34,12 @@ class AnomalyOptions(Section):
         "keeps it for rows that are like those it was calibrated on; it needs 1 / alarmRate of "
         "them.",
         examples=[0.005],
+    )
+    backend: Literal["native", "alibi"] = Field(
+        default="native",
+        description="What fits the detector. alibi: Alibi Detect (BSL 1.1: most production use "
+        "needs a licence of its own), with train.algorithm mahalanobis, pca, knn or lof. The "
+        "server needs it in neither case.",
     )
     calibration_share: float = Field(
         default=0.3,
@@ -132,9 +138,10 @@ TOP: Final = "precision-at-top"
 
 
 def narrowed(options: AnomalyOptions) -> Mapping[str, Any]:
-    """Return the family with the precision of the rows that somebody looks at."""
+    """Return the family with the precision of rows that are looked at, or by Alibi Detect."""
+    own = _BY_ALIBI if options.backend == "alibi" else {"algorithms": _NATIVE}
     if options.top is None:
-        return {}
+        return own
     from functools import partial
 
     top = OwnMetric(
@@ -146,6 +153,7 @@ def narrowed(options: AnomalyOptions) -> Mapping[str, Any]:
         whole=partial(_of_the_top, options.top),
     )
     return {
+        **own,
         "own_metrics": (NET, SPLICED, FALSE_ALARMS, top),
         "metrics": (NET.name, SPLICED.name, FALSE_ALARMS.name, *LABELLED, TOP),
     }
@@ -191,6 +199,7 @@ _KNOWN: Final[Mapping[str, tuple[str, ...]]] = {
     "isolation-forest": ("n_estimators", "max_samples", "max_features"),
     "knn": ("n_neighbors",),
     "lof": ("n_neighbors",),
+    "pca": ("n_components",),
     "ecod": (),
     "mahalanobis": (),
     "autoencoder": ("bottleneck", "alpha", "learning_rate_init", "max_iter"),
@@ -198,22 +207,46 @@ _KNOWN: Final[Mapping[str, tuple[str, ...]]] = {
 _TREES: Final = SearchRange(low=50, high=400, log=True)
 _NEAR: Final = SearchRange(low=3, high=50, log=True)
 
+_NEEDS: Final = Needs(
+    libraries=("pandas", "pyarrow.parquet", "sklearn.ensemble", "matplotlib.figure"),
+    install="noria[training]",
+)
+_LICENCE: Final = (
+    "Alibi Detect fits it, under the Business Source License 1.1: most production use needs a "
+    "licence of its own; spec.task.options.backend: native needs none"
+)
+_PCA: Final = Algorithm(name="pca", space={"n_components": SearchRange(low=1, high=64, log=True)})
+_NATIVE: Final = (
+    Algorithm(name=AUTO, space={"n_estimators": _TREES, "n_neighbors": _NEAR}),
+    Algorithm(
+        name="isolation-forest",
+        space={"n_estimators": _TREES, "max_samples": SearchRange(low=64, high=1024, log=True)},
+    ),
+    Algorithm(name="knn", space={"n_neighbors": _NEAR}),
+    Algorithm(name="lof", space={"n_neighbors": _NEAR}),
+    Algorithm(name="ecod"),
+    Algorithm(name="mahalanobis"),
+    Algorithm(name="autoencoder", space={"alpha": SearchRange(low=1e-6, high=0.01, log=True)}),
+)
+_BY_ALIBI: Final[Mapping[str, Any]] = {
+    "algorithms": (
+        Algorithm(name="mahalanobis"),
+        _PCA,
+        Algorithm(name="knn", space={"n_neighbors": _NEAR}),
+        Algorithm(name="lof", space={"n_neighbors": _NEAR}),
+    ),
+    "needs": Needs(
+        libraries=(*_NEEDS.libraries, "alibi_detect.od", "torch"), install="noria[training,alibi]"
+    ),
+    "cautions": lambda _: (_LICENCE,),
+}
+"""What the family is where Alibi Detect fits."""
+
 ANOMALIES: Final = Family(
     name="anomaly-detection",
     about="Which rows are unlike the others.",
     options=AnomalyOptions,
-    algorithms=(
-        Algorithm(name=AUTO, space={"n_estimators": _TREES, "n_neighbors": _NEAR}),
-        Algorithm(
-            name="isolation-forest",
-            space={"n_estimators": _TREES, "max_samples": SearchRange(low=64, high=1024, log=True)},
-        ),
-        Algorithm(name="knn", space={"n_neighbors": _NEAR}),
-        Algorithm(name="lof", space={"n_neighbors": _NEAR}),
-        Algorithm(name="ecod"),
-        Algorithm(name="mahalanobis"),
-        Algorithm(name="autoencoder", space={"alpha": SearchRange(low=1e-6, high=0.01, log=True)}),
-    ),
+    algorithms=(*_NATIVE, _PCA),
     metrics=(NET.name, SPLICED.name, FALSE_ALARMS.name, *LABELLED),
     own_metrics=(NET, SPLICED, FALSE_ALARMS),
     sources=("feast", "parquet", "csv"),
@@ -231,10 +264,7 @@ ANOMALIES: Final = Family(
         labels_are_there_where_they_are_asked_for,
         hyperparameters_of(_KNOWN),
     ),
-    needs=Needs(
-        libraries=("pandas", "pyarrow.parquet", "sklearn.ensemble", "matplotlib.figure"),
-        install="noria[training]",
-    ),
+    needs=_NEEDS,
     narrow=narrowed,
     learner="noria.tasks.anomaly.family:LEARNER",
     template="noria.tasks.anomaly.template:TEMPLATE",

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from noria.spec import ModelSpec
 from noria.tasks.package import read_manifest
-from noria.tasks.protocol import Check, Comparison, Evaluation, TuneResult, ValidationReport
+from noria.tasks.protocol import Comparison, Evaluation, TuneResult
 from noria.tasks.tabular.family import PreparedTabular
-from noria.tasks.tabular.own_fit import OwnFit
+from noria.tasks.tabular.own_fit import Unlabelled
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,39 +20,22 @@ if TYPE_CHECKING:
     from noria.tasks.anomaly.fitting import Fitted
     from noria.tasks.held_out import HeldOut
     from noria.tasks.tabular.family import FittedMatrix
-    from noria.tasks.tabular.schema import Target
 
 
-class Anomalies(OwnFit):
+class Anomalies(Unlabelled):
     """Rows of columns as the tabular families have them, without a target to learn from."""
 
-    def validate(self, spec: ModelSpec, rows: pd.DataFrame) -> ValidationReport:
-        """See ``TaskFamily.validate``."""
+    def labels(self, spec: ModelSpec, rows: pd.DataFrame) -> NDArray[np.float64]:
+        """See ``Unlabelled.labels``."""
+        from noria.tasks.anomaly.labels import labels_of
+
+        return labels_of(spec, rows)
+
+    def about(self, labels: NDArray[np.float64]) -> str:
+        """See ``Unlabelled.about``."""
         import numpy as np
 
-        from noria.tasks.anomaly.labels import labels_of
-        from noria.tasks.tabular.validation import category_checks, checked
-
-        rows, features, checks = checked(spec, rows)
-        labels = labels_of(spec, rows)
-        if spec.data.target is not None:
-            known = int((~np.isnan(labels)).sum())
-            anomalies = int(np.nansum(labels))
-            checks.append(
-                Check("target", f"{known} of {len(rows)} rows are labelled, {anomalies} of them 1")
-            )
-        checks.extend(category_checks(features, rows))
-        return ValidationReport(len(rows), tuple(checks))
-
-    def target(self, spec: ModelSpec, frame: pd.DataFrame) -> Target:
-        """See ``Tabular.target``: rows are split by their labels, nothing is learnt from them."""
-        import numpy as np
-
-        from noria.tasks.anomaly.labels import labels_of
-        from noria.tasks.tabular.schema import Target
-
-        known = np.nan_to_num(labels_of(spec, frame))
-        return Target(known, np.zeros(0, np.int64), ())
+        return f"{int(np.nansum(labels))} of them 1"
 
     def tune(self, spec: ModelSpec, train: pd.DataFrame, workdir: Path) -> TuneResult:
         """See ``TaskFamily.tune``; a trial is a ``fit`` for each fold."""

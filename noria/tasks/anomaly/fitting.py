@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from noria.errors import DataError
 from noria.spec import ModelSpec
-from noria.tasks.anomaly import ANOMALY, PREDICTION, REASONS, WEIGHTS
+from noria.tasks.anomaly import ANOMALY, BACKENDS, PREDICTION, REASONS, WEIGHTS
 from noria.tasks.anomaly.calibration import Calibration
 from noria.tasks.anomaly.describe import options_of
 from noria.tasks.anomaly.detectors import registry
@@ -59,8 +59,8 @@ def fit(
         DataError: There are too few rows to calibrate the asked alarm rate.
         InvalidInput: A hyperparameter is refused.
     """
-    algorithm = algorithm or spec.train.algorithm
     options, design = options_of(spec), prepared.design
+    algorithm = algorithm or BACKENDS[options.backend] + spec.train.algorithm
     event = prepared.facts.event
     held = calibrating(
         None if event is None else event[places],

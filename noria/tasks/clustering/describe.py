@@ -64,15 +64,20 @@ def options_of(spec: ModelSpec) -> ClusteringOptions:
     return cast("ClusteringOptions", spec.task.options)
 
 
-def there_are_no_labels(task: Any, data: Data) -> Iterator[Problem]:
-    """Clusters are found without labels."""
-    for key, given in (("target", data.target), ("labelTime", data.label_time)):
-        if given is not None:
-            yield Problem(
-                f"spec.data.{key}",
-                f"{given} is a label's, and {task.family} learns without labels",
-                "remove it",
-            )
+def labels_judge_alone(task: Any, data: Data, train: Train) -> Iterator[Problem]:
+    """Clusters are found without labels; those that a column names judge them."""
+    if data.label_time is not None and data.target is None:
+        yield Problem(
+            "spec.data.labelTime",
+            f"{data.label_time} is a label's, and spec.data.target names none",
+            "name the column of the groups' numbers, or remove it",
+        )
+    if train.search.kind != "none" and train.search.metric == RAND.name:
+        yield Problem(
+            "spec.train.search.metric",
+            f"{RAND.name} is of labels, and {task.family} learns without them",
+            f"write {SILHOUETTE.name}",
+        )
     for place, feature in enumerate(data.features):
         if feature.name in (CLUSTER, DISTANCE):
             yield Problem(
@@ -83,7 +88,7 @@ def there_are_no_labels(task: Any, data: Data) -> Iterator[Problem]:
     if data.served is not None:
         yield Problem(
             "spec.data.served",
-            f"keeps rows with their labels, and {task.family} has none",
+            f"keeps rows with their labels, and {task.family} learns from none",
             "remove it",
         )
 
@@ -130,6 +135,35 @@ STABILITY: Final = OwnMetric(
     per_sample=of_rows,
 )
 
+
+def _adjusted_rand(truth: Any, number: Any) -> float:
+    """Return the adjusted Rand index of labels and clusters, (n,) each; 1 of no other split."""
+    import numpy as np
+
+    known = np.column_stack([truth, number])
+    first, other, cells = (
+        np.unique(one, axis=0, return_counts=True)[1] for one in (truth, number, known)
+    )
+
+    def pairs(counts: Any) -> float:
+        return float((counts * (counts - 1.0)).sum() / 2.0)
+
+    rows, columns, both = pairs(first), pairs(other), pairs(cells)
+    chance = rows * columns / max(pairs(np.array([len(known)])), 1.0)
+    most = (rows + columns) / 2.0
+    return 1.0 if most == chance else (both - chance) / (most - chance)
+
+
+RAND: Final = OwnMetric(
+    "adjusted-rand-index",
+    greater_is_better=True,
+    low=-1.0,
+    high=1.0,
+    about="how well clusters agree with labels, pair by pair: 1 the same, 0 as chance (Hubert and "
+    "Arabie, Journal of Classification 2, 1985)",
+    whole=_adjusted_rand,
+)
+
 _NUMBER: Final = {CLUSTERS: SearchRange(low=2, high=10)}
 KNOWN: Final = {
     "kmeans": (CLUSTERS, "n_init", "max_iter", "tol"),
@@ -156,8 +190,8 @@ CLUSTERING: Final = Family(
             },
         ),
     ),
-    metrics=(SILHOUETTE.name, STABILITY.name),
-    own_metrics=(SILHOUETTE, STABILITY),
+    metrics=(SILHOUETTE.name, STABILITY.name, RAND.name),
+    own_metrics=(SILHOUETTE, STABILITY, RAND),
     sources=("feast", "parquet", "csv"),
     detectors=(
         Detector(name="clusters", kind="chi-square", watch="features", columns=(CLUSTER,)),
@@ -167,7 +201,7 @@ CLUSTERING: Final = Family(
     categories=(CLUSTER,),
     rules=(
         columns_are_named,
-        there_are_no_labels,
+        labels_judge_alone,
         columns_can_be_read,
         a_number_is_given_once,
         hyperparameters_of(KNOWN),

@@ -18,7 +18,7 @@ from noria.tasks.fitted import FittedPredictor
 from noria.tasks.package import Feature, Manifest, Output
 from noria.tasks.protocol import Comparison, Evaluation, Trial, TuneResult
 from noria.tasks.tabular.family import FittedMatrix, PreparedTabular, manifest_of
-from noria.tasks.tabular.own_fit import OwnFit
+from noria.tasks.tabular.own_fit import Unlabelled
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,8 +42,20 @@ class Fitted(FittedPredictor["Clusters"]):
     sample: pd.DataFrame
 
 
-class Clustering(OwnFit):
+class Clustering(Unlabelled):
     """See ``noria.tasks.protocol.TaskFamily`` and ``Continuing``."""
+
+    def labels(self, spec: ModelSpec, rows: pd.DataFrame) -> NDArray[np.float64]:
+        """See ``Unlabelled.labels``."""
+        from noria.tasks.clustering.labels import labels_of
+
+        return labels_of(spec, rows)
+
+    def about(self, labels: NDArray[np.float64]) -> str:
+        """See ``Unlabelled.about``."""
+        import numpy as np
+
+        return f"of {np.unique(labels[~np.isnan(labels)]).size} groups"
 
     def tune(self, spec: ModelSpec, train: pd.DataFrame, workdir: Path) -> TuneResult:
         """See ``TaskFamily.tune``: how many clusters there are, or a search by silhouette."""
@@ -228,6 +240,7 @@ class Clustering(OwnFit):
         import numpy as np
 
         from noria.tasks.clustering.judged import Held, open_clusters
+        from noria.tasks.clustering.labels import labels_of
         from noria.tasks.held_out import BLOCK
         from noria.tasks.reference import write_reference
         from noria.tasks.tabular.evaluation import encode
@@ -240,7 +253,8 @@ class Clustering(OwnFit):
         columns = columns_of(model.manifest.features, spec.data.event_time, frame)
         matrix = encode(model, test)
         block = held_out.rows[BLOCK].to_numpy(np.int64)
-        held = Held(model.space.points(matrix), block, spec.train.seed)
+        labels = labels_of(spec, test)
+        held = Held(model.space.points(matrix), block, spec.train.seed, labels)
         write_reference(
             out_dir,
             model.manifest,
@@ -271,12 +285,14 @@ class Clustering(OwnFit):
         import numpy as np
 
         from noria.tasks.clustering.judged import Held
+        from noria.tasks.clustering.labels import labels_of
 
         matrix = prepared.design.matrix
         space = self._space(spec, prepared, matrix) if model is None else model.space
         alone = np.zeros(places.size, np.int64)
         points = space.points(matrix[places])
-        return Held(points, alone if block is None else block, spec.train.seed)
+        labels = labels_of(spec, prepared.frame.iloc[places])
+        return Held(points, alone if block is None else block, spec.train.seed, labels)
 
 
 def _asked(spec: ModelSpec, params: Mapping[str, Any]) -> tuple[int, str]:

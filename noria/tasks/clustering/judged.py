@@ -13,11 +13,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from noria.errors import DataError
+from noria.measures.catalog import OwnMetric
 from noria.measures.measurement import Measurement
 from noria.measures.measuring import measure
 from noria.spec import ChampionGate, ModelSpec
 from noria.tasks.champion import against, not_compared
-from noria.tasks.clustering.describe import SILHOUETTE, STABILITY
+from noria.tasks.clustering.describe import RAND, SILHOUETTE, STABILITY
+from noria.tasks.clustering.labels import labels_of, measured
 from noria.tasks.clustering.predictor import Clusters
 from noria.tasks.clustering.profile import notes_of
 from noria.tasks.clustering.stability import silhouettes
@@ -36,6 +38,22 @@ Array = NDArray[np.float64]
 Places = NDArray[np.int64]
 
 PREDICTION: Final = "prediction"
+
+
+def _mutual_information(truth: Array, number: Array) -> float:
+    from sklearn.metrics import adjusted_mutual_info_score
+
+    return float(adjusted_mutual_info_score(truth, number))
+
+
+MUTUAL: Final = OwnMetric(
+    "adjusted-mutual-information",
+    greater_is_better=True,
+    high=1.0,
+    about="how well clusters agree with labels, by information: 1 the same, 0 as chance (Vinh, "
+    "Epps and Bailey, Journal of Machine Learning Research 11, 2010)",
+    whole=_mutual_information,
+)
 _STABILITY: Final = STABILITY.name
 
 
@@ -66,7 +84,7 @@ def to_frame(model: Clusters, found: Assigned) -> pd.DataFrame:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Held:
-    """Rows that clusters are judged on: points (n, p), and the block (n,) that each is in.
+    """Rows that clusters are judged on: points (n, p), block (n,), and labels (n,) or NaN.
 
     A silhouette is among the rows of a block: another fit's clusters have other numbers.
     """
@@ -74,6 +92,7 @@ class Held:
     points: Array
     block: Places
     seed: int
+    labels: Array
 
     def of_rows(self, said: pd.DataFrame) -> dict[str, Array]:
         """Return each metric's number of each row, (n,)."""
@@ -87,10 +106,13 @@ class Held:
     def measured(self, spec: ModelSpec, said: pd.DataFrame) -> dict[str, Measurement]:
         """Return every metric of the family, with 95 % intervals."""
         numbers = self.of_rows(said)
-        return {
+        found = {
             metric.name: measure(metric, numbers[metric.name], numbers[metric.name])
             for metric in spec.metrics
+            if metric.name in numbers
         }
+        number = said[PREDICTION].to_numpy(np.int64)
+        return found | measured((RAND,), self.labels, number, self.block, self.seed)
 
     def compared(
         self,
@@ -111,7 +133,7 @@ class Held:
 
     def take(self, rows: Places) -> Held:
         """Return some of the rows."""
-        return Held(self.points[rows], self.block[rows], self.seed)
+        return Held(self.points[rows], self.block[rows], self.seed, self.labels[rows])
 
 
 def evaluate(
@@ -128,8 +150,10 @@ def evaluate(
     model = open_clusters(package)
     block = held_out.rows[BLOCK].to_numpy(np.int64)
     refuse_seen(spec, model.manifest, test.iloc[np.flatnonzero(block == block.max())], "grouped")
-    held = Held(model.space.points(encode(model, test)), block, spec.train.seed)
+    points, seed = model.space.points(encode(model, test)), spec.train.seed
+    held = Held(points, block, seed, labels_of(spec, test))
     values = held.measured(spec, held_out.model)
+    number = held_out.model[PREDICTION].to_numpy(np.int64)
     comparisons, broken = against(champion, partial(_against, spec, held, test, held_out.model))
     plots: tuple[str, ...] = ()
     if plots_dir is not None:
@@ -138,7 +162,7 @@ def evaluate(
         plots = draw(plots_dir, model, encode(model, test), spec.train.seed)
     return Evaluation(
         rows=len(test),
-        metrics=values,
+        metrics={**values, **measured((MUTUAL,), held.labels, number, block, held.seed)},
         baseline={},
         comparisons=comparisons,
         gates=judge(spec.gates, values, comparisons, broken, held_out.choice),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from noria.spec import ModelSpec
-from noria.tasks.protocol import TuneResult
+from noria.tasks.protocol import Check, TuneResult, ValidationReport
 from noria.tasks.tabular.family import FittedMatrix, PreparedTabular, Tabular
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from noria.tasks.tabular.folds import Fold
+    from noria.tasks.tabular.schema import Target
 
 
 class OwnFit(Tabular, ABC):
@@ -74,3 +75,45 @@ class OwnFit(Tabular, ABC):
     ) -> dict[str, Any] | None:
         """See ``TaskFamily.with_rounds``: what a round is, only the fit knows."""
         return None
+
+
+class Unlabelled(OwnFit):
+    """An ``OwnFit`` that learns without labels; where a column has some, they judge."""
+
+    @abstractmethod
+    def labels(self, spec: ModelSpec, rows: pd.DataFrame) -> NDArray[np.float64]:
+        """Return the label of n rows, (n,), NaN where nobody said.
+
+        Raises:
+            DataError: One can't be read; the message names column, row and value.
+        """
+        ...
+
+    @abstractmethod
+    def about(self, labels: NDArray[np.float64]) -> str:
+        """Return what the labels of n rows are, in a few words."""
+        ...
+
+    def validate(self, spec: ModelSpec, rows: pd.DataFrame) -> ValidationReport:
+        """See ``TaskFamily.validate``."""
+        import numpy as np
+
+        from noria.tasks.tabular.validation import category_checks, checked
+
+        rows, features, checks = checked(spec, rows)
+        labels = self.labels(spec, rows)
+        if spec.data.target is not None:
+            known = int((~np.isnan(labels)).sum())
+            said = f"{known} of {len(rows)} rows are labelled, {self.about(labels)}"
+            checks.append(Check("target", said))
+        checks.extend(category_checks(features, rows))
+        return ValidationReport(len(rows), tuple(checks))
+
+    def target(self, spec: ModelSpec, frame: pd.DataFrame) -> Target:
+        """See ``Tabular.target``: rows are split by their labels, nothing is learnt from them."""
+        import numpy as np
+
+        from noria.tasks.tabular.schema import Target
+
+        known = np.nan_to_num(self.labels(spec, frame))
+        return Target(known, np.zeros(0, np.int64), ())

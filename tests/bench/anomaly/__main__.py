@@ -28,6 +28,7 @@ Score = Callable[[Array], Array]
 
 RATES: Final = (0.005, 0.01, 0.05)
 OURS: Final = ("auto", "isolation-forest", "knn", "lof", "ecod", "mahalanobis")
+BY_ALIBI: Final = ("alibi/mahalanobis", "alibi/pca", "alibi/knn", "alibi/lof")
 _LEARNT: Final = 0.6
 _LEAST: Final = 1000
 """Usual rows that false alarms at 0.5 % are measured with."""
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def models(learnt: Array) -> Iterator[tuple[str, Score]]:
     """Yield each detector of rows by its name, Noria's and the others."""
-    for name in OURS:
+    for name in (*OURS, *BY_ALIBI):
         predictor = fitted(learnt, name)
         yield name, lambda rows, predictor=predictor: asked(predictor, rows)  # type: ignore[misc]
     yield "sklearn IsolationForest", Forest(learnt).score

@@ -23,7 +23,8 @@ IMAGES: Final = 784
 def fitted(rows: Array, algorithm: str, rate: float = 0.05) -> AnomalyPredictor:
     """Return the model that default settings make of rows (n, d)."""
     frame = _frame(rows)
-    spec = _spec(rows.shape[1], algorithm, rate)
+    backend, _, name = algorithm.rpartition("/")
+    spec = _spec(rows.shape[1], name, rate, backend or "native")
     prepared = LEARNER.prepare(spec, frame)
     model = LEARNER.fit(spec, prepared, np.arange(len(rows)), {}, None)
     return model.predictor
@@ -35,7 +36,7 @@ def _frame(rows: Array) -> pd.DataFrame:
     return pd.DataFrame({f"c{place}": column for place, column in enumerate(rows.T)})
 
 
-def _spec(width: int, algorithm: str, rate: float) -> ModelSpec:
+def _spec(width: int, algorithm: str, rate: float, backend: str) -> ModelSpec:
     features: list[dict[str, Any]] = [
         {"name": f"c{place}", "type": "numeric"} for place in range(width)
     ]
@@ -47,7 +48,10 @@ def _spec(width: int, algorithm: str, rate: float) -> ModelSpec:
             "kind": "Model",
             "metadata": {"name": "rows"},
             "spec": {
-                "task": {"family": "anomaly-detection", "options": {"alarmRate": rate}},
+                "task": {
+                    "family": "anomaly-detection",
+                    "options": {"alarmRate": rate, "backend": backend},
+                },
                 "data": {
                     "source": {"parquet": {"paths": ["rows.parquet"]}},
                     "features": features,

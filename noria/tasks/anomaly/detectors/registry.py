@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noria.errors import IntegrityError, InvalidInput, shorten
-from noria.tasks.anomaly import AUTO, MEMBERS
+from noria.tasks.anomaly import ALIBI, AUTO, MEMBERS
 from noria.tasks.anomaly.detectors import (
     Array,
     Arrays,
     Detector,
+    alibi,
     autoencoder,
     gaussian,
     isolation,
@@ -31,6 +32,7 @@ _FITS: Final[Mapping[str, Fit]] = {
     "ecod": tails.fit,
     "mahalanobis": gaussian.fit,
     "autoencoder": autoencoder.fit,
+    **{ALIBI + name: one for name, one in alibi.FITS.items()},
 }
 _BUILDS: Final[Mapping[str, tuple[Callable[[Arrays], Detector], tuple[str, ...]]]] = {
     "isolation-forest": (isolation.IsolationForest, isolation.ARRAYS),
@@ -39,6 +41,7 @@ _BUILDS: Final[Mapping[str, tuple[Callable[[Arrays], Detector], tuple[str, ...]]
     "ecod": (tails.Tails, ("values",)),
     "mahalanobis": (gaussian.Gaussian, ("middle", "precision")),
     "autoencoder": (autoencoder.Autoencoder, ("weights0", "biases0")),
+    **{ALIBI + name: one for name, one in alibi.BUILDS.items()},
 }
 """How each is built from its arrays, and which it needs."""
 
@@ -47,6 +50,8 @@ def fit(
     algorithm: str, rows: Array, params: Mapping[str, Any], seed: int, threads: int
 ) -> Detector:
     """Fit a detector. The same rows, parameters and seed give the same one.
+
+    One of Alibi Detect's has ``ALIBI`` before its name.
 
     Raises:
         InvalidInput: The library refuses a hyperparameter's value.
