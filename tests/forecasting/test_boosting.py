@@ -36,7 +36,7 @@ def test_it_beats_the_seasonal_naive_on_series_that_it_has_not_seen() -> None:
 
 
 def test_another_base_is_corrected() -> None:
-    windows, futures = _samples(range(100))
+    windows, futures = _samples(range(40))
     model = _fitted(windows, futures, base="theta", params={"num_boost_round": 1})
     said = forecast("theta", windows, SEASON, HORIZON)
     assert np.abs(model.predict(windows) / said - 1.0).max() < 0.1

@@ -29,10 +29,10 @@ def test_rows_are_counted_without_being_read(spec_of: SpecOf, tmp_path: Path) ->
     spec = spec_of(data={"source": {"parquet": {"paths": ["*.parquet"]}}})
     room = room_for(spec, tmp_path, 8 * GIB)
     assert room is not None
-    # 3 features, 1 time feature, target, two times, 1 key: 8 numbers of 32 bytes a row.
-    assert (room.rows, room.needed) == (6_000_000, (500 << 20) + 6_000_000 * 8 * 32)
+    # 3 features, 1 time feature, target, two times, 1 key: 8 numbers of 20 bytes a row.
+    assert (room.rows, room.needed) == (6_000_000, (500 << 20) + 6_000_000 * 8 * 20)
     assert room.text == (
-        "about 6,000,000 rows: training will hold about 1.9 GiB, and 8.0 GiB are free"
+        "about 6,000,000 rows: training will hold about 1.4 GiB, and 8.0 GiB are free"
     )
 
 
@@ -41,7 +41,7 @@ def test_too_little_memory_is_said_with_what_to_do(spec_of: SpecOf, tmp_path: Pa
     room = room_for(spec_of(), tmp_path, GIB)
     assert room is not None
     assert room.is_short
-    assert "about 1.9 GiB, and only 1.0 GiB are free: it may be ended" in room.text
+    assert "about 1.4 GiB, and only 1.0 GiB are free: it may be ended" in room.text
     assert "spec.retraining.trainOn.window" in room.text
 
 

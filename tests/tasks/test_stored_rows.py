@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pandas.testing import assert_frame_equal, assert_series_equal
 
@@ -76,6 +78,11 @@ def test_what_was_split_keeps_its_places(frame: pd.DataFrame, tmp_path: Path) ->
     part.to_parquet(tmp_path / "part")
 
     assert read_index(tmp_path / "part").index.tolist() == [7, 9, 12]
+    # Rows that follow one another have a range for an index, which is no column of the file.
+    frame.iloc[590:595].to_parquet(tmp_path / "newest")
+    assert read_index(tmp_path / "newest").index.tolist() == [590, 591, 592, 593, 594]
+    pq.write_table(pa.table({"x": [1.0, 2.0]}), tmp_path / "foreign")
+    assert read_index(tmp_path / "foreign").index.tolist() == [0, 1]
     assert_frame_equal(read_frame(tmp_path / "part"), part)
     assert list(StoredRows(tmp_path / "part").columns) == list(frame)
     assert_frame_equal(first_row(tmp_path / "part"), part.head(1))

@@ -15,6 +15,8 @@ _BASE: Final = 500 << 20
 
 _CELL: Final = 32
 """Bytes that a number of a row takes at the peak of all steps; docs/benchmarks.md has the runs."""
+_CELL_BY_COLUMN: Final = 20
+"""The same, of a family whose steps read one column after another."""
 
 _SAID_FROM: Final = 1 << 30
 _HEAD: Final = 1 << 20
@@ -75,7 +77,16 @@ def room_for(spec: ModelSpec, base: Path, free: int | None) -> Room | None:
     width = sum(feature.width or 1 for feature in data.features) + len(data.time_features)
     # Target, times and keys are there in each copy of the rows, too.
     width += 3 + len(data.entity_key)
-    return Room(rows, _BASE + rows * width * _CELL, free)
+    return Room(rows, _BASE + rows * width * _cell(spec), free)
+
+
+def _cell(spec: ModelSpec) -> int:
+    from noria.tasks.families import family
+    from noria.tasks.protocol import ByColumn
+
+    tasks = family(spec.task.family)
+    by_column = isinstance(tasks, ByColumn) and tasks.by_column(spec)
+    return _CELL_BY_COLUMN if by_column else _CELL
 
 
 def free_memory() -> int | None:

@@ -145,10 +145,15 @@ def read_index(path: Path) -> pd.DataFrame:
     import pyarrow.parquet as pq
 
     try:
-        found: pd.DataFrame = pq.read_table(path, columns=[], use_pandas_metadata=True).to_pandas()
+        with pq.ParquetFile(path) as file:
+            written = (file.schema_arrow.pandas_metadata or {}).get("index_columns", ())
+            (only,) = written or ({"start": 0, "stop": file.metadata.num_rows, "step": 1},)
+            if isinstance(only, str):
+                return pd.DataFrame(index=file.read(columns=[only])[only].to_pandas().to_numpy())
+            # Rows that follow one another are written as a range, and not as a column.
+            return pd.DataFrame(index=pd.RangeIndex(only["start"], only["stop"], only["step"]))
     except (pa.ArrowException, OSError, ValueError) as error:
         raise unreadable(path, error) from error
-    return found
 
 
 def first_row(path: Path) -> pd.DataFrame:

@@ -49,17 +49,17 @@ def joined(world: World) -> Iterator[World]:
     with contextlib.ExitStack() as stack:
         try:
             found, peers = _met(world, stack)
-        except (OSError, ValueError) as error:
+        except (OSError, msgspec.MsgspecError) as error:
             raise TrainingError(f"{said}: the others can't be reached: {error}") from error
         watch = _Watch(said, peers)
         watch.start()
         try:
             yield found
             watch.finish()
-        except Exception as error:
+        except TrainingError as error:
             # LightGBM says of its sockets what the watch says of the process.
             if watch.lost_soon():
-                raise TrainingError(watch.lost) from error
+                raise TrainingError(f"{watch.lost}: {error}") from error
             raise
         finally:
             watch.leave()
