@@ -2,7 +2,8 @@
 
 ``python -m tests.bench.tables FOLDER [--only NAME] [--beside FOLDER] [--effort good]``; the files
 come from ``prepare.py``. Beside LightGBM by its own defaults, in the same run, predictions of other
-learners are measured that ``--beside`` has, as ``NAME.LEARNER.npy``: see ``plain.py``.
+learners are measured that ``--beside`` has, as ``NAME.LEARNER.npy``: see ``plain.py`` and
+``rivals.py``. Noria is level with one whose interval of the change holds 0.
 """
 
 from __future__ import annotations
@@ -121,7 +122,8 @@ def _measure(folder: Path, train: dict[str, str], beside: Path | None) -> Iterat
     truth = Truth(codes.to_numpy(np.float64), len(classes))
     losses = truth.losses(ours)
     for other in sorted(beside.glob(f"{folder.name}.*.npy")) if beside else ():
-        said[other.name.split(".")[1]] = (np.load(other), float("nan"))
+        cost = json.loads(other.with_suffix(".json").read_text())["CPU s"]
+        said[other.name.split(".")[1]] = (np.load(other), cost)
     yield {
         "data": folder.name,
         "learner": "Noria",
@@ -193,8 +195,22 @@ def table(rows: Sequence[dict[str, Any]]) -> Table:
             f"{row['MiB']:.0f}" if first else "",
             f"{row['p50 us']:.0f}" if first else "",
         )
-    made.caption = "* was looked at while the defaults were chosen"
+    made.caption = f"* was looked at while the defaults were chosen\n{counts(rows)}"
     return made
+
+
+def counts(rows: Sequence[dict[str, Any]]) -> str:
+    """Say against each learner on how many data sets Noria is ahead, level and behind."""
+    said = []
+    for name in sorted({row["learner"] for row in rows} - {"Noria"}):
+        mine = [row for row in rows if row["learner"] == name]
+        ahead, behind = (
+            sum(row["high"] < 0.0 for row in mine),
+            sum(row["low"] > 0.0 for row in mine),
+        )
+        level = len(mine) - ahead - behind
+        said.append(f"{name}: ahead on {ahead}, level on {level}, behind on {behind}")
+    return "; ".join(said)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ SECONDS: Final = {"flaml": 60.0, "autogluon": 600.0}
 _SEED: Final = 7
 
 
-def _flaml(train: Any, test: Any, target: str, seconds: float, folder: str) -> Any:
+def _flaml(train: Any, test: Any, target: str, seconds: float, folder: Path) -> Any:
     from flaml import AutoML
 
     is_class = train[target].dtype == object
@@ -44,7 +44,7 @@ def _flaml(train: Any, test: Any, target: str, seconds: float, folder: str) -> A
         n_jobs=1,
         seed=_SEED,
         verbose=0,
-        log_file_name=os.path.join(folder, "log"),
+        log_file_name=str(folder / "log"),
     )
     rows = test[[name for name in train if name != target]]
     if not is_class:
@@ -55,14 +55,12 @@ def _flaml(train: Any, test: Any, target: str, seconds: float, folder: str) -> A
     return said, learner.best_estimator
 
 
-def _autogluon(train: Any, test: Any, target: str, seconds: float, folder: str) -> Any:
+def _autogluon(train: Any, test: Any, target: str, seconds: float, folder: Path) -> Any:
     from autogluon.tabular import TabularPredictor
 
     is_class = train[target].dtype == object
     metric = "log_loss" if is_class else "root_mean_squared_error"
-    learner = TabularPredictor(
-        target, eval_metric=metric, path=os.path.join(folder, "models"), verbosity=0
-    )
+    learner = TabularPredictor(target, eval_metric=metric, path=str(folder / "models"), verbosity=0)
     learner.fit(train, presets="medium_quality", time_limit=seconds, num_cpus=1)
     names = ", ".join(learner.model_names())
     if not is_class:
@@ -101,7 +99,7 @@ def main() -> int:
         began = time.process_time()
         with tempfile.TemporaryDirectory() as made:
             seconds = given.seconds or SECONDS[given.learner]
-            said, what = _LEARNERS[given.learner](train, test, target, seconds, made)
+            said, what = _LEARNERS[given.learner](train, test, target, seconds, Path(made))
         spent = time.process_time() - began
         said = np.asarray(said, dtype=np.float64)
         np.save(out, said[:, 1] if said.ndim == 2 and said.shape[1] == 2 else said)
