@@ -145,6 +145,24 @@ def test_the_logarithm_of_a_skewed_target_is_taken_where_it_helps(tmp_path: Path
     assert all(member["factor"] == 0.0 for member in members)
 
 
+@pytest.mark.slow
+def test_variants_of_many_rows_are_tried_where_few_rounds_do(tmp_path: Path) -> None:
+    rows, test = rows_of(42_000, noise=0.3), rows_of(4000, 9, noise=0.3)  # 210,000 cells
+    spec, alone = spec_of(), spec_of(ensemble={"kind": "none"})
+    params, single = tuned(spec, rows, tmp_path), tuned(alone, rows, tmp_path)
+    assert params != single
+    assert log_loss(spec, params, rows, test) < log_loss(alone, single, rows, test)
+
+
+def test_a_member_that_saves_nothing_is_left_out(tmp_path: Path) -> None:
+    # A line is all there is: trees beside it say the same, only worse.
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(600, 5))
+    rows = pd.DataFrame({f"x{j}": x[:, j] for j in range(5)}).assign(y=x @ [3, 2, 1, 0, -1])
+    (only,) = tuned(spec_of("regression"), rows, tmp_path)["members"]
+    assert (only["algorithm"], only["weight"]) == ("linear", 1.0)
+
+
 def test_good_effort_searches_and_averages_every_algorithm(tmp_path: Path) -> None:
     spec = spec_of(effort="good", search={"trials": 4})
     assert spec.train.search.kind == "bayesian"

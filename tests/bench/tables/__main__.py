@@ -80,6 +80,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("folder", type=Path, help="where prepare.py has put the tables")
     parser.add_argument("--only", nargs="*", default=(), metavar="NAME", help="only these")
     parser.add_argument("--beside", type=Path, help="predictions of other learners")
+    parser.add_argument("--keep", type=Path, help="where Noria's predictions are kept")
     parser.add_argument("--effort", default="", help="spec.train.effort")
     parser.add_argument("--budget", default="", help="spec.train.budget")
     given = parser.parse_args(arguments)
@@ -88,13 +89,15 @@ def main(arguments: Sequence[str]) -> int:
     for file in sorted(given.folder.glob("*/model.yaml")):
         if not given.only or file.parent.name in given.only:
             print(f"{file.parent.name} ...", file=sys.stderr, flush=True)
-            rows.extend(_measure(file.parent, train, given.beside))
+            rows.extend(_measure(file.parent, train, given.beside, given.keep))
             Path("bench-tables.json").write_text(json.dumps(rows, indent=1) + "\n")
     Console(width=None if sys.stdout.isatty() else 140, highlight=False).print(table(rows))
     return 0
 
 
-def _measure(folder: Path, train: dict[str, str], beside: Path | None) -> Iterator[dict[str, Any]]:
+def _measure(
+    folder: Path, train: dict[str, str], beside: Path | None, keep: Path | None
+) -> Iterator[dict[str, Any]]:
     spec = load_model(folder / "model.yaml").spec
     test = pd.read_parquet(folder / "test.parquet")
     target = test[str(spec.data.target)]
@@ -113,6 +116,9 @@ def _measure(folder: Path, train: dict[str, str], beside: Path | None) -> Iterat
         columns = columns_of(model.manifest.features, model.manifest.event_time, test)
         answers = model.predict(columns)
         ours = answers["probability" if spec.is_classification else "prediction"]
+        if keep is not None:
+            keep.mkdir(parents=True, exist_ok=True)
+            np.save(keep / f"{folder.name}.Noria.npy", ours)
         alone = [
             _seconds(model, {n: c[row : row + 1] for n, c in columns.items()})
             for row in range(min(_ONE_BY_ONE, len(test)))
