@@ -45,9 +45,9 @@ WORTH: Final = 2e-3
 """Share of the loss that a member of the default's average must save: it costs every prediction
 and every fit, of which a retrain has a dozen."""
 
-VARIANT_ROUNDS: Final = 3
-"""Of many rows variants are tried where so many times the rounds of the first are affordable: they
-need more of them, for each says less."""
+VARIANT_ROUNDS: Final = 7
+"""Of many rows variants are tried where so many times the rounds of the first are affordable: two
+need about three times as many each, and all together must not cost more than one may."""
 
 _SKEWED: Final = 1.0
 """Skewness of a positive target over which its logarithm is tried."""
