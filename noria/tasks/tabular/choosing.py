@@ -238,7 +238,7 @@ def _variants(
     if skewed:
         for second in tried(algorithm, params, log=True):
             log = on.cost(second.said) < on.cost(first.said)
-            rounds = _rounds(second) if log else rounds
+            rounds = max(rounds, _rounds(second))
             yield second
     alone = not is_few(design) and spec.train.effort == "fast"
     if alone and VARIANT_ROUNDS * rounds > most_rounds(design):
