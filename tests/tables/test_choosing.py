@@ -23,7 +23,7 @@ from noria.tasks.tabular.schema import columns_of
 Build = Callable[..., ModelSpec]
 
 
-def spec_of(task: str = "classification", **train: Any) -> ModelSpec:
+def spec_of(task: str = "classification", columns: int = 5, **train: Any) -> ModelSpec:
     return parse_model(
         {
             "apiVersion": "noria.dev/v1alpha1",
@@ -34,7 +34,7 @@ def spec_of(task: str = "classification", **train: Any) -> ModelSpec:
                 "data": {
                     "source": {"parquet": {"paths": ["rows.parquet"]}},
                     "target": "y",
-                    "features": [{"name": f"x{j}", "type": "numeric"} for j in range(5)],
+                    "features": [{"name": f"x{j}", "type": "numeric"} for j in range(columns)],
                 },
                 **({"train": train} if train else {}),
             },
@@ -143,6 +143,27 @@ def test_the_logarithm_of_a_skewed_target_is_taken_where_it_helps(tmp_path: Path
     symmetric = train.assign(y=np.log(train["y"]))
     members = tuned(spec, symmetric, tmp_path).get("members", ())
     assert all(member["factor"] == 0.0 for member in members)
+
+
+def test_variants_of_many_cells_are_averaged_where_few_rounds_do(tmp_path: Path) -> None:
+    def wide(rows: int, seed: int) -> pd.DataFrame:
+        noise = np.random.default_rng(seed + 1).normal(size=(rows, 55))
+        return rows_of(rows, seed).assign(**{f"x{5 + j}": noise[:, j] for j in range(55)})
+
+    train, test = wide(3600, 0), wide(4000, 9)  # 216,000 cells
+    spec, alone = spec_of(columns=60), spec_of(columns=60, ensemble={"kind": "none"})
+    params, single = tuned(spec, train, tmp_path), tuned(alone, train, tmp_path)
+    assert {one["algorithm"] for one in params["members"]} == {"lightgbm"}
+    assert log_loss(spec, params, train, test) < log_loss(alone, single, train, test)
+
+
+def test_a_member_that_saves_nothing_is_left_out(tmp_path: Path) -> None:
+    # A line is all there is: trees beside it say the same, only worse.
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(600, 5))
+    rows = pd.DataFrame({f"x{j}": x[:, j] for j in range(5)}).assign(y=x @ [3, 2, 1, 0, -1])
+    (only,) = tuned(spec_of("regression"), rows, tmp_path)["members"]
+    assert (only["algorithm"], only["weight"]) == ("linear", 1.0)
 
 
 def test_good_effort_searches_and_averages_every_algorithm(tmp_path: Path) -> None:

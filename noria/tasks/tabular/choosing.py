@@ -45,6 +45,14 @@ VARIANTS: Final[Mapping[str, tuple[Mapping[str, Any], ...]]] = {
 }
 """Hyperparameters by which an algorithm errs in other places."""
 
+WORTH: Final = 2e-3
+"""Share of the loss that a member of the default's average must save: it costs every prediction
+and every fit, of which a retrain has a dozen."""
+
+VARIANT_ROUNDS: Final = 7
+"""Of many rows variants are tried where so many times the rounds of the first are affordable: two
+need about three times as many each, and all together must not cost more than one may."""
+
 _SKEWED: Final = 1.0
 """Skewness of a positive target over which its logarithm is tried."""
 
@@ -141,16 +149,20 @@ def _chosen(
     if averaged:
         tried.extend(_variants(spec, design, on, tried[0], budget))
     if not searches:
-        kept = average(tried, on, FAST, math.inf, math.inf) if averaged else (tried[0].recipe,)
+        kept = _default(tried, on) if averaged else (tried[0].recipe,)
         params = as_params(algorithm, _affordable(kept, tried, on, budget))
         return TuneResult(with_plan(params, plan))
     both = joined([asked, plan])
     result, trials = _search(spec, design, facts, on, budget, workdir, tried[:1], both)
-    fast = average(_fast(tried, design, algorithm), on, FAST, math.inf, math.inf)
+    fast = _default(_fast(tried, design, algorithm), on)
     tried.extend(trials)
     bound = serving_cost.of(fast, on.outputs) * TIMES - serving_cost.of_plan(plan)
     members = average(tried, on, GOOD, bound, budget.left(on) / budget.fits)
     return msgspec.structs.replace(result, params=with_plan(as_params(algorithm, members), plan))
+
+
+def _default(tried: Sequence[Tried], on: Tryout) -> tuple[Recipe, ...]:
+    return average(tried, on, FAST, math.inf, math.inf, least=WORTH)
 
 
 def _fast(tried: Sequence[Tried], design: Design, algorithm: str) -> Sequence[Tried]:
@@ -225,7 +237,13 @@ def _affordable(
 
 
 def average(
-    tried: Sequence[Tried], on: Tryout, most: int, microseconds: float, seconds: float
+    tried: Sequence[Tried],
+    on: Tryout,
+    most: int,
+    microseconds: float,
+    seconds: float,
+    *,
+    least: float = 0.0,
 ) -> tuple[Recipe, ...]:
     """Return members with weights, by greedy selection with replacement.
 
@@ -237,6 +255,7 @@ def average(
         most: Greatest number of members.
         microseconds: What one prediction may cost.
         seconds: What a fit of all of them may take.
+        least: Share of the loss that each member must save.
     """
     counts = np.zeros(len(tried), dtype=np.int64)
     kept, best = counts.copy(), math.inf
@@ -266,6 +285,7 @@ def average(
         total = total + tried[place].said
         if costs[place] < best * (1.0 - _GAIN):
             best, kept = costs[place], counts.copy()
+    kept = _needed(tried, kept, on, least)
     return tuple(
         msgspec.structs.replace(one.recipe, weight=float(count / kept.sum()))
         for one, count in zip(tried, kept, strict=True)
@@ -276,6 +296,28 @@ def average(
 _PICKS: Final = 20
 _GAIN: Final = 1e-4
 """Share of the loss that more picks must save."""
+
+
+def _needed(
+    tried: Sequence[Tried], counts: NDArray[np.int64], on: Tryout, least: float
+) -> NDArray[np.int64]:
+    """Return the counts without members that save less, the least needed first."""
+
+    def cost(counts: NDArray[np.int64]) -> float:
+        taken = zip(tried, counts, strict=True)
+        return on.cost(sum(count * one.said for one, count in taken if count) / counts.sum())
+
+    while np.count_nonzero(counts) > 1:
+        whole, without = cost(counts), {}
+        for place in np.nonzero(counts)[0]:
+            fewer = counts.copy()
+            fewer[place] = 0
+            without[cost(fewer)] = fewer
+        cheapest = min(without)
+        if cheapest > whole * (1.0 + least):
+            break
+        counts = without[cheapest]
+    return counts
 
 
 def _variants(
@@ -291,15 +333,19 @@ def _variants(
             done.append(one)
             yield one
 
-    log, skewed = False, is_skewed(design)
+    log, skewed, rounds = False, is_skewed(design), _rounds(first)
     if skewed:
         for second in tried(algorithm, params, log=True):
             log = on.cost(second.said) < on.cost(first.said)
+            rounds = max(rounds, _rounds(second))
             yield second
-    if not is_few(design) and spec.train.effort == "fast":
+    alone = not is_few(design) and spec.train.effort == "fast"
+    if alone and VARIANT_ROUNDS * rounds > most_rounds(design):
         return
     for more in VARIANTS.get(algorithm, ()):
         yield from tried(algorithm, {**params, **more}, log=log)
+    if alone:
+        return
     for name in spec.train.ensemble.members:
         # A line fits the logarithm where trees do without it, so both are tried.
         for of_log in (False, True) if skewed else (False,):
@@ -361,6 +407,10 @@ def _search(
         order = sorted(range(len(found)), key=lambda one: (whole[one] != best, costs[one]))
         found = [found[one] for one in order]
     return result, found[:_BEST_TRIALS]
+
+
+def _rounds(tried: Tried) -> int:
+    return int(tried.recipe.parameters.get("n_estimators", DEFAULT_ROUNDS))
 
 
 def is_skewed(design: Design) -> bool:

@@ -2,7 +2,8 @@
 
 ``python -m tests.bench.tables FOLDER [--only NAME] [--beside FOLDER] [--effort good]``; the files
 come from ``prepare.py``. Beside LightGBM by its own defaults, in the same run, predictions of other
-learners are measured that ``--beside`` has, as ``NAME.LEARNER.npy``: see ``plain.py``.
+learners are measured that ``--beside`` has, as ``NAME.LEARNER.npy``: see ``plain.py`` and
+``rivals.py``. Noria is level with one whose interval of the change holds 0.
 """
 
 from __future__ import annotations
@@ -79,6 +80,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("folder", type=Path, help="where prepare.py has put the tables")
     parser.add_argument("--only", nargs="*", default=(), metavar="NAME", help="only these")
     parser.add_argument("--beside", type=Path, help="predictions of other learners")
+    parser.add_argument("--keep", type=Path, help="where Noria's predictions are kept")
     parser.add_argument("--effort", default="", help="spec.train.effort")
     parser.add_argument("--budget", default="", help="spec.train.budget")
     parser.add_argument("--options", type=json.loads, default={}, help="spec.task.options")
@@ -89,14 +91,18 @@ def main(arguments: Sequence[str]) -> int:
     for file in sorted(given.folder.glob("*/model.yaml")):
         if not given.only or file.parent.name in given.only:
             print(f"{file.parent.name} ...", file=sys.stderr, flush=True)
-            rows.extend(_measure(file.parent, train, given.options, given.beside))
+            rows.extend(_measure(file.parent, train, given.options, given.beside, given.keep))
             given.out.write_text(json.dumps(rows, indent=1) + "\n")
     Console(width=None if sys.stdout.isatty() else 140, highlight=False).print(table(rows))
     return 0
 
 
 def _measure(
-    folder: Path, train: dict[str, str], options: dict[str, Any], beside: Path | None
+    folder: Path,
+    train: dict[str, str],
+    options: dict[str, Any],
+    beside: Path | None,
+    keep: Path | None,
 ) -> Iterator[dict[str, Any]]:
     spec = load_model(folder / "model.yaml").spec
     test = pd.read_parquet(folder / "test.parquet")
@@ -116,6 +122,9 @@ def _measure(
         columns = columns_of(model.manifest.features, model.manifest.event_time, test)
         answers = model.predict(columns)
         ours = answers["probability" if spec.is_classification else "prediction"]
+        if keep is not None:
+            keep.mkdir(parents=True, exist_ok=True)
+            np.save(keep / f"{folder.name}.Noria.npy", ours)
         alone = [
             _seconds(model, {n: c[row : row + 1] for n, c in columns.items()})
             for row in range(min(_ONE_BY_ONE, len(test)))
@@ -126,7 +135,8 @@ def _measure(
     truth = Truth(codes.to_numpy(np.float64), len(classes))
     losses = truth.losses(ours)
     for other in sorted(beside.glob(f"{folder.name}.*.npy")) if beside else ():
-        said[other.name.split(".")[1]] = (np.load(other), float("nan"))
+        cost = json.loads(other.with_suffix(".json").read_text())["CPU s"]
+        said[other.name.split(".")[1]] = (np.load(other), cost)
     yield {
         "data": folder.name,
         "learner": "Noria",
@@ -202,8 +212,22 @@ def table(rows: Sequence[dict[str, Any]]) -> Table:
             f"{row['MiB']:.0f}" if first else "",
             f"{row['p50 us']:.0f}" if first else "",
         )
-    made.caption = "* was looked at while the defaults were chosen"
+    made.caption = f"* was looked at while the defaults were chosen\n{counts(rows)}"
     return made
+
+
+def counts(rows: Sequence[dict[str, Any]]) -> str:
+    """Say against each learner on how many data sets Noria is ahead, level and behind."""
+    said = []
+    for name in sorted({row["learner"] for row in rows} - {"Noria"}):
+        mine = [row for row in rows if row["learner"] == name]
+        ahead, behind = (
+            sum(row["high"] < 0.0 for row in mine),
+            sum(row["low"] > 0.0 for row in mine),
+        )
+        level = len(mine) - ahead - behind
+        said.append(f"{name}: ahead on {ahead}, level on {level}, behind on {behind}")
+    return "; ".join(said)
 
 
 if __name__ == "__main__":
