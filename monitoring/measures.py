@@ -38,6 +38,7 @@ def measure(
     *,
     classes: int = 0,
     confidence: float = 0.95,
+    baseline: FloatArray | None = None,
 ) -> Measurement:
     """Measure one metric on the rows that have a label.
 
@@ -49,6 +50,7 @@ def measure(
         labels: (n,) the place of the class, or true values, or (n, t); NaN where there is none.
         classes: How many there are, as far as it is known; 0: it is not, or there are none.
         confidence: Of the two-sided interval, 0 to 1.
+        baseline: A simple model's predictions, as ``scores``; None: there are none.
 
     Raises:
         InvalidInput: The metric is unknown, or a family's own fails.
@@ -68,6 +70,13 @@ def measure(
     if name in REGRESSION and scores.ndim != labels.ndim:
         said = f"needs a label for each of the {width} numbers a row, or one number a row"
         return Measurement(name, None, samples=labels.size, confidence=confidence, problem=said)
+    if isinstance(metric, Metric) and metric.of == "baselines":
+        if baseline is None or baseline.shape != scores.shape:
+            said = (
+                "needs a simple model's predictions beside the model's, and the answers have none"
+            )
+            return Measurement(name, None, samples=labels.size, confidence=confidence, problem=said)
+        scores = np.stack([scores, baseline], axis=-1)
     return measuring.measure(metric, *_usable(scores, labels), confidence)
 
 
@@ -109,7 +118,7 @@ def _usable(scores: FloatArray, labels: FloatArray) -> tuple[FloatArray, FloatAr
 
 def _known(values: FloatArray) -> NDArray[np.bool_]:
     """Return which rows have all of their numbers, (n,)."""
-    return np.asarray(np.isfinite(values if values.ndim > 1 else values[:, None]).all(axis=1))
+    return np.asarray(np.isfinite(values).all(axis=tuple(range(1, values.ndim))))
 
 
 def of_window(
@@ -119,12 +128,20 @@ def of_window(
     *,
     classes: int = 0,
     confidence: float = 0.95,
+    baseline: FloatArray | None = None,
 ) -> Measurement:
     """Measure a window; what can't be measured here is ``Failed``, and the other metrics go on."""
     name = metric if isinstance(metric, str) else metric.name
     try:
         with np.errstate(over="ignore", invalid="ignore"):
-            return measure(metric, scores, labels, classes=classes, confidence=confidence)
+            return measure(
+                metric,
+                scores,
+                labels,
+                classes=classes,
+                confidence=confidence,
+                baseline=baseline,
+            )
     except InvalidInput as error:
         said = f"not measured here: {error.message}"
     except Exception as error:  # noqa: BLE001 - labels must not be lost by what is made of them

@@ -491,8 +491,9 @@ class Monitor:
             return version or "", self._rate()
         wanted, known = version or self.snapshot.champion, self.config.family.named(metric)
         with self._reading:
-            scores, labels = self._reader.outcomes(wanted, since)
-        return wanted, measure(known, scores, labels, classes=len(self.snapshot.classes))
+            scores, labels, baseline = self._reader.outcomes(wanted, since)
+        classes = len(self.snapshot.classes)
+        return wanted, measure(known, scores, labels, classes=classes, baseline=baseline)
 
     def _rate(self) -> Measurement:
         """Measure the traffic by its newest windows, or from its beginning until there are some.

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from noria.errors import NoriaError
+from noria.measures.catalog import Metric
 from noria.replay import Answer, History
-from noria.spec import ModelSpec
+from noria.spec import Family, ModelSpec
 from noria.tasks.package import Manifest
 
 if TYPE_CHECKING:
@@ -101,7 +102,9 @@ class Answers:
         known = is_whole(truth) & answered
         fresh = known & ~self._seen
         metrics = {
-            metric.name: measure(metric, truth[fresh], score[fresh]).value
+            metric.name: measure(
+                metric, truth[fresh], self.as_read(metric, score, spec.family)[fresh]
+            ).value
             for metric in spec.watched_metrics
         }
         return Summary(
@@ -137,6 +140,20 @@ class Answers:
         if len(classes) <= _BINARY:
             return truth, self._columns["probability"]
         return truth, np.column_stack([self._probability(name) for name in classes])
+
+    def as_read(
+        self, metric: Metric, score: npt.NDArray[np.float64], family: Family
+    ) -> npt.NDArray[np.float64]:
+        """Return the scores of ``scored`` as a metric reads them.
+
+        One of baselines has the family's beside each, NaN where a version answered none.
+        """
+        if metric.of != "baselines":
+            return score
+        nothing = np.full(len(self._history), np.nan)
+        names = [f"{family.baseline}.{name}" for name in self._history.targets]
+        columns = [self._columns.get(name, nothing) for name in names or [family.baseline]]
+        return np.stack([score, np.column_stack(columns).reshape(score.shape)], axis=-1)
 
     def _values(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         truth = self._history.label.astype(np.float64)

@@ -323,6 +323,25 @@ SMAPE: Final = OwnMetric(
 )
 
 
+def _skill(truth: Any, prediction: Any) -> Any:
+    from noria.tasks.forecasting.accuracy import skill
+
+    return skill(truth, prediction[..., 0], prediction[..., 1])
+
+
+SKILL: Final = OwnMetric(
+    "skill",
+    greater_is_better=True,
+    low=-1.0,
+    high=1.0,
+    of="baselines",
+    floor=0.0,
+    about="by how much the mean absolute error of a forecast is below the seasonal naive's, as a "
+    "share of the greater one",
+    per_sample=_skill,
+)
+
+
 def _inputs_of(options: ForecastingOptions) -> dict[str, Any]:
     """Return that features which change from step to step are sent as series too."""
     named = (HISTORY, *options.known_ahead, *options.past)
@@ -345,8 +364,9 @@ FORECASTING: Final = Family(
         *(Algorithm(name=name) for name in LOCAL),
         Algorithm(name=BOOSTING, library="lightgbm", space=_BOOSTED),
     ),
-    metrics=("mase", "rmsse", "smape", "mae", "rmse"),
-    own_metrics=(MASE, RMSSE, SMAPE),
+    metrics=("mase", "rmsse", "smape", "skill", "mae", "rmse"),
+    own_metrics=(MASE, RMSSE, SMAPE, SKILL),
+    baseline=NAIVE,
     sources=("parquet", "csv"),
     target="number",
     inputs={HISTORY: "series"},

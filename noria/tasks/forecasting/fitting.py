@@ -407,7 +407,11 @@ def _fitted(
             name: [_plain(one) for one in samples.columns[name][places[at]]] for name in read.static
         },
     )
-    outputs = [PREDICTION, *(f"{end}-{n}" for n in settings.widths for end in ("lower", "upper"))]
+    outputs = [
+        PREDICTION,
+        *(f"{end}-{n}" for n in settings.widths for end in ("lower", "upper")),
+        NAIVE,
+    ]
     manifest = Manifest(
         model="",
         family=spec.task.family,

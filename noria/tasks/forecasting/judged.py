@@ -16,7 +16,7 @@ from noria.measures.measurement import Measurement
 from noria.measures.measuring import measure
 from noria.spec import ChampionGate, ModelSpec
 from noria.tasks.forecasting.accuracy import coverage, weighted_quantile_loss
-from noria.tasks.forecasting.describe import MASE, RMSSE, options_of
+from noria.tasks.forecasting.describe import MASE, NAIVE, RMSSE, SKILL, options_of
 from noria.tasks.forecasting.fitting import known_until
 from noria.tasks.forecasting.panel import targets_of
 from noria.tasks.forecasting.predictor import PREDICTION
@@ -79,8 +79,11 @@ def in_units(metric: str, samples: Samples, places: Places, said: Array) -> tupl
     """Return futures and forecasts of samples as a metric reads them, (n, h) each.
 
     Those of a scaled metric are in units of each history's own scale, so that series of different
-    sizes count alike.
+    sizes count alike. Of ``skill`` forecasts are (n, h, 2), the seasonal naive's beside them.
     """
+    if metric == SKILL.name:
+        naive = samples.by(NAIVE, places)
+        return samples.futures[places], np.stack([said, naive], axis=-1)
     scales = {MASE.name: samples.scale, RMSSE.name: samples.root_scale}
     unit = scales[metric][places, None] if metric in scales else 1.0
     return samples.futures[places] / unit, said / unit

@@ -15,7 +15,7 @@ from noria.errors import IntegrityError, InvalidInput, shorten
 from noria.tasks.arrays import pack, unpack
 from noria.tasks.forecasting import HISTORY, boosting, intervals, methods
 from noria.tasks.forecasting.beside import Beside
-from noria.tasks.forecasting.describe import BOOSTING
+from noria.tasks.forecasting.describe import BOOSTING, NAIVE
 from noria.tasks.forecasting.gaps import filled
 from noria.tasks.forecasting.shape import described
 from noria.tasks.forecasting.steps import Steps
@@ -99,7 +99,7 @@ class Forecaster:
     tails: Tails
 
     def predict(self, columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Return the forecast and the ends of its intervals, (n, h) each.
+        """Return the forecast, the ends of its intervals and the seasonal naive, (n, h) each.
 
         Raises:
             InvalidInput: A history or what stands beside it is missing and can't be looked up, or
@@ -107,6 +107,7 @@ class Forecaster:
         """
         asked = self._asked(columns)
         histories, ahead = filled(asked.raw, self.settings.gaps), asked.ahead
+        naive = self._naive(histories, ahead)
         if ahead.any():
             # The steps that nobody knows yet are forecast first, and taken for known.
             said = self.forecasts(histories, self._read(columns, asked, ahead), asked.places)
@@ -114,7 +115,15 @@ class Forecaster:
                 steps = int(ahead[row])
                 histories[row] = np.concatenate([histories[row, steps:], said[row, :steps]])
         read = self._read(columns, asked, np.zeros_like(ahead))
-        return self.answer(histories, self.forecasts(histories, read, asked.places))
+        said = self.forecasts(histories, read, asked.places)
+        return {**self.answer(histories, said), NAIVE: naive}
+
+    def _naive(self, histories: Array, ahead: NDArray[np.int64]) -> Array:
+        """Return the seasonal naive from so many steps after histories, (n, h): what is known."""
+        steps = self.settings.horizon + int(ahead.max(initial=0))
+        found = methods.forecast(NAIVE, histories, self.settings.season, steps)
+        places = ahead[:, None] + np.arange(self.settings.horizon)
+        return np.take_along_axis(found, places, axis=1)
 
     def forecasts(
         self,
