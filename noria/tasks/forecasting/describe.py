@@ -17,7 +17,11 @@ from noria.spec.monitoring import Detector
 from noria.spec.section import Items, Section
 from noria.spec.spaces import SearchRange
 from noria.tasks.forecasting import HISTORY
-from noria.tasks.forecasting.rules import covariates_have_a_part, holidays_are_of_days
+from noria.tasks.forecasting.rules import (
+    covariates_have_a_part,
+    holidays_are_of_days,
+    sums_are_of_the_key,
+)
 
 if TYPE_CHECKING:
     from noria.spec.model import ModelSpec
@@ -145,6 +149,20 @@ class ForecastingOptions(Section):
         description="Public holidays that forecasts know: countries by their ISO 3166 code, or "
         "parts of one. Steps of a day or less.",
         examples=[["KR", "DE-BY"]],
+    )
+    hierarchy: Items[Items[str]] = Field(
+        default=(),
+        max_length=8,
+        description="Levels of sums, from wide to narrow, each by the columns of "
+        "spec.data.entityKey that its series are alike in. The sum of all is always there: [[]] is "
+        "it alone. Forecasts of parts and sums are made to agree.",
+        examples=[[["region"]]],
+    )
+    reconcile: Literal["min-trace", "bottom-up", "top-down"] = Field(
+        default="min-trace",
+        description="How they are made to agree. min-trace: all are changed, by how their earlier "
+        "errors hang together. bottom-up: sums are what the parts add up to. top-down: each part "
+        "is its share of the widest sum.",
     )
 
 
@@ -384,6 +402,7 @@ FORECASTING: Final = Family(
         a_choice_has_methods,
         covariates_have_a_part,
         holidays_are_of_days,
+        sums_are_of_the_key,
         later_values_are_held_out,
         the_season_fits_the_history,
         the_time_zone_is_known,

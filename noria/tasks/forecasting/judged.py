@@ -18,6 +18,7 @@ from noria.spec import ChampionGate, ModelSpec
 from noria.tasks.forecasting.accuracy import coverage, weighted_quantile_loss
 from noria.tasks.forecasting.describe import MASE, NAIVE, RMSSE, SKILL, options_of
 from noria.tasks.forecasting.fitting import known_until
+from noria.tasks.forecasting.hierarchy import ALL
 from noria.tasks.forecasting.panel import targets_of
 from noria.tasks.forecasting.predictor import PREDICTION
 from noria.tasks.forecasting.steps import Steps
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]
+
+
+UNRECONCILED: Final = "unreconciled"
+"""What a method says of a node before it is made to agree with the others."""
 
 
 def _given(numbers: Array, _: Array) -> Array:
@@ -174,6 +179,7 @@ def evaluate(
         except NoriaError as error:
             broken = f"the champion can't be asked: {error}"
     beside = held_out.baseline
+    levels, notes = of_levels(spec, samples, held_out.model)
     shown = of_intervals(spec, samples, places, held_out.model)
     plots: tuple[str, ...] = ()
     if plots_dir is not None:
@@ -182,13 +188,43 @@ def evaluate(
         plots = draw(plots_dir, spec, samples, held_out)
     return Evaluation(
         rows=len(test),
-        metrics={**values, **shown},
+        metrics={**values, **shown, **levels},
         baseline={} if beside is None else measured(spec, samples, places, beside),
         comparisons=comparisons,
         gates=judge(spec.gates, values, comparisons, broken, held_out.choice),
         plots=plots,
         choice=held_out.choice,
+        notes=notes,
     )
+
+
+def of_levels(
+    spec: ModelSpec, samples: Samples, said: pd.DataFrame
+) -> tuple[dict[str, Measurement], tuple[str, ...]]:
+    """Return MASE of each level of a hierarchy, reconciled, and a sentence of each about before."""
+    horizon, options = samples.futures.shape[1], options_of(spec)
+    if not options.hierarchy or f"{UNRECONCILED}.t+1" not in said:
+        return {}, ()
+    key = list(spec.data.entity_key)
+    summed = samples.frame[key].to_numpy(object).astype(str) == ALL
+    found: dict[str, Measurement] = {}
+    notes: list[str] = []
+    levels = {"-".join(level) or "all": set(level) for level in ((), *options.hierarchy, key)}
+    for name, level in levels.items():
+        alike = np.array([column not in level for column in key])
+        rows = np.flatnonzero((summed == alike).all(axis=1))
+        if not rows.size:
+            continue
+        after, before = (
+            measure(MASE, *in_units(MASE.name, samples, rows, said_of(said, horizon, output)[rows]))
+            for output in (PREDICTION, UNRECONCILED)
+        )
+        found[f"mase-{name}"] = after
+        notes.append(
+            f"Reconciled by {options.reconcile}, the level {name} has a MASE of {after.value:.3f} "
+            f"on {rows.size} held-out forecasts, {before.value:.3f} before."
+        )
+    return found, tuple(notes)
 
 
 def _against(
