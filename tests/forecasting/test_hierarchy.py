@@ -182,6 +182,27 @@ def test_the_history_of_a_sum_is_that_of_the_parts_that_were_sent(server: Runnin
     assert found["prediction"] == pytest.approx(found["seasonal-naive"])
 
 
+def test_sums_know_the_holidays_that_their_parts_know(project: Project, tmp_path: Path) -> None:
+    text = (project.folder / "model.yaml").read_text()
+    text = text.replace("hierarchy:", "holidays: [KR], hierarchy:")
+    (tmp_path / "model.yaml").write_text(text.replace("seasonal-naive", "boosting"))
+    spec = load_model(tmp_path / "model.yaml").spec
+    prepared = LEARNER.prepare(spec, project.samples)
+    fitted = LEARNER.fit(spec, prepared, np.arange(len(project.samples)), {}, None)
+    LEARNER.save(spec, fitted, tmp_path / "v1", model="depots")
+    columns = {
+        "region": np.array([region for region, _ in NORTH], object),
+        "depot": np.array([depot for _, depot in NORTH], object),
+    }
+    found = load_predictor(tmp_path / "v1").predict(columns)
+    assert found["reconciled"].all()
+    # With the sum among the rows it is forecast from the same history.
+    columns = {name: np.append(column, ["north", ALL][place : place + 1]) for place, (name, column)
+               in enumerate(columns.items())}  # fmt: skip
+    beside = load_predictor(tmp_path / "v1").predict(columns)
+    assert beside["prediction"][:3] == pytest.approx(found["prediction"])
+
+
 def test_requests_of_parts_are_not_answered_together(package: Path) -> None:
     assert getattr(load_predictor(package), "reads_whole_requests", False) is True
 

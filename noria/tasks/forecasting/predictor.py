@@ -154,7 +154,14 @@ class Forecaster:
                     own = histories[[of[part] for part in hierarchy.members[place].tolist()]]
                     sums.append((place, moment, _summed(own)))
         if sums:
-            above = self.forecasts(np.stack([history for *_, history in sums]))
+            beside, when = None, np.array([moment for _, moment, _ in sums], np.int64)
+            if self.boosted is not None and self.settings.beside is not None:
+                # Sums have no covariates: it is the calendar alone.
+                known = self.settings
+                beside = self.settings.beside.read(
+                    {}, when, known.season, known.horizon, known.steps
+                )
+            above = self.forecasts(np.stack([history for *_, history in sums]), beside)
             said = np.concatenate([said, above])
         agreed, changed = self.reconciled(
             said,
