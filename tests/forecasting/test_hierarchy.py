@@ -180,6 +180,11 @@ def test_the_history_of_a_sum_is_that_of_the_parts_that_were_sent(server: Runnin
     assert found["seasonal-naive"][3] == pytest.approx(found["seasonal-naive"][:3].sum(axis=0))
     # Seasonal naives add up already: nothing is changed.
     assert found["prediction"] == pytest.approx(found["seasonal-naive"])
+    # A gap of one part is what it is in the part: halfway between its neighbours.
+    histories[0, -3] = np.nan
+    found = ask(server, [*NORTH, ("north", ALL)], history=histories)
+    halfway = (histories[0, -4] + histories[0, -2]) / 2
+    assert found["prediction"][3, 4] == pytest.approx(halfway + histories[1:3, -3].sum())
 
 
 def test_sums_know_the_holidays_that_their_parts_know(project: Project, tmp_path: Path) -> None:

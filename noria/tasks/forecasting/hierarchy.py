@@ -41,7 +41,8 @@ class Hierarchy:
     Attributes:
         method: ``min-trace``, ``bottom-up`` or ``top-down``.
         members: For each node the places of its parts, rising; of a part none.
-        covariance: (s, s) of the errors of forecasts, NaN where a node's are not known.
+        covariance: (s, s) of the errors of forecasts, NaN where a node's are not known: where one
+            of those that are asked about is such a node, the parts are added up.
         shares: (s,) how much of the sum of all a part is.
     """
 

@@ -258,7 +258,7 @@ class Forecaster:
                 asked = self._origin(columns, row)
                 origins[row] = NEVER if asked is None else asked
         if self.hierarchy is not None:
-            _sum_up(raw, places, origins, self.hierarchy)
+            _sum_up(raw, places, origins, self.hierarchy, self.settings.gaps)
         for row in np.flatnonzero(np.isnan(raw).all(axis=1)).tolist():
             place = int(places[row])
             raw[row], origins[row] = self._looked_up(columns, row, place)
@@ -470,7 +470,11 @@ def _summed(histories: Array) -> Array:
 
 
 def _sum_up(
-    raw: Array, places: NDArray[np.int64], origins: NDArray[np.int64], hierarchy: Hierarchy
+    raw: Array,
+    places: NDArray[np.int64],
+    origins: NDArray[np.int64],
+    hierarchy: Hierarchy,
+    gaps: str,
 ) -> None:
     """Fill in the histories of sums that none was sent of, where those of all parts were."""
     sent = ~np.isnan(raw).all(axis=1)
@@ -479,7 +483,7 @@ def _sum_up(
         alike = np.flatnonzero(sent & (origins == origins[row]))
         of = dict(zip(places[alike].tolist(), alike.tolist(), strict=True))
         if members.size and all(part in of for part in members.tolist()):
-            raw[row] = _summed(raw[[of[part] for part in members.tolist()]])
+            raw[row] = _summed(filled(raw[[of[part] for part in members.tolist()]], gaps))
 
 
 def _fits(settings: Settings, values: Array, ends: Any, covariates: Mapping[str, Array]) -> bool:
