@@ -90,6 +90,7 @@ def read_block(body: bytes, config: MonitorConfig) -> BlockRecord:
         keys,
         {name: _finite_vectors(block.vectors[name]) for name in watched if name in block.vectors},
         aside | unread,
+        _baseline(block, prediction, config),
     )
 
 
@@ -188,6 +189,14 @@ def _prediction(
     if output.width > 1:
         found = score_of(found.reshape(rows, output.width), config)
     return found, {}
+
+
+def _baseline(block: Block, prediction: FloatArray, config: MonitorConfig) -> bytes:
+    """Return a simple model's prediction; empty where there is none as wide as the model's."""
+    output = block.outputs.get(config.baseline)
+    if output is None or isinstance(output.values, DictColumn):
+        return b""
+    return _finite(output.values) if len(output.values) == prediction.nbytes else b""
 
 
 def _times(inputs: Mapping[str, Values], name: str | None, counts: NDArray[Any]) -> bytes | None:

@@ -75,6 +75,8 @@ class MonitorConfig:
     what is kept of rows that get their label (``keeping``). The performance counts labels of
     ``sources``, of all when it names none.
 
+    ``baseline`` is the output that is a simple model's prediction of the same row; empty: none is.
+
     ``family`` knows the metrics, its own with the functions that measure them; of those that can't
     be had here ``missing`` says why.
 
@@ -107,6 +109,7 @@ class MonitorConfig:
     is_of_texts: bool = False
     sources: tuple[str, ...] = ()
     missing: Mapping[str, str] = field(default_factory=dict)
+    baseline: str = ""
 
     def counts(self, source: str) -> bool:
         """Whether labels of a source count in the performance."""
@@ -180,6 +183,7 @@ class MonitorConfig:
             keeping=keeping,
             sources=tuple(performance.sources),
             is_of_texts=spec.is_of_texts,
+            baseline=spec.family.baseline if rows else "",
         )
 
 

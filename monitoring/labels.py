@@ -17,6 +17,7 @@ from monitoring.records import (
     LabelsRecord,
     Outcomes,
     Told,
+    beside_each_other,
     decode_keys,
     key_hashes,
     of_target,
@@ -24,7 +25,7 @@ from monitoring.records import (
     target_of,
     width_of,
 )
-from monitoring.state import Join, Pair, State
+from monitoring.state import Join, Pair, State, baseline_of
 from monitoring.table import FloatArray
 from monitoring.truths import Truths
 from noria.labels import FEEDBACK
@@ -217,6 +218,7 @@ class LabelJoiner:
         """Put rows with those that they can be handed on with, in their order."""
         pair = one.pair
         scores = scores_of(pair.prediction, pair.rows)
+        baseline = baseline_of(pair.baseline, pair.rows)
         for measured in (True, False):
             if one.is_judged:
                 alike = [row for row in rows if self._measures(one, row) == measured]
@@ -225,7 +227,15 @@ class LabelJoiner:
             if alike:
                 sources = list(chain.from_iterable(map(one.sources_of, alike)))
                 batches[pair.version, scores.shape[1:], measured].append(
-                    _Labelled(pair.seq, alike, scores[alike], one.labels(alike), pair.at, sources)
+                    _Labelled(
+                        pair.seq,
+                        alike,
+                        scores[alike],
+                        one.labels(alike),
+                        pair.at,
+                        sources,
+                        None if baseline is None else baseline[alike],
+                    )
                 )
 
     def _hand_on(
@@ -240,6 +250,7 @@ class LabelJoiner:
                     np.concatenate([np.full(len(part.rows), part.at) for part in parts]),
                     list(chain.from_iterable(part.sources for part in parts)),
                     again,
+                    beside_each_other([(part.scores, part.baseline) for part in parts]),
                 ),
                 at,
             )
@@ -308,3 +319,4 @@ class _Labelled(NamedTuple):
     truth: FloatArray
     at: float
     sources: list[str]
+    baseline: FloatArray | None

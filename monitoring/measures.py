@@ -40,6 +40,7 @@ def measure(
     classes: int = 0,
     confidence: float = 0.95,
     thresholds: Sequence[float] = (),
+    baseline: FloatArray | None = None,
 ) -> Measurement:
     """Measure one metric on the rows that have a label.
 
@@ -52,6 +53,7 @@ def measure(
         classes: How many there are, as far as it is known; 0: it is not, or there are none.
         confidence: Of the two-sided interval, 0 to 1.
         thresholds: From which probability on something is called positive; none: 0.5.
+        baseline: A simple model's predictions, as ``scores``; None: there are none.
 
     Raises:
         InvalidInput: The metric is unknown, or a family's own fails.
@@ -71,6 +73,13 @@ def measure(
     if name in REGRESSION and scores.ndim != labels.ndim:
         said = f"needs a label for each of the {width} numbers a row, or one number a row"
         return Measurement(name, None, samples=labels.size, confidence=confidence, problem=said)
+    if isinstance(metric, Metric) and metric.of == "baselines":
+        if baseline is None or baseline.shape != scores.shape:
+            said = (
+                "needs a simple model's predictions beside the model's, and the answers have none"
+            )
+            return Measurement(name, None, samples=labels.size, confidence=confidence, problem=said)
+        scores = np.stack([scores, baseline], axis=-1)
     truth, answered = _usable(scores, labels)
     known = measuring.metric_of(metric)
     return measuring.measure(known, truth, decided(known, answered, thresholds), confidence)
@@ -116,7 +125,7 @@ def _usable(scores: FloatArray, labels: FloatArray) -> tuple[FloatArray, FloatAr
 
 def _known(values: FloatArray) -> NDArray[np.bool_]:
     """Return which rows have all of their numbers, (n,)."""
-    return np.asarray(np.isfinite(values if values.ndim > 1 else values[:, None]).all(axis=1))
+    return np.asarray(np.isfinite(values).all(axis=tuple(range(1, values.ndim))))
 
 
 def of_window(
@@ -127,6 +136,7 @@ def of_window(
     classes: int = 0,
     confidence: float = 0.95,
     thresholds: Sequence[float] = (),
+    baseline: FloatArray | None = None,
 ) -> Measurement:
     """Measure a window; what can't be measured here is ``Failed``, and the other metrics go on."""
     name = metric if isinstance(metric, str) else metric.name
@@ -139,6 +149,7 @@ def of_window(
                 classes=classes,
                 confidence=confidence,
                 thresholds=thresholds,
+                baseline=baseline,
             )
     except InvalidInput as error:
         said = f"not measured here: {error.message}"

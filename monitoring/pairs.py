@@ -186,6 +186,7 @@ class PairJoiner:
             keys=None if keys is None else encode_keys(keys),
             labelled=None,
             first=first,
+            baseline=record.baseline[size * first : size * (first + rows)] or None,
         )
         self._core.set_aside(record.aside, len(run))
         self._keep(pair, keys or ())
@@ -230,6 +231,7 @@ class PairJoiner:
             prediction=response.prediction,
             keys=None if exchange.keys is None else encode_keys(exchange.keys),
             labelled=None,
+            baseline=response.baseline or None,
         )
         core.set_aside({**request.aside, **response.aside}, 1)
         self._fresh[request.id] = (Seen(seen.request, seen.response, pair.seq), at)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Collection, Iterable, Sequence
+from math import prod
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -256,7 +257,7 @@ def _answered(
     if reason and not numbers:
         rows = _rows_by_shape(where, tensor)
         return ResponseRecord(event.id, version, rows, b"", {name[:MAX_ID_CHARS]: reason})
-    if len(tensor.shape) == 1 and len(tensor.data) <= _FEW:
+    if len(tensor.shape) == 1 and len(tensor.data) <= _FEW and not config.baseline:
         packed = _packed(_flat(tensor.data, where), where)
         return ResponseRecord(event.id, version, len(packed) // _FLOAT_BYTES, packed)
     values = _numbers(_flat(tensor.data, where), where)
@@ -266,7 +267,19 @@ def _answered(
                 f"{where}.shape: {shorten(tensor.shape)} does not fit {values.size} values"
             )
         values = score_of(values.reshape(tensor.shape), config)
-    return ResponseRecord(event.id, version, values.shape[0], values.tobytes())
+    beside = b""
+    if config.baseline in by_name and config.baseline not in unread:
+        beside = _beside(body.outputs[by_name[config.baseline]], tensor)
+    return ResponseRecord(event.id, version, values.shape[0], values.tobytes(), baseline=beside)
+
+
+def _beside(baseline: Tensor, prediction: Tensor) -> bytes:
+    """Return a simple model's prediction; empty where it has not the shape of the model's."""
+    if baseline.shape != prediction.shape or _no_number(baseline):
+        return b""
+    where = f"outputs.{baseline.name}"
+    values = _numbers(_flat(baseline.data, where), where)
+    return values.tobytes() if values.size == prod(baseline.shape) else b""
 
 
 def _no_number(tensor: Tensor) -> str:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from monitoring.log import connect
-from monitoring.records import end_to_end
-from monitoring.state import outcome_of, translated
+from monitoring.records import beside_each_other, end_to_end
+from monitoring.state import baseline_of, outcome_of, translated
 from monitoring.table import FloatArray
 
 
@@ -43,22 +43,28 @@ class StateReader:
         """Open the file that a ``State`` has made."""
         self._db = connect(path)
 
-    def outcomes(self, version: str, since: float) -> tuple[FloatArray, FloatArray]:
-        """Return scores and labels of a version's measured rows that arrived at or after ``since``.
+    def outcomes(
+        self, version: str, since: float
+    ) -> tuple[FloatArray, FloatArray, FloatArray | None]:
+        """Return scores, labels and baseline of a version's measured rows since a moment.
 
-        Scores are (n,), or (n, k) where a row has several numbers; so are labels, of targets.
+        Scores are (n,), or (n, k) where a row has several numbers; so are labels, of targets. A
+        simple model's predictions are as scores are; None: there are none. ``since`` is when a row
+        arrived.
         """
         with translated():
             rows = self._db.execute(
-                "SELECT body, rows, targets FROM outcomes WHERE version = ? AND last >= ? "
-                "AND measured ORDER BY seq",
+                "SELECT body, rows, targets, baseline FROM outcomes WHERE version = ? "
+                "AND last >= ? AND measured ORDER BY seq",
                 (version, since),
             ).fetchall()
         if not rows:
-            return np.empty(0), np.empty(0)
-        scores, labels, arrivals = end_to_end([outcome_of(*row) for row in rows])
+            return np.empty(0), np.empty(0), None
+        found = [(outcome_of(*row), baseline_of(beside, row[1])) for *row, beside in rows]
+        scores, labels, arrivals = end_to_end([columns for columns, _ in found])
+        baseline = beside_each_other([(columns[0], beside) for columns, beside in found])
         wanted = arrivals >= since
-        return scores[wanted], labels[wanted]
+        return scores[wanted], labels[wanted], None if baseline is None else baseline[wanted]
 
     def labelled_rows(self, since: float, version: str | None) -> int:
         """Return how many rows got their label at or after ``since``."""

@@ -38,6 +38,7 @@ class ResponseRecord(msgspec.Struct, frozen=True, array_like=True, tag="p"):
 
     Without any number it is empty, and ``aside`` says why. ``columns`` are what is watched of an
     answer that is a text, as a request's are; ``keys`` are its rows', where they have them.
+    ``baseline`` is a simple model's prediction of each row, as wide; empty: there is none.
     """
 
     id: str
@@ -47,6 +48,7 @@ class ResponseRecord(msgspec.Struct, frozen=True, array_like=True, tag="p"):
     aside: dict[str, str] = {}
     columns: dict[str, Values] = {}
     keys: tuple[str, ...] | None = None
+    baseline: bytes = b""
 
 
 class AsideRecord(msgspec.Struct, frozen=True, array_like=True, tag="a"):
@@ -62,6 +64,7 @@ class BlockRecord(msgspec.Struct, frozen=True, array_like=True, tag="b"):
     ``prediction``, ``columns`` and ``keys`` are of the rows of all; ``times`` is each
     request's largest event time in epoch ms (int64 bytes, ``NO_TIME`` for none). A row's
     prediction is one number or several, one row after another; none, and ``aside`` says why.
+    ``baseline`` is a simple model's, as wide; empty: there is none.
     """
 
     ids: tuple[str, ...]
@@ -74,6 +77,7 @@ class BlockRecord(msgspec.Struct, frozen=True, array_like=True, tag="b"):
     keys: tuple[str, ...] | None = None
     vectors: dict[str, Vectors] = {}
     aside: dict[str, str] = {}
+    baseline: bytes = b""
 
 
 class Label(msgspec.Struct, frozen=True, array_like=True):
@@ -128,6 +132,8 @@ class Outcomes(NamedTuple):
     ``scores`` is (n,), or (n, k) where a row has several numbers. ``labels`` is (n,), or of
     several targets (n, k), and ``sources`` are those of the labels, row by row; of none all is
     feedback. With ``again`` the rows had labels before, of sources that count otherwise.
+    ``baseline`` is a simple model's prediction of each, as wide as ``scores``, NaN where a row has
+    none; None: no row has one.
     """
 
     version: str
@@ -136,6 +142,7 @@ class Outcomes(NamedTuple):
     arrivals: FloatArray
     sources: Sequence[str] = ()
     again: bool = False
+    baseline: FloatArray | None = None
 
 
 def of_target(key: str, target: int) -> str:
@@ -330,6 +337,27 @@ def end_to_end(parts: Sequence[Sequence[FloatArray]]) -> tuple[FloatArray, ...]:
     wide = [column.shape[1:] for column in parts[-1]]
     alike = (part for part in parts if [column.shape[1:] for column in part] == wide)
     return tuple(np.concatenate(column) for column in zip(*alike, strict=True))
+
+
+def beside_each_other(
+    parts: Sequence[tuple[FloatArray, FloatArray | None]],
+) -> FloatArray | None:
+    """Return what stands beside rows, one part after another: NaN where a part has nothing.
+
+    Args:
+        parts: Scores, and what stands beside them, as wide; scores of another width than the last
+            are left out, as ``end_to_end`` does.
+
+    Returns:
+        As many rows as the scores have; None where no part has anything.
+    """
+    wide = parts[-1][0].shape[1:]
+    alike = [(scores, found) for scores, found in parts if scores.shape[1:] == wide]
+    if all(found is None for _, found in alike):
+        return None
+    return np.concatenate(
+        [np.full(scores.shape, np.nan) if found is None else found for scores, found in alike]
+    )
 
 
 _keys = msgspec.msgpack.Decoder(tuple[str, ...])

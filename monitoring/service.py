@@ -491,10 +491,12 @@ class Monitor:
             return version or "", self._rate()
         wanted, known = version or self.snapshot.champion, self.config.family.named(metric)
         with self._reading:
-            scores, labels = self._reader.outcomes(wanted, since)
+            scores, labels, baseline = self._reader.outcomes(wanted, since)
         limits = self.snapshot.thresholds.get(wanted, ())
         classes = len(self.snapshot.classes)
-        return wanted, measure(known, scores, labels, classes=classes, thresholds=limits)
+        return wanted, measure(
+            known, scores, labels, classes=classes, thresholds=limits, baseline=baseline
+        )
 
     def _rate(self) -> Measurement:
         """Measure the traffic by its newest windows, or from its beginning until there are some.

@@ -26,6 +26,7 @@ from monitoring.records import (
     decode_keys,
     key_hashes,
     of_target,
+    scores_of,
 )
 from monitoring.sources import pack, unpack
 from monitoring.table import FloatArray
@@ -42,7 +43,8 @@ class Pair(NamedTuple):
     empty when it is a block. ``truth`` has the labels of rows of which some targets have theirs
     (float64, row by row, NaN for none yet), ``sources`` who said them (``monitoring.sources``),
     None when all of it is feedback, and ``told`` when they came (as the labels are, epoch seconds),
-    None where nobody keeps that.
+    None where nobody keeps that. ``baseline`` is a simple model's prediction, as wide; None: there
+    is none.
     """
 
     seq: int
@@ -58,17 +60,18 @@ class Pair(NamedTuple):
     truth: bytes | None = None
     sources: bytes | None = None
     told: bytes | None = None
+    baseline: bytes | None = None
 
 
 PAIRS: Final = (
     "SELECT seq, id, request, version, at, rows, prediction, keys, labelled, first, truth, "
-    "sources, told FROM pairs"
+    "sources, told, baseline FROM pairs"
 )
 """Reads pairs, as ``Pair`` has them: a file of an earlier version has its columns in another order.
 """
 _PUT_PAIR: Final = (
     "INSERT INTO pairs (seq, id, request, version, at, rows, prediction, keys, labelled, first, "
-    "truth, sources, told) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "truth, sources, told, baseline) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 
 
@@ -286,8 +289,20 @@ class State:
         last, targets = float(found.arrivals.max()), labels.size // rows
         self._db.execute(
             "INSERT INTO outcomes (seq, version, last, at, rows, body, targets, sources, measured, "
-            "again) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (seq, found.version, last, at, rows, body, targets, sources, measured, found.again),
+            "again, baseline) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                seq,
+                found.version,
+                last,
+                at,
+                rows,
+                body,
+                targets,
+                sources,
+                measured,
+                found.again,
+                None if found.baseline is None else found.baseline.tobytes(),
+            ),
         )
 
     def put_joins(self, joins: Sequence[Join]) -> None:
@@ -471,14 +486,17 @@ class State:
 
     def outcomes_from(
         self, version: str, first: int
-    ) -> Iterator[tuple[int, FloatArray, FloatArray, FloatArray]]:
-        """Yield (sequence, scores, labels, arrivals) of a version's measured rows, in order."""
-        for seq, rows, body, targets in self._db.execute(
-            "SELECT seq, rows, body, targets FROM outcomes WHERE version = ? AND seq >= ? "
-            "AND measured ORDER BY seq",
+    ) -> Iterator[tuple[int, FloatArray, FloatArray, FloatArray, FloatArray | None]]:
+        """Yield a version's measured rows, in order.
+
+        Each is (sequence, scores, labels, arrivals, baseline).
+        """
+        for seq, rows, body, targets, baseline in self._db.execute(
+            "SELECT seq, rows, body, targets, baseline FROM outcomes WHERE version = ? "
+            "AND seq >= ? AND measured ORDER BY seq",
             (version, first),
         ):
-            yield (seq, *outcome_of(body, rows, targets))
+            yield (seq, *outcome_of(body, rows, targets), baseline_of(baseline, rows))
 
     def close(self) -> None:
         """Close the file."""
@@ -491,6 +509,11 @@ def outcome_of(body: bytes, rows: int, targets: int) -> tuple[FloatArray, FloatA
     labelled = found.size - rows
     scores, labels, arrivals = np.split(found, [labelled - targets * rows, labelled])
     return as_rows(scores, rows), as_rows(labels, rows), arrivals
+
+
+def baseline_of(body: bytes | None, rows: int) -> FloatArray | None:
+    """Return a simple model's predictions of rows, as their scores are; None: there are none."""
+    return None if body is None else scores_of(body, rows)
 
 
 @contextmanager

@@ -27,7 +27,7 @@ CREATE INDEX IF NOT EXISTS events_open ON events (request, response) WHERE pair 
 CREATE TABLE IF NOT EXISTS pairs (
     seq INTEGER PRIMARY KEY, id TEXT NOT NULL, request INTEGER NOT NULL, version TEXT NOT NULL,
     at REAL NOT NULL, rows INTEGER NOT NULL, prediction BLOB NOT NULL, keys BLOB, labelled BLOB,
-    first INTEGER NOT NULL DEFAULT 0, truth BLOB, sources BLOB, told BLOB
+    first INTEGER NOT NULL DEFAULT 0, truth BLOB, sources BLOB, told BLOB, baseline BLOB
 );
 CREATE INDEX IF NOT EXISTS pairs_at ON pairs (at);
 CREATE TABLE IF NOT EXISTS keys (
@@ -40,7 +40,7 @@ CREATE TABLE IF NOT EXISTS labels (
 CREATE TABLE IF NOT EXISTS outcomes (
     seq INTEGER PRIMARY KEY, version TEXT NOT NULL, last REAL NOT NULL, at REAL NOT NULL,
     rows INTEGER NOT NULL, body BLOB NOT NULL, targets INTEGER NOT NULL DEFAULT 1, sources BLOB,
-    measured INTEGER NOT NULL DEFAULT 1, again INTEGER NOT NULL DEFAULT 0
+    measured INTEGER NOT NULL DEFAULT 1, again INTEGER NOT NULL DEFAULT 0, baseline BLOB
 );
 CREATE INDEX IF NOT EXISTS outcomes_version ON outcomes (version, seq);
 CREATE TABLE IF NOT EXISTS joins (
@@ -69,11 +69,13 @@ ADDED: Final = (
     ("pairs", "truth", "BLOB"),
     ("pairs", "sources", "BLOB"),
     ("pairs", "told", "BLOB"),
+    ("pairs", "baseline", "BLOB"),
     ("labels", "source", "TEXT NOT NULL DEFAULT 'feedback'"),
     ("outcomes", "targets", "INTEGER NOT NULL DEFAULT 1"),
     ("outcomes", "sources", "BLOB"),
     ("outcomes", "measured", "INTEGER NOT NULL DEFAULT 1"),
     ("outcomes", "again", "INTEGER NOT NULL DEFAULT 0"),
+    ("outcomes", "baseline", "BLOB"),
     ("core", "sum", "INTEGER"),
 )
 """Columns that files of earlier versions don't have."""

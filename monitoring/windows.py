@@ -28,6 +28,7 @@ from monitoring.records import (
     Requests,
     ResponseRecord,
     Told,
+    beside_each_other,
     end_to_end,
     exchange_of,
     scores_of,
@@ -47,6 +48,7 @@ from monitoring.watch import (
 from noria.errors import traceback_tail
 from noria.labels import FEEDBACK
 from noria.loop.values import Signal, SignalKind, finite, to_json
+from noria.measures.catalog import Metric, OwnMetric
 from noria.measures.independent import drop
 from noria.measures.measurement import Measurement
 
@@ -62,7 +64,7 @@ class Scores(NamedTuple):
     """Predictions (and, for performance, labels and arrivals) of consecutive rows.
 
     ``scores`` is (n,), or (n, k) where a row has several numbers, ``labels`` (n,), or (n, k) of
-    several targets; ``arrivals`` is (n,).
+    several targets; ``arrivals`` is (n,). ``baseline`` is as ``scores``; None: there is none.
     """
 
     seq: int
@@ -71,6 +73,13 @@ class Scores(NamedTuple):
     arrivals: FloatArray
     start: int
     stop: int
+    baseline: FloatArray | None = None
+
+    @property
+    def beside(self) -> tuple[FloatArray, FloatArray | None]:
+        """The scores of its rows, and a simple model's."""
+        rows = slice(self.start, self.stop)
+        return self.scores[rows], None if self.baseline is None else self.baseline[rows]
 
 
 class Windows:
@@ -147,7 +156,8 @@ class Windows:
         if not measured:
             return seq
         stream = self._performance_of(found.version)
-        stream.push(Scores(seq, found.scores, found.labels, found.arrivals, 0, rows))
+        columns = (found.scores, found.labels, found.arrivals)
+        stream.push(Scores(seq, *columns, 0, rows, found.baseline))
         while (pieces := stream.take(self._config.performance_rows)) is not None:
             self._performance_window(found.version, stream.number - 1, pieces, at)
         return seq
@@ -244,8 +254,9 @@ class Windows:
         if stream is None:
             stream = Stream(self._stream_state(_PERFORMANCE + version))
             first = stream.first(self._core.next_outcome)
-            for seq, scores, labels, arrivals in self._state.outcomes_from(version, first):
-                stream.refill(Scores(seq, scores, labels, arrivals, 0, arrivals.size))
+            for seq, *columns, baseline in self._state.outcomes_from(version, first):
+                scores, labels, arrivals = columns
+                stream.refill(Scores(seq, scores, labels, arrivals, 0, arrivals.size, baseline))
             self._performance[version] = stream
         return stream
 
@@ -421,20 +432,30 @@ class Windows:
         scores, labels = end_to_end(
             [(p.scores[p.start : p.stop], p.labels[p.start : p.stop]) for p in pieces]
         )
+        baseline = beside_each_other([piece.beside for piece in pieces])
         watch = self._watch
         classes = 0 if watch is None else len(watch.reference.classes)
         limits = self._core.thresholds.get(version, ())
         # One that the family does not know is asked for by its name, and says that it is not known.
         known = {name: self._config.family.metric(name) for name in self._config.metrics}
         metrics = {
-            name: of_window(metric or name, scores, labels, classes=classes, thresholds=limits)
+            name: of_window(
+                metric or name,
+                scores,
+                labels,
+                classes=classes,
+                thresholds=limits,
+                baseline=baseline,
+            )
             for name, metric in known.items()
         }
         found = {metric: metrics[name] for name, metric in known.items() if metric is not None}
         self._note_failures(version, number, metrics)
         watched = version == self._core.champion
         dropped = (
-            self._drop(watch, metrics, scores, labels) if watched and watch is not None else None
+            self._drop(watch, metrics, scores, labels, baseline)
+            if watched and watch is not None
+            else None
         )
         names = () if watch is None else watch.reference.part_names
         parts = by_part(found, scores, labels, names, limits)
@@ -458,8 +479,49 @@ class Windows:
                 f"worse by {dropped.least:.4g} or more with confidence {limit.confidence:g}, "
                 f"{limit} allowed"
             )
-            since = min(float(p.arrivals[p.start : p.stop].min()) for p in pieces)
-            self._signal(SignalKind.PERFORMANCE, "performance", number, at, said, version, since)
+            self._lost(number, at, said, version, pieces)
+        elif (
+            watched
+            and limit is not None
+            and (said := self._beyond_floor(known, scores, labels, baseline, limit.confidence))
+        ):
+            self._lost(number, at, said, version, pieces)
+
+    def _lost(
+        self, number: int, at: float, said: str, version: str, pieces: Sequence[Scores]
+    ) -> None:
+        """Signal a loss of performance in a window."""
+        since = min(float(p.arrivals[p.start : p.stop].min()) for p in pieces)
+        self._signal(SignalKind.PERFORMANCE, "performance", number, at, said, version, since)
+
+    def _beyond_floor(
+        self,
+        metrics: Mapping[str, Metric | None],
+        scores: FloatArray,
+        labels: FloatArray,
+        baseline: FloatArray | None,
+        confidence: float,
+    ) -> str:
+        """Say which metric is surely worse than a model that is worth having; empty: none is.
+
+        Each end of an interval of ``2 confidence - 1`` is a bound that holds with ``confidence``.
+        """
+        for metric in metrics.values():
+            if not isinstance(metric, OwnMetric) or metric.floor is None:
+                continue
+            found = of_window(
+                metric, scores, labels, confidence=2.0 * confidence - 1.0, baseline=baseline
+            )
+            if found.value is None or found.low is None or found.high is None:
+                continue
+            if metric.is_beyond_floor(found.low, found.high):
+                greater = metric.greater_is_better
+                bound, side = (found.high, "less") if greater else (found.low, "more")
+                return (
+                    f"{metric.name} is {found.value:.4g}: {bound:.4g} or {side} with confidence "
+                    f"{confidence:g}, and a model that is worth having reaches {metric.floor:g}"
+                )
+        return ""
 
     def _note_failures(self, version: str, number: int, metrics: Mapping[str, Measurement]) -> None:
         """Count and name the metrics that failed on a window; the next window asks them again."""
@@ -477,6 +539,7 @@ class Windows:
         metrics: Mapping[str, Measurement],
         scores: FloatArray,
         labels: FloatArray,
+        baseline: FloatArray | None,
     ) -> DropReport | None:
         """Measure the drop that is watched; None when the rows, now or at training, can't tell.
 
@@ -495,6 +558,7 @@ class Windows:
             classes=len(watch.reference.classes),
             confidence=limit.confidence,
             thresholds=watch.reference.thresholds,
+            baseline=baseline,
         )
         if bounds is None or found.value is None or found.low is None or found.high is None:
             return None

@@ -32,6 +32,7 @@ class _Own(msgspec.Struct, frozen=True):
 
     metric: Metric
     whole: bool
+    floor: float | None = None
 
 
 class _Family(msgspec.Struct, frozen=True):
@@ -51,7 +52,11 @@ def write(model: Model) -> str:
     config, family = MonitorConfig.from_model(model), model.spec.family
     plain = [field.name for field in fields(Metric)]
     own = (
-        _Own(Metric(**{name: getattr(one, name) for name in plain}), one.per_sample is None)
+        _Own(
+            Metric(**{name: getattr(one, name) for name in plain}),
+            one.per_sample is None,
+            one.floor,
+        )
         for one in family.own_metrics
     )
     options = model.spec.task.options.model_dump(mode="json", by_alias=True)
@@ -125,4 +130,4 @@ def _whole(said: _Own, functions: Mapping[str, Any], missing: Mapping[str, str])
 
     function = functions.get(name, nothing)
     kind = "whole" if said.whole else "per_sample"
-    return OwnMetric(**asdict(said.metric), **{kind: function})
+    return OwnMetric(**asdict(said.metric), floor=said.floor, **{kind: function})

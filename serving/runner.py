@@ -23,7 +23,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from time import perf_counter, thread_time
 from typing import Any, Final, Protocol
@@ -33,7 +33,7 @@ import numpy as np
 from noria.errors import NoriaError, NotFinite, ServingError
 from noria.exchange.datatypes import DATATYPES
 from noria.seldom import Seldom
-from noria.tasks.package import Describing, DescribingAnswers, Predictor
+from noria.tasks.package import Describing, DescribingAnswers, Predictor, ReadingWhole
 from serving.columns import Batch
 from serving.metrics import ServerMetrics
 from serving.refusal import Refusal
@@ -106,7 +106,11 @@ class Runner:
         self._describe = _describer(predictor)
         self._seldom = Seldom(_SECONDS_BETWEEN_LINES)
         self._lookup = lookup
-        self._batching = batching
+        # Rows of another request would change the answer.
+        self.reads_whole_requests = (
+            isinstance(predictor, ReadingWhole) and predictor.reads_whole_requests
+        )
+        self._batching = replace(batching, max_rows=1) if self.reads_whole_requests else batching
         self._metrics = metrics
         self._nullable = frozenset(
             output.name for output in predictor.manifest.outputs if output.nullable is True

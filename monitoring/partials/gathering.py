@@ -16,6 +16,7 @@ from monitoring.pairs import MAX_VERSIONS
 from monitoring.partials.replica import grid_of
 from monitoring.partials.sketches import CellGrid, check_sketch
 from monitoring.partials.streams import (
+    BASELINE,
     CORRECTIONS,
     OF_CORRECTIONS,
     OF_OUTCOMES,
@@ -24,7 +25,7 @@ from monitoring.partials.streams import (
 )
 from monitoring.records import Outcomes, PartialRecord, Told, floats, scores_of, width_of
 from monitoring.sources import unpack
-from monitoring.state import State
+from monitoring.state import State, baseline_of
 from monitoring.table import ColumnArray, Table
 from monitoring.watch import Watch, Watched, apply_min_effect, judge
 from monitoring.windows import Windows
@@ -106,7 +107,9 @@ class GatheringWindows(Windows):
             version = "other"
         scores, labels, arrivals = (record.table[name] for name in OF_OUTCOMES)
         width, targets = (width_of(column, record.rows) or 0 for column in (scores, labels))
-        if not self._core.fits(version, width) or targets not in (1, width):
+        beside = record.table.get(BASELINE)
+        wide = beside is None or len(beside) == len(scores)
+        if not self._core.fits(version, width) or targets not in (1, width) or not wide:
             self._core.counts.unreadable += 1
             return
         found = Outcomes(
@@ -116,6 +119,7 @@ class GatheringWindows(Windows):
             floats(arrivals),
             unpack(record.sources, record.rows * targets),
             record.again,
+            baseline_of(beside, record.rows),
         )
         outcome = self.outcomes(found, record.at)
         self._state.put_origin(record.replica, record.life, record.seq, outcome)

@@ -18,6 +18,7 @@ from monitoring.detectors.build import takes_counts
 from monitoring.log import EventLog
 from monitoring.partials.sketches import CellGrid
 from monitoring.partials.streams import (
+    BASELINE,
     CORRECTIONS,
     FEATURES,
     OF_CORRECTIONS,
@@ -96,6 +97,9 @@ class ReplicaWindows(Windows):
             (found.scores, found.labels, found.arrivals),
             strict=True,
         )
+        table = {name: np.asarray(column, np.float64).tobytes() for name, column in columns}
+        if found.baseline is not None:
+            table[BASELINE] = found.baseline.tobytes()
         self._emit(
             PartialRecord(
                 self._replica.number,
@@ -105,7 +109,7 @@ class ReplicaWindows(Windows):
                 found.version,
                 found.arrivals.size,
                 at,
-                table={name: np.asarray(column, np.float64).tobytes() for name, column in columns},
+                table=table,
                 sources=pack(found.sources) or b"",
                 again=found.again,
             )

@@ -20,6 +20,8 @@ CORRECTIONS: Final = "corrections"
 OF_OUTCOMES: Final = ("scores", "labels", "arrivals")
 OF_CORRECTIONS: Final = ("partials", "places", "labels")
 """The columns of their tables, all float64; a row has one score or several, and so of labels."""
+BASELINE: Final = "baseline"
+"""A column of outcomes that have one, as wide as their scores."""
 
 _MAX_ROWS: Final = 1 << 31
 _MAX_COUNT: Final = 1 << 53
@@ -60,7 +62,8 @@ def check_partial(record: PartialRecord, where: str) -> None:
         case "features" | "prediction":
             _check_sketches(record, where)
         case "outcomes":
-            _check_columns(record, OF_OUTCOMES, where)
+            beside = (BASELINE,) if BASELINE in record.table else ()
+            _check_columns(record, (*OF_OUTCOMES, *beside), where)
             labels = len(record.table["labels"]) // _FLOAT_BYTES
             check_packed(record.sources, labels, f"{where}.sources")
             bounded_text(record.reference, f"{where}.reference", MAX_VERSION_CHARS)
@@ -99,12 +102,13 @@ def _check_columns(record: PartialRecord, names: tuple[str, ...], where: str) ->
         body = record.table[name]
         width = width_of(body, record.rows)
         # An answer may hold no number; of labels a row has as many as targets.
-        wide = name == "scores" or (record.stream == OUTCOMES and name == "labels")
-        least = 0 if name == "scores" else 1
+        said = name in ("scores", BASELINE)
+        wide = said or (record.stream == OUTCOMES and name == "labels")
+        least = 0 if said else 1
         if width is None or not least <= width <= (_MAX_WIDTH if wide else 1):
             raise InvalidInput(f"{where}.table.{name}: {len(body)} bytes, {record.rows} rows")
         values = np.frombuffer(body, np.float64)
-        if name != "scores" and not (np.abs(values) < _LARGEST[name]).all():
+        if not said and not (np.abs(values) < _LARGEST[name]).all():
             raise InvalidInput(f"{where}.table.{name}: a value is out of range")
 
 

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from noria.errors import NoriaError
+from noria.measures.catalog import Metric
 from noria.replay import Answer, History
-from noria.spec import ModelSpec
+from noria.spec import Family, ModelSpec
 from noria.tasks.package import Manifest
 
 if TYPE_CHECKING:
@@ -104,7 +105,9 @@ class Answers:
         limits = self._limits(score)
         metrics = {
             metric.name: measure(
-                metric, truth[fresh], decided(metric, score[fresh], limits[fresh])
+                metric,
+                truth[fresh],
+                decided(metric, self.as_read(metric, score, spec.family)[fresh], limits[fresh]),
             ).value
             for metric in spec.watched_metrics
         }
@@ -141,6 +144,20 @@ class Answers:
         if len(classes) <= _BINARY:
             return truth, self._columns["probability"]
         return truth, np.column_stack([self._probability(name) for name in classes])
+
+    def as_read(
+        self, metric: Metric, score: npt.NDArray[np.float64], family: Family
+    ) -> npt.NDArray[np.float64]:
+        """Return the scores of ``scored`` as a metric reads them.
+
+        One of baselines has the family's beside each, NaN where a version answered none.
+        """
+        if metric.of != "baselines":
+            return score
+        nothing = np.full(len(self._history), np.nan)
+        names = [f"{family.baseline}.{name}" for name in self._history.targets]
+        columns = [self._columns.get(name, nothing) for name in names or [family.baseline]]
+        return np.stack([score, np.column_stack(columns).reshape(score.shape)], axis=-1)
 
     def _values(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         truth = self._history.label.astype(np.float64)

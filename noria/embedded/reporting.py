@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -69,7 +70,7 @@ _PROSE: Final = Prose(
         "What other rules would have reached on the same rows: `noria backtest` tells.",
     ),
 )
-Scored = Mapping[str, npt.NDArray[np.float64]]
+Scored = Mapping[str, Callable[[Measured], npt.NDArray[np.float64]]]
 
 
 def report_of(done: Replayed, command: Sequence[object]) -> Report:
@@ -134,16 +135,19 @@ def report_of(done: Replayed, command: Sequence[object]) -> Report:
 
 
 def _said(done: Replayed) -> tuple[npt.NDArray[np.float64], Scored]:
-    """Return the labels (n,), and what the loop and its first version said, as measures take it."""
+    """Return the labels (n,), and what the loop and its first version said, by metric."""
     truth, loop = done.answers.scored()
+    family = done.model.spec.family
+    found: dict[str, Any] = {"loop": partial(done.answers.as_read, score=loop, family=family)}
     frozen = _asked(done)
     if frozen is None:
-        return truth, {"loop": loop}
+        return truth, found
     known, score = frozen.scored()
     if score.shape != loop.shape:  # later versions knew other classes
-        return truth, {"loop": loop}
+        return truth, found
+    found["frozen"] = partial(frozen.as_read, score=score, family=family)
     # A class that the first version did not know is measured for neither.
-    return np.where(np.isfinite(known), truth, np.nan), {"loop": loop, "frozen": score}
+    return np.where(np.isfinite(known), truth, np.nan), found
 
 
 def _asked(done: Replayed) -> Answers | None:
@@ -172,7 +176,7 @@ def _values(
 ) -> dict[str, float | None]:
     found: dict[str, float | None] = {"loop": None, "frozen": None}
     for name, score in said.items():
-        value = value_of(metric, truth, score[rows])
+        value = value_of(metric, truth, score(metric)[rows])
         found[name] = value if math.isfinite(value) else None
     return found
 

@@ -11,7 +11,9 @@ from typing import Any, Final, Literal, TypeAlias
 from noria.errors import InvalidInput, shorten
 
 Unit: TypeAlias = Literal["share", "score", "nats", "target", "seconds", "own"]
-Samples: TypeAlias = Literal["rows", "labels", "rankings", "spans", "series", "inputs", "requests"]
+Samples: TypeAlias = Literal[
+    "rows", "baselines", "labels", "rankings", "spans", "series", "inputs", "requests"
+]
 
 Statistic: TypeAlias = Callable[[Any, Any], Any]
 """A function of truth and prediction, arrays of n samples."""
@@ -31,7 +33,9 @@ class Metric:
     ``unit`` is what its numbers are: a share (0 to 1), a score without a unit,
     nats, the target's own unit, seconds, or one that only a family knows. ``low`` and ``high``
     are the limits of its values, None where there is none. ``of`` is what it is measured on: rows
-    with a prediction and a label, labels alone (where a text is predicted), rankings (a query with
+    with a prediction and a label, such rows with the prediction of a simple model beside it
+    (``baselines``, of ``Family.baseline``), labels alone (where a text is predicted), rankings (a
+    query with
     its scored candidates), the spans of documents, series, what a model read (``inputs``: the model
     itself is asked to measure), or requests. ``decides``: it is measured on what a row is called,
     which a threshold of the model's own may say (``measuring.decided``), not on its score.
@@ -49,7 +53,7 @@ class Metric:
     @property
     def is_watched(self) -> bool:
         """The monitor can measure it from labels that come later: it has those of rows alone."""
-        return self.of == "rows"
+        return self.of in ("rows", "baselines")
 
     @property
     def judges(self) -> bool:
@@ -71,7 +75,10 @@ class OwnMetric(Metric):
     n samples, (n,), each of that sample alone, and the metric is their mean; where ``low`` and
     ``high`` are given, each sample's number lies within. ``whole`` returns one number of all
     samples, which has no interval here: it is shown and searched by, and judges nothing. The
-    monitor gives either the rows that have a label, of a window or of a canary's step.
+    monitor gives either the rows that have a label, of a window or of a canary's step. Of
+    ``baselines`` the prediction has one axis more, of two: the model's, and the simple model's.
+    ``floor`` is what a model that is worth having reaches: the monitor signals a loss of
+    performance where the metric of the champion is surely beyond it.
 
     Raises:
         InvalidInput: The name is one of Noria's metrics or none that a spec can have, there is not
@@ -81,6 +88,7 @@ class OwnMetric(Metric):
     unit: Unit = "own"
     per_sample: Statistic | None = None
     whole: Statistic | None = None
+    floor: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse what can't be a metric beside Noria's own."""
@@ -93,10 +101,10 @@ class OwnMetric(Metric):
                 f"metric {shorten(self.name)}: is no name",
                 fix="write at most 63 of a-z, 0-9 and -, such as pinball-loss",
             )
-        if self.of not in ("rows", "rankings", "spans", "series", "inputs"):
+        if self.of in ("labels", "requests"):
             raise InvalidInput(
                 f"metric {self.name}: is of {self.of}, which have no prediction",
-                fix="say rows, rankings, spans, series or inputs, or leave it out: rows",
+                fix="say rows, baselines, rankings, spans, series or inputs, or leave it out: rows",
             )
         if callable(self.per_sample) == callable(self.whole):
             raise InvalidInput(
@@ -112,6 +120,12 @@ class OwnMetric(Metric):
     def judges(self) -> bool:
         """It is a mean over samples, which has an interval."""
         return self.whole is None
+
+    def is_beyond_floor(self, low: float, high: float) -> bool:
+        """Whether all of an interval is worse than ``floor``."""
+        if self.floor is None:
+            return False
+        return high < self.floor if self.greater_is_better else low > self.floor
 
     @property
     def is_bounded(self) -> bool:

@@ -71,6 +71,8 @@ class Family:
         metrics: Names in ``noria.measures.catalog``, and those of ``own_metrics``; the first is the
             default.
         own_metrics: Metrics that it brings, for all that a metric is for.
+        baseline: The output that is a simple model's prediction of the same sample, as wide as the
+            prediction; metrics of ``baselines`` are measured beside it. Empty: there is none.
         sources: The shared keys of ``spec.data.source`` that it reads.
         data: Keys of its own in ``spec.data.source``, with their classes.
         target: What the target column holds; None: it learns without one. Of texts, such as the
@@ -118,6 +120,7 @@ class Family:
     template: str
     draft: str = ""
     own_metrics: tuple[OwnMetric, ...] = ()
+    baseline: str = ""
     sources: tuple[str, ...] = ()
     data: Mapping[str, type[Section]] = field(default_factory=dict)
     target: Literal["class", "number", "text"] | None = None

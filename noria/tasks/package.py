@@ -220,6 +220,16 @@ class DescribingAnswers(Describing, Protocol):
         ...
 
 
+@runtime_checkable
+class ReadingWhole(Protocol):
+    """A predictor whose answer to a row may depend on the other rows of its request."""
+
+    @property
+    def reads_whole_requests(self) -> bool:
+        """Whether it does; requests are then never answered together."""
+        ...
+
+
 def load_predictor(package: Path, *, digest: str | None = None) -> Predictor:
     """Check a package and load its model, importing only what its algorithm needs.
 

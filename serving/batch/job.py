@@ -92,6 +92,12 @@ def run(
         ServingError: The predictor failed.
     """
     manifest = loaded.manifest
+    if loaded.runner.reads_whole_requests:
+        raise InvalidInput(
+            f"{stamp.model}: what it says of a row depends on the rows that are asked with it, and "
+            "a batch has no requests",
+            fix="ask its server, all rows of a group in one request",
+        )
     parts = wanted.shard.of_parts(find(wanted.source))
     known = [part.rows for part in parts if part.rows is not None]
     of_rows = sum(known) if len(known) == len(parts) else None

@@ -133,6 +133,8 @@ def test_rows_that_may_be_refused_are_set_aside_with_the_reason(
 class Odd:
     """Answers a number by itself, but for -1 (NaN) and -2 (it fails)."""
 
+    reads_whole_requests = False
+
     manifest = Manifest(
         "odd", "f", "a", (Input("a", "FP64", "numeric"),), (Output("y", "FP64"),), ()
     )
@@ -165,6 +167,14 @@ def test_an_answer_that_is_not_finite_is_no_answer(tmp_path: Path) -> None:
     assert pq.read_table(tmp_path / "out" / "x-00000.parquet")["y"].to_pylist() == [1, 2, 4]
     told = json.loads((tmp_path / "out" / "x-00000.refused.jsonl").read_text())
     assert told == {"row": 3, "why": "y: nan"}
+
+
+def test_a_model_that_reads_requests_as_a_whole_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Odd, "reads_whole_requests", True)
+    with pytest.raises(InvalidInput, match="odd: what it says of a row depends on the rows"):
+        answered_by_odd(tmp_path, [1.0])
 
 
 def test_a_predictor_that_fails_ends_the_batch_and_refuses_no_row(tmp_path: Path) -> None:

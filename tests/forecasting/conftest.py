@@ -33,6 +33,7 @@ class Project:
     """A model and its samples, read once."""
 
     def __init__(self, path: Path) -> None:
+        self.folder = path.parent
         self.model: Model = load_model(path)
         self.spec = self.model.spec
         self.rows: pd.DataFrame = LEARNER.ingest(self.spec, path.parent, None)

@@ -77,7 +77,7 @@ def test_a_correction_may_come_before_its_prediction_and_in_one_body_with_its_la
     status = b.status()
     assert (status["counts"]["joined"], status["counts"]["corrected"]) == (3, 0)
     with b.monitor._reading:
-        _, labels = b.monitor._reader.outcomes("1", 0.0)
+        _, labels, _ = b.monitor._reader.outcomes("1", 0.0)
     assert labels.tolist() == [0.0, 1.0, 0.0]
 
 

@@ -51,6 +51,24 @@ def rmsse(truth: Array, prediction: Array, scale: Array) -> Array:
     return rmse(truth, prediction) / _positive(scale, len(truth))
 
 
+def skill(truth: Array, prediction: Array, simple: Array) -> Array:
+    """Return how far each sample's mean absolute error is below a simple model's, (m,), -1 to 1.
+
+    As a share of the greater of the two: 1 - MAE / MAE of the simple model where the model is
+    better, and the same with the parts exchanged, negative, where it is worse. So two models of
+    which neither is better are 0 in the mean, whatever the size of a series, and no sample
+    outweighs the others. Two errors of zero are 0.
+
+    Args:
+        truth: (m, h).
+        prediction: The model's, (m, h).
+        simple: Another model's, (m, h).
+    """
+    ours, theirs = mae(truth, prediction), mae(truth, simple)
+    greater = np.maximum(ours, theirs)
+    return (theirs - ours) / np.where(greater == 0.0, 1.0, greater)
+
+
 def root_scale(histories: Array, season: int) -> Array:
     """Return the root of the mean squared seasonal difference of m histories (m, L), (m,).
 

@@ -17,7 +17,11 @@ from noria.spec.monitoring import Detector
 from noria.spec.section import Items, Section
 from noria.spec.spaces import SearchRange
 from noria.tasks.forecasting import HISTORY
-from noria.tasks.forecasting.rules import covariates_have_a_part, holidays_are_of_days
+from noria.tasks.forecasting.rules import (
+    covariates_have_a_part,
+    holidays_are_of_days,
+    sums_are_of_the_key,
+)
 from noria.tasks.rules import later_is_held_out
 
 if TYPE_CHECKING:
@@ -146,6 +150,20 @@ class ForecastingOptions(Section):
         description="Public holidays that forecasts know: countries by their ISO 3166 code, or "
         "parts of one. Steps of a day or less.",
         examples=[["KR", "DE-BY"]],
+    )
+    hierarchy: Items[Items[str]] = Field(
+        default=(),
+        max_length=8,
+        description="Levels of sums, from wide to narrow, each by the columns of "
+        "spec.data.entityKey that its series are alike in. The sum of all is always there: [[]] is "
+        "it alone. Forecasts of parts and sums are made to agree.",
+        examples=[[["region"]]],
+    )
+    reconcile: Literal["min-trace", "bottom-up", "top-down"] = Field(
+        default="min-trace",
+        description="How they are made to agree. min-trace: all are changed, by how their earlier "
+        "errors hang together. bottom-up: sums are what the parts add up to. top-down: each part "
+        "is its share of the widest sum.",
     )
 
 
@@ -314,6 +332,25 @@ SMAPE: Final = OwnMetric(
 )
 
 
+def _skill(truth: Any, prediction: Any) -> Any:
+    from noria.tasks.forecasting.accuracy import skill
+
+    return skill(truth, prediction[..., 0], prediction[..., 1])
+
+
+SKILL: Final = OwnMetric(
+    "skill",
+    greater_is_better=True,
+    low=-1.0,
+    high=1.0,
+    of="baselines",
+    floor=0.0,
+    about="by how much the mean absolute error of a forecast is below the seasonal naive's, as a "
+    "share of the greater one",
+    per_sample=_skill,
+)
+
+
 def _inputs_of(options: ForecastingOptions) -> dict[str, Any]:
     """Return that features which change from step to step are sent as series too."""
     named = (HISTORY, *options.known_ahead, *options.past)
@@ -336,8 +373,9 @@ FORECASTING: Final = Family(
         *(Algorithm(name=name) for name in LOCAL),
         Algorithm(name=BOOSTING, library="lightgbm", space=_BOOSTED),
     ),
-    metrics=("mase", "rmsse", "smape", "mae", "rmse"),
-    own_metrics=(MASE, RMSSE, SMAPE),
+    metrics=("mase", "rmsse", "smape", "skill", "mae", "rmse"),
+    own_metrics=(MASE, RMSSE, SMAPE, SKILL),
+    baseline=NAIVE,
     sources=("parquet", "csv"),
     target="number",
     inputs={HISTORY: "series"},
@@ -355,6 +393,7 @@ FORECASTING: Final = Family(
         a_choice_has_methods,
         covariates_have_a_part,
         holidays_are_of_days,
+        sums_are_of_the_key,
         later_is_held_out,
         the_season_fits_the_history,
         the_time_zone_is_known,

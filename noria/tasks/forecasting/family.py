@@ -83,17 +83,19 @@ class Forecasting(Sampled["Samples", "Fitted"]):
 
     def features(self, spec: ModelSpec, base: Path, rows: pd.DataFrame) -> pd.DataFrame:  # noqa: ARG002 - nothing is looked up
         """Return the samples of the series; see ``noria.tasks.forecasting.panel.samples_of``."""
-        from noria.tasks.forecasting.panel import samples_of, series_of
+        from noria.tasks.forecasting.panel import samples_of, series_of, with_sums
 
         options = options_of(spec)
-        return samples_of(spec, options, series_of(spec, options, rows))
+        series = with_sums(spec, options, series_of(spec, options, rows))
+        return samples_of(spec, options, series)
 
     def requests(self, spec: ModelSpec, rows: pd.DataFrame, start: float, end: float) -> Requests:
         """See ``noria.tasks.protocol.Asking``."""
-        from noria.tasks.forecasting.panel import requests_of, series_of
+        from noria.tasks.forecasting.panel import requests_of, series_of, with_sums
 
         options = options_of(spec)
-        return requests_of(spec, options, series_of(spec, options, rows), start, end)
+        series = with_sums(spec, options, series_of(spec, options, rows))
+        return requests_of(spec, options, series, start, end)
 
     def truth(self, samples: Samples) -> NDArray[np.float64]:
         """See ``Sampled.truth``: the futures."""
@@ -177,7 +179,7 @@ class Forecasting(Sampled["Samples", "Fitted"]):
     ) -> pd.DataFrame:
         """See ``TaskFamily.predict``."""
         from noria.tasks.forecasting.fitting import of_width
-        from noria.tasks.forecasting.judged import to_frame
+        from noria.tasks.forecasting.judged import UNRECONCILED, to_frame
         from noria.tasks.package import load_predictor
 
         forecaster = (
@@ -188,16 +190,19 @@ class Forecasting(Sampled["Samples", "Fitted"]):
         settings, histories = forecaster.settings, prepared.histories[places]
         alike = settings.season == prepared.season and settings.horizon == prepared.futures.shape[1]
         plain = forecaster.boosted is None and not settings.methods
+        keys = prepared.frame[list(forecaster.manifest.entity_key)].iloc[places]
+        series = forecaster.places_of(map(tuple, keys.to_numpy(object).astype(str)))
         if plain and alike and settings.history == histories.shape[1]:
             said = prepared.by(settings.method, places)
         else:
             read = settings.beside if forecaster.boosted is not None else None
             beside = prepared.beside(read, places, settings.steps)
-            keys = prepared.frame[list(forecaster.manifest.entity_key)].iloc[places]
-            series = forecaster.places_of(map(tuple, keys.to_numpy(object).astype(str)))
             windows = of_width(histories, settings.history)
             said = forecaster.forecasts(windows, beside, series)
-        return to_frame(forecaster.answer(histories, said))
+        if forecaster.hierarchy is None:
+            return to_frame(forecaster.answer(histories, said))
+        agreed, _ = forecaster.reconciled(said, series, prepared.origins[places])
+        return to_frame({**forecaster.answer(histories, agreed), UNRECONCILED: said})
 
     def measured(
         self, spec: ModelSpec, samples: Samples, places: NDArray[np.int64], said: pd.DataFrame

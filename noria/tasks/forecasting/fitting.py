@@ -6,10 +6,11 @@ What a local method says of a sample is the same whatever it is fitted on; it is
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
+import msgspec
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -35,8 +36,16 @@ from noria.tasks.forecasting.describe import (
     unit_of,
 )
 from noria.tasks.forecasting.gaps import filled
+from noria.tasks.forecasting.known import mean_of_known
 from noria.tasks.forecasting.panel import LATER, targets_of
-from noria.tasks.forecasting.predictor import PREDICTION, Forecaster, Settings, Tails
+from noria.tasks.forecasting.predictor import (
+    PREDICTION,
+    RECONCILED,
+    Forecaster,
+    Settings,
+    Tails,
+)
+from noria.tasks.forecasting.reconciling import learnt, levels_of, members_of
 from noria.tasks.forecasting.steps import Steps
 from noria.tasks.origins import LABEL_KNOWN
 from noria.tasks.package import Feature, Input, Manifest, Output
@@ -181,6 +190,64 @@ def fit(
     Raises:
         TrainingError: The algorithm has no hyperparameters, or boosting too few samples.
     """
+    said: dict[str, Array] = {}
+    found = _fit(spec, samples, places, params, weight, said)
+    if not options_of(spec).hierarchy:
+        return found
+    _, newer = in_time(spec, samples, places, LEARNT_FROM if said else 1.0)
+    method = found.forecaster.settings.method
+    known = said[method] if method in said else samples.by(method, newer)
+    return _reconciling(spec, samples, newer, known, found)
+
+
+def _reconciling(
+    spec: ModelSpec, samples: Samples, newer: Places, said: Array, fitted: Fitted
+) -> Fitted:
+    """Return the model with what makes its forecasts agree, and the intervals that these have.
+
+    ``said`` are forecasts of the samples at ``newer`` by a model that does not know their futures.
+    """
+    options, plain = options_of(spec), fitted.forecaster
+    names = [tuple(key) for key in plain.settings.series]
+    keys = samples.frame[list(spec.data.entity_key)].iloc[newer].to_numpy(object).astype(str)
+    nodes = plain.places_of(map(tuple, keys))
+    moments_of, when = np.unique(samples.origins[newer], return_inverse=True)
+    residuals = np.full((len(names), moments_of.size, options.horizon), np.nan)
+    residuals[nodes, when] = samples.futures[newer] - said
+    members = members_of(names, levels_of(spec.data.entity_key, options.hierarchy))
+    # Of a series that has ended nobody asks, and a sum has to be made of those that go on.
+    goes_on = plain.tails.ends >= plain.tails.ends.max() - options.horizon
+    members = tuple(own[goes_on[own]] for own in members)
+    shares = np.nan_to_num(mean_of_known(plain.tails.values[:, -samples.season :]))
+    learned = learnt(
+        options.reconcile, members, residuals.reshape(len(names), -1), np.maximum(shares, 0.0)
+    )
+    forecaster = replace(plain, hierarchy=learned)
+    agreed, _ = forecaster.reconciled(said, nodes, samples.origins[newer])
+    quantiles = intervals.calibrate(
+        samples.errors(agreed, newer), tuple(int(level) / 100 for level in plain.settings.widths)
+    )
+    settings = msgspec.structs.replace(
+        plain.settings,
+        widths={level: quantiles[int(level) / 100].tolist() for level in plain.settings.widths},
+        reconcile=options.reconcile,
+        members=[own.tolist() for own in members],
+    )
+    manifest = msgspec.structs.replace(
+        plain.manifest, outputs=(*plain.manifest.outputs, Output(RECONCILED, "BOOL"))
+    )
+    return Fitted(replace(forecaster, settings=settings, manifest=manifest))
+
+
+def _fit(
+    spec: ModelSpec,
+    samples: Samples,
+    places: Places,
+    params: Mapping[str, Any],
+    weight: NDArray[np.float64] | None,
+    said: dict[str, Array],
+) -> Fitted:
+    """Fit; ``said`` gets what methods that are fitted said of the newest samples before them."""
     algorithm = spec.train.algorithm
     if algorithm not in (AUTO, BOOSTING):
         _refuse_parameters(algorithm, params)
@@ -198,13 +265,14 @@ def fit(
         )
     alone = options_of(spec).choice == "per-series"
     judged = newer if boosts else places
-    judged = judged if alone else _some(judged, spec.train.seed)
+    whole = alone or bool(options_of(spec).hierarchy)
+    judged = judged if whole else _some(judged, spec.train.seed)
     errors = {name: samples.errors(samples.by(name, judged), judged) for name in local}
     if boosts:
         before, read = boosted(spec, samples, older, params, _part(weight, places, older))
         beside = samples.beside(read, judged, Steps.of(options_of(spec)))
-        said = before.predict(samples.histories[judged], beside)
-        errors[BOOSTING] = samples.errors(said, judged)
+        said[BOOSTING] = before.predict(samples.histories[judged], beside)
+        errors[BOOSTING] = samples.errors(said[BOOSTING], judged)
     groups = samples.group[judged]
     method = choice.choose(errors, groups=groups) if len(errors) > 1 else next(iter(errors))
     if alone:
@@ -403,7 +471,11 @@ def _fitted(
             name: [_plain(one) for one in samples.columns[name][places[at]]] for name in read.static
         },
     )
-    outputs = [PREDICTION, *(f"{end}-{n}" for n in settings.widths for end in ("lower", "upper"))]
+    outputs = [
+        PREDICTION,
+        *(f"{end}-{n}" for n in settings.widths for end in ("lower", "upper")),
+        NAIVE,
+    ]
     manifest = Manifest(
         model="",
         family=spec.task.family,

@@ -16,7 +16,8 @@ from noria.measures.measurement import Measurement
 from noria.measures.measuring import measure
 from noria.spec import ChampionGate, ModelSpec
 from noria.tasks.forecasting.accuracy import coverage, weighted_quantile_loss
-from noria.tasks.forecasting.describe import MASE, RMSSE, options_of
+from noria.tasks.forecasting.describe import MASE, NAIVE, RMSSE, SKILL, options_of
+from noria.tasks.forecasting.hierarchy import ALL
 from noria.tasks.forecasting.panel import targets_of
 from noria.tasks.forecasting.predictor import PREDICTION
 from noria.tasks.held_out import HeldOut
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]
+
+
+UNRECONCILED: Final = "unreconciled"
+"""What a method says of a node before it is made to agree with the others."""
 
 
 def _given(numbers: Array, _: Array) -> Array:
@@ -73,8 +78,11 @@ def in_units(metric: str, samples: Samples, places: Places, said: Array) -> tupl
     """Return futures and forecasts of samples as a metric reads them, (n, h) each.
 
     Those of a scaled metric are in units of each history's own scale, so that series of different
-    sizes count alike.
+    sizes count alike. Of ``skill`` forecasts are (n, h, 2), the seasonal naive's beside them.
     """
+    if metric == SKILL.name:
+        naive = samples.by(NAIVE, places)
+        return samples.futures[places], np.stack([said, naive], axis=-1)
     scales = {MASE.name: samples.scale, RMSSE.name: samples.root_scale}
     unit = scales[metric][places, None] if metric in scales else 1.0
     return samples.futures[places] / unit, said / unit
@@ -141,11 +149,46 @@ def completed(
     held_out: HeldOut,
     plots_dir: Path | None,
 ) -> Evaluation:
-    """Return an evaluation with what is measured of the intervals, and plots."""
+    """Return an evaluation with what is measured of levels and intervals, and plots."""
+    levels, notes = of_levels(spec, samples, held_out.model)
     shown = of_intervals(spec, samples, np.arange(found.rows), held_out.model)
     plots: tuple[str, ...] = ()
     if plots_dir is not None:
         from noria.tasks.forecasting.plots import draw
 
         plots = draw(plots_dir, spec, samples, held_out)
-    return msgspec.structs.replace(found, metrics={**found.metrics, **shown}, plots=plots)
+    return msgspec.structs.replace(
+        found,
+        metrics={**found.metrics, **shown, **levels},
+        plots=plots,
+        notes=(*found.notes, *notes),
+    )
+
+
+def of_levels(
+    spec: ModelSpec, samples: Samples, said: pd.DataFrame
+) -> tuple[dict[str, Measurement], tuple[str, ...]]:
+    """Return MASE of each level of a hierarchy, reconciled, and a sentence of each about before."""
+    horizon, options = samples.futures.shape[1], options_of(spec)
+    if not options.hierarchy or f"{UNRECONCILED}.t+1" not in said:
+        return {}, ()
+    key = list(spec.data.entity_key)
+    summed = samples.frame[key].to_numpy(object).astype(str) == ALL
+    found: dict[str, Measurement] = {}
+    notes: list[str] = []
+    levels = {"-".join(level) or "all": set(level) for level in ((), *options.hierarchy, key)}
+    for name, level in levels.items():
+        alike = np.array([column not in level for column in key])
+        rows = np.flatnonzero((summed == alike).all(axis=1))
+        if not rows.size:
+            continue
+        after, before = (
+            measure(MASE, *in_units(MASE.name, samples, rows, said_of(said, horizon, output)[rows]))
+            for output in (PREDICTION, UNRECONCILED)
+        )
+        found[f"mase-{name}"] = after
+        notes.append(
+            f"Reconciled by {options.reconcile}, the level {name} has a MASE of {after.value:.3f} "
+            f"on {rows.size} held-out forecasts, {before.value:.3f} before."
+        )
+    return found, tuple(notes)

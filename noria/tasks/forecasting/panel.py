@@ -23,6 +23,8 @@ from noria.spec import ModelSpec
 from noria.tasks.forecasting import HISTORY
 from noria.tasks.forecasting.beside import static_of
 from noria.tasks.forecasting.describe import ForecastingOptions, history_of, season_of
+from noria.tasks.forecasting.hierarchy import ALL, sums_of
+from noria.tasks.forecasting.reconciling import levels_of
 from noria.tasks.forecasting.steps import Steps
 from noria.tasks.origins import LABEL_KNOWN
 from noria.tasks.protocol import Requests
@@ -164,6 +166,44 @@ def series_of(spec: ModelSpec, options: ForecastingOptions, rows: pd.DataFrame) 
     return found
 
 
+def with_sums(
+    spec: ModelSpec, options: ForecastingOptions, series: Sequence[Series]
+) -> list[Series]:
+    """Return the series and the sums of them that the options name, in the order of their keys.
+
+    A sum is over all parts that have begun and not ended; a step of which a part has a gap has
+    none, unless a gap is nothing.
+
+    Raises:
+        DataError: A key has the value that stands for all.
+    """
+    if not options.hierarchy:
+        return list(series)
+    levels = levels_of(spec.data.entity_key, options.hierarchy)
+    parts: dict[tuple[str, ...], list[Series]] = {}
+    for one in series:
+        if ALL in one.key:
+            raise DataError(
+                f"spec.data.entityKey: {one.name} has the value {ALL}, which stands for the sum of "
+                "all",
+                fix="give it another name",
+            )
+        for key in dict.fromkeys(sums_of(one.key, levels)):
+            parts.setdefault(key, []).append(one)
+    found = [_added(key, own, options) for key, own in parts.items()]
+    return sorted([*series, *found], key=lambda one: one.key)
+
+
+def _added(key: tuple[str, ...], parts: Sequence[Series], options: ForecastingOptions) -> Series:
+    first = min(one.first for one in parts)
+    values = np.zeros(max(one.first + one.values.size for one in parts) - first)
+    for one in parts:
+        start = one.first - first
+        values[start : start + one.values.size] += _values(one, options)
+    known = np.flatnonzero(~np.isnan(values))
+    return Series(key, first + int(known[0]), values[known[0] : known[-1] + 1])
+
+
 def _changing(options: ForecastingOptions) -> tuple[str, ...]:
     return (*options.known_ahead, *options.past)
 
@@ -252,7 +292,9 @@ def samples_of(
             fix="give more values, or a shorter spec.task.options.season or horizon",
         )
     stride = _stride(long, least, options)
-    found = [part for one in long for part in _to_learn(one, least, stride, width, options)]
+    # Sums are held against their parts at the same moments.
+    newest = max(one.first + one.values.size for one in long) if options.hierarchy else None
+    found = [part for one in long for part in _to_learn(one, least, stride, width, options, newest)]
     if not found:
         raise DataError(
             f"no series has {horizon} values after each other to be judged by",
@@ -384,12 +426,19 @@ def _stride(long: Sequence[Series], least: int, options: ForecastingOptions) -> 
 
 
 def _to_learn(
-    one: Series, least: int, stride: int, width: int, options: ForecastingOptions
+    one: Series,
+    least: int,
+    stride: int,
+    width: int,
+    options: ForecastingOptions,
+    newest: int | None,
 ) -> Iterator[_Sample]:
+    """Yield samples from the newest on; ``newest`` is the step after which all series have them."""
     values = _values(one, options)
     last = values.size - options.horizon
-    for number in range(options.origins):
-        end = last - number * stride
+    early = 0 if newest is None else (one.first + values.size - newest) % stride
+    ends = (last - early - number * stride for number in range(options.origins))
+    for end in (last, *ends) if early else ends:
         if end < least:
             return
         future = values[end : end + options.horizon]

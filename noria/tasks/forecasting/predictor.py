@@ -15,8 +15,9 @@ from noria.errors import IntegrityError, InvalidInput, shorten
 from noria.tasks.arrays import pack, unpack
 from noria.tasks.forecasting import HISTORY, boosting, intervals, methods
 from noria.tasks.forecasting.beside import Beside
-from noria.tasks.forecasting.describe import BOOSTING
+from noria.tasks.forecasting.describe import BOOSTING, NAIVE
 from noria.tasks.forecasting.gaps import filled
+from noria.tasks.forecasting.hierarchy import Hierarchy
 from noria.tasks.forecasting.shape import described
 from noria.tasks.forecasting.steps import Steps
 from noria.tasks.package import Manifest
@@ -27,7 +28,12 @@ Array = NDArray[np.float64]
 FILE: Final = "forecast.json"
 TAILS: Final = "tails.npz"
 PREDICTION: Final = "prediction"
+RECONCILED: Final = "reconciled"
+"""Of a model with a hierarchy, whether a forecast agrees with those it was asked with."""
+
 BOOSTED: Final = "boosting/"
+_COVARIANCE: Final = "covariance"
+_SHARES: Final = "shares"
 _CURVE: Final = np.arange(1.0, 65.0) ** 0.5
 _BESIDE: Final = "beside/"
 NEVER: Final = np.iinfo(np.int64).min
@@ -37,7 +43,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What ``forecast.json`` says. ``widths`` has (h,) half widths in units of the scale.
 
     ``facts`` has the static features of each of the ``series``, and ``methods`` its method, where
-    each has one of its own.
+    each has one of its own. ``reconcile`` is how forecasts of parts and sums are made to agree, and
+    ``members`` has the parts of each series that is a sum; empty: there is no hierarchy.
     """
 
     method: str
@@ -53,6 +60,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     methods: list[str] = msgspec.field(default_factory=list)
     beside: Beside | None = None
     facts: dict[str, list[str | float | None]] = msgspec.field(default_factory=dict)
+    reconcile: str = ""
+    members: list[list[int]] = msgspec.field(default_factory=list)
 
     @property
     def steps(self) -> Steps:
@@ -97,9 +106,15 @@ class Forecaster:
     settings: Settings
     boosted: boosting.Boosted | None
     tails: Tails
+    hierarchy: Hierarchy | None = None
+
+    @property
+    def reads_whole_requests(self) -> bool:
+        """Whether the answer to a row depends on the other rows of its request."""
+        return self.hierarchy is not None
 
     def predict(self, columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Return the forecast and the ends of its intervals, (n, h) each.
+        """Return the forecast, the ends of its intervals and the seasonal naive, (n, h) each.
 
         Raises:
             InvalidInput: A history or what stands beside it is missing and can't be looked up, or
@@ -107,6 +122,7 @@ class Forecaster:
         """
         asked = self._asked(columns)
         histories, ahead = filled(asked.raw, self.settings.gaps), asked.ahead
+        naive = self._naive(histories, ahead)
         if ahead.any():
             # The steps that nobody knows yet are forecast first, and taken for known.
             said = self.forecasts(histories, self._read(columns, asked, ahead), asked.places)
@@ -114,7 +130,68 @@ class Forecaster:
                 steps = int(ahead[row])
                 histories[row] = np.concatenate([histories[row, steps:], said[row, :steps]])
         read = self._read(columns, asked, np.zeros_like(ahead))
-        return self.answer(histories, self.forecasts(histories, read, asked.places))
+        said = self.forecasts(histories, read, asked.places)
+        if self.hierarchy is None:
+            return {**self.answer(histories, said), NAIVE: naive}
+        agreed, changed = self._agreed(said, histories, asked)
+        return {**self.answer(histories, agreed), NAIVE: naive, RECONCILED: changed}
+
+    def _agreed(
+        self, said: Array, histories: Array, asked: _Asked
+    ) -> tuple[Array, NDArray[np.bool_]]:
+        """Return the forecasts of requests, which agree where all parts of a sum were asked about.
+
+        The sums that were not asked about are forecast beside them.
+        """
+        hierarchy, rows = self.hierarchy, len(said)
+        if hierarchy is None:
+            return said, np.zeros(rows, np.bool_)
+        places, moments, sums = asked.places.tolist(), asked.origins.tolist(), []
+        for moment in dict.fromkeys(moments):
+            of = {place: row for row, place in enumerate(places) if moments[row] == moment}
+            for place in hierarchy.whole(set(of)):
+                if place not in of:
+                    own = histories[[of[part] for part in hierarchy.members[place].tolist()]]
+                    sums.append((place, moment, _summed(own)))
+        if sums:
+            beside, when = None, np.array([moment for _, moment, _ in sums], np.int64)
+            if self.boosted is not None and self.settings.beside is not None:
+                # Sums have no covariates: it is the calendar alone.
+                known = self.settings
+                beside = self.settings.beside.read(
+                    {}, when, known.season, known.horizon, known.steps
+                )
+            above = self.forecasts(np.stack([history for *_, history in sums]), beside)
+            said = np.concatenate([said, above])
+        agreed, changed = self.reconciled(
+            said,
+            np.array([*places, *(place for place, *_ in sums)], np.int64),
+            np.array([*moments, *(moment for _, moment, _ in sums)], np.int64),
+        )
+        return agreed[:rows], changed[:rows]
+
+    def reconciled(
+        self, said: Array, places: NDArray[np.int64], moments: NDArray[np.int64]
+    ) -> tuple[Array, NDArray[np.bool_]]:
+        """Return forecasts (n, h) that agree, origin by origin, and which were reconciled, (n,).
+
+        ``places`` (n,) is which series of the package each is of, -1: none, ``moments`` (n,) its
+        origin.
+        """
+        found, changed = said.copy(), np.zeros(len(said), np.bool_)
+        hierarchy = self.hierarchy
+        if hierarchy is not None:
+            for moment in np.unique(moments):
+                rows = np.flatnonzero(moments == moment)
+                found[rows], changed[rows] = hierarchy.reconciled(said[rows], places[rows])
+        return found, changed
+
+    def _naive(self, histories: Array, ahead: NDArray[np.int64]) -> Array:
+        """Return the seasonal naive from so many steps after histories, (n, h): what is known."""
+        steps = self.settings.horizon + int(ahead.max(initial=0))
+        found = methods.forecast(NAIVE, histories, self.settings.season, steps)
+        places = ahead[:, None] + np.arange(self.settings.horizon)
+        return np.take_along_axis(found, places, axis=1)
 
     def forecasts(
         self,
@@ -177,9 +254,11 @@ class Forecaster:
         origins = np.full(rows, NEVER)
         for row in range(rows):
             places[row] = self._place(columns, row)
-            if self.settings.beside is not None:
+            if self.settings.beside is not None or self.hierarchy is not None:
                 asked = self._origin(columns, row)
                 origins[row] = NEVER if asked is None else asked
+        if self.hierarchy is not None:
+            _sum_up(raw, places, origins, self.hierarchy, self.settings.gaps)
         for row in np.flatnonzero(np.isnan(raw).all(axis=1)).tolist():
             place = int(places[row])
             raw[row], origins[row] = self._looked_up(columns, row, place)
@@ -328,6 +407,8 @@ class Forecaster:
         """Return the files of the package."""
         covariates = {_BESIDE + name: values for name, values in self.tails.covariates.items()}
         tails = {"values": self.tails.values, "ends": self.tails.ends, **covariates}
+        if self.hierarchy is not None:
+            tails |= {_COVARIANCE: self.hierarchy.covariance, _SHARES: self.hierarchy.shares}
         found = {
             FILE: msgspec.json.format(msgspec.json.encode(self.settings), indent=2),
             TAILS: pack(tails),
@@ -357,11 +438,52 @@ def load(manifest: Manifest, files: Mapping[str, bytes]) -> Forecaster:
     boosted = boosting.load(model) if model else None
     if boosted is None and BOOSTING in (settings.method, *settings.methods):
         raise IntegrityError(f"{FILE}: there is no model beside it", fix="train again")
-    found = Forecaster(manifest, settings, boosted, Tails(values, ends, places, covariates))
+    hierarchy = None
+    if settings.reconcile:
+        hierarchy = _hierarchy(settings, arrays)
+    tails = Tails(values, ends, places, covariates)
+    found = Forecaster(manifest, settings, boosted, tails, hierarchy)
     # The statistical models take seconds to import: before the first request, not in it.
     for method in {settings.method, *settings.methods} - {BOOSTING}:
         methods.forecast(method, _CURVE[None, :], settings.season, settings.horizon)
     return found
+
+
+def _hierarchy(settings: Settings, arrays: Mapping[str, Any]) -> Hierarchy:
+    size, members = len(settings.series), settings.members
+    covariance, shares = arrays.get(_COVARIANCE), arrays.get(_SHARES)
+    if (
+        covariance is None
+        or shares is None
+        or (covariance.shape, shares.shape, len(members)) != ((size, size), (size,), size)
+        or any(not 0 <= part < size for own in members for part in own)
+    ):
+        raise IntegrityError(f"{TAILS}: does not fit {FILE}", fix="train again")
+    own = tuple(np.array(parts, np.int64) for parts in members)
+    return Hierarchy(settings.reconcile, own, covariance, shares)
+
+
+def _summed(histories: Array) -> Array:
+    """Return the sum of histories (n, L): of those that have begun, (L,)."""
+    begun = ~np.isnan(histories).all(axis=0)
+    return np.where(begun, np.nansum(histories, axis=0), np.nan)
+
+
+def _sum_up(
+    raw: Array,
+    places: NDArray[np.int64],
+    origins: NDArray[np.int64],
+    hierarchy: Hierarchy,
+    gaps: str,
+) -> None:
+    """Fill in the histories of sums that none was sent of, where those of all parts were."""
+    sent = ~np.isnan(raw).all(axis=1)
+    for row in np.flatnonzero(~sent & (places >= 0)).tolist():
+        members = hierarchy.members[places[row]]
+        alike = np.flatnonzero(sent & (origins == origins[row]))
+        of = dict(zip(places[alike].tolist(), alike.tolist(), strict=True))
+        if members.size and all(part in of for part in members.tolist()):
+            raw[row] = _summed(filled(raw[[of[part] for part in members.tolist()]], gaps))
 
 
 def _fits(settings: Settings, values: Array, ends: Any, covariates: Mapping[str, Array]) -> bool:

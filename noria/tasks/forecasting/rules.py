@@ -86,3 +86,46 @@ def holidays_are_of_days(task: Any, train: Any) -> Iterator[Problem]:
             f"{train.algorithm} looks at a series' own values alone",
             f"write algorithm: {' or '.join(READ_BY)}, or remove it",
         )
+
+
+def sums_are_of_the_key(task: Any, data: Data) -> Iterator[Problem]:
+    """A level names some columns of the key, and nothing stands beside the values."""
+    options, path = task.options, "spec.task.options.hierarchy"
+    key = tuple(data.entity_key)
+    for place, level in enumerate(options.hierarchy):
+        where = f"{path}[{place}]"
+        for name in level:
+            if name not in key:
+                yield Problem(
+                    where,
+                    f"{name} is no column of spec.data.entityKey",
+                    f"write some of {', '.join(key)}, or add it there"
+                    if key
+                    else "name the columns of the series in spec.data.entityKey",
+                )
+        if len(set(level)) < len(level):
+            yield Problem(where, "names a column twice", "keep one of them")
+        elif level and set(level) == set(key):
+            yield Problem(where, "is each series alone, and no sum", "leave a column out")
+        elif set(level) in [set(other) for other in options.hierarchy[:place]]:
+            yield Problem(where, "is there twice", "keep one of them")
+    if options.hierarchy and not key:
+        yield Problem(path, "one series has no parts", "remove it, or write spec.data.entityKey")
+    if options.hierarchy and data.features:
+        yield Problem(
+            path,
+            "sums have no features, and spec.data.features names some",
+            "remove the features, or the hierarchy",
+        )
+    if options.hierarchy and options.choice != "globally":
+        yield Problem(
+            "spec.task.options.choice",
+            f"{options.choice} and a hierarchy are not reconciled together",
+            "remove one of them",
+        )
+    if not options.hierarchy and options.reconcile != "min-trace":
+        yield Problem(
+            "spec.task.options.reconcile",
+            "there are no sums to reconcile",
+            f"write {path}, such as [[region]], or remove it",
+        )

@@ -341,7 +341,7 @@ def test_a_correction_reaches_the_aggregator_once(
     counts = fleet.aggregator.flush()
     assert (counts["joined"], counts["corrected"]) == (REQUESTS, REQUESTS)
     with fleet.aggregator._reading:
-        _, labels = fleet.aggregator._reader.outcomes("1", 0.0)
+        _, labels, _ = fleet.aggregator._reader.outcomes("1", 0.0)
     assert labels.tolist() == [0.0] * REQUESTS
 
 
@@ -380,7 +380,7 @@ def test_who_labelled_a_row_reaches_the_aggregator(
     # Where a judge counts it is corrected; where it does not its rows count when a person speaks.
     assert counts["corrected"] == (0 if sources else 100)
     with fleet.aggregator._reading:
-        _, labels = fleet.aggregator._reader.outcomes("1", 0.0)
+        _, labels, _ = fleet.aggregator._reader.outcomes("1", 0.0)
     assert sorted(labels.tolist()) == [0.0] * (0 if sources else 100) + [1.0] * 100
     export(fleet.home / "aggregator", fleet.config, tmp_path / "out")
     rows = pq.read_table(tmp_path / "out" / "labels.parquet").to_pylist()
