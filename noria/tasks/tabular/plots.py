@@ -62,6 +62,8 @@ def draw(folder: Path, asked: Asked, truth: Truth) -> tuple[str, ...]:
         }
     else:
         plots = {"confusion.png": _confusion, "importance.png": _importance}
+    if any(feature.kind == "image" for feature in asked.model.manifest.features):
+        del plots["importance.png"]  # pixels that change places are no pictures
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,0 +1,15 @@
+"""The family ``image-classification``: a class from a picture."""
+
+from typing import Final
+
+IMAGE: Final = "image"
+"""The column that a client sends: an encoded file, or pixels."""
+
+WIDTH: Final = "image.width"
+HEIGHT: Final = "image.height"
+BRIGHTNESS: Final = "image.brightness"
+CONTRAST: Final = "image.contrast"
+SHARPNESS: Final = "image.sharpness"
+ENTROPY: Final = "answer.entropy"
+DESCRIPTORS: Final = (WIDTH, HEIGHT, BRIGHTNESS, CONTRAST, SHARPNESS, ENTROPY)
+"""What is watched of a picture and its answer; pixels never leave the server."""
