@@ -129,7 +129,8 @@ class PictureLesson:
     def temperature(self, network: torch.nn.Module) -> float:
         """Return what logits are divided by so that the validation part is the likeliest.
 
-        A network that was trained until it errs little is surer than it is right (Guo et al.,
+        A network that was trained until it errs little is surer than it is right; it is never made
+        surer (Guo et al.,
         ICML 2017).
         """
         from scipy.optimize import minimize_scalar
@@ -141,7 +142,7 @@ class PictureLesson:
             cooled = logits / float(np.exp(log))
             return float(torch.nn.functional.cross_entropy(cooled, truth))
 
-        found = minimize_scalar(loss, bounds=(-1.5, 1.5), method="bounded")
+        found = minimize_scalar(loss, bounds=(0.0, 1.5), method="bounded")
         return float(np.exp(found.x))
 
     def _logits(self, network: torch.nn.Module) -> torch.Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
-ROWS = 2000
+ROWS = 3000
 START = datetime(2026, 1, 5, tzinfo=UTC)
 SIGNS = ("circle", "cross", "square")
 
@@ -41,7 +41,7 @@ def picture(sign: str, chance: np.random.Generator) -> bytes:
     image = Image.new("L", (16, 16), int(chance.integers(20, 60)))
     draw = ImageDraw.Draw(image)
     x, y = chance.integers(4, 12, 2).tolist()
-    half, ink = int(chance.integers(3, 5)), int(chance.integers(150, 240))
+    half, ink = int(chance.integers(3, 5)), int(chance.integers(110, 200))
     if sign == "circle":
         draw.ellipse((x - half, y - half, x + half, y + half), outline=ink)
     elif sign == "square":
@@ -49,7 +49,7 @@ def picture(sign: str, chance: np.random.Generator) -> bytes:
     else:
         draw.line((x - half, y - half, x + half, y + half), fill=ink)
         draw.line((x - half, y + half, x + half, y - half), fill=ink)
-    noisy = np.asarray(image, np.float64) + chance.normal(0.0, 12.0, (16, 16))
+    noisy = np.asarray(image, np.float64) + chance.normal(0.0, 22.0, (16, 16))
     file = io.BytesIO()
     Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(file, "PNG")
     return file.getvalue()
