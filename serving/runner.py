@@ -378,7 +378,9 @@ def _bytes_of(column: np.ndarray[Any, Any]) -> int:
     if column.dtype.kind != "O":
         return column.nbytes
     held = (one for one in column if isinstance(one, bytes | np.ndarray))
-    return column.nbytes + sum(one.nbytes if isinstance(one, np.ndarray) else len(one) for one in held)
+    return column.nbytes + sum(
+        one.nbytes if isinstance(one, np.ndarray) else len(one) for one in held
+    )
 
 
 def _joined(batches: Sequence[Batch]) -> Batch:

@@ -16,7 +16,7 @@ KINDS = (
     *("t-shirt", "trouser", "pullover", "dress", "coat"),
     *("sandal", "shirt", "sneaker", "bag", "ankle-boot"),
 )
-PICTURES = 8_000
+PICTURES = 5_000
 """Of the 60,000 of the training part."""
 START = datetime(2026, 1, 5, tzinfo=UTC)
 EVERY = timedelta(minutes=6)
@@ -27,7 +27,7 @@ DEGREES = 30
 
 
 def prepare(base: Path, fraction: float = 1.0, seed: int = 0) -> None:
-    """Write ``base / "data" / "pictures.parquet"``, a picture every six minutes, unless it is there.
+    """Write ``base / "data" / "pictures.parquet"``, one every six minutes, unless it is there.
 
     Args:
         base: Folder of ``model.yaml``.

@@ -83,8 +83,8 @@ def _unfolded(frame: pd.DataFrame) -> pd.DataFrame:
 def _columns(manifest: Manifest, frame: pd.DataFrame) -> tuple[dict[str, Array], list[str]]:
     """Return the columns that the model reads, and which looked-up ones are not in the frame.
 
-    A text, a series or an image is read as it is. Other columns (keys, a time that no feature needs) are
-    not read.
+    A text, a series or an image is read as it is. Other columns (keys, a time that no feature
+    needs) are not read.
     """
     if not len(frame):
         raise InvalidInput("there are no rows", fix="send one at least")

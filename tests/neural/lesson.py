@@ -1,4 +1,4 @@
-"""A lesson for the trainer's tests, and processes that take it: ``python lesson.py WHAT FOLDER``."""
+"""A lesson for the trainer's tests, and what takes it: ``python lesson.py WHAT FOLDER``."""
 
 from __future__ import annotations
 
@@ -73,10 +73,10 @@ def digest(done: Trained) -> str:
 
 def killed(folder: Path) -> None:
     """Train in processes that are killed at random steps until one comes to the end."""
-    chance, kills = random.Random(5), 0
+    chance = random.Random(5)
     # What PyTorch imports for its first step is imported once, and not by each child.
     train(Points(), replace(PLAN, epochs=1))
-    for _ in range(50):
+    for kills in range(50):
         child = os.fork()
         if not child:
             lesson = Points(killed_at=chance.randrange(4, 14))
@@ -88,7 +88,6 @@ def killed(folder: Path) -> None:
         if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0:
             print(json.dumps({"kills": kills, "digest": (folder / "digest").read_text()}))
             return
-        kills += 1
 
 
 def together(folder: Path) -> None:

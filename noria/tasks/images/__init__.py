@@ -5,6 +5,9 @@ from typing import Final
 IMAGE: Final = "image"
 """The column that a client sends: an encoded file, or pixels."""
 
+SMALL: Final = "small"
+"""The network that Noria brings: convolutions from scratch."""
+
 WIDTH: Final = "image.width"
 HEIGHT: Final = "image.height"
 BRIGHTNESS: Final = "image.brightness"

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from noria.errors import DataError
 from noria.spec import ModelSpec
 from noria.tasks.images import IMAGE
-from noria.tasks.images.fitting import shape_of
-from noria.tasks.images.pixels import Pictures, hashes, pictures_of, twice
+from noria.tasks.images.pixels import Pictures, hashes, pictures_of, shape_of, twice
 from noria.tasks.images.reading import named
 from noria.tasks.protocol import Check, Split
 

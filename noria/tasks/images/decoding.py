@@ -93,9 +93,7 @@ def _of_pixels(value: NDArray[Any]) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(plain))
 
 
-def _at_size(
-    image: Image.Image, size: int, channels: int, was: tuple[int, int] | None
-) -> Read:
+def _at_size(image: Image.Image, size: int, channels: int, was: tuple[int, int] | None) -> Read:
     width, height = was or image.size
     plain = _plain(image, _PLAIN[channels])
     if plain.size != (size, size):

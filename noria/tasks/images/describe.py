@@ -15,13 +15,10 @@ from noria.spec.section import ScalarValue, Section
 from noria.spec.spaces import SearchRange
 from noria.spec.train import Train
 from noria.spec.words import choose, did_you_mean
-from noria.tasks.images import DESCRIPTORS, IMAGE
+from noria.tasks.images import DESCRIPTORS, IMAGE, SMALL
 
 if TYPE_CHECKING:
     from noria.spec.model import ModelSpec
-
-SMALL: Final = "small"
-"""The network that Noria brings: convolutions from scratch."""
 
 
 class FolderSource(Section):

@@ -78,8 +78,7 @@ class Images(OwnFit):
         """See ``TaskFamily.prepare``: the pictures are decoded once."""
         from typing import cast
 
-        from noria.tasks.images.fitting import shape_of
-        from noria.tasks.images.pixels import pictures_of
+        from noria.tasks.images.pixels import pictures_of, shape_of
         from noria.tasks.images.reading import named
         from noria.tasks.tabular.fit import Design
         from noria.tasks.tabular.learn import facts_of
@@ -168,8 +167,7 @@ class Images(OwnFit):
         """See ``TaskFamily.reference``: the entropy of answers is that of held-out pictures."""
         import numpy as np
 
-        from noria.tasks.images.fitting import shape_of
-        from noria.tasks.images.pixels import described, entropy, pictures_of
+        from noria.tasks.images.pixels import described, entropy, pictures_of, shape_of
         from noria.tasks.reference import write_reference
         from noria.tasks.sources.rows import moments
         from noria.tasks.tabular.evaluation import measured, said_of, truth_of

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from noria.errors import DataError, InvalidInput
 from noria.measures.measuring import value_of
 from noria.spec import ModelSpec, cpu_count
+from noria.tasks.images import SMALL
 from noria.tasks.images.augment import Augment, augment
-from noria.tasks.images.describe import SMALL, options_of
+from noria.tasks.images.describe import options_of
 from noria.tasks.images.network import asked, build, start_from, tensor_of
-from noria.tasks.images.pixels import Pixels, Shape
+from noria.tasks.images.pixels import Pixels, Shape, shape_of
 from noria.tasks.images.predictor import ImagePredictor, Linear, Network, features_of
 from noria.tasks.neural.checkpoints import Checkpoints, Epoch
 from noria.tasks.neural.plan import Places, Plan
@@ -29,7 +30,7 @@ from noria.tasks.neural.weights import packed, unpacked
 from noria.tasks.package import Manifest
 from noria.tasks.tabular.fit import balanced
 from noria.tasks.tabular.folds import RowFacts, hold_out
-from noria.tasks.tabular.threads import limited_to
+from noria.tasks.tabular.threads import limited_to, threads_for
 
 Array = NDArray[np.float64]
 
@@ -189,7 +190,7 @@ def fit_network(
     counted = np.ones(len(matrix)) if weight is None else weight
     if options.class_weights == "balanced":
         counted = counted * balanced(codes, classes)
-    plan = plan_of(spec, params)
+    plan = plan_of(spec, params, matrix.size)
     torch.manual_seed(spec.train.seed)
     network = build(options.backbone, shape, classes, hub=options.weights == "hub")
     if weights is not None:
@@ -261,19 +262,13 @@ def fit_linear(
     return Fitted(ImagePredictor(manifest, shape, linear))
 
 
-def shape_of(spec: ModelSpec) -> Shape:
-    """Return what the network of a model reads."""
-    options = options_of(spec)
-    return Shape(options.size, 3 if options.channels == "rgb" else 1)
-
-
-def plan_of(spec: ModelSpec, params: Mapping[str, Any]) -> Plan:
-    """Return how a network is trained.
+def plan_of(spec: ModelSpec, params: Mapping[str, Any], values: int) -> Plan:
+    """Return how a network is trained on so many values of pixels.
 
     Raises:
         InvalidInput: A hyperparameter is refused.
     """
-    threads = min(2, max(1, int(cpu_count(spec.train.compute.cpu))))
+    threads = threads_for(values, int(cpu_count(spec.train.compute.cpu)))
     whole = {"epochs", "batch", "accumulate", "patience"}
     fresh = options_of(spec).weights is None
     start: dict[str, Any] = {"learning_rate": 4e-3 if fresh else 5e-4}
@@ -286,9 +281,7 @@ def plan_of(spec: ModelSpec, params: Mapping[str, Any]) -> Plan:
             f"spec.train.hyperparameters: {dict(params)}: {error}", fix="give numbers"
         ) from error
     except InvalidInput as error:
-        raise InvalidInput(
-            f"spec.train.hyperparameters.{error.message}", fix=error.fix
-        ) from error
+        raise InvalidInput(f"spec.train.hyperparameters.{error.message}", fix=error.fix) from error
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from noria.errors import InvalidInput, NotInstalled, TrainingError
-from noria.tasks.images.describe import SMALL
+from noria.tasks.images import SMALL
 from noria.tasks.images.pixels import Pixels, Shape
 
 _WIDTHS: Final = (16, 32, 64, 128, 128, 128, 128, 128)
@@ -115,7 +115,9 @@ def _torchvision(name: str, shape: Shape, classes: int) -> nn.Module | None:
     parent = network.get_submodule(last.rpartition(".")[0])
     head = network.get_submodule(last)
     width = int(head.in_features)  # type: ignore[arg-type]
-    setattr(parent, last.rpartition(".")[2], nn.Linear(width, classes) if classes else nn.Identity())
+    setattr(
+        parent, last.rpartition(".")[2], nn.Linear(width, classes) if classes else nn.Identity()
+    )
     return network
 
 

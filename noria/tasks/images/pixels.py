@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from noria.errors import InvalidInput
 from noria.tasks.images import BRIGHTNESS, CONTRAST, HEIGHT, SHARPNESS, WIDTH
 from noria.tasks.images.decoding import Pixels, read
+
+if TYPE_CHECKING:
+    from noria.spec import ModelSpec
 
 Array = NDArray[np.float64]
 
@@ -30,6 +33,14 @@ class Shape:
     def values(self) -> int:
         """Numbers of a picture."""
         return self.size * self.size * self.channels
+
+
+def shape_of(spec: ModelSpec) -> Shape:
+    """Return what the network of a model reads."""
+    from noria.tasks.images.describe import options_of  # a server has no need of it
+
+    options = options_of(spec)
+    return Shape(options.size, 3 if options.channels == "rgb" else 1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

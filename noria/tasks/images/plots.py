@@ -9,10 +9,10 @@ import msgspec
 import numpy as np
 
 from noria.errors import TrainingError
-from noria.tasks.images import IMAGE
-from noria.tasks.images.describe import SMALL, options_of
-from noria.tasks.images.fitting import HISTORY, shape_of
-from noria.tasks.images.pixels import pictures_of
+from noria.tasks.images import IMAGE, SMALL
+from noria.tasks.images.describe import options_of
+from noria.tasks.images.fitting import HISTORY
+from noria.tasks.images.pixels import pictures_of, shape_of
 from noria.tasks.neural.checkpoints import Epoch
 from noria.tasks.package import read_manifest
 from noria.tasks.tabular.evaluation import said_of, truth_of
@@ -47,7 +47,9 @@ def notes_of(spec: ModelSpec, package: Path) -> tuple[str, ...]:
     """Return what should be known of the judged fit, a sentence each."""
     notes, history, options = [], history_of(package), options_of(spec)
     if history is not None:
-        notes.append(f"Epoch {history.best} of {len(history.epochs)} is kept: the best on validation.")
+        notes.append(
+            f"Epoch {history.best} of {len(history.epochs)} is kept: the best on validation."
+        )
     if options.backbone != SMALL:
         start = {None: "nothing: it was trained from scratch", "hub": "the hub's weights"}
         notes.append(
@@ -68,7 +70,9 @@ def draw(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    plots: dict[str, Any] = {"wrong.png": lambda figure: _wrong(figure, spec, package, test, held_out)}
+    plots: dict[str, Any] = {
+        "wrong.png": lambda figure: _wrong(figure, spec, package, test, held_out)
+    }
     history = history_of(package)
     if history is not None:
         plots["epochs.png"] = lambda figure: _epochs(figure, history)

@@ -83,9 +83,7 @@ class Linear:
         return files
 
 
-def features_of(
-    backbone: torch.nn.Module | None, matrix: Pixels, shape: Shape, name: str
-) -> Array:
+def features_of(backbone: torch.nn.Module | None, matrix: Pixels, shape: Shape, name: str) -> Array:
     """Return what a logistic regression reads of n pictures, (n, f).
 
     Of a backbone its features; without one the pixels, averaged to 16 by 16 at most, 0 to 1.
@@ -116,7 +114,9 @@ class ImagePredictor:
         object.__setattr__(self, "_classes", np.array(self.manifest.classes))
 
     def predict(self, columns: Columns) -> dict[str, np.ndarray]:
-        """Return ``probability`` (n,) of the second of two classes, else (n, k), and ``label`` (n,).
+        """Return ``probability`` and ``label`` (n,).
+
+        The first is (n,) of the second of two classes, or (n, k) of k.
 
         Raises:
             InvalidInput: A picture can't be read; the message names its row.
@@ -196,5 +196,7 @@ def load(manifest: Manifest, files: Mapping[str, bytes]) -> ImagePredictor:
             fill(module, tensors, NETWORK)
             scorer = Network(module.eval(), shape, backbone, temperature)
     except (KeyError, ValueError) as error:
-        raise IntegrityError(f"{NETWORK}, {LINEAR} or options: {error}", fix="train again") from error
+        raise IntegrityError(
+            f"{NETWORK}, {LINEAR} or options: {error}", fix="train again"
+        ) from error
     return ImagePredictor(manifest, shape, scorer)

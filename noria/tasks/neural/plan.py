@@ -47,7 +47,9 @@ class Plan:
             if getattr(self, name) < least:
                 raise InvalidInput(f"{name}: is {getattr(self, name)}", fix=f"give {least} or more")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0.0):
-            raise InvalidInput(f"learning_rate: is {self.learning_rate}", fix="give a number over 0")
+            raise InvalidInput(
+                f"learning_rate: is {self.learning_rate}", fix="give a number over 0"
+            )
         if not 0.0 <= self.warmup < 1.0:
             raise InvalidInput(f"warmup: is {self.warmup}", fix="give a share, 0 to less than 1")
 

@@ -34,7 +34,9 @@ class Lesson(Protocol):
         """How many rows there are to learn from, of the validation part none."""
         ...
 
-    def losses(self, network: torch.nn.Module, places: Places, device: torch.device) -> torch.Tensor:
+    def losses(
+        self, network: torch.nn.Module, places: Places, device: torch.device
+    ) -> torch.Tensor:
         """Return the loss of each of the rows at m places, (m,), with its gradient."""
         ...
 
@@ -146,7 +148,9 @@ class _Run:
         self.network.train()
         while self.at.step < len(batches):
             loss = self._step(self.at.epoch * len(batches) + self.at.step, batches[self.at.step])
-            self.at = msgspec.structs.replace(self.at, step=self.at.step + 1, loss=self.at.loss + loss)
+            self.at = msgspec.structs.replace(
+                self.at, step=self.at.step + 1, loss=self.at.loss + loss
+            )
             kept = self.checkpoints
             if kept is not None and self.at.step % kept.steps == 0 and self.at.step < len(batches):
                 self._keep()
