@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from noria.tasks.held_out import HeldOut
-    from noria.tasks.images.fitting import Fitted
+    from noria.tasks.tabular.family import FittedMatrix
 
 _WEIGHTS: Final = "noria.weights"
 """The attribute of a frame that says where the backbone's weights lie."""
@@ -76,8 +76,6 @@ class Images(OwnFit):
 
     def prepare(self, spec: ModelSpec, frame: pd.DataFrame) -> PreparedTabular:
         """See ``TaskFamily.prepare``: the pictures are decoded once."""
-        from typing import cast
-
         from noria.tasks.images.pixels import pictures_of, shape_of
         from noria.tasks.images.reading import named
         from noria.tasks.tabular.fit import Design
@@ -109,7 +107,7 @@ class Images(OwnFit):
         places: NDArray[np.int64],
         params: Mapping[str, Any],
         weight: NDArray[np.float64] | None,
-    ) -> Fitted:
+    ) -> FittedMatrix:
         """See ``TaskFamily.fit``."""
         from noria.tasks.images.fitting import fit_linear, fit_network
 
@@ -117,13 +115,15 @@ class Images(OwnFit):
         matrix: Any = prepared.design.matrix[places]
         codes, weights = prepared.target.codes[places], _weights(prepared.frame)
         if spec.train.algorithm == "logistic":
-            return fit_linear(spec, manifest, matrix, codes, params, weight, weights)
+            linear: Any = fit_linear(spec, manifest, matrix, codes, params, weight, weights)
+            return cast("FittedMatrix", linear)
         facts = prepared.facts.take(places)
-        return fit_network(spec, manifest, matrix, codes, facts, params, weight, weights)
+        found: Any = fit_network(spec, manifest, matrix, codes, facts, params, weight, weights)
+        return cast("FittedMatrix", found)
 
     def fit_baseline(
         self, spec: ModelSpec, prepared: PreparedTabular, places: NDArray[np.int64]
-    ) -> Fitted:
+    ) -> FittedMatrix:
         """See ``TaskFamily.fit_baseline``: logistic regression, of some of the rows."""
         import numpy as np
 
@@ -135,7 +135,8 @@ class Images(OwnFit):
         manifest = _manifest(spec, prepared, places, "logistic", {})
         matrix: Any = prepared.design.matrix[places]
         codes = prepared.target.codes[places]
-        return fit_linear(spec, manifest, matrix, codes, {}, None, _weights(prepared.frame))
+        found: Any = fit_linear(spec, manifest, matrix, codes, {}, None, _weights(prepared.frame))
+        return cast("FittedMatrix", found)
 
     def evaluate(
         self,
@@ -164,28 +165,21 @@ class Images(OwnFit):
         held_out: HeldOut,
         out_dir: Path,
     ) -> None:
-        """See ``TaskFamily.reference``: the entropy of answers is that of held-out pictures."""
-        import numpy as np
+        """See ``TaskFamily.reference``: the pictures are those held out, and not all.
 
+        Of pictures that it was fitted on the model is surer than of others.
+        """
         from noria.tasks.images.pixels import described, entropy, pictures_of, shape_of
         from noria.tasks.reference import write_reference
-        from noria.tasks.sources.rows import moments
         from noria.tasks.tabular.evaluation import measured, said_of, truth_of
 
+        del frame
         manifest = read_manifest(package)
-        event_time, until = spec.data.event_time, manifest.trained_until
-        if event_time is not None and until is not None and manifest.rows < len(frame):
-            frame = frame[moments(frame, event_time) <= until]  # without a refit
-        most = spec.monitoring.reference_rows
-        if len(frame) > most:
-            drawn = np.random.default_rng(manifest.seed).choice(len(frame), most, replace=False)
-            frame = frame.iloc[np.sort(drawn)]
         shape, said = shape_of(spec), said_of(held_out.model)
-        found = pictures_of(frame[IMAGE].to_numpy(object), shape)
-        columns = described(found.matrix, found.sizes, shape)
-        # Of pictures that it was fitted on it is too sure. Each column is compared by itself.
-        columns[ENTROPY] = np.resize(entropy(said), len(frame))
+        found = pictures_of(test[IMAGE].to_numpy(object), shape)
+        columns = {**described(found.matrix, found.sizes, shape), ENTROPY: entropy(said)}
         performance = measured(spec, truth_of(spec, manifest.classes, test), held_out.model)
+        most = spec.monitoring.reference_rows
         write_reference(out_dir, manifest, columns, said, performance, most)
 
 

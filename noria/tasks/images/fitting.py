@@ -19,9 +19,10 @@ from noria.measures.measuring import value_of
 from noria.spec import ModelSpec, cpu_count
 from noria.tasks.images import SMALL
 from noria.tasks.images.augment import Augment, augment
+from noria.tasks.images.decoding import Pixels
 from noria.tasks.images.describe import options_of
 from noria.tasks.images.network import asked, build, start_from, tensor_of
-from noria.tasks.images.pixels import Pixels, Shape, shape_of
+from noria.tasks.images.pixels import Shape, shape_of
 from noria.tasks.images.predictor import ImagePredictor, Linear, Network, features_of
 from noria.tasks.neural.checkpoints import Checkpoints, Epoch
 from noria.tasks.neural.plan import Places, Plan
@@ -29,7 +30,7 @@ from noria.tasks.neural.trainer import train
 from noria.tasks.neural.weights import packed, unpacked
 from noria.tasks.package import Manifest
 from noria.tasks.tabular.fit import balanced
-from noria.tasks.tabular.folds import RowFacts, hold_out
+from noria.tasks.tabular.folds import Kind, RowFacts, hold_out
 from noria.tasks.tabular.threads import limited_to, threads_for
 
 Array = NDArray[np.float64]
@@ -179,7 +180,7 @@ def fit_network(
     """
     options, classes = options_of(spec), len(manifest.classes)
     shape = shape_of(spec)
-    kind = "temporal" if facts.event is not None else "stratified"
+    kind: Kind = "temporal" if facts.event is not None else "stratified"
     fold = hold_out(kind, facts, options.validation_share, 0, spec.train.seed)
     if fold.test.size < _LEAST_VALIDATION:
         raise DataError(
@@ -195,7 +196,7 @@ def fit_network(
     network = build(options.backbone, shape, classes, hub=options.weights == "hub")
     if weights is not None:
         start_from(network, weights, options.weights or "")
-    network.to(memory_format=torch.channels_last)
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     lesson = PictureLesson(
         network,
         matrix,

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import torch
 from torch import nn
 
 from noria.errors import InvalidInput, NotInstalled, TrainingError
 from noria.tasks.images import SMALL
-from noria.tasks.images.pixels import Pixels, Shape
+from noria.tasks.images.decoding import Pixels
+from noria.tasks.images.pixels import Shape
 
 _WIDTHS: Final = (16, 32, 64, 128, 128, 128, 128, 128)
 _LAST: Final = 4
@@ -83,7 +84,7 @@ def build(backbone: str, shape: Shape, classes: int, *, hub: bool = False) -> nn
 
 
 def _timm(name: str, shape: Shape, classes: int, *, hub: bool) -> nn.Module | None:
-    import timm  # type: ignore[import-untyped]
+    import timm
 
     if not timm.is_model(name):
         return None
@@ -114,7 +115,7 @@ def _torchvision(name: str, shape: Shape, classes: int) -> nn.Module | None:
     last = [name for name, part in network.named_modules() if isinstance(part, nn.Linear)][-1]
     parent = network.get_submodule(last.rpartition(".")[0])
     head = network.get_submodule(last)
-    width = int(head.in_features)  # type: ignore[arg-type]
+    width = cast("nn.Linear", head).in_features
     setattr(
         parent, last.rpartition(".")[2], nn.Linear(width, classes) if classes else nn.Identity()
     )

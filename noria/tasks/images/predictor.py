@@ -15,8 +15,9 @@ from noria.errors import IntegrityError, InvalidInput
 from noria.tasks.arrays import pack, unpack
 from noria.tasks.encoding import Columns
 from noria.tasks.images import ENTROPY, IMAGE
+from noria.tasks.images.decoding import Pixels
 from noria.tasks.images.network import asked, build
-from noria.tasks.images.pixels import Pixels, Shape, described, entropy, pictures_of
+from noria.tasks.images.pixels import Shape, described, entropy, pictures_of
 from noria.tasks.neural.weights import fill, packed, unpacked
 from noria.tasks.package import Manifest
 
