@@ -14,5 +14,6 @@ BRIGHTNESS: Final = "image.brightness"
 CONTRAST: Final = "image.contrast"
 SHARPNESS: Final = "image.sharpness"
 ENTROPY: Final = "answer.entropy"
-DESCRIPTORS: Final = (WIDTH, HEIGHT, BRIGHTNESS, CONTRAST, SHARPNESS, ENTROPY)
+OF_PICTURES: Final = (WIDTH, HEIGHT, BRIGHTNESS, CONTRAST, SHARPNESS)
+DESCRIPTORS: Final = (*OF_PICTURES, ENTROPY)
 """What is watched of a picture and its answer; pixels never leave the server."""

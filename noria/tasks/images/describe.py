@@ -15,7 +15,7 @@ from noria.spec.section import ScalarValue, Section
 from noria.spec.spaces import SearchRange
 from noria.spec.train import Train
 from noria.spec.words import choose, did_you_mean
-from noria.tasks.images import DESCRIPTORS, IMAGE, SMALL
+from noria.tasks.images import DESCRIPTORS, IMAGE, OF_PICTURES, SMALL
 
 if TYPE_CHECKING:
     from noria.spec.model import ModelSpec
@@ -201,7 +201,9 @@ IMAGES: Final = Family(
     target="class",
     inputs={IMAGE: "image"},
     detectors=(
-        Detector(name="pictures", kind="tabular", watch="features"),
+        # Not the entropy: the model that is served has another than the fit that was judged. What a
+        # champion's own answers are like is learnt for its prediction.
+        Detector(name="pictures", kind="tabular", watch="features", columns=OF_PICTURES),
         Detector(name="prediction", kind="ks", watch="prediction"),
     ),
     descriptors=DESCRIPTORS,
