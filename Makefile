@@ -146,6 +146,11 @@ bench-clusters: sync ## Group rows of known groups, and rows without clusters (m
 	mkdir -p $(IMAGES)
 	cd $(IMAGES) && apt-get download dataset-fashion-mnist && dpkg-deb -x dataset-fashion-mnist_*.deb .
 	$(RUN) python -m tests.bench.clusters $(IMAGES)
+.PHONY: bench-images
+bench-images: sync ## Learn Fashion-MNIST by a small network, and serve it (minutes; Debian)
+	mkdir -p $(IMAGES)
+	cd $(IMAGES) && test -d usr || { apt-get download dataset-fashion-mnist && dpkg-deb -x dataset-fashion-mnist_*.deb .; }
+	OMP_NUM_THREADS=1 $(RUN) python -m tests.bench.images $(IMAGES)
 # The ratings come from a package that the project does not depend on: it is read in an environment of its own.
 RATINGS ?= .noria-ratings
 

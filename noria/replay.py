@@ -145,6 +145,8 @@ def read_history(
             if datatype == "INT64"
             else _vectors(rows[name], kinds[name])
             if kinds.get(name) in _LISTS
+            else _files(rows[name])
+            if kinds.get(name) == "image"
             else _readable(rows[name], datatype)
             for name, datatype in datatypes.items()
         },
@@ -221,6 +223,13 @@ def sent_datatypes(spec: ModelSpec) -> dict[str, str]:
 
 def _types(spec: ModelSpec) -> dict[str, str]:
     return {**{one.name: one.type for one in spec.data.features}, **spec.family.inputs}
+
+
+def _files(column: pd.Series) -> npt.NDArray[Any]:
+    """Return the bytes of files as JSON has them: base64."""
+    from base64 import b64encode
+
+    return np.array([b64encode(one).decode("ascii") for one in column], dtype=object)
 
 
 def _readable(column: pd.Series, datatype: str) -> npt.NDArray[Any]:

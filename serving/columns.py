@@ -15,6 +15,7 @@ truncated or parsed on the way.
 | boolean       | BOOL (null is missing), or numbers 0 and 1            | bool, float64 |
 | categorical   | BYTES, or any other: a number by its text (7 is "7")  | object (str) |
 | text          | BYTES                                                 | object (str) |
+| image         | BYTES: a file, in JSON as base64; UINT8 [n, h, w(, c)]| object       |
 | vector        | FP16..FP64, INT8..INT64, UINT8..UINT64                | (n, width)   |
 | series        | the same, [n, m] of any m from 1 to its width         | (n, width)   |
 | timestamp     | INT64 (ms since 1970 UTC), BYTES (ISO-8601)           | int64 (ms)   |
@@ -28,6 +29,7 @@ is float64, NaN where it is missing.
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -91,6 +93,8 @@ class InputBinder:
         self._matrix_is_scalar = not any(slot.width for slot in self._matrix)
         self._matrix_is_float = all(slot.datatype.group == "float" for slot in required)
         self._matrix_missing = all(slot.missing for slot in required)
+        self.raw = frozenset(slot.name for slot in self._slots.values() if slot.kind == "image")
+        """Inputs whose bytes are no texts."""
 
     @property
     def slots(self) -> Mapping[str, _Slot]:
@@ -123,7 +127,14 @@ class InputBinder:
                     f"{shorten(tensor.name)} was given before; send one tensor for each input",
                 )
             shape = tensor.shape
-            if slot.kind == "series":
+            if slot.kind == "image" and tensor.datatype.name == "UINT8":
+                if len(shape) not in (3, 4):
+                    raise bad(
+                        f"{tensor.field}.shape",
+                        f"{list(shape)}; pixels of {tensor.name} are [n, height, width] or "
+                        "[n, height, width, channels]",
+                    )
+            elif slot.kind == "series":
                 if len(shape) != 2 or not 1 <= shape[1] <= slot.width:
                     raise bad(
                         f"{tensor.field}.shape",
@@ -251,6 +262,8 @@ def _slot(given: Input, *, missing: bool) -> _Slot:
 def _column(slot: _Slot, tensor: Tensor) -> np.ndarray[Any, Any]:
     if slot.kind == "series":
         return _series(slot, tensor)
+    if slot.kind == "image":
+        return _images(slot, tensor)
     if slot.width:
         return _vectors(slot, tensor)
     if slot.kind == "timestamp":
@@ -313,6 +326,34 @@ def _series(slot: _Slot, tensor: Tensor) -> np.ndarray[Any, Any]:
     found = np.full((rows, slot.width), np.nan)
     found[:, slot.width - length :] = given.reshape(rows, length)
     return found
+
+
+def _images(slot: _Slot, tensor: Tensor) -> np.ndarray[Any, Any]:
+    """Return the bytes of files, or (h, w) or (h, w, c) pixels, as they are: (n,) objects."""
+    rows = tensor.shape[0]
+    column = np.empty(rows, dtype=object)
+    if tensor.datatype.name == "UINT8":
+        pixels = tensor.values.reshape(tensor.shape)
+        for row in range(rows):
+            column[row] = pixels[row]
+        return column
+    if tensor.datatype.group != "bytes":
+        raise bad(
+            f"{tensor.field}.datatype",
+            f"{tensor.datatype.name} does not fit the image {slot.name}; send BYTES (a file) or "
+            "UINT8 (pixels)",
+        )
+    for row, value in enumerate(tensor.values.tolist()):
+        field = f"{tensor.field}.data[{row}]"
+        if value is None:
+            raise bad(field, f"null, and {slot.name} may not be missing")
+        if isinstance(value, str):
+            try:
+                value = b64decode(value, validate=True)
+            except ValueError as error:
+                raise bad(field, f"not base64: {error}; send the bytes of a file so") from error
+        column[row] = value
+    return column
 
 
 def _floats(slot: _Slot, tensor: Tensor) -> np.ndarray[Any, Any]:

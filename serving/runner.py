@@ -87,7 +87,7 @@ class _Waiting:
     @property
     def size(self) -> int:
         """Bytes of its columns."""
-        return sum(column.nbytes for column in self.batch.columns.values())
+        return sum(map(_bytes_of, self.batch.columns.values()))
 
 
 class Runner:
@@ -120,6 +120,9 @@ class Runner:
             for output in predictor.manifest.outputs
             if DATATYPES[output.datatype].group == "float"
         }
+        self._kept_here = frozenset(
+            given.name for given in predictor.manifest.inputs if given.kind == "image"
+        )
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="predict")
         self._queue: deque[_Waiting] = deque()
         self._waiting = 0
@@ -315,14 +318,17 @@ class Runner:
         return Outcome(self._watched(columns, results), results, batch.rows)
 
     def _watched(self, columns: Columns, answers: Columns) -> Columns:
-        """Return what was asked with the descriptors that are made of it and of the answers.
+        """Return what was asked with descriptors of it and of the answers, but no image.
 
         Where they can't be made the answer is told all the same: the monitor counts them missing.
         """
+        asked = columns
+        if self._kept_here:
+            columns = {name: one for name, one in asked.items() if name not in self._kept_here}
         if self._describe is None:
             return columns
         try:
-            return {**columns, **self._describe(columns, answers)}
+            return {**columns, **self._describe(asked, answers)}
         except Exception:  # noqa: BLE001 - whatever the predictor raises: the answer is good
             if self._seldom.now():
                 _log.exception("the predictor's descriptors can't be made; they go missing")
@@ -380,6 +386,16 @@ class Runner:
             self.failures += 1
 
 
+def _bytes_of(column: np.ndarray[Any, Any]) -> int:
+    """Return how many bytes a column holds, those of its images included."""
+    if column.dtype.kind != "O":
+        return column.nbytes
+    held = (one for one in column if isinstance(one, bytes | np.ndarray))
+    return column.nbytes + sum(
+        one.nbytes if isinstance(one, np.ndarray) else len(one) for one in held
+    )
+
+
 def _joined(batches: Sequence[Batch]) -> Batch:
     names = batches[0].columns
     return Batch(
@@ -424,6 +440,9 @@ def _made_up_columns(predictor: Predictor, rows: int) -> Columns:
             columns[given.name] = np.zeros(rows, dtype=np.int64)
         elif given.kind == "boolean":
             columns[given.name] = np.zeros(rows, dtype=np.bool_)
+        elif given.kind == "image":
+            pixels = np.zeros((1, 1), np.uint8)
+            columns[given.name] = np.fromiter((pixels for _ in range(rows)), object, rows)
         else:
             columns[given.name] = np.full(rows, "", dtype=object)
     if manifest.lookup is not None:

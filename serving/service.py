@@ -194,7 +194,8 @@ class InferenceService:
         try:
             loaded = self.loaded
             _check_content(request)
-            call = decode(request.body, request.headers.get(b"inference-header-content-length"))
+            length = request.headers.get(b"inference-header-content-length")
+            call = decode(request.body, length, loaded.binder.raw)
             wanted = loaded.encoder.select(call)
         except Exception as error:  # noqa: BLE001 - whatever reading raises is the request's
             return self._failed("rest", self.faults.unreadable(error), began)

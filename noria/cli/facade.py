@@ -52,6 +52,9 @@ class Facade(Protocol):
     def text_columns(self, home: Path, model: str) -> Collection[str]:
         """Return the columns that a client sends as text: categories and keys."""
 
+    def file_columns(self, home: Path, model: str) -> Collection[str]:
+        """Return the columns that a client sends as the bytes of a file: images."""
+
     def predict(self, home: Path, model: str, body: dict[str, Any]) -> dict[str, Any]:
         """Send ``body`` to the served model: with ``inputs`` as V2, with ``instances`` as V1."""
 

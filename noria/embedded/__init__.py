@@ -142,6 +142,13 @@ def text_columns(home: Path, model: str) -> frozenset[str]:
     return frozenset(name for name, datatype in datatypes.items() if datatype == "BYTES")
 
 
+def file_columns(home: Path, model: str) -> frozenset[str]:
+    """Return the columns that a client sends as the bytes of a file: images."""
+    resource, _ = Home(home.absolute()).model(model)
+    inputs = resource.spec.family.inputs
+    return frozenset(name for name, kind in inputs.items() if kind == "image")
+
+
 def predict(home: Path, model: str, body: Mapping[str, Any]) -> dict[str, Any]:
     """Send ``body`` to the served model: with ``inputs`` as V2, with ``instances`` as V1."""
     import httpx

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any, Final
 
@@ -91,16 +91,22 @@ def split_untold(body: bytes) -> tuple[bytes, BinaryData]:
 
 
 def from_raw(
-    field: str, datatype: Datatype, shape: Sequence[int], raw: bytes | memoryview
+    field: str,
+    datatype: Datatype,
+    shape: Sequence[int],
+    raw: bytes | memoryview,
+    read: Callable[[str, Sequence[bytes]], np.ndarray[Any, Any]] | None = None,
 ) -> np.ndarray[Any, Any]:
     """Return the values of a binary tensor: little-endian, or length-prefixed for BYTES.
+
+    ``read`` makes values of the elements of BYTES; None: texts, by ``decode_strings``.
 
     Raises:
         InvalidInput: The size does not fit the shape, or a string is not UTF-8.
     """
     count = prod(shape)
     if datatype.group == "bytes":
-        return _length_prefixed(field, count, raw)
+        return (read or decode_strings)(field, _length_prefixed(field, count, raw))
     expected = count * datatype.size
     if len(raw) != expected:
         raise InvalidInput(
@@ -133,7 +139,15 @@ def decode_strings(field: str, values: Sequence[bytes]) -> np.ndarray[Any, Any]:
     return out
 
 
-def _length_prefixed(field: str, count: int, raw: bytes | memoryview) -> np.ndarray[Any, Any]:
+def keep_bytes(field: str, values: Sequence[bytes]) -> np.ndarray[Any, Any]:
+    """Return BYTES elements as an object array of bytes: files, which are no texts."""
+    del field
+    out = np.empty(len(values), dtype=object)
+    out[:] = values
+    return out
+
+
+def _length_prefixed(field: str, count: int, raw: bytes | memoryview) -> list[bytes]:
     elements: list[bytes] = []
     offset = 0
     end = len(raw)
@@ -156,4 +170,4 @@ def _length_prefixed(field: str, count: int, raw: bytes | memoryview) -> np.ndar
             f"{field}: BYTES data does not hold exactly the {count} elements that the shape says: "
             f"{len(elements)} are there, and {end - offset} bytes after them"
         )
-    return decode_strings(field, elements)
+    return elements

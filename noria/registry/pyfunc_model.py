@@ -8,6 +8,7 @@ rule of ``noria.values``, as in training and in the server.
 from __future__ import annotations
 
 import logging
+from base64 import b64decode
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -82,8 +83,8 @@ def _unfolded(frame: pd.DataFrame) -> pd.DataFrame:
 def _columns(manifest: Manifest, frame: pd.DataFrame) -> tuple[dict[str, Array], list[str]]:
     """Return the columns that the model reads, and which looked-up ones are not in the frame.
 
-    A text or a series is read as it is. Other columns (keys, a time that no feature needs) are
-    not read.
+    A text, a series or an image is read as it is. Other columns (keys, a time that no feature
+    needs) are not read.
     """
     if not len(frame):
         raise InvalidInput("there are no rows", fix="send one at least")
@@ -91,7 +92,11 @@ def _columns(manifest: Manifest, frame: pd.DataFrame) -> tuple[dict[str, Array],
     problems: list[Problem] = []
     absent: list[str] = []
     when = manifest.event_time
-    read = {one.name: one for one in manifest.features if one.origin not in ("time", "descriptor")}
+    read = {
+        one.name: one
+        for one in manifest.features
+        if one.origin not in ("time", "descriptor") and one.kind != "image"
+    }
     needs = any(one.origin == "time" or one.kind == "timestamp" for one in manifest.features)
     if when is not None and needs:
         read[when] = Feature(when, "timestamp", "time")
@@ -110,6 +115,8 @@ def _columns(manifest: Manifest, frame: pd.DataFrame) -> tuple[dict[str, Array],
         if given.kind == "text":
             columns[given.name], fault = read_column(frame[given.name].rename(given.name), "text")
             problems += [] if fault is None else [fault.problem(given.name)]
+        elif given.kind == "image":
+            columns[given.name] = _files(given.name, frame[given.name])
         elif given.kind == "series":
             columns[given.name], problem = _series(given, frame[given.name])
             problems += [problem] if problem else []
@@ -143,6 +150,19 @@ def _column(
             return found, Problem(f"column {name}", said, "give texts, or the dtype Int64")
         return _at_their_width(floats, found, feature.categories), None
     return found, None
+
+
+def _files(name: str, values: pd.Series[Any]) -> Array:
+    """Return the bytes of files, which are given as they are or as base64."""
+    found = np.empty(len(values), dtype=object)
+    for row, value in enumerate(values):
+        try:
+            found[row] = b64decode(value, validate=True) if isinstance(value, str) else value
+        except ValueError as error:
+            raise InvalidInput(
+                f"column {name}, row {row + 1}: not base64: {error}", fix="give the bytes of a file"
+            ) from error
+    return found
 
 
 def _series(given: Input, values: pd.Series[Any]) -> tuple[Array, Problem | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -77,9 +78,14 @@ def input_example(manifest: Manifest, example: Mapping[str, Any]) -> Any:
 
 
 def _plain(item: Input, value: Any) -> Any:
-    """Return a value as JSON has it: text, a float, a bool, milliseconds, or a list of floats."""
+    """Return a value as JSON has it: text, a float, a bool, milliseconds, or a list of floats.
+
+    The bytes of a file are base64.
+    """
     if item.kind in ("vector", "series"):
         return [math.nan] * item.shape[0] if value is None else [float(one) for one in value]
+    if item.kind == "image":
+        return b64encode(value).decode("ascii")
     written = text(value)
     if item.datatype == "BYTES":
         return written

@@ -79,7 +79,7 @@ class Family:
             names of items, the family makes the numbers that predictions and labels are.
         stack: Algorithms to stack with another by default, best first; empty: it can't stack.
         inputs: Columns that a client sends and ``spec.data`` does not name, by their type: that of
-            a feature, or ``series``. A feature that is named here is sent as this says.
+            a feature, ``series`` or ``image``. A feature that is named here is sent as this says.
         key_has_time: A sample is named by its entity key and its event time together: the same
             entity is asked about again and again.
         label_lag: How long the last label of a sample takes to come, from the options; None: that
@@ -125,7 +125,7 @@ class Family:
     data: Mapping[str, type[Section]] = field(default_factory=dict)
     target: Literal["class", "number", "text"] | None = None
     stack: tuple[str, ...] = ()
-    inputs: Mapping[str, FeatureType | Literal["series"]] = field(default_factory=dict)
+    inputs: Mapping[str, FeatureType | Literal["series", "image"]] = field(default_factory=dict)
     key_has_time: bool = False
     label_lag: Callable[[Any], timedelta] | None = None
     detectors: tuple[Detector, ...] = ()

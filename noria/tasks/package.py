@@ -31,7 +31,9 @@ FORMAT: Final = 1
 _BINARY: Final = 2
 _MAX_MANIFEST_BYTES: Final = 64 * 1024 * 1024
 
-Kind = Literal["numeric", "categorical", "boolean", "timestamp", "text", "vector", "series"]
+Kind = Literal[
+    "numeric", "categorical", "boolean", "timestamp", "text", "vector", "series", "image"
+]
 
 
 class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,7 +45,9 @@ class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     event time that no feature needs) need not be sent. A vector has its ``width``: n of
     them are one tensor [n, width]. A series has one too, the most values that count: n of them are
     [n, m] of any m up to it, the newest value last; NaN is a gap, or fills up a shorter one in
-    front. Nothing else has one, and no package of scalars says any.
+    front. Nothing else has one, and no package of scalars says any. An image is BYTES: the bytes of
+    a file, in JSON as base64; or UINT8 pixels, [n, height, width] or [n, height, width, channels].
+    A predictor gets an object array of ``bytes`` and of uint8 arrays; it is never logged.
     """
 
     name: str
@@ -78,11 +82,12 @@ class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     a number or category that is watched in place of inputs that it is made of (``Describing``).
     ``categories`` is the table of a categorical feature; a value's code
     is its place in it, and a value that is not in it is missing. A vector has its ``width``;
-    so have a text and a timestamp, which are as many numbers of the matrix.
+    so have a text and a timestamp, which are as many numbers of the matrix. An image is read by its
+    predictor alone.
     """
 
     name: str
-    kind: Literal["numeric", "categorical", "boolean", "vector", "text", "timestamp"]
+    kind: Literal["numeric", "categorical", "boolean", "vector", "text", "timestamp", "image"]
     origin: Literal["input", "lookup", "time", "descriptor"] = "input"
     categories: tuple[str, ...] = ()
     width: int | UnsetType = UNSET

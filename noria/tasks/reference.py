@@ -68,11 +68,11 @@ def write_reference(
             fix="name each of them, or none",
         )
     # Time features change by themselves, and are no part of a request; so does a moment, of which
-    # a descriptor is watched. What a text is watched by is below.
+    # a descriptor is watched, as of an image. What a text is watched by is below.
     features = tuple(
         msgspec.structs.replace(feature, origin="input")
         for feature in manifest.features
-        if feature.origin != "time" and feature.kind not in ("text", "timestamp")
+        if feature.origin != "time" and feature.kind not in ("text", "timestamp", "image")
     )
     described_by = {
         describing(given.name): np.array(lengths(columns[given.name]), np.float64)

@@ -8,7 +8,7 @@ is the border of all of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ import numpy as np
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from noria.errors import NoriaError, shorten
-from noria.exchange.binary import decode_strings, from_raw
+from noria.exchange.binary import decode_strings, from_raw, keep_bytes
 from noria.exchange.datatypes import DATATYPES, Datatype
 from serving.columns import Batch
 from serving.oip.door import Door, GrpcLimits, options
@@ -172,7 +172,7 @@ class _Handlers:
     def _read(self, request: Any, *, raw: bool) -> tuple[InferRequest, Batch]:
         """Read what the client sent; whatever goes wrong with it is the client's fault."""
         try:
-            call = _decode(request, raw=raw)
+            call = _decode(request, self._service.loaded.binder.raw, raw=raw)
             return call, self._service.loaded.binder.bind(call.tensors)
         except NoriaError:
             raise
@@ -225,7 +225,7 @@ def _headers(context: Any) -> dict[bytes, bytes]:
     return found
 
 
-def _decode(request: Any, *, raw: bool) -> InferRequest:
+def _decode(request: Any, files: frozenset[str], *, raw: bool) -> InferRequest:
     if not request.inputs:
         raise bad("inputs", "empty; send one tensor at least")
     raws = request.raw_input_contents
@@ -243,6 +243,7 @@ def _decode(request: Any, *, raw: bool) -> InferRequest:
         if not given.name:
             raise bad(f"{field}.name", "empty; send the name of an input")
         datatype = datatype_of(given.datatype, field)
+        read = keep_bytes if given.name in files else decode_strings
         shape = shape_of(list(given.shape[:_MORE_THAN_ANY_SHAPE]), field)
         if raw:
             if given.HasField("contents"):
@@ -250,9 +251,10 @@ def _decode(request: Any, *, raw: bool) -> InferRequest:
                     f"{field}.contents",
                     "given together with raw_input_contents; send all inputs in one of them",
                 )
-            values = from_raw(f"raw_input_contents[{place}]", datatype, shape, raws[place])
+            where = f"raw_input_contents[{place}]"
+            values = from_raw(where, datatype, shape, raws[place], read)
         else:
-            values = _contents(f"{field}.contents", datatype, shape, given.contents)
+            values = _contents(f"{field}.contents", datatype, shape, given.contents, read)
         tensors.append(Tensor(field, given.name, datatype, shape, values))
     outputs = {output.name: raw for output in request.outputs} or None
     return InferRequest(
@@ -261,7 +263,11 @@ def _decode(request: Any, *, raw: bool) -> InferRequest:
 
 
 def _contents(
-    field: str, datatype: Datatype, shape: tuple[int, ...], contents: Any
+    field: str,
+    datatype: Datatype,
+    shape: tuple[int, ...],
+    contents: Any,
+    read: Callable[[str, Sequence[bytes]], np.ndarray[Any, Any]],
 ) -> np.ndarray[Any, Any]:
     attribute = _CONTENTS.get(datatype.name)
     if attribute is None:
@@ -274,7 +280,7 @@ def _contents(
             f"{len(values)} values; {datatype.name} of shape {list(shape)} needs {count}",
         )
     if datatype.group == "bytes":
-        return decode_strings(f"{field}.{attribute}", values)
+        return read(f"{field}.{attribute}", values)
     wide = np.array(values, dtype=_WIDE.get(attribute, datatype.dtype))
     if wide.dtype == datatype.dtype:
         return wide

@@ -16,7 +16,7 @@ import orjson
 
 from noria.cloudevents import MAX_ID_CHARS
 from noria.errors import InvalidInput, shorten
-from noria.exchange.binary import LENGTH_HEADER, SIZE, BinaryData, from_raw, split
+from noria.exchange.binary import LENGTH_HEADER, SIZE, BinaryData, from_raw, keep_bytes, split
 from noria.exchange.datatypes import DATATYPES, Datatype
 from noria.predictions import MAX_TEXT_CHARS
 from noria.tasks.package import Output
@@ -47,25 +47,28 @@ class InferRequest:
     binary: bool
 
 
-def decode(body: bytes, header_length: bytes | None) -> InferRequest:
+def decode(
+    body: bytes, header_length: bytes | None, files: frozenset[str] = frozenset()
+) -> InferRequest:
     """Decode the body of ``POST /v2/models/{m}/infer``.
 
     Args:
         body: The whole body.
         header_length: The value of ``Inference-Header-Content-Length``, if it was sent.
+        files: Inputs whose BYTES are files and no texts.
 
     Raises:
         Refusal: The body is not an inference request; the message names the field.
     """
     try:
-        return _decode(body, header_length)
+        return _decode(body, header_length, files)
     except Refusal:
         raise
     except InvalidInput as error:
         raise Refusal(400, error.message, fix=error.fix) from error
 
 
-def _decode(body: bytes, header_length: bytes | None) -> InferRequest:
+def _decode(body: bytes, header_length: bytes | None, files: frozenset[str]) -> InferRequest:
     head, data = body, _NO_DATA
     if header_length is not None:
         head, data = split(body, header_length.decode("latin-1"))
@@ -88,10 +91,10 @@ def _decode(body: bytes, header_length: bytes | None) -> InferRequest:
     booleans = may_hold_booleans(head)
     tensors = []
     for place, given in enumerate(inputs):
-        tensors.append(_tensor(f"inputs[{place}]", given, data, booleans=booleans))
+        tensors.append(_tensor(f"inputs[{place}]", given, data, files, booleans=booleans))
     data.check_end()
     if len(body) > MAX_TEXT_CHARS:
-        check_texts(tensors)
+        check_texts([tensor for tensor in tensors if tensor.name not in files])
     parameters = _parameters(document, "parameters")
     binary = _flag(parameters, "binary_data_output", "parameters")
     return InferRequest(
@@ -148,7 +151,9 @@ def request_id(value: object) -> str | None:
 _NO_DATA: Final = BinaryData(memoryview(b""))
 
 
-def _tensor(field: str, given: object, data: BinaryData, *, booleans: bool) -> Tensor:
+def _tensor(
+    field: str, given: object, data: BinaryData, files: frozenset[str], *, booleans: bool
+) -> Tensor:
     if type(given) is not dict:
         raise bad(
             field,
@@ -169,7 +174,8 @@ def _tensor(field: str, given: object, data: BinaryData, *, booleans: bool) -> T
     where = f"{field}.parameters.{SIZE}"
     if "data" in given:
         raise bad(where, "given together with data; send one of them")
-    values = from_raw(where, datatype, shape, data.take(where, size))
+    read = keep_bytes if name in files else None
+    values = from_raw(where, datatype, shape, data.take(where, size), read)
     return Tensor(field, name, datatype, shape, values)
 
 

@@ -42,7 +42,8 @@ def decode_v1(body: bytes, inputs: Sequence[Input]) -> InferRequest:
     else:
         tensors = _from_lists(instances, [given for given in inputs if not given.optional])
     if len(body) > MAX_TEXT_CHARS:
-        check_texts(tensors)
+        files = {given.name for given in inputs if given.kind == "image"}
+        check_texts([tensor for tensor in tensors if tensor.name not in files])
     return InferRequest(
         id=request_id(document.get("id")), tensors=tensors, outputs=None, binary=False
     )
@@ -119,6 +120,8 @@ def _tensor(given: Input, values: list[Any]) -> Tensor:
         datatype = DATATYPES["BYTES"]
     elif given.kind == "categorical" and datatype.group == "bytes" and kinds - {str}:
         values = [_named(value, f"{field}[{place}]") for place, value in enumerate(values)]
+    elif given.kind == "image" and dict in kinds:
+        values = [_file(value, f"{field}[{place}]") for place, value in enumerate(values)]
     elif given.kind == "boolean" and kinds and kinds <= {int, float}:
         datatype = DATATYPES["FP64"]
     shape = (len(values), *given.shape)
@@ -132,6 +135,15 @@ def _tensor(given: Input, values: list[Any]) -> Tensor:
     if gone:
         column = np.where([value is None for value in values], np.nan, column)
     return Tensor(field, given.name, datatype, shape, column)
+
+
+def _file(value: object, field: str) -> object:
+    """Return the base64 of a file that is sent as ``{"b64": "..."}``."""
+    if type(value) is not dict:
+        return value
+    if list(value) != ["b64"] or type(value["b64"]) is not str:
+        raise bad(field, f'{shorten(value, 60)} is not {{"b64": "..."}}')
+    return value["b64"]
 
 
 def _named(value: object, field: str) -> str | None:

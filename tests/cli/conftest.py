@@ -131,6 +131,10 @@ class Loop:
         self.known(model)
         return frozenset({"zip", "carrier"})
 
+    def file_columns(self, home: Path, model: str) -> frozenset[str]:
+        self.known(model)
+        return frozenset({"photo"})
+
     def predict(self, home: Path, model: str, body: dict[str, Any]) -> dict[str, Any]:
         self.asked.append(body)
         return {"predictions": [{"probability": 0.25}]}

@@ -40,6 +40,8 @@ def test_every_installed_family_validates_with_defaults_of_its_own(
     if family in ("forecasting", "recommendation"):
         del smallest["spec"]["data"]["features"]
         smallest["spec"]["data"]["eventTime"] = "day"
+    if family == "image-classification":
+        del smallest["spec"]["data"]["features"]
     if family == "clustering":
         del smallest["spec"]["data"]["target"]
     if family == "recommendation":
@@ -58,7 +60,8 @@ def test_every_installed_family_validates_with_defaults_of_its_own(
     assert ("new-data" in spec.retraining.signals) == (family != "clustering")
     assert watched == own or family in ("anomaly-detection", "clustering", "forecasting")
     assert ("drift" in spec.retraining.signals) == bool(spec.monitoring.detectors)
-    assert spec.is_classification == (family in ("custom", "tabular-classification"))
+    classes = ("custom", "image-classification", "tabular-classification")
+    assert spec.is_classification == (family in classes)
 
 
 def test_what_the_user_wrote_is_kept_even_when_it_is_empty(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from base64 import b64encode
 from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -35,13 +36,18 @@ def predict(
 ) -> None:
     """Ask a served model for predictions.
 
-    Takes one row as --row carrier=UA --row distance=1400, or JSON from a file or stdin: one row,
-    a list of rows, or a whole request of the V1 ("instances") or V2 ("inputs") protocol.
+    Takes one row as --row carrier=UA --row distance=1400 (of an image --row image=@FILE), or JSON
+    from a file or stdin: one row, a list of rows, or a whole request of the V1 ("instances") or V2
+    ("inputs") protocol.
     """
     if row and file is not None:
         raise InvalidInput("--row and --file: only one of them", fix="leave one out")
     loop = embedded()
-    document = _row(row, loop.text_columns(home, name)) if row else _read(file)
+    document = (
+        _row(row, loop.text_columns(home, name), loop.file_columns(home, name))
+        if row
+        else _read(file)
+    )
     say_json(loop.predict(home, name, request(document)))
 
 
@@ -64,7 +70,7 @@ def request(document: Any) -> dict[str, Any]:
     )
 
 
-def _row(pairs: list[str], texts: Collection[str]) -> dict[str, Any]:
+def _row(pairs: list[str], texts: Collection[str], files: Collection[str]) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
@@ -72,10 +78,23 @@ def _row(pairs: list[str], texts: Collection[str]) -> dict[str, Any]:
             raise InvalidInput(f"--row {shorten(pair)} is not KEY=VALUE", fix="write column=value")
         if key in row:
             raise InvalidInput(f"--row {key}: given twice", fix="use --file for several rows")
+        if key in files and value.startswith("@"):
+            row[key] = _encoded(Path(value[1:]))
+            continue
         read = _scalar(value)
         # 10001 is text where the column is: a category or a key.
         row[key] = value if key in texts and isinstance(read, int | float) else read
     return row
+
+
+def _encoded(path: Path) -> str:
+    """Return the bytes of a file as JSON has them."""
+    try:
+        return b64encode(path.read_bytes()).decode("ascii")
+    except OSError as error:
+        raise InvalidInput(
+            f"--row: {path} can't be read: {error.strerror}", fix="correct the path after the @"
+        ) from error
 
 
 def _scalar(text: str) -> Any:

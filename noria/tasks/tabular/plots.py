@@ -66,6 +66,8 @@ def draw(folder: Path, asked: Asked, truth: Truth) -> tuple[str, ...]:
         }
     else:
         plots = {"confusion.png": _confusion, "importance.png": _importance}
+    if any(feature.kind == "image" for feature in asked.model.manifest.features):
+        del plots["importance.png"]  # pixels that change places are no pictures
     drawn = {name: partial(_on, plot, truth) for name, plot in plots.items()}
     return write(folder, drawn, asked, (5.2, 4.2))
 

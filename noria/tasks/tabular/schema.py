@@ -156,6 +156,8 @@ def columns_of(
         elif feature.kind == "timestamp":
             when = read_as(column, "time").astype("datetime64[ms]")
             columns[feature.name] = when.astype(np.int64)
+        elif feature.kind == "image":
+            columns[feature.name] = column.to_numpy(object)
         elif feature.kind == "vector":
             columns[feature.name] = stacked(read_as(column, "vector"), feature.size)
         else:
