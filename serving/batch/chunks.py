@@ -29,6 +29,9 @@ _MOST_ROWS: Final = 65_536
 _TEXT_VALUES: Final = 128
 """As how many numbers a text counts."""
 
+_IMAGE_VALUES: Final = 50_000
+"""The same of an image, whose file may have megabytes."""
+
 _LONGEST_LINE: Final = 16 << 20
 _MOST_BYTES: Final = 32 << 20
 """Of JSON lines that are read at a time."""
@@ -70,9 +73,9 @@ class Chunk(Protocol):
 
 def rows_at_once(manifest: Manifest) -> int:
     """Return how many rows are read, asked and written at a time."""
+    known = {"text": _TEXT_VALUES, "image": _IMAGE_VALUES}
     width = sum(
-        given.shape[0] if given.shape else _TEXT_VALUES if given.kind == "text" else 1
-        for given in manifest.inputs
+        given.shape[0] if given.shape else known.get(given.kind, 1) for given in manifest.inputs
     )
     answers = sum(int(np.prod(output.shape, initial=1)) for output in manifest.outputs)
     return max(1, min(_MOST_ROWS, _VALUES // (width + answers)))
@@ -199,6 +202,8 @@ def _tensor(given: Input, column: pa.Array) -> Tensor:
     if given.kind == "series":
         values = _series(given, column)
         return Tensor(given.name, given.name, datatype, values.shape, values.ravel())
+    if given.kind == "image":
+        return Tensor(given.name, given.name, datatype, (len(column),), _files(given, column))
     role: Role = "text" if datatype.group == "bytes" else ROLES[given.kind]
     if given.kind == "timestamp":
         role = "time"
@@ -239,6 +244,18 @@ def _vectors(given: Input, found: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
             raise InvalidInput(f"{given.name}: {len(one)} numbers; it is a vector of {width}")
         values[row] = one
     return values
+
+
+def _files(given: Input, column: pa.Array) -> np.ndarray[Any, Any]:
+    import pyarrow as pa
+
+    if not (pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)):
+        raise InvalidInput(
+            f"{given.name}: {column.type} is no column of files", fix="write the bytes of each"
+        )
+    files = np.empty(len(column), dtype=object)
+    files[:] = column.to_pylist()
+    return files
 
 
 def _series(given: Input, column: pa.Array) -> np.ndarray[Any, Any]:

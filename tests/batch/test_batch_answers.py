@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -294,6 +295,24 @@ def test_a_column_of_any_type_is_what_a_request_makes_of_it(tmp_path: Path) -> N
             assert found[name].tolist() == values.tolist(), name
         else:
             np.testing.assert_array_equal(found[name], values.astype(found[name].dtype), name)
+
+
+def test_images_are_the_bytes_of_files(tmp_path: Path) -> None:
+    inputs = (Input("image", "BYTES", "image"),)
+    manifest = Manifest("m", "f", "a", inputs, (Output("y", "FP64"),), ())
+    files = [b"\x89PNG one", b"two"]
+    write(tmp_path / "in" / "x.parquet", pa.table({"image": files}))
+    write(tmp_path / "in" / "y.parquet", pa.table({"image": ["a.png"]}))
+    good, bad = find(tmp_path / "in")
+    (chunk,) = read(good, inputs, (), 10)
+    found = InputBinder(manifest).bind(chunk.tensors()).columns["image"]
+    asked = [{"image": {"b64": base64.b64encode(one).decode()}} for one in files]
+    request = decode_v1(orjson.dumps({"instances": asked}), inputs)
+    assert found.tolist() == InputBinder(manifest).bind(request.tensors).columns["image"].tolist()
+    assert found.tolist() == files
+    (other,) = read(bad, inputs, (), 10)
+    with pytest.raises(InvalidInput, match="image: string is no column of files"):
+        other.tensors()
 
 
 def test_answers_of_another_model_are_never_mixed_in(batch: Batch, tmp_path: Path) -> None:
