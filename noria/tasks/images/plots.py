@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
-from noria.errors import TrainingError
 from noria.tasks.images import IMAGE, SMALL
 from noria.tasks.images.describe import options_of
 from noria.tasks.images.fitting import HISTORY
 from noria.tasks.images.pixels import pictures_of, shape_of
 from noria.tasks.neural.checkpoints import Epoch
 from noria.tasks.package import read_manifest
+from noria.tasks.plots import BLUE, GREY, INK, write
 from noria.tasks.tabular.evaluation import said_of, truth_of
+from noria.values import Class
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,9 +27,7 @@ if TYPE_CHECKING:
     from noria.spec import ModelSpec
     from noria.tasks.held_out import HeldOut
 
-_BLUE: Final = "#2563eb"
-_GREY: Final = "#94a3b8"
-_INK: Final = "#1e293b"
+_SIZE: Final = (5.2, 4.2)
 _WRONG: Final = (3, 6)
 """Rows and columns of pictures that are shown."""
 
@@ -59,74 +61,74 @@ def notes_of(spec: ModelSpec, package: Path) -> tuple[str, ...]:
     return tuple(notes)
 
 
+class Mistake(NamedTuple):
+    """A picture as the network reads it, (h, w, c), its class, and the one that was said."""
+
+    pixels: NDArray[np.uint8]
+    true: Class
+    said: Class
+
+
 def draw(
     folder: Path, spec: ModelSpec, package: Path, test: pd.DataFrame, held_out: HeldOut
 ) -> tuple[str, ...]:
-    """Write the plots and return their file names.
+    """Write the plots and return their file names; that of mistakes only where there are any.
 
     Raises:
         TrainingError: A file can't be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    plots: dict[str, Any] = {
-        "wrong.png": lambda figure: _wrong(figure, spec, package, test, held_out)
-    }
+    names: tuple[str, ...] = ()
+    mistakes = _mistakes(spec, package, test, held_out)
+    if mistakes:
+        names = write(folder, {"wrong.png": _wrong}, mistakes, _SIZE)
     history = history_of(package)
     if history is not None:
-        plots["epochs.png"] = lambda figure: _epochs(figure, history)
-    try:
-        for name, plot in plots.items():
-            figure = Figure(figsize=(5.2, 4.2), dpi=110, layout="constrained")
-            FigureCanvasAgg(figure)
-            plot(figure)
-            figure.savefig(folder / name, format="png", metadata={"Software": None})
-    except OSError as error:
-        raise TrainingError(f"{folder}: a plot can't be written: {error}") from error
-    return tuple(plots)
+        names += write(folder, {"epochs.png": _epochs}, history, _SIZE)
+    return names
 
 
-def _wrong(
-    figure: Any, spec: ModelSpec, package: Path, test: pd.DataFrame, held_out: HeldOut
-) -> None:
-    """Show the pictures whose true class the model gave the least probability."""
+def _mistakes(
+    spec: ModelSpec, package: Path, test: pd.DataFrame, held_out: HeldOut
+) -> list[Mistake]:
+    """Return the pictures whose true class the model gave the least probability."""
     classes = read_manifest(package).classes
     truth = truth_of(spec, classes, test).values.astype(np.int64)
     said = said_of(held_out.model)
     if said.ndim == 1:
         said = np.column_stack([1.0 - said, said])
-    rows, columns = _WRONG
     guess = said.argmax(axis=1)
     order = np.argsort(said[np.arange(truth.size), truth], kind="stable")
-    worst = [at for at in order if guess[at] != truth[at]][: rows * columns]
+    worst = [at for at in order if guess[at] != truth[at]][: math.prod(_WRONG)]
     shape = shape_of(spec)
     pictures = pictures_of(test[IMAGE].to_numpy(object)[worst], shape).matrix
-    figure.suptitle("Most wrong: true, predicted", fontsize=11, color=_INK, x=0.02, ha="left")
-    for place in range(rows * columns):
-        axes = figure.add_subplot(rows, columns, place + 1)
+    pixels = pictures.reshape(-1, shape.size, shape.size, shape.channels)
+    return [
+        Mistake(one, classes[truth[at]], classes[guess[at]])
+        for one, at in zip(pixels, worst, strict=True)
+    ]
+
+
+def _wrong(figure: Any, mistakes: Sequence[Mistake]) -> None:
+    figure.suptitle("Most wrong: true, predicted", fontsize=11, color=INK, x=0.02, ha="left")
+    for place, one in enumerate(mistakes, 1):
+        axes = figure.add_subplot(*_WRONG, place)
         axes.axis("off")
-        if place >= len(worst):
-            continue
-        pixels = pictures[place].reshape(shape.size, shape.size, shape.channels)
-        grey = shape.channels == 1
-        axes.imshow(pixels[..., 0] if grey else pixels, cmap="gray" if grey else None)
-        at = worst[place]
-        title = f"{str(classes[truth[at]])[:12]}\n{str(classes[guess[at]])[:12]}"
-        axes.set_title(title, fontsize=7, color=_INK, pad=2)
+        grey = one.pixels.shape[2] == 1
+        axes.imshow(one.pixels[..., 0] if grey else one.pixels, cmap="gray" if grey else None)
+        axes.set_title(f"{str(one.true)[:12]}\n{str(one.said)[:12]}", fontsize=7, color=INK, pad=2)
 
 
 def _epochs(figure: Any, history: History) -> None:
     """Show the loss of each epoch, and what it gave on the validation part."""
     axes = figure.add_subplot()
     numbers = [one.number for one in history.epochs]
-    axes.plot(numbers, [one.loss for one in history.epochs], "o-", color=_GREY, markersize=4)
-    axes.set_ylabel("training loss", fontsize=9, color=_GREY)
-    axes.set_xlabel("epoch", fontsize=9, color=_INK)
-    axes.set_title("Epochs", fontsize=11, color=_INK, loc="left", pad=10)
+    axes.plot(numbers, [one.loss for one in history.epochs], "o-", color=GREY, markersize=4)
+    axes.set_ylabel("training loss", fontsize=9, color=GREY)
+    axes.set_xlabel("epoch", fontsize=9, color=INK)
+    axes.set_title("Epochs", fontsize=11, color=INK, loc="left", pad=10)
     beside = axes.twinx()
     values = [np.nan if one.value is None else one.value for one in history.epochs]
-    beside.plot(numbers, values, "o-", color=_BLUE, markersize=4)
-    beside.set_ylabel("validation (greater is better)", fontsize=9, color=_BLUE)
-    beside.axvline(history.best, linestyle=":", color=_INK, linewidth=0.9)
+    beside.plot(numbers, values, "o-", color=BLUE, markersize=4)
+    beside.set_ylabel("validation (greater is better)", fontsize=9, color=BLUE)
+    beside.axvline(history.best, linestyle=":", color=INK, linewidth=0.9)
     axes.set_xticks(numbers if len(numbers) <= 20 else numbers[:: len(numbers) // 10])
