@@ -67,6 +67,7 @@ def test_the_family_of_the_page_refuses_what_it_can_not_learn_from(
     assert "hyperparameters.rigde: is unknown to counts; write ridge" in ran.stderr
 
 
+@pytest.mark.slow
 def test_the_suite_asks_for_a_rule_that_what_is_learnt_from_is_there(
     noria: Noria, site: Path
 ) -> None:

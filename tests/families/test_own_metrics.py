@@ -33,6 +33,7 @@ def with_spec(file: Path, **sections: Any) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_it_gates_and_a_search_improves_it(noria: Noria, toy: Path, project: Path) -> None:
     search = {"kind": "random", "trials": 3, "metric": "within-half"}
     bounds = [{"metric": "within-half", "min": 0.7, "max": 0.75}]
@@ -122,6 +123,7 @@ print(*(metric.name for metric in spec.watched_metrics))
     ], ran.stderr
 
 
+@pytest.mark.slow
 def test_a_function_of_all_texts_is_shown_and_judges_nothing(
     noria: Noria, toy: Path, tmp_path: Path, project: Path
 ) -> None:
@@ -188,6 +190,7 @@ def test_a_description_that_can_not_hold_is_named(
     assert said in broken["problem"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
