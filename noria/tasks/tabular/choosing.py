@@ -80,6 +80,10 @@ class Budget:
         """Return the time that is left for trying, when some members are fitted later."""
         return self.deadline - self.clock() - self.fits * sum(on.refit(one) for one in kept)
 
+    def holds(self, refit: float, trying: float) -> bool:
+        """Say whether it holds the later fits, of so many seconds each, after so many of trying."""
+        return self.clock() + trying + self.fits * refit < self.deadline
+
 
 def budget_of(spec: ModelSpec, clock: Callable[[], float]) -> Budget:
     """Return the budget that begins now."""

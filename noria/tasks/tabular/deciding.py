@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +26,12 @@ from noria.tasks.tabular.describe import COST, HALF, Threshold, cost_of, thresho
 from noria.tasks.tabular.fit import Design
 from noria.tasks.tabular.folds import RowFacts
 from noria.tasks.tabular.learn import learn
+from noria.tasks.tabular.plans import with_untried
 from noria.tasks.tabular.predictor import probabilities
 from noria.tasks.tabular.tryout import held_out_folds
+
+if TYPE_CHECKING:
+    from noria.tasks.tabular.choosing import Budget
 
 Array = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -43,9 +47,11 @@ _CALLED: Final = 10
 
 
 def with_thresholds(
-    spec: ModelSpec, params: Mapping[str, Any], design: Design, facts: RowFacts
+    spec: ModelSpec, params: Mapping[str, Any], design: Design, facts: RowFacts, budget: Budget
 ) -> dict[str, Any]:
     """Return hyperparameters with the threshold that the spec asks for, if it asks for one.
+
+    Where the budget does not hold the fits that choose it, it stays 0.5, and they say so.
 
     Raises:
         DataError: There are more than two classes.
@@ -59,16 +65,29 @@ def with_thresholds(
             f"{design.classes}",
             fix="remove it: of more classes the likeliest one is answered",
         )
-    said, codes = held_out(spec, params, design, facts)
+    found = held_out(spec, params, design, facts, budget)
+    if found is None:
+        return with_untried(params, "the threshold stays at 0.5")
+    said, codes = found
     return {**params, THRESHOLDS: [chosen(wanted, codes, said, spec.train.seed)]}
 
 
 def held_out(
-    spec: ModelSpec, params: Mapping[str, Any], design: Design, facts: RowFacts
-) -> tuple[Array, Codes]:
-    """Return what the whole model says of rows held out of its fits, and their classes, (n,)."""
+    spec: ModelSpec, params: Mapping[str, Any], design: Design, facts: RowFacts, budget: Budget
+) -> tuple[Array, Codes] | None:
+    """Return what the whole model says of rows held out of its fits, and their classes, (n,).
+
+    None where the budget does not hold these fits and, by what they took so far, the later ones.
+    """
     said, codes = [], []
-    for fold in held_out_folds(spec, design, facts):
+    folds = held_out_folds(spec, design, facts)
+    began, seen = budget.clock(), 0
+    for place, fold in enumerate(folds):
+        spent = budget.clock() - began if place else 0.0
+        refit = spent * design.matrix.shape[0] / seen if place else 0.0
+        if not budget.holds(refit, spent / place * (len(folds) - place) if place else 0.0):
+            return None
+        seen += fold.train.size
         learned = learn(spec, params, design.take(fold.train), facts.take(fold.train))
         raw = learned.scorer.raw(learned.reading.matrix(design.matrix[fold.test]))
         found = probabilities(raw)

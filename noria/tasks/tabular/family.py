@@ -18,7 +18,7 @@ from noria.tasks.package import Feature, Manifest, Output, read_manifest
 from noria.tasks.protocol import Comparison, Evaluation, Split, TuneResult, ValidationReport
 from noria.tasks.tabular.describe import order_of, threshold_of
 from noria.tasks.tabular.hyperparameters import can_stop, refuse_unknown, with_rounds
-from noria.tasks.tabular.plans import plan_of, sentence_of
+from noria.tasks.tabular.plans import plan_of, sentence_of, untried_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -246,8 +246,8 @@ class Tabular:
         prepared = self.prepare(spec, train)
         design = slice_of(spec, prepared.design, np.arange(len(train)), None)
         found = chosen(spec, design, prepared.facts, budget, workdir)
-        params = with_order(spec, found.params, design, prepared.facts)
-        params = with_thresholds(spec, params, design, prepared.facts)
+        params = with_order(spec, found.params, design, prepared.facts, budget)
+        params = with_thresholds(spec, params, design, prepared.facts, budget)
         return msgspec.structs.replace(found, params=params)
 
     def prepare(self, spec: ModelSpec, frame: pd.DataFrame) -> PreparedTabular:
@@ -388,6 +388,7 @@ class Tabular:
         found = evaluate(spec, model, test, held_out, champion, plots_dir, own)
         plan = plan_of(model.manifest.parameters)
         notes = [f"{sentence_of(plan)}."] if plan else []
+        notes += untried_of(model.manifest.parameters)
         notes += sentences_of(model.manifest.options, model.manifest.parameters)
         return msgspec.structs.replace(found, notes=(*found.notes, *notes))
 

@@ -15,9 +15,11 @@ from noria.tasks.tabular.fit import Design, fit
 from noria.tasks.tabular.folds import RowFacts
 from noria.tasks.tabular.hyperparameters import CUMULATIVE
 from noria.tasks.tabular.members import WEIGHTED, fit_members, log_losses, members_of
+from noria.tasks.tabular.plans import with_untried
 from noria.tasks.tabular.scorers.cumulative import CumulativeScorer
 
 if TYPE_CHECKING:
+    from noria.tasks.tabular.choosing import Budget
     from noria.tasks.tabular.scorers import Scorer
 
 Array = NDArray[np.float64]
@@ -27,12 +29,13 @@ MIXED: Final = (0.001, 0.003, 0.01, 0.03, 0.1)
 
 
 def with_order(
-    spec: ModelSpec, params: Mapping[str, Any], design: Design, facts: RowFacts
+    spec: ModelSpec, params: Mapping[str, Any], design: Design, facts: RowFacts, budget: Budget
 ) -> dict[str, Any]:
     """Return hyperparameters that say so where steps are better than classes without an order.
 
     Better is a lower ranked probability score of rows that are held out of the fits. How much the
-    shares of the classes are mixed in is what gives these rows the lowest log loss.
+    shares of the classes are mixed in is what gives these rows the lowest log loss. Where the
+    budget does not hold both, they are not tried, and the hyperparameters say so.
     """
     from noria.tasks.tabular.deciding import held_out
     from noria.tasks.tabular.tryout import held_out_folds
@@ -42,8 +45,14 @@ def with_order(
         return dict(params)
     if not held_out_folds(spec, design, facts):  # no fold has every class to fit on
         return dict(params)
-    plain, codes = held_out(spec, params, design, facts)
-    steps, _ = held_out(spec, {**params, CUMULATIVE: MIXED[0]}, design, facts)
+    apart = held_out(spec, params, design, facts, budget)
+    by_step = {**params, CUMULATIVE: MIXED[0]}
+    stepped = None if apart is None else held_out(spec, by_step, design, facts, budget)
+    if apart is None or stepped is None:
+        return with_untried(
+            params, "steps of the order are not tried, its classes are learnt apart"
+        )
+    (plain, codes), (steps, _) = apart, stepped
     truth = codes.astype(np.float64)
     mixed = {one: (1.0 - one) * steps + one * _shares(truth, design.classes) for one in MIXED}
     best = min(MIXED, key=lambda one: float(log_losses(truth, mixed[one]).mean()))

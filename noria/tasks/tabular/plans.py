@@ -16,6 +16,9 @@ KEY: Final = "derived"
 RESAMPLED: Final = "resampled"
 """Under which what made rows bring is found among them."""
 
+UNTRIED: Final = "untried"
+"""Under which is found what a budget left no time to try."""
+
 OPERATIONS: Final[tuple[Operation, ...]] = (
     "difference", "sum", "ratio", "product", "count", "target", "mean", "deviation", "component",
 )  # fmt: skip
@@ -73,7 +76,18 @@ def with_plan(params: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
 
 def without_plan(params: Mapping[str, Any]) -> dict[str, Any]:
     """Return the hyperparameters alone, without what was found beside them."""
-    return {name: value for name, value in params.items() if name not in (KEY, RESAMPLED)}
+    own = (KEY, RESAMPLED, UNTRIED)
+    return {name: value for name, value in params.items() if name not in own}
+
+
+def with_untried(params: Mapping[str, Any], choice: str) -> dict[str, Any]:
+    """Return hyperparameters that say what a budget left no time to try."""
+    return {**params, UNTRIED: [*params.get(UNTRIED, ()), choice]}
+
+
+def untried_of(params: Mapping[str, Any]) -> tuple[str, ...]:
+    """Say what a budget left no time to try, a sentence each."""
+    return tuple(f"spec.train.budget left no time: {one}." for one in params.get(UNTRIED, ()))
 
 
 def sentence_of(plan: Plan) -> str:
