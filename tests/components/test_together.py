@@ -136,6 +136,38 @@ def test_two_processes_fit_the_model_of_one(
         assert b"127.0.0.1" not in file.read_bytes(), "a package says where it was fitted"
 
 
+LEAVING = """
+import sys
+from noria.tasks.tabular.together import together
+with together("xgboost"):
+    print("joined", flush=True)
+    sys.stdin.readline()
+print("left", flush=True)
+"""
+
+
+def test_the_first_process_stays_until_the_other_has_left() -> None:
+    port = free_port()
+    first, second = (
+        subprocess.Popen(
+            [sys.executable, "-c", LEAVING],
+            env={**os.environ, **told(rank, port)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in (0, 1)
+    )
+    with pytest.raises(subprocess.TimeoutExpired):
+        # It has nothing left to do, and runs the tracker that the other will say goodbye to.
+        first.communicate("\n", timeout=20)
+    said = second.communicate("\n", timeout=120)
+    assert second.returncode == 0, said
+    said = first.communicate(timeout=120)
+    assert first.returncode == 0, said
+
+
 def test_a_process_whose_partner_leaves_before_the_fit_ends_with_a_sentence(
     tmp_path: Path, inputs: dict[str, Path]
 ) -> None:

@@ -11,7 +11,7 @@ import socket
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -106,13 +106,18 @@ def _collective(world: World) -> Iterator[World]:
             yield world
         finally:
             ring.__exit__(None, None, None)
+        if tracker is not None:
+            # The others say to it that they leave; without it they would try until they give up.
+            tracker.wait_for(int(PATIENCE))
     except XGBoostError as error:
         raise TrainingError(
             f"process {world.rank} of {world.size}, which train together by {address}: {error}"
         ) from error
     finally:
         if tracker is not None:
-            tracker.free()
+            # One that still waits for a process says that it was stopped: that is no news.
+            with suppress(XGBoostError):
+                tracker.free()
 
 
 def resolved(name: str) -> str:
