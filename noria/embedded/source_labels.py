@@ -43,7 +43,9 @@ class SourceLabels:
 
     def ensure(self) -> list[str]:
         """Send what is new; return what is wrong. It never waits."""
-        if not self._model.spec.family.key_has_time:
+        spec = self._model.spec
+        unlabelled = spec.data.target is None and spec.family.target is None
+        if unlabelled or not spec.family.key_has_time:
             return []
         if self._child is not None and (code := self._child.poll()) is not None:
             self._child = None

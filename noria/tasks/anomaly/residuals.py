@@ -13,7 +13,7 @@ from noria.errors import IntegrityError, InvalidInput
 from noria.tasks.anomaly import ANOMALY, EXPECTED, HISTORY, LOWER, PREDICTION, UPPER
 from noria.tasks.anomaly.calibration import Calibration, load_calibration
 from noria.tasks.anomaly.detectors import registry
-from noria.tasks.anomaly.detectors.residual import Residual
+from noria.tasks.anomaly.detectors.residual import Residual, apart
 from noria.tasks.anomaly.splice import spliced
 from noria.tasks.anomaly.stored import ARRAYS, packed, parts_of
 from noria.tasks.encoding import Columns, Encoder
@@ -55,8 +55,8 @@ class ResidualPredictor:
         Args:
             matrix: (n, 1 + L).
         """
-        scores = self.score(matrix)
         expected, spread = self.detector.expected(matrix[:, 1:])
+        scores = apart(matrix[:, 0], expected, spread)
         room = self.calibration.limit * spread
         return {
             PREDICTION: self.calibration.unlikeness(scores),

@@ -29,17 +29,11 @@ def with_history(spec: ModelSpec, rows: pd.DataFrame) -> pd.DataFrame:
     one. A row is left out that has no value, or too few before it.
 
     Raises:
-        DataError: A value is infinite, a step has two, a series is too long, or no row is left.
+        DataError: A value is no number, a step has two, a series is too long, or no row is left.
     """
     data, options = spec.data, options_of(spec)
     name, time, width = data.features[0].name, str(data.event_time), options.history or 0
     values = read_as(rows[name], "number")
-    if np.isinf(values).any():
-        place = int(np.flatnonzero(np.isinf(values))[0])
-        raise DataError(
-            f"spec.data.features: {name} is {values[place]} in row {place + 1} of {len(rows)}",
-            fix="give finite numbers, and leave a value that is not known empty",
-        )
     numbers = moments(rows, time) // (options.step // timedelta(milliseconds=1))
     keys = [rows[key].astype(object).where(rows[key].notna(), "") for key in data.entity_key]
     codes: Numbers = np.zeros(len(rows), np.int64)

@@ -34,11 +34,18 @@ _ALIKE: Final = 5.0
 _FARTHEST: Final = 3.0
 """An error within the past counts as so many deviations at most: one anomaly hides no other."""
 
+_MOVES: Final = 5.0
+"""An error moves the level as one of so many deviations at most."""
+
 _NORMAL: Final = 1.4826
 """Standard deviation of a normal distribution over its median absolute deviation."""
 
 _FLAT: Final = 1e-6
 """Share of the size of a past that its spread is at least."""
+
+
+_MOST: Final = 1e12
+"""No score is greater: scores are finite."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,9 +56,7 @@ class Residual:
 
     def score(self, rows: Array) -> Array:
         """See ``Detector.score``: of rows (n, 1 + L), the value first, then its past."""
-        expected, spread = self.expected(rows[:, 1:])
-        with np.errstate(over="ignore"):
-            return np.asarray(np.minimum(np.abs(rows[:, 0] - expected) / spread, _MOST))
+        return apart(rows[:, 0], *self.expected(rows[:, 1:]))
 
     def expected(self, past: Array) -> tuple[Array, Array]:
         """Return the value to expect after each of n pasts, and its spread, (n,) each.
@@ -74,8 +79,10 @@ class Residual:
         return dict(self.kept)
 
 
-_MOST: Final = 1e12
-"""No score is greater: scores are finite."""
+def apart(values: Array, expected: Array, spread: Array) -> Array:
+    """Return how many spreads n values are from those expected, (n,), finite."""
+    with np.errstate(over="ignore"):
+        return np.asarray(np.minimum(np.abs(values - expected) / spread, _MOST))
 
 
 def fit(rows: Array, params: Mapping[str, Any], seed: int, threads: int) -> Residual:
@@ -113,7 +120,9 @@ def _looked_at(past: Array, season: int, alpha: float) -> tuple[Array, Array]:
     if season > 1:
         pattern = _medians(newest.reshape(rows, seasons, season))
     rest = newest - np.tile(pattern, (1, seasons))
-    level, errors = _smoothed(rest, alpha)
+    _, errors = _smoothed(rest, alpha, np.full(rows, np.inf))
+    # Once more: what is far out moves the level no further than what is just usual.
+    level, errors = _smoothed(rest, alpha, _MOVES * _usual(errors))
     spread = _spread(errors, season, np.abs(newest))
     return level + pattern[:, 0], spread
 
@@ -132,8 +141,11 @@ def _medians(held: Array) -> Array:
     return np.asarray(np.where(known_places, middle - mean[:, None], 0.0))
 
 
-def _smoothed(rest: Array, alpha: float) -> tuple[Array, Array]:
-    """Return the last level (n,) and the errors (n, m) of forecasts one step ahead, NaN in gaps."""
+def _smoothed(rest: Array, alpha: float, most: Array) -> tuple[Array, Array]:
+    """Return the last level (n,) and the errors (n, m) of forecasts one step ahead, NaN in gaps.
+
+    An error counts as ``most`` (n,) at most.
+    """
     errors = np.full(rest.shape, np.nan)
     level = np.full(len(rest), np.nan)
     seen = np.zeros(len(rest))
@@ -144,21 +156,26 @@ def _smoothed(rest: Array, alpha: float) -> tuple[Array, Array]:
         seen += known
         # The first values count alike: the mean of few is better than the first of them.
         weight = np.maximum(alpha, 1.0 / np.maximum(seen, 1.0))
-        moved = np.where(np.isnan(level), values, level + weight * error)
+        moved = np.where(np.isnan(level), values, level + weight * np.clip(error, -most, most))
         level = np.where(known, moved, level)
     return level, errors
+
+
+def _usual(errors: Array) -> Array:
+    """Return the deviation of n rows of errors by their median, (n,), infinite where it is 0."""
+    known = ~np.isnan(errors)
+    place = known.sum(axis=1, keepdims=True) // 2
+    absolute = np.sort(np.where(known, np.abs(errors), np.inf), axis=1)
+    middle = np.take_along_axis(absolute, place, axis=1)[:, 0]
+    return np.where(np.isfinite(middle) & (middle > 0.0), middle * _NORMAL, np.inf)
 
 
 def _spread(errors: Array, season: int, size: Array) -> Array:
     """Return the deviation of the errors to come, (n,)."""
     known = ~np.isnan(errors)
-    count = np.maximum(known.sum(axis=1), 1)
-    absolute = np.where(known, np.abs(errors), np.inf)
-    middle = np.take_along_axis(np.sort(absolute, axis=1), count[:, None] // 2, axis=1)[:, 0]
     squares = np.where(known, errors, 0.0) ** 2
-    usual = np.where(np.isfinite(middle) & (middle > 0.0), middle * _NORMAL, np.inf)
-    squares = np.minimum(squares, ((_FARTHEST * usual) ** 2)[:, None])
-    found = squares.sum(axis=1) / count
+    squares = np.minimum(squares, ((_FARTHEST * _usual(errors)) ** 2)[:, None])
+    found = squares.sum(axis=1) / np.maximum(known.sum(axis=1), 1)
     if season > 1:
         own = squares.reshape(len(errors), -1, season)[:, :, 0]
         number = known.reshape(len(errors), -1, season)[:, :, 0].sum(axis=1)
