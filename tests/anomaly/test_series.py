@@ -24,32 +24,32 @@ Array = NDArray[np.float64]
 START = pd.Timestamp("2026-01-05", tz="UTC")
 
 
-def model_of(options: dict[str, Any] | None = None, **data: Any) -> Model:
-    """Return a model of meters that are read each hour."""
-    return parse_model(
-        yaml.safe_dump(
-            {
-                "apiVersion": "noria.dev/v1alpha1",
-                "kind": "Model",
-                "metadata": {"name": "meters"},
-                "spec": {
-                    "task": {
-                        "family": "anomaly-detection",
-                        "options": {"history": 96, "season": 24, "alarmRate": 0.02}
-                        | (options or {}),
-                    },
-                    "data": {
-                        "source": {"csv": {"paths": ["rows.csv"]}},
-                        "features": [{"name": "load", "type": "numeric"}],
-                        "eventTime": "at",
-                        "entityKey": ["meter"],
-                    }
-                    | data,
-                    "gates": {"bounds": [{"metric": "false-alarm-rate", "max": 0.2}]},
-                },
+def model_document(options: dict[str, Any] | None = None, **data: Any) -> dict[str, Any]:
+    """Return a model.yaml of meters that are read each hour."""
+    return {
+        "apiVersion": "noria.dev/v1alpha1",
+        "kind": "Model",
+        "metadata": {"name": "meters"},
+        "spec": {
+            "task": {
+                "family": "anomaly-detection",
+                "options": {"history": 96, "season": 24, "alarmRate": 0.02} | (options or {}),
+            },
+            "data": {
+                "source": {"csv": {"paths": ["rows.csv"]}},
+                "features": [{"name": "load", "type": "numeric"}],
+                "eventTime": "at",
+                "entityKey": ["meter"],
             }
-        )
-    )
+            | data,
+            "gates": {"bounds": [{"metric": "false-alarm-rate", "max": 0.2}]},
+        },
+    }
+
+
+def model_of(options: dict[str, Any] | None = None, **data: Any) -> Model:
+    """Return the model of ``model_document``."""
+    return parse_model(yaml.safe_dump(model_document(options, **data)))
 
 
 def readings(hours: int = 900) -> pd.DataFrame:
