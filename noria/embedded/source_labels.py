@@ -25,7 +25,8 @@ class SourceLabels:
     """Sends the labels of a model whose source brings them, whenever its files have changed.
 
     It does so in a process of its own (``noria label``), for reading a source takes memory that
-    whoever supervises should not hold. A model whose labels only come as feedback is left alone.
+    whoever supervises should not hold. A model whose labels only come as feedback, or
+    that has none, is left alone.
     """
 
     def __init__(
