@@ -53,7 +53,7 @@ def with_history(spec: ModelSpec, rows: pd.DataFrame) -> pd.DataFrame:
             fix="give longer series, or a shorter spec.task.options.season; series are told apart "
             "by spec.data.entityKey, and spec.task.options.step is how far values lie apart",
         )
-    return rows.iloc[kept].assign(**{HISTORY: pd.Series(found[kept], rows.index[kept], object)})
+    return rows.iloc[kept].assign(**{HISTORY: found[kept]})
 
 
 def _refuse_unordered(spec: ModelSpec, rows: pd.DataFrame, own: Numbers, numbers: Numbers) -> None:
