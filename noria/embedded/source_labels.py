@@ -25,7 +25,8 @@ class SourceLabels:
     """Sends the labels of a model whose source brings them, whenever its files have changed.
 
     It does so in a process of its own (``noria label``), for reading a source takes memory that
-    whoever supervises should not hold. A model whose labels only come as feedback is left alone.
+    whoever supervises should not hold. A model whose labels only come as feedback, or
+    that has none, is left alone.
     """
 
     def __init__(
@@ -43,7 +44,9 @@ class SourceLabels:
 
     def ensure(self) -> list[str]:
         """Send what is new; return what is wrong. It never waits."""
-        if not self._model.spec.family.key_has_time:
+        spec = self._model.spec
+        unlabelled = spec.data.target is None and spec.family.target is None
+        if unlabelled or not spec.family.key_has_time:
             return []
         if self._child is not None and (code := self._child.poll()) is not None:
             self._child = None

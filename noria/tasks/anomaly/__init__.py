@@ -31,3 +31,16 @@ REASONS: Final = "reasons"
 
 WEIGHTS: Final = "reason-weights"
 """Output: the share of each of them in it."""
+
+RESIDUAL: Final = "residual"
+"""The algorithm that holds a value against the past of its own series."""
+
+HISTORY: Final = "history"
+"""Input: the values of the series before it."""
+
+EXPECTED: Final = "expected"
+"""Output: the value that the past lets expect."""
+
+LOWER: Final = "lower"
+UPPER: Final = "upper"
+"""Outputs: a value between them does not alarm."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from pydantic import Field
@@ -15,12 +16,16 @@ from noria.spec.gates import Gates
 from noria.spec.monitoring import Detector
 from noria.spec.section import Section
 from noria.spec.spaces import SearchRange
-from noria.tasks.anomaly import ANOMALY, AUTO, MEMBERS
+from noria.spec.units import PositiveDuration
+from noria.tasks.anomaly import ANOMALY, AUTO, HISTORY, MEMBERS, RESIDUAL
 from noria.tasks.rules import hyperparameters_of
 from noria.tasks.tabular.describe import columns_can_be_read
 
 if TYPE_CHECKING:
     from noria.spec.model import ModelSpec
+
+
+_LEAST_HISTORY: Final = 8
 
 
 class AnomalyOptions(Section):
@@ -48,6 +53,28 @@ class AnomalyOptions(Section):
         description="Share of the training rows that the threshold is calibrated on; the detector "
         "is fitted on the others.",
     )
+    history: int | None = Field(
+        default=None,
+        ge=8,
+        le=4096,
+        description="Rows are values of series in time, told apart by spec.data.entityKey; each is "
+        "held against so many values before it, which a client sends. null: rows are compared by "
+        "their columns.",
+        examples=[336],
+    )
+    season: int = Field(
+        default=1,
+        ge=1,
+        le=1024,
+        description="Steps after which the pattern of a series comes again; 1: there is none. With "
+        "history.",
+        examples=[24],
+    )
+    step: PositiveDuration = Field(
+        default=timedelta(hours=1),
+        description="How far two values of a series are apart. With history.",
+        examples=["15m"],
+    )
     reasons: int = Field(
         default=3,
         ge=0,
@@ -69,6 +96,11 @@ class AnomalyOptions(Section):
 def options_of(spec: ModelSpec) -> AnomalyOptions:
     """Return a model's options."""
     return cast("AnomalyOptions", spec.task.options)
+
+
+def least_of(options: AnomalyOptions) -> int:
+    """Return how many values before it a value of a series needs: two seasons of them."""
+    return max(2 * options.season, _LEAST_HISTORY)
 
 
 def _told_apart(truth: Any, said: Any) -> Any:
@@ -140,6 +172,8 @@ TOP: Final = "precision-at-top"
 def narrowed(options: AnomalyOptions) -> Mapping[str, Any]:
     """Return the family with the precision of rows that are looked at, or by Alibi Detect."""
     own = _BY_ALIBI if options.backend == "alibi" else {"algorithms": _NATIVE}
+    if options.history is not None:
+        own = _OF_SERIES
     if options.top is None:
         return own
     from functools import partial
@@ -166,6 +200,44 @@ def columns_are_named(task: Any, data: Data) -> Iterator[Problem]:
             "spec.data.features",
             f"is empty, and {task.family} reads columns",
             "list the columns, such as {name: temperature, type: numeric}",
+        )
+
+
+def series_have_one_value_in_time(task: Any, data: Data) -> Iterator[Problem]:
+    """What is held against its past is one number with a time."""
+    options, path = task.options, "spec.task.options"
+    if options.history is None:
+        if options.season > 1:
+            yield Problem(
+                f"{path}.season",
+                "says nothing without history",
+                f"write history: {14 * options.season}, or remove it",
+            )
+        return
+    if options.backend != "native":
+        yield Problem(
+            f"{path}.backend",
+            f"{options.backend} fits nothing of series",
+            "remove it, or remove history",
+        )
+    if options.history < 3 * options.season:
+        yield Problem(
+            f"{path}.history",
+            f"{options.history} values hold less than three seasons of {options.season}",
+            f"write {3 * options.season} or more",
+        )
+    if data.event_time is None:
+        yield Problem(
+            "spec.data.eventTime", "is missing, and history needs it", "name the column, such as at"
+        )
+    if data.time_features:
+        yield Problem("spec.data.timeFeatures", "history reads none", "remove it")
+    features = data.features
+    if len(features) != 1 or features[0].type != "numeric" or features[0].source_ == "feast":
+        yield Problem(
+            "spec.data.features",
+            "history is of one number that comes with the rows",
+            "name the value alone, such as {name: departures, type: numeric}",
         )
 
 
@@ -202,6 +274,7 @@ _KNOWN: Final[Mapping[str, tuple[str, ...]]] = {
     "pca": ("n_components",),
     "ecod": (),
     "mahalanobis": (),
+    RESIDUAL: ("alpha",),
     "autoencoder": ("bottleneck", "alpha", "learning_rate_init", "max_iter"),
 }
 _TREES: Final = SearchRange(low=50, high=400, log=True)
@@ -242,11 +315,18 @@ _BY_ALIBI: Final[Mapping[str, Any]] = {
 }
 """What the family is where Alibi Detect fits."""
 
+_OF_SERIES: Final[Mapping[str, Any]] = {
+    "algorithms": (Algorithm(name=RESIDUAL),),
+    "inputs": {HISTORY: "series"},
+    "key_has_time": True,
+}
+"""What the family is where rows are values of series."""
+
 ANOMALIES: Final = Family(
     name="anomaly-detection",
     about="Which rows are unlike the others.",
     options=AnomalyOptions,
-    algorithms=(*_NATIVE, _PCA),
+    algorithms=(*_NATIVE, _PCA, Algorithm(name=RESIDUAL)),
     metrics=(NET.name, SPLICED.name, FALSE_ALARMS.name, *LABELLED),
     own_metrics=(NET, SPLICED, FALSE_ALARMS),
     sources=("feast", "parquet", "csv"),
@@ -260,6 +340,7 @@ ANOMALIES: Final = Family(
     rules=(
         columns_are_named,
         columns_can_be_read,
+        series_have_one_value_in_time,
         nothing_is_learnt_from_labelled_rows,
         labels_are_there_where_they_are_asked_for,
         hyperparameters_of(_KNOWN),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from noria.spec import ModelSpec
+from noria.tasks.anomaly.describe import options_of
 from noria.tasks.package import read_manifest
 from noria.tasks.protocol import Comparison, Evaluation, TuneResult
 from noria.tasks.tabular.family import PreparedTabular
@@ -36,6 +39,32 @@ class Anomalies(Unlabelled):
         import numpy as np
 
         return f"{int(np.nansum(labels))} of them 1"
+
+    def request_columns(self, spec: ModelSpec) -> list[str]:
+        """See ``TaskFamily.request_columns``; of series the values before, too."""
+        return [*super().request_columns(spec), *spec.family.inputs]
+
+    def ingest(self, spec: ModelSpec, base: Path, as_of: datetime | None) -> pd.DataFrame:
+        """See ``TaskFamily.ingest``; values of series with those before each."""
+        rows = super().ingest(spec, base, as_of)
+        if options_of(spec).history is None:
+            return rows
+        from noria.tasks.anomaly.series import with_history
+
+        return with_history(spec, rows)
+
+    def prepare(self, spec: ModelSpec, frame: pd.DataFrame) -> PreparedTabular:
+        """See ``TaskFamily.prepare``; beside the columns of series are the values before."""
+        prepared, width = super().prepare(spec, frame), options_of(spec).history
+        if width is None:
+            return prepared
+        import numpy as np
+
+        from noria.tasks.anomaly import HISTORY
+        from noria.values.vectors import aligned
+
+        matrix = np.hstack([prepared.design.matrix, aligned(frame[HISTORY], width)])
+        return replace(prepared, design=replace(prepared.design, matrix=matrix))
 
     def tune(self, spec: ModelSpec, train: pd.DataFrame, workdir: Path) -> TuneResult:
         """See ``TaskFamily.tune``; a trial is a ``fit`` for each fold."""
@@ -76,9 +105,11 @@ class Anomalies(Unlabelled):
     def fit_baseline(
         self, spec: ModelSpec, prepared: PreparedTabular, places: NDArray[np.int64]
     ) -> Fitted:
-        """See ``TaskFamily.fit_baseline``: each column's tails alone."""
+        """See ``TaskFamily.fit_baseline``: each column's tails, of series the value before."""
         from noria.tasks.anomaly.fitting import fit
 
+        if options_of(spec).history is not None:
+            return fit(spec, prepared, places, {"alpha": 1.0}, None)
         return fit(spec, prepared, places, {}, None, algorithm="ecod")
 
     def predict(

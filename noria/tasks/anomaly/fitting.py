@@ -11,14 +11,26 @@ from numpy.typing import NDArray
 
 from noria.errors import DataError
 from noria.spec import ModelSpec
-from noria.tasks.anomaly import ANOMALY, BACKENDS, PREDICTION, REASONS, WEIGHTS
+from noria.tasks.anomaly import (
+    ANOMALY,
+    BACKENDS,
+    EXPECTED,
+    HISTORY,
+    LOWER,
+    PREDICTION,
+    REASONS,
+    RESIDUAL,
+    UPPER,
+    WEIGHTS,
+)
 from noria.tasks.anomaly.calibration import Calibration
-from noria.tasks.anomaly.describe import options_of
-from noria.tasks.anomaly.detectors import registry
-from noria.tasks.anomaly.predictor import AnomalyPredictor
+from noria.tasks.anomaly.describe import least_of, options_of
+from noria.tasks.anomaly.detectors import registry, residual
+from noria.tasks.anomaly.predictor import Anomalous, AnomalyPredictor
+from noria.tasks.anomaly.residuals import LEAST, ResidualPredictor
 from noria.tasks.anomaly.space import space_of
 from noria.tasks.fitted import FittedPredictor
-from noria.tasks.package import Feature, Manifest, Output
+from noria.tasks.package import Feature, Input, Manifest, Output
 from noria.tasks.tabular.family import PreparedTabular, manifest_of
 from noria.tasks.tabular.threads import limited_to
 
@@ -39,7 +51,7 @@ _THINNEST: Final = 256
 """Rows that are left of weighted ones at least, where there are so many."""
 
 
-class Fitted(FittedPredictor[AnomalyPredictor]):
+class Fitted(FittedPredictor[Anomalous]):
     """A detector and its threshold between ``fit`` and ``save``."""
 
 
@@ -77,6 +89,8 @@ def fit(
     if weight is not None:
         kept &= thinned(weight, design.seed)
     learnt, apart = design.matrix[places[kept]], design.matrix[places[held]]
+    if options.history is not None:
+        return Fitted(_of_series(spec, prepared, places, learnt, apart, params))
     with limited_to(design.threads):
         space = space_of(prepared.features, learnt)
         seen = space.of(learnt)
@@ -86,6 +100,32 @@ def fit(
     manifest = _manifest(spec, prepared, places, algorithm, params, calibration)
     typical = _typical(prepared.features, learnt)
     return Fitted(AnomalyPredictor(manifest, space, detector, calibration, typical))
+
+
+def _of_series(
+    spec: ModelSpec,
+    prepared: PreparedTabular,
+    places: Places,
+    learnt: Array,
+    apart: Array,
+    params: Mapping[str, Any],
+) -> ResidualPredictor:
+    """Return the model of values (n, 1 + L) with their past, calibrated by others."""
+    options, design = options_of(spec), prepared.design
+    asked = {**params, "season": options.season}
+    with limited_to(design.threads):
+        detector = residual.fit(learnt, asked, design.seed, design.threads)
+        calibration = Calibration.of(detector.score(apart), options.alarm_rate)
+    manifest = _manifest(spec, prepared, places, RESIDUAL, params, calibration)
+    width = int(options.history or 0)
+    outputs = (Output(name, "FP64") for name in (EXPECTED, LOWER, UPPER))
+    manifest = msgspec.structs.replace(
+        manifest,
+        inputs=(*manifest.inputs, Input(HISTORY, "FP64", "series", width=width)),
+        outputs=(*manifest.outputs[:2], *outputs),
+        options={**manifest.options, "reasons": 0, LEAST: least_of(options)},
+    )
+    return ResidualPredictor(manifest, detector, calibration)
 
 
 def calibrating(event: Places | None, rows: int, share: float, seed: int) -> NDArray[np.bool_]:

@@ -18,15 +18,14 @@ from noria.spec import ChampionGate, ModelSpec
 from noria.tasks.anomaly import ANOMALY, PREDICTION
 from noria.tasks.anomaly.describe import FALSE_ALARMS, NET, SPLICED
 from noria.tasks.anomaly.labels import labels_of
-from noria.tasks.anomaly.predictor import AnomalyPredictor
-from noria.tasks.anomaly.splice import spliced
+from noria.tasks.anomaly.predictor import Anomalous
 from noria.tasks.champion import against, not_compared
 from noria.tasks.gates import judge
 from noria.tasks.held_out import BLOCK, HeldOut
 from noria.tasks.measure import Truth, compare
 from noria.tasks.package import load_predictor
 from noria.tasks.protocol import Comparison, Evaluation
-from noria.tasks.tabular.evaluation import encode
+from noria.tasks.tabular.schema import columns_of
 from noria.tasks.tabular.seen import refuse_seen, unseen
 from noria.tasks.tabular.threads import limited_to
 
@@ -65,7 +64,7 @@ FOUND: Final = OwnMetric(
 )
 
 
-def open_package(package: Path) -> AnomalyPredictor:
+def open_package(package: Path) -> Anomalous:
     """Return the model of a package.
 
     Raises:
@@ -73,15 +72,22 @@ def open_package(package: Path) -> AnomalyPredictor:
         IntegrityError: The package is damaged.
     """
     found = load_predictor(package)
-    if not isinstance(found, AnomalyPredictor):
+    if not isinstance(found, Anomalous):
         raise DataError(f"{package}: is of the family {found.manifest.family}")
     return found
 
 
-def ask(model: AnomalyPredictor, matrix: Array, seed: int) -> pd.DataFrame:
+def encoded(model: Anomalous, rows: pd.DataFrame) -> Array:
+    """Return rows as the model reads them, (n, d)."""
+    columns = columns_of(model.manifest.features, model.manifest.event_time, rows)
+    series = (one.name for one in model.manifest.inputs if one.kind == "series")
+    return model.encode({**columns, **{name: rows[name].to_numpy() for name in series}})
+
+
+def ask(model: Anomalous, matrix: Array, seed: int) -> pd.DataFrame:
     """Return what is said of encoded rows (n, d) and of their spliced twins."""
     with limited_to(1):
-        scores, twins = model.score(matrix), model.score(spliced(matrix, seed))
+        scores, twins = model.score(matrix), model.score(model.twins(matrix, seed))
     known = model.calibration
     return pd.DataFrame(
         {
@@ -202,7 +208,7 @@ def _against(
     for number in np.unique(block):
         # Block by block, so that both were asked about the same spliced rows.
         mine = np.flatnonzero(block == number)
-        told = ask(other, encode(other, test.iloc[mine]), spec.train.seed)
+        told = ask(other, encoded(other, test.iloc[mine]), spec.train.seed)
         theirs.iloc[mine] = told[list(theirs)].to_numpy()
     fresh = unseen(spec, other.manifest, test)
     if not fresh.size:
@@ -223,5 +229,5 @@ def ask_prepared(
     """Return what a model, or that of a package, says of prepared rows; see ``ask``."""
     if isinstance(model, Path):
         package = open_package(model)
-        return ask(package, encode(package, prepared.frame.iloc[places]), seed)
-    return ask(cast("AnomalyPredictor", model.predictor), prepared.design.matrix[places], seed)
+        return ask(package, encoded(package, prepared.frame.iloc[places]), seed)
+    return ask(cast("Anomalous", model.predictor), prepared.design.matrix[places], seed)

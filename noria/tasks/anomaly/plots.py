@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from noria.tasks.anomaly import ANOMALY, PREDICTION
-from noria.tasks.anomaly.predictor import AnomalyPredictor
+from noria.tasks.anomaly.predictor import Anomalous, AnomalyPredictor
 from noria.tasks.plots import BLUE, GREY, INK, write
 from noria.tasks.sources.rows import moments
 from noria.tasks.tabular.evaluation import encode
@@ -35,7 +36,7 @@ _RATES: Final = np.array([0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5])
 class _Drawn:
     """What the plots show: held-out rows in order of time, and what was said of them."""
 
-    model: AnomalyPredictor
+    model: Anomalous
     rows: pd.DataFrame
     when: NDArray[Any]
     labels: Array
@@ -47,7 +48,7 @@ class _Drawn:
 def draw(
     folder: Path,
     spec: ModelSpec,
-    model: AnomalyPredictor,
+    model: Anomalous,
     test: pd.DataFrame,
     labels: Array,
     said: pd.DataFrame,
@@ -74,8 +75,12 @@ def draw(
         "scores.png": _scores,
         "false-alarms.png": _false_alarms,
     }
-    if shown.alarm.any() and model.manifest.options["reasons"]:
-        plots["reasons.png"] = _reasons
+    if (
+        isinstance(model, AnomalyPredictor)
+        and shown.alarm.any()
+        and model.manifest.options["reasons"]
+    ):
+        plots["reasons.png"] = partial(_reasons, model)
     return write(folder, plots, shown, (7.0, 3.8))
 
 
@@ -127,10 +132,10 @@ def _false_alarms(figure: Figure, shown: _Drawn) -> None:
     axes.legend(fontsize="small")
 
 
-def _reasons(figure: Figure, shown: _Drawn) -> None:
+def _reasons(model: AnomalyPredictor, figure: Figure, shown: _Drawn) -> None:
     """What the alarms name first."""
     axes = figure.add_subplot()
-    model, places = shown.model, np.flatnonzero(shown.alarm)[:_MOST]
+    places = np.flatnonzero(shown.alarm)[:_MOST]
     matrix = encode(model, shown.rows.iloc[places])
     first = Counter(str(names[0]) for names in model.reasons(matrix)[0])
     best = first.most_common(_NAMED)[::-1]

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final, TypeAlias
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from noria.errors import IntegrityError
-from noria.tasks.anomaly import ANOMALY, PREDICTION, REASONS, WEIGHTS
+from noria.tasks.anomaly import ANOMALY, PREDICTION, REASONS, RESIDUAL, WEIGHTS
 from noria.tasks.anomaly.calibration import Calibration, load_calibration
 from noria.tasks.anomaly.detectors import Detector
 from noria.tasks.anomaly.detectors.registry import load as load_detector
+from noria.tasks.anomaly.residuals import ResidualPredictor, load_residuals
 from noria.tasks.anomaly.space import Column, Space
-from noria.tasks.arrays import pack, unpack
+from noria.tasks.anomaly.splice import spliced
+from noria.tasks.anomaly.stored import ARRAYS, packed, parts_of
 from noria.tasks.encoding import Columns, Encoder
 from noria.tasks.package import Manifest
 from noria.tasks.tabular.scorers import required
@@ -24,7 +26,6 @@ from noria.tasks.tabular.scorers import required
 Array = NDArray[np.float64]
 
 SPACE: Final = "space.json"
-ARRAYS: Final = "detector.npz"
 _CELLS: Final = 4_000_000
 """Numbers of the rows that are scored together to find reasons."""
 
@@ -122,34 +123,37 @@ class AnomalyPredictor:
         lack = ((0, 0), (0, count - order.shape[1]))
         return np.pad(names, lack, constant_values=""), np.pad(best, lack)
 
+    def twins(self, matrix: Array, seed: int) -> Array:
+        """Return each of n rows with half of its columns from another, (n, d)."""
+        return spliced(matrix, seed)
+
     def files(self) -> dict[str, bytes]:
         """Return the files of the package."""
-        parts: dict[str, Mapping[str, NDArray[Any]]] = {
+        parts = {
             "calibration": self.calibration.arrays(),
             "detector": self.detector.arrays(),
             "typical": {"row": self.typical},
         }
-        flat = {
-            f"{part}/{key}": value for part, kept in parts.items() for key, value in kept.items()
-        }
         said = msgspec.json.format(msgspec.json.encode(self.space.columns), indent=2)
-        return {SPACE: said, ARRAYS: pack(flat)}
+        return {SPACE: said, ARRAYS: packed(parts)}
 
 
-def load(manifest: Manifest, files: Mapping[str, bytes]) -> AnomalyPredictor:
+Anomalous: TypeAlias = AnomalyPredictor | ResidualPredictor
+
+
+def load(manifest: Manifest, files: Mapping[str, bytes]) -> Anomalous:
     """Build the predictor from a package's checked files.
 
     Raises:
         IntegrityError: A file is missing or malformed.
     """
+    if manifest.algorithm == RESIDUAL:
+        return load_residuals(manifest, files)
     try:
         columns = msgspec.json.decode(required(files, SPACE), type=tuple[Column, ...])
     except msgspec.DecodeError as error:
         raise IntegrityError(f"{SPACE}: {error}", fix="train again") from error
-    parts: dict[str, dict[str, NDArray[Any]]] = {part: {} for part in _PARTS}
-    for name, values in unpack(required(files, ARRAYS), ARRAYS).items():
-        part, _, key = name.partition("/")
-        parts.setdefault(part, {})[key] = values
+    parts = parts_of(files, _PARTS)
     try:
         return AnomalyPredictor(
             manifest,

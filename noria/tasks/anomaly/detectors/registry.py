@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noria.errors import IntegrityError, InvalidInput, shorten
-from noria.tasks.anomaly import ALIBI, AUTO, MEMBERS
+from noria.tasks.anomaly import ALIBI, AUTO, MEMBERS, RESIDUAL
 from noria.tasks.anomaly.detectors import (
     Array,
     Arrays,
@@ -19,6 +19,7 @@ from noria.tasks.anomaly.detectors import (
     gaussian,
     isolation,
     neighbours,
+    residual,
     tails,
 )
 from noria.tasks.anomaly.detectors.combined import Combined
@@ -32,6 +33,7 @@ _FITS: Final[Mapping[str, Fit]] = {
     "ecod": tails.fit,
     "mahalanobis": gaussian.fit,
     "autoencoder": autoencoder.fit,
+    RESIDUAL: residual.fit,
     **{ALIBI + name: one for name, one in alibi.FITS.items()},
 }
 _BUILDS: Final[Mapping[str, tuple[Callable[[Arrays], Detector], tuple[str, ...]]]] = {
@@ -41,6 +43,7 @@ _BUILDS: Final[Mapping[str, tuple[Callable[[Arrays], Detector], tuple[str, ...]]
     "ecod": (tails.Tails, ("values",)),
     "mahalanobis": (gaussian.Gaussian, ("middle", "precision")),
     "autoencoder": (autoencoder.Autoencoder, ("weights0", "biases0")),
+    RESIDUAL: (residual.Residual, ("season", "alpha")),
     **{ALIBI + name: one for name, one in alibi.BUILDS.items()},
 }
 """How each is built from its arrays, and which it needs."""
