@@ -60,8 +60,8 @@ def test_init_leaves_a_folder_that_holds_anything_alone(noria: Noria, project: P
         (
             ["x", "--family", "rag"],
             (
-                "installed are anomaly-detection, clustering, custom, forecasting, recommendation, "
-                "tabular-classification, tabular-regression"
+                "installed are anomaly-detection, clustering, custom, forecasting, multi-label, "
+                "recommendation, tabular-classification, tabular-regression"
             ),
         ),
         (["x", "--family", "../../secret"], "is not a task family that is installed"),

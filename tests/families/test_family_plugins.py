@@ -130,6 +130,7 @@ def test_the_toy_is_listed_after_norias_own(noria: Noria, toy: Path) -> None:
         "clustering",
         "custom",
         "forecasting",
+        "multi-label",
         "recommendation",
         "tabular-classification",
         "tabular-regression",
@@ -183,8 +184,8 @@ def test_without_the_package_its_model_is_refused_with_what_is_installed(
     assert ran.returncode == 2
     assert "spec.task.family: 'toy-text' is not a task family that is installed" in ran.stderr
     assert (
-        "installed are anomaly-detection, clustering, custom, forecasting, recommendation, "
-        "tabular-classification, tabular-regression" in ran.stderr
+        "installed are anomaly-detection, clustering, custom, forecasting, multi-label, "
+        "recommendation, tabular-classification, tabular-regression" in ran.stderr
     )
     assert "noria.families" in ran.stderr
     assert "spec.data.source.lines: is an unknown key" in ran.stderr
@@ -298,6 +299,7 @@ def test_of_two_families_of_one_name_neither_is_taken_unless_one_is_norias(
         "clustering",
         "custom",
         "forecasting",
+        "multi-label",
         "recommendation",
         "tabular-classification",
         "tabular-regression",
@@ -343,8 +345,8 @@ def test_packages_are_loaded_by_one_distribution(
     assert "family odd are loaded by one, two; keep one of them" in told(one, two)
     assert "family odd needs nowhere; install it" in told(gone)
     assert (
-        "known families: anomaly-detection, clustering, custom, forecasting, recommendation, "
-        "tabular-classification, tabular-regression" in told()
+        "known families: anomaly-detection, clustering, custom, forecasting, multi-label, "
+        "recommendation, tabular-classification, tabular-regression" in told()
     )
 
 

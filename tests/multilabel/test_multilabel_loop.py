@@ -94,7 +94,8 @@ def test_labels_by_name_are_measured_as_scikit_learn_does(tickets: Tickets) -> N
     answer = tickets.ask("desk", rows)
     assert answer["prediction"]["shape"] == [ROWS, len(LABELS)]
     scores, called = (
-        np.array(answer[name]["data"]).reshape(ROWS, len(LABELS)) for name in ("prediction", "label")
+        np.array(answer[name]["data"]).reshape(ROWS, len(LABELS))
+        for name in ("prediction", "label")
     )
     truth = rows[list(LABELS)].to_numpy()
     by_name = [

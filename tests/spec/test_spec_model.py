@@ -40,8 +40,10 @@ def test_every_installed_family_validates_with_defaults_of_its_own(
     if family in ("forecasting", "recommendation"):
         del smallest["spec"]["data"]["features"]
         smallest["spec"]["data"]["eventTime"] = "day"
-    if family == "clustering":
+    if family in ("clustering", "multi-label"):
         del smallest["spec"]["data"]["target"]
+    if family == "multi-label":
+        smallest["spec"]["task"]["options"] = {"labels": ["late", "cancelled"]}
     if family == "recommendation":
         smallest["spec"]["data"]["entityKey"] = ["user"]
     spec = parse_model(smallest).spec

@@ -114,7 +114,7 @@ def a_search_is_of_all_labels(train: Train) -> Iterator[Problem]:
 
 MULTI_LABEL: Final = Family(
     name="multi-label",
-    about="Several yes/no answers about one row of columns.",
+    about="Several yes/no answers about one row.",
     options=MultiLabelOptions,
     algorithms=tuple(
         # Each label has a fit of its own: a node fits all of them.
