@@ -23,7 +23,7 @@ from tests.multilabel.conftest import LABELS, spec_of
         ({"labels": ["words", "urgent"]}, {}, "labels[0]: words is also a feature"),
         ({"labels": ["at", "urgent"]}, {"eventTime": "at"}, "labels[0]: at is also the eventTime"),
         ({"labels": ["no", "urgent"]}, {"entityKey": ["no"]}, "no is also in entityKey"),
-        ({"labels": ["urgent", " x"]}, {}, "' x' is no name"),
+        ({"labels": ["urgent", "x" * 130]}, {}, "is no name"),
         ({}, {"target": "urgent"}, "spec.data.target: multi-label predicts the columns of"),
         ({"threshold": {"for": "cost"}}, {}, "threshold.falsePositive: is missing"),
     ],

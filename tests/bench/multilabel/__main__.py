@@ -1,9 +1,9 @@
 """Learn three labels of flights; a table, and ``bench-multilabel.json``.
 
-``python -m tests.bench.multilabel FOLDER``; the files come from ``prepare.py``. Default settings are
-held against scikit-learn's ``LogisticRegression`` of each label (one-hot categories, standardised
-numbers, missing ones at their mean), and thresholds chosen for F1 against the same with
-``class_weight="balanced"``; both of these answer by 0.5.
+``python -m tests.bench.multilabel FOLDER``; the files come from ``prepare.py``. Default settings
+are held against scikit-learn's ``LogisticRegression`` of each label (one-hot categories,
+standardised numbers, missing ones at their mean), and thresholds chosen for F1 against the same
+with ``class_weight="balanced"``; both of these answer by 0.5.
 """
 
 from __future__ import annotations

