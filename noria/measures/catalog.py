@@ -184,6 +184,17 @@ METRICS: Final[Mapping[str, Metric]] = MappingProxyType(
             _decision("class-precision", "share of the rows called positive that are"),
             _decision("class-recall", "share of the positive rows that are called so"),
             _decision("balanced-accuracy", "mean of the share of each class that is called so"),
+            _decision("micro-f1", "F1 of all labels of all rows together"),
+            _decision("subset-accuracy", "share of rows all of whose labels are right"),
+            Metric(
+                "hamming-loss",
+                _LESS,
+                "share",
+                0.0,
+                1.0,
+                "share of all labels of all rows that are wrong",
+                decides=True,
+            ),
             Metric(
                 "quadratic-kappa",
                 _GREATER,

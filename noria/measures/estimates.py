@@ -12,7 +12,8 @@ classes; AUC and average precision are then one class against the rest, the mean
 of k classes is halved, so that it lies in 0 to 1 for every k. The calibration gap is
 calibration-in-the-large (Van Calster et al., BMC Medicine 17, 2019) without its sign;
 with more than two classes, half the sum over classes. Of several targets a row a metric is
-the mean over targets of each one's own.
+the mean over targets of each one's own; of several labels, each 0 or 1, so are those of a class,
+such as F1 (the macro-F1) and the AUC. ``MULTI_LABEL`` has those of all labels of a row together.
 """
 
 from __future__ import annotations
@@ -75,8 +76,11 @@ def estimate(metric: str, truth: Array, prediction: Array) -> Estimate:
         if truth.ndim == 1:
             return _REGRESSION[metric](truth, prediction)
         return _over_targets(parts_of(metric, truth, prediction))
+    if metric in _OF_LABELS:
+        return _OF_LABELS[metric](truth == 1, prediction >= _HALF)
     if metric in _OF_A_CLASS:
-        return _average(parts_of(metric, truth, prediction))
+        parts = parts_of(metric, truth, prediction)
+        return _average(parts) if truth.ndim == 1 else _over_targets(parts)
     return _CLASSIFICATION[metric](truth.astype(np.int64), prediction)
 
 
@@ -90,7 +94,11 @@ def parts_of(metric: str, truth: Array, prediction: Array) -> list[Estimate]:
         return [_REGRESSION[metric](*pair) for pair in pairs]
     if metric not in _OF_A_CLASS:
         return []
-    codes, of = truth.astype(np.int64), _OF_A_CLASS[metric]
+    of = _OF_A_CLASS[metric]
+    if truth.ndim > 1:
+        pairs = zip(truth.T, prediction.T, strict=True)
+        return [of(labels == 1, scores >= _HALF, scores) for labels, scores in pairs]
+    codes = truth.astype(np.int64)
     if prediction.ndim == 1:
         return [of(codes == 1, prediction >= _HALF, prediction)]
     guess = prediction.argmax(axis=1)
@@ -172,6 +180,7 @@ def _over_targets(parts: Sequence[Estimate]) -> Estimate:
         down=float(np.mean([part.down for part in parts], axis=0)),
         up=float(np.mean([part.up for part in parts], axis=0)),
         most=float(np.mean([part.most for part in parts], axis=0)),
+        freedom=min(part.freedom for part in parts),
     )
 
 
@@ -372,6 +381,34 @@ def _quadratic_kappa(codes: NDArray[np.int64], prediction: Array) -> Estimate:
     return Estimate(value, rows * unbiased(n), down=down, up=up, most=max(-down, up))
 
 
+# --- several labels a row --------------------------------------------------------------------
+
+
+def _micro_f1(true: Flags, guessed: Flags) -> Estimate:
+    """F1 of (n, t) labels as if each were a row; what a row brings are all of its labels."""
+    n, labels = true.shape
+    hits, sizes = (true & guessed).sum(axis=1), true.sum(axis=1) + guessed.sum(axis=1)
+    total = float(sizes.sum())
+    if not total:
+        return Estimate(0.0, np.zeros(n), hits=(0.0, 0.0))
+    twice = 2.0 * float(hits.sum())
+    value = twice / total
+    influence = (2.0 * hits - value * sizes) * (n / total)
+    # One more row: all of its labels called and none true, or all of both.
+    down = twice / (total + labels) - value
+    up = (twice + 2.0 * labels) / (total + 2.0 * labels) - value
+    return Estimate(value, influence * unbiased(n), down=down, up=up, most=max(-down, up))
+
+
+def _hamming_loss(true: Flags, guessed: Flags) -> Estimate:
+    return share_of((true != guessed).mean(axis=1))
+
+
+def _subset_accuracy(true: Flags, guessed: Flags) -> Estimate:
+    right = (true == guessed).all(axis=1).astype(np.float64)
+    return replace(_mean(right, 1.0), hits=(float(right.sum()), float(right.size)))
+
+
 # --- ranking --------------------------------------------------------------------------------
 
 
@@ -478,8 +515,18 @@ _OF_A_CLASS: Final[Mapping[str, Callable[[Flags, Flags, Array], Estimate]]] = Ma
 """Of the rows that are of a class, those that are called so, and its scores; the metric is the
 mean over classes."""
 
+_OF_LABELS: Final[Mapping[str, Callable[[Flags, Flags], Estimate]]] = MappingProxyType(
+    {
+        "micro-f1": _micro_f1,
+        "hamming-loss": _hamming_loss,
+        "subset-accuracy": _subset_accuracy,
+    }
+)
+"""Of the labels of rows, (n, t), that are 1, and those that are called so."""
+
 _LABELS: Final[Mapping[str, Callable[[Array], Estimate]]] = MappingProxyType({"rating": unscaled})
 
 REGRESSION: Final = tuple(_REGRESSION)
 LABELS: Final = tuple(_LABELS)
+MULTI_LABEL: Final = tuple(_OF_LABELS)
 CLASSIFICATION: Final = (*_OF_A_CLASS, *_CLASSIFICATION)

@@ -20,6 +20,7 @@ from noria.measures.catalog import Metric, OwnMetric
 from noria.measures.estimates import (
     CLASSIFICATION,
     LABELS,
+    MULTI_LABEL,
     REGRESSION,
     Array,
     Estimate,
@@ -32,7 +33,7 @@ from noria.measures.measurement import Measurement
 METRICS: Final = (*CLASSIFICATION, *REGRESSION)
 """The metrics that predictions and labels of rows are measured by."""
 
-_ALL: Final = (*METRICS, *rankings.RANKINGS, *spans.SPANS)
+_ALL: Final = (*METRICS, *MULTI_LABEL, *rankings.RANKINGS, *spans.SPANS)
 _UNBOUNDED: Final = (*REGRESSION, *LABELS)
 
 RARER: Final = 10
@@ -243,6 +244,11 @@ def _lacks(metric: Metric, truth: Array, prediction: Array, found: Estimate) -> 
 
 
 def _lacks_classes(truth: Array, prediction: Array) -> str:
+    if truth.ndim > 1:
+        ones = (truth == 1).sum(axis=0)
+        rarer = int(np.minimum(ones, truth.shape[0] - ones).min())
+        said = f"needs {RARER} labelled rows of each label's rarer class, has {rarer}"
+        return said if rarer < RARER else ""
     classes = 2 if prediction.ndim == 1 else prediction.shape[1]
     rarer = int(np.bincount(truth.astype(np.int64), minlength=classes).min())
     return f"needs {RARER} labelled rows of the rarer class, has {rarer}" if rarer < RARER else ""

@@ -52,6 +52,7 @@ def completed(sections: Mapping[str, Any]) -> dict[str, Any]:
                     filled["retraining"],
                     filled["monitoring"],
                     filled.get("data"),
+                    family,
                     family.label_lag_of(filled["task"].options),
                 )
     return filled
@@ -150,7 +151,11 @@ def _detectors(family: Family, data: Data | None) -> tuple[Detector, ...]:
 
 
 def _retraining(
-    retraining: Retraining, monitoring: Monitoring, data: Data | None, lag: timedelta
+    retraining: Retraining,
+    monitoring: Monitoring,
+    data: Data | None,
+    family: Family,
+    lag: timedelta,
 ) -> Any:
     """Return it with the signals that can arise, the time between two runs, a budget's time.
 
@@ -159,7 +164,8 @@ def _retraining(
     can_arise: dict[SignalKind, object] = {
         "drift": monitoring.detectors,
         "performance": monitoring.performance.drop,
-        "new-data": data is None or data.target,
+        # Of several targets a family names the columns in options of its own.
+        "new-data": data is None or data.target or family.target is not None,
     }
     signals = tuple(kind for kind, source in can_arise.items() if source)
     filled = _fill(retraining, signals=signals, cooldown=lag)

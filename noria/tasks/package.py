@@ -117,8 +117,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
     has seen. ``recipe`` names what it was trained by (``noria.tasks.judging``).
     ``targets`` names the numbers of a row's prediction, in order: labels may name them, and reports
     do. A package without names says none. ``thresholds`` are the probabilities from which on
-    something is called positive, one of two classes; without any it is 0.5. ``files`` maps each
-    relative path to its SHA-256 in hex.
+    something is called positive: one of two classes, or one of each target; without any it is 0.5.
+    ``files`` maps each relative path to its SHA-256 in hex.
     """
 
     model: str
@@ -379,10 +379,11 @@ def _parse(package: Path, raw: bytes) -> Manifest:
 
 def _check_names_and_thresholds(package: Path, manifest: Manifest) -> None:
     limits = manifest.limits
-    if limits and (len(limits) != 1 or len(manifest.classes) != _BINARY or not 0 < limits[0] <= 1):
+    wanted = len(manifest.target_names) or int(len(manifest.classes) == _BINARY)
+    if limits and (len(limits) != wanted or not all(0 < limit <= 1 for limit in limits)):
         raise IntegrityError(
             f"{package / MANIFEST_NAME}: thresholds {list(limits)} are not one probability of two "
-            "classes",
+            "classes, nor one of each target",
             fix="train again",
         )
     where = f"{package / MANIFEST_NAME}: targets"

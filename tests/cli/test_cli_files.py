@@ -61,7 +61,8 @@ def test_init_leaves_a_folder_that_holds_anything_alone(noria: Noria, project: P
             ["x", "--family", "rag"],
             (
                 "installed are anomaly-detection, clustering, custom, forecasting, "
-                "image-classification, recommendation, tabular-classification, tabular-regression"
+                "image-classification, multi-label, recommendation, tabular-classification, "
+                "tabular-regression"
             ),
         ),
         (["x", "--family", "../../secret"], "is not a task family that is installed"),

@@ -131,6 +131,7 @@ def test_the_toy_is_listed_after_norias_own(noria: Noria, toy: Path) -> None:
         "custom",
         "forecasting",
         "image-classification",
+        "multi-label",
         "recommendation",
         "tabular-classification",
         "tabular-regression",
@@ -141,7 +142,7 @@ def test_the_toy_is_listed_after_norias_own(noria: Noria, toy: Path) -> None:
     assert listed["broken"] == []
     shown = noria("families", sites=(toy,)).stdout
     assert "toy-text 0.1" in shown
-    assert shown.count("ready") == 9
+    assert shown.count("ready") == 10
 
 
 def test_what_the_toy_served_is_kept_where_the_columns_of_a_request_are_named(
@@ -185,6 +186,7 @@ def test_without_the_package_its_model_is_refused_with_what_is_installed(
     assert "spec.task.family: 'toy-text' is not a task family that is installed" in ran.stderr
     assert (
         "installed are anomaly-detection, clustering, custom, forecasting, image-classification, "
+        "multi-label, "
         "recommendation, tabular-classification, tabular-regression" in ran.stderr
     )
     assert "noria.families" in ran.stderr
@@ -300,6 +302,7 @@ def test_of_two_families_of_one_name_neither_is_taken_unless_one_is_norias(
         "custom",
         "forecasting",
         "image-classification",
+        "multi-label",
         "recommendation",
         "tabular-classification",
         "tabular-regression",
@@ -346,6 +349,7 @@ def test_packages_are_loaded_by_one_distribution(
     assert "family odd needs nowhere; install it" in told(gone)
     assert (
         "known families: anomaly-detection, clustering, custom, forecasting, image-classification, "
+        "multi-label, "
         "recommendation, tabular-classification, tabular-regression" in told()
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -114,12 +114,12 @@ def answers(model: MatrixPredictor, matrix: Array, measured: Mapping[str, Array]
     outputs = model.predict_matrix(matrix)
     starts = tuple(f"{end}-" for end in ENDS)
     ends = {name: values for name, values in outputs.items() if name.startswith(starts)}
-    return _with_limits(model, to_frame(_main(model, outputs), measured)).assign(**ends)
+    said = to_frame(_main(model, outputs), measured)
+    return with_limits(model.manifest.limits, said).assign(**ends)
 
 
-def _with_limits(model: MatrixPredictor, frame: pd.DataFrame) -> pd.DataFrame:
+def with_limits(limits: Sequence[float], frame: pd.DataFrame) -> pd.DataFrame:
     """Return predictions with the thresholds that their model calls rows by, where it has any."""
-    limits = model.manifest.limits
     return frame.assign(**{f"{_LIMIT}{place}": limit for place, limit in enumerate(limits)})
 
 
@@ -178,12 +178,13 @@ def compare_recipes(
     spec: ModelSpec, truth: Truth, ours: pd.DataFrame, theirs: pd.DataFrame
 ) -> Comparison:
     """Compare two predictions of the same rows; see ``TaskFamily.compare``."""
-    return _compared(spec, recipe_gate(spec), truth, ours, theirs)
+    return compared(spec, recipe_gate(spec), truth, ours, theirs)
 
 
-def _compared(
+def compared(
     spec: ModelSpec, gate: ChampionGate, truth: Truth, ours: pd.DataFrame, theirs: pd.DataFrame
 ) -> Comparison:
+    """Compare two predictions of the same rows by a gate's metric."""
     metric = spec.metric(gate.metric)
     mine, other = read_by(metric, ours), read_by(metric, theirs)
     if mine is None or other is None:
@@ -272,9 +273,9 @@ def _against(
     answered = _in_order_of(classes, other, scores(other, matrix))
     theirs = to_frame(answered, measure_itself(other, rows, matrix))
     if other.manifest.classes == classes:
-        theirs = _with_limits(other, theirs)
+        theirs = with_limits(other.manifest.limits, theirs)
     ours, fresh_truth = said.iloc[fresh], truth.take(fresh)
-    return tuple(_compared(spec, gate, fresh_truth, ours, theirs) for gate in spec.gates.champion)
+    return tuple(compared(spec, gate, fresh_truth, ours, theirs) for gate in spec.gates.champion)
 
 
 def _in_order_of(ours: tuple[Class, ...], other: MatrixPredictor, values: Array) -> Array:
