@@ -223,7 +223,7 @@ def test_a_replay_asks_with_the_past(tmp_path: Path) -> None:
 def test_bad_series_get_a_sentence() -> None:
     spec, rows = model_of().spec, readings(200)
     twice = pd.concat([rows, rows.iloc[[50]]], ignore_index=True)
-    with pytest.raises(DataError, match="series 'a' has two values in one step of 1:00:00"):
+    with pytest.raises(DataError, match="series 'a' has two values in one interval of 1:00:00"):
         with_history(spec, twice)
     with pytest.raises(DataError, match="column load: row 4: inf is not a finite number"):
         with_history(spec, rows.assign(load=rows["load"].mask(rows.index == 3, np.inf)))
@@ -234,7 +234,7 @@ def test_bad_series_get_a_sentence() -> None:
 @pytest.mark.parametrize(
     ("options", "data", "said"),
     [
-        ({"history": 60}, {}, "60 values hold less than three seasons of 24"),
+        ({"history": 60}, {}, "60 values are too few for a season of 24"),
         ({"history": None}, {}, "season: says nothing without history"),
         ({"backend": "alibi"}, {}, "backend: alibi fits nothing of series"),
         ({}, {"eventTime": None}, "eventTime: is missing, and history needs it"),

@@ -55,22 +55,22 @@ class AnomalyOptions(Section):
     )
     history: int | None = Field(
         default=None,
-        ge=8,
+        ge=2,
         le=4096,
         description="Rows are values of series in time, told apart by spec.data.entityKey; each is "
         "held against so many values before it, which a client sends. null: rows are compared by "
         "their columns.",
         examples=[336],
     )
-    season: int = Field(
-        default=1,
+    season: int | None = Field(
+        default=None,
         ge=1,
-        le=1024,
-        description="Steps after which the pattern of a series comes again; 1: there is none. With "
-        "history.",
+        le=2048,
+        description="Values after which the pattern of a series comes again; null: there is none. "
+        "With history.",
         examples=[24],
     )
-    step: PositiveDuration = Field(
+    interval: PositiveDuration = Field(
         default=timedelta(hours=1),
         description="How far two values of a series are apart. With history.",
         examples=["15m"],
@@ -98,9 +98,14 @@ def options_of(spec: ModelSpec) -> AnomalyOptions:
     return cast("AnomalyOptions", spec.task.options)
 
 
+def season_of(options: AnomalyOptions) -> int:
+    """Return after how many values a pattern comes again; 1: there is none."""
+    return options.season or 1
+
+
 def least_of(options: AnomalyOptions) -> int:
     """Return how many values before it a value of a series needs: two seasons of them."""
-    return max(2 * options.season, _LEAST_HISTORY)
+    return max(2 * season_of(options), _LEAST_HISTORY)
 
 
 def _told_apart(truth: Any, said: Any) -> Any:
@@ -207,11 +212,11 @@ def series_have_one_value_in_time(task: Any, data: Data) -> Iterator[Problem]:
     """What is held against its past is one number with a time."""
     options, path = task.options, "spec.task.options"
     if options.history is None:
-        if options.season > 1:
+        if options.season is not None:
             yield Problem(
                 f"{path}.season",
                 "says nothing without history",
-                f"write history: {14 * options.season}, or remove it",
+                f"write history: {max(14 * options.season, _LEAST_HISTORY)}, or remove it",
             )
         return
     if options.backend != "native":
@@ -220,11 +225,12 @@ def series_have_one_value_in_time(task: Any, data: Data) -> Iterator[Problem]:
             f"{options.backend} fits nothing of series",
             "remove it, or remove history",
         )
-    if options.history < 3 * options.season:
+    needed = max(3 * season_of(options), _LEAST_HISTORY)
+    if options.history < needed:
         yield Problem(
             f"{path}.history",
-            f"{options.history} values hold less than three seasons of {options.season}",
-            f"write {3 * options.season} or more",
+            f"{options.history} values are too few for a season of {season_of(options)}",
+            f"write {needed} or more",
         )
     if data.event_time is None:
         yield Problem(

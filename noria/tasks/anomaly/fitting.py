@@ -24,7 +24,7 @@ from noria.tasks.anomaly import (
     WEIGHTS,
 )
 from noria.tasks.anomaly.calibration import Calibration
-from noria.tasks.anomaly.describe import least_of, options_of
+from noria.tasks.anomaly.describe import least_of, options_of, season_of
 from noria.tasks.anomaly.detectors import registry, residual
 from noria.tasks.anomaly.predictor import Anomalous, AnomalyPredictor
 from noria.tasks.anomaly.residuals import LEAST, ResidualPredictor
@@ -112,7 +112,7 @@ def _of_series(
 ) -> ResidualPredictor:
     """Return the model of values (n, 1 + L) with their past, calibrated by others."""
     options, design = options_of(spec), prepared.design
-    asked = {**params, "season": options.season}
+    asked = {**params, "season": season_of(options)}
     with limited_to(design.threads):
         detector = residual.fit(learnt, asked, design.seed, design.threads)
         calibration = Calibration.of(detector.score(apart), options.alarm_rate)

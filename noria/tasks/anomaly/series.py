@@ -34,7 +34,7 @@ def with_history(spec: ModelSpec, rows: pd.DataFrame) -> pd.DataFrame:
     data, options = spec.data, options_of(spec)
     name, time, width = data.features[0].name, str(data.event_time), options.history or 0
     values = read_as(rows[name], "number")
-    numbers = moments(rows, time) // (options.step // timedelta(milliseconds=1))
+    numbers = moments(rows, time) // (options.interval // timedelta(milliseconds=1))
     keys = [rows[key].astype(object).where(rows[key].notna(), "") for key in data.entity_key]
     codes: Numbers = np.zeros(len(rows), np.int64)
     if keys:
@@ -51,7 +51,7 @@ def with_history(spec: ModelSpec, rows: pd.DataFrame) -> pd.DataFrame:
         raise DataError(
             f"no value of {name} has {least_of(options)} others before it in its series",
             fix="give longer series, or a shorter spec.task.options.season; series are told apart "
-            "by spec.data.entityKey, and spec.task.options.step is how far values lie apart",
+            "by spec.data.entityKey, and spec.task.options.interval is how far values lie apart",
         )
     return rows.iloc[kept].assign(**{HISTORY: found[kept]})
 
@@ -62,23 +62,23 @@ def _refuse_unordered(spec: ModelSpec, rows: pd.DataFrame, own: Numbers, numbers
     Raises:
         DataError: It names the first two rows that are in one step.
     """
-    data, step = spec.data, options_of(spec).step
+    data, step = spec.data, options_of(spec).interval
     key = shorten("|".join(str(rows[name].iloc[own[0]]) for name in data.entity_key))
     named, time = f"series {key}" if key else "the series", rows[str(data.event_time)]
     twice = np.flatnonzero(np.diff(numbers) == 0)
     if twice.size:
         first, second = (time.iloc[own[twice[0] + more]] for more in (0, 1))
         raise DataError(
-            f"spec.data.eventTime: {named} has two values in one step of {step}, at {first} and "
-            f"{second}; there are {twice.size} such pairs",
+            f"spec.data.eventTime: {named} has two values in one interval of {step}, at {first} "
+            f"and {second}; there are {twice.size} such pairs",
             fix="keep one of them, name all columns of the series in spec.data.entityKey, or write "
-            "a shorter spec.task.options.step",
+            "a shorter spec.task.options.interval",
         )
     if numbers[-1] - numbers[0] >= _MOST_STEPS:
         raise DataError(
             f"spec.data.eventTime: {named} goes from {time.iloc[own[0]]} to "
             f"{time.iloc[own[-1]]}, over {_MOST_STEPS} steps",
-            fix=f"look for a wrong time, or write a longer step than {step}",
+            fix=f"look for a wrong time, or write a longer interval than {step}",
         )
 
 
