@@ -141,7 +141,7 @@ def test_the_toy_is_listed_after_norias_own(noria: Noria, toy: Path) -> None:
     assert listed["broken"] == []
     shown = noria("families", sites=(toy,)).stdout
     assert "toy-text 0.1" in shown
-    assert shown.count("ready") == 8
+    assert shown.count("ready") == 9
 
 
 def test_what_the_toy_served_is_kept_where_the_columns_of_a_request_are_named(
