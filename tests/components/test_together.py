@@ -159,13 +159,18 @@ def test_the_first_process_stays_until_the_other_has_left() -> None:
         )
         for rank in (0, 1)
     )
-    with pytest.raises(subprocess.TimeoutExpired):
-        # It has nothing left to do, and runs the tracker that the other will say goodbye to.
-        first.communicate("\n", timeout=20)
-    said = second.communicate("\n", timeout=120)
-    assert second.returncode == 0, said
-    said = first.communicate(timeout=120)
-    assert first.returncode == 0, said
+    try:
+        with pytest.raises(subprocess.TimeoutExpired):
+            # It has nothing left to do, and runs the tracker that the other will say goodbye to.
+            first.communicate("\n", timeout=20)
+        said = second.communicate("\n", timeout=120)
+        assert second.returncode == 0, said
+        said = first.communicate(timeout=120)
+        assert first.returncode == 0, said
+    finally:
+        for process in (first, second):
+            process.kill()
+            process.communicate()
 
 
 def test_a_process_whose_partner_leaves_before_the_fit_ends_with_a_sentence(
