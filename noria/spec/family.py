@@ -38,7 +38,7 @@ class Algorithm:
 
     ``space`` is where it is searched by default, by hyperparameter; ``aliases`` are other names
     that a hyperparameter of the space goes by. ``library`` is the module that it needs beside
-    the family's. ``distributes``: it can train on more than one node, where each process is
+    the family's, ``install`` how to install it where ``needs`` does not say. ``distributes``: it can train on more than one node, where each process is
     started by ``launcher``.
     """
 
@@ -46,6 +46,7 @@ class Algorithm:
     space: Mapping[str, SearchRange] = field(default_factory=dict)
     aliases: Mapping[str, frozenset[str]] = field(default_factory=dict)
     library: str = ""
+    install: str = ""
     distributes: bool = False
     launcher: tuple[str, ...] = TORCHRUN
 
@@ -214,6 +215,11 @@ class Family:
         """Return the modules that training needs with these algorithms, in the order of need."""
         own = (one.library for one in self.algorithms if one.name in algorithms and one.library)
         return tuple(dict.fromkeys((*self.needs.libraries, *own)))
+
+    def install(self, algorithms: Collection[str]) -> str:
+        """Return how to install what training needs with these algorithms; empty: nobody says."""
+        own = (one.install for one in self.algorithms if one.name in algorithms)
+        return " ".join(filter(None, dict.fromkeys((self.needs.install, *own))))
 
     def missing(self, algorithms: Collection[str]) -> tuple[str, ...]:
         """Return the packages of ``libraries`` that are not there, without importing any."""

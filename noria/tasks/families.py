@@ -52,11 +52,12 @@ def require(spec: ModelSpec) -> None:
         InvalidInput: The family's learner lacks a function.
     """
     found = describe(spec.task.family)
-    missing = found.missing((spec.train.algorithm, *spec.train.ensemble.members))
+    algorithms = (spec.train.algorithm, *spec.train.ensemble.members)
+    missing = found.missing(algorithms)
     if missing:
         raise NotInstalled(
             f"spec.task.family: {found.name} needs {', '.join(missing)}, which is not installed",
-            fix=f"install {found.needs.install or ' '.join(missing)}",
+            fix=f"install {found.install(algorithms) or ' '.join(missing)}",
         )
     family(found.name)
 

@@ -321,9 +321,9 @@ def test_what_comes_after_an_origin_changes_no_forecast_from_it(column: str) -> 
     theirs = LEARNER.predict(model, fitted, LEARNER.prepare(model, after), older)
     pd.testing.assert_frame_equal(ours, theirs)
     again = LEARNER.fit(model, LEARNER.prepare(model, after), learnt, {}, None)
-    assert fitted.forecaster.boosted is not None
-    assert again.forecaster.boosted is not None
-    assert fitted.forecaster.boosted.files() == again.forecaster.boosted.files()
+    assert fitted.forecaster.shared is not None
+    assert again.forecaster.shared is not None
+    assert fitted.forecaster.shared.files() == again.forecaster.shared.files()
     changed = rows.copy()
     changed.loc[changed["day"] > cut, "price"] += 1.0
     known = LEARNER.prepare(model, LEARNER.features(model, Path(), changed))

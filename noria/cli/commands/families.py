@@ -69,9 +69,10 @@ def _facts(plugin: Plugin) -> dict[str, Any]:
 
 
 def _state(family: Family) -> str:
-    install = f"; install {family.needs.install}" if family.needs.install else ""
     missing = family.missing(())
+    without = [name for name in family.algorithm_names if family.missing((name,))]
+    said = family.install(() if missing else without)
+    install = f"; install {said}" if said else ""
     if missing:
         return f"needs {', '.join(missing)}{install}"
-    without = [name for name in family.algorithm_names if family.missing((name,))]
     return f"ready, without {', '.join(without)}{install}" if without else "ready"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 import numpy as np
@@ -48,6 +48,8 @@ class _Shape(msgspec.Struct, frozen=True):
 @dataclass(frozen=True, slots=True, eq=False)
 class Boosted:
     """A fitted model. Safe for several threads."""
+
+    name: ClassVar[str] = "boosting"
 
     scorer: Scorer
     shape: _Shape

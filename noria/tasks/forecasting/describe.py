@@ -43,13 +43,17 @@ DESCRIPTORS: Final = ("level", "growth", "volatility", "seasonality", "values")
 
 AUTO: Final = "auto"
 BOOSTING: Final = "boosting"
+DLINEAR: Final = "dlinear"
 NAIVE: Final = "seasonal-naive"
 LOCAL: Final = (NAIVE, "theta", "ets", "arima", "combination")
 """The methods that look at one history alone, the simplest first."""
 
+GLOBAL: Final = (BOOSTING, DLINEAR)
+"""The methods that are fitted to all series, and have hyperparameters."""
+
 CHOSEN_FROM: Final = (NAIVE, "theta", "combination", BOOSTING)
 """What ``auto`` chooses from, the simplest first. ETS costs most, and adds next to nothing on M1
-and Tourism."""
+and Tourism; DLinear loses to Theta on both."""
 
 _LONGEST: Final = {
     "minute": timedelta(minutes=1),
@@ -362,6 +366,10 @@ _BOOSTED: Final = {
     "num_leaves": SearchRange(low=7, high=127, log=True),
     "min_child_samples": SearchRange(low=5, high=100, log=True),
 }
+_LINEAR: Final = {
+    "learning_rate": SearchRange(low=0.0003, high=0.03, log=True),
+    "weight_decay": SearchRange(low=0.001, high=1.0, log=True),
+}
 
 FORECASTING: Final = Family(
     name="forecasting",
@@ -372,6 +380,7 @@ FORECASTING: Final = Family(
         Algorithm(name=AUTO, library="lightgbm", space=_BOOSTED),
         *(Algorithm(name=name) for name in LOCAL),
         Algorithm(name=BOOSTING, library="lightgbm", space=_BOOSTED),
+        Algorithm(name=DLINEAR, library="torch", install="torch", space=_LINEAR),
     ),
     metrics=("mase", "rmsse", "smape", "skill", "mae", "rmse"),
     own_metrics=(MASE, RMSSE, SMAPE, SKILL),

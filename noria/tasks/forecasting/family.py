@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from noria.errors import DataError, shorten
 from noria.spec import ModelSpec
 from noria.tasks.forecasting import HISTORY
-from noria.tasks.forecasting.describe import AUTO, BOOSTING, options_of, season_of
+from noria.tasks.forecasting.describe import AUTO, GLOBAL, options_of, season_of
 from noria.tasks.package import Manifest, read_manifest
 from noria.tasks.protocol import Check, Comparison, Evaluation, Requests, ValidationReport
 from noria.tasks.sampled import Sampled, Words, refuse_few, refuse_outside
@@ -113,8 +113,8 @@ class Forecasting(Sampled["Samples", "Fitted"]):
         return known_until(manifest, Steps.of(options_of(spec)))
 
     def searches(self, spec: ModelSpec) -> bool:
-        """See ``Sampled.searches``: boosting alone has something."""
-        return spec.train.algorithm in (AUTO, BOOSTING)
+        """See ``Sampled.searches``: models of all series have something."""
+        return spec.train.algorithm in (AUTO, *GLOBAL)
 
     def searched_on(
         self, spec: ModelSpec, samples: Samples, places: NDArray[np.int64]
@@ -134,11 +134,11 @@ class Forecasting(Sampled["Samples", "Fitted"]):
         metric: Metric,
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """See ``Sampled.tried``."""
-        from noria.tasks.forecasting.fitting import boosted
+        from noria.tasks.forecasting.fitting import shared
         from noria.tasks.forecasting.judged import in_units
         from noria.tasks.forecasting.steps import Steps
 
-        model, read = boosted(spec, samples, older, params, None)
+        model, read = shared(spec, samples, older, params, None)
         beside = samples.beside(read, newer, Steps.of(options_of(spec)))
         said = model.predict(samples.histories[newer], beside)
         return in_units(metric.name, samples, newer, said)
@@ -189,13 +189,13 @@ class Forecasting(Sampled["Samples", "Fitted"]):
         )
         settings, histories = forecaster.settings, prepared.histories[places]
         alike = settings.season == prepared.season and settings.horizon == prepared.futures.shape[1]
-        plain = forecaster.boosted is None and not settings.methods
+        plain = forecaster.shared is None and not settings.methods
         keys = prepared.frame[list(forecaster.manifest.entity_key)].iloc[places]
         series = forecaster.places_of(map(tuple, keys.to_numpy(object).astype(str)))
         if plain and alike and settings.history == histories.shape[1]:
             said = prepared.by(settings.method, places)
         else:
-            read = settings.beside if forecaster.boosted is not None else None
+            read = settings.beside if forecaster.shared is not None else None
             beside = prepared.beside(read, places, settings.steps)
             windows = of_width(histories, settings.history)
             said = forecaster.forecasts(windows, beside, series)

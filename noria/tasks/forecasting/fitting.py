@@ -20,7 +20,7 @@ from noria.spec import ModelSpec
 from noria.spec.data import Feature as Column
 from noria.tasks.choosing import some_of
 from noria.tasks.fitted import FittedPredictor
-from noria.tasks.forecasting import HISTORY, boosting, choice, intervals, methods
+from noria.tasks.forecasting import HISTORY, boosting, choice, dlinear, intervals, methods
 from noria.tasks.forecasting.accuracy import root_scale
 from noria.tasks.forecasting.beside import Beside, beside_of, static_of
 from noria.tasks.forecasting.describe import (
@@ -28,6 +28,8 @@ from noria.tasks.forecasting.describe import (
     BOOSTING,
     CHOSEN_FROM,
     DESCRIPTORS,
+    DLINEAR,
+    GLOBAL,
     NAIVE,
     ForecastingOptions,
     history_of,
@@ -43,6 +45,7 @@ from noria.tasks.forecasting.predictor import (
     RECONCILED,
     Forecaster,
     Settings,
+    Shared,
     Tails,
 )
 from noria.tasks.forecasting.reconciling import learnt, levels_of, members_of
@@ -249,37 +252,38 @@ def _fit(
 ) -> Fitted:
     """Fit; ``said`` gets what methods that are fitted said of the newest samples before them."""
     algorithm = spec.train.algorithm
-    if algorithm not in (AUTO, BOOSTING):
+    if algorithm not in (AUTO, *GLOBAL):
         _refuse_parameters(algorithm, params)
         return _local(spec, samples, places, params, algorithm)
     older, newer = in_time(spec, samples, places, LEARNT_FROM)
     local = [name for name in CHOSEN_FROM if name != BOOSTING] if algorithm == AUTO else []
-    boosts = algorithm == BOOSTING or (
+    name = DLINEAR if algorithm == DLINEAR else BOOSTING
+    fits = algorithm in GLOBAL or (
         older.size > 0 and np.unique(_event(spec, samples, newer)).size >= _ORIGINS
     )
-    if boosts and not (older.size and newer.size):
+    if fits and not (older.size and newer.size):
         raise TrainingError(
-            f"{places.size} samples are too few for {BOOSTING}: its intervals are measured on the "
+            f"{places.size} samples are too few for {name}: its intervals are measured on the "
             "newest third",
             fix="give longer series, or write algorithm: auto",
         )
     alone = options_of(spec).choice == "per-series"
-    judged = newer if boosts else places
+    judged = newer if fits else places
     whole = alone or bool(options_of(spec).hierarchy)
     judged = judged if whole else _some(judged, spec.train.seed)
     errors = {name: samples.errors(samples.by(name, judged), judged) for name in local}
-    if boosts:
-        before, read = boosted(spec, samples, older, params, _part(weight, places, older))
+    if fits:
+        before, read = shared(spec, samples, older, params, _part(weight, places, older))
         beside = samples.beside(read, judged, Steps.of(options_of(spec)))
-        said[BOOSTING] = before.predict(samples.histories[judged], beside)
-        errors[BOOSTING] = samples.errors(said[BOOSTING], judged)
+        said[name] = before.predict(samples.histories[judged], beside)
+        errors[name] = samples.errors(said[name], judged)
     groups = samples.group[judged]
     method = choice.choose(errors, groups=groups) if len(errors) > 1 else next(iter(errors))
     if alone:
         return _each(spec, samples, places, params, weight, judged, errors, method)
-    if method != BOOSTING:
+    if method != name:
         return _local(spec, samples, places, params, method)
-    model, read = boosted(spec, samples, places, params, weight)
+    model, read = shared(spec, samples, places, params, weight)
     return _fitted(spec, samples, places, params, method, errors[method], model, read)
 
 
@@ -299,7 +303,7 @@ def _each(
     own = np.stack([errors[chosen[one]][row] for row, one in enumerate(series[judged].tolist())])
     model, read = None, _read(spec, samples, places, Steps.of(options_of(spec)), calendars=())
     if BOOSTING in (method, *chosen.values()):
-        model, read = boosted(spec, samples, places, params, weight)
+        model, read = shared(spec, samples, places, params, weight)
     newer = np.isin(judged, in_time(spec, samples, places)[1])
     return _fitted(spec, samples, places, params, method, own[newer], model, read, chosen)
 
@@ -330,7 +334,7 @@ def _refuse_parameters(algorithm: str, params: Mapping[str, Any]) -> None:
         raise TrainingError(
             f"spec.train.hyperparameters: {shorten(', '.join(sorted(params)))}; {algorithm} has "
             "none",
-            fix=f"remove them, or write algorithm: {BOOSTING}",
+            fix=f"remove them, or write algorithm: {' or '.join(GLOBAL)}",
         )
 
 
@@ -368,14 +372,25 @@ def _part(
     return np.asarray(found / found.mean())
 
 
-def boosted(
+def shared(
     spec: ModelSpec,
     samples: Samples,
     places: Places,
     params: Mapping[str, Any],
     weight: NDArray[np.float64] | None,
-) -> tuple[boosting.Boosted, Beside | None]:
-    """Return the boosted model of the samples at places, and what it reads beside them."""
+) -> tuple[Shared, Beside | None]:
+    """Return the model of all samples at places, and what it reads beside them."""
+    if spec.train.algorithm == DLINEAR:
+        linear = dlinear.fit(
+            samples.histories[places],
+            samples.futures[places],
+            origins=samples.origins[places],
+            season=samples.season,
+            seed=spec.train.seed,
+            weight=weight,
+            params=params,
+        )
+        return linear, None
     steps = Steps.of(options_of(spec))
     read = _read(spec, samples, places, steps, options_of(spec).holidays)
     model = boosting.fit(
@@ -429,7 +444,7 @@ def _fitted(
     params: Mapping[str, Any],
     method: str,
     errors: Array,
-    boosted: boosting.Boosted | None,
+    shared: Shared | None,
     read: Beside | None,
     chosen: Mapping[int, str] = MappingProxyType({}),
 ) -> Fitted:
@@ -508,7 +523,7 @@ def _fitted(
         {key: place for place, key in enumerate(last)},
         {} if read is None else _tails(samples, places[at], read),
     )
-    return Fitted(Forecaster(manifest, settings, boosted, tails))
+    return Fitted(Forecaster(manifest, settings, shared, tails))
 
 
 def _input(feature: Column, options: ForecastingOptions) -> Input:

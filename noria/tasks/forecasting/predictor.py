@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 import numpy as np
@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from noria.errors import IntegrityError, InvalidInput, shorten
 from noria.tasks.arrays import pack, unpack
-from noria.tasks.forecasting import HISTORY, boosting, intervals, methods
+from noria.tasks.forecasting import HISTORY, boosting, dlinear, intervals, methods
 from noria.tasks.forecasting.beside import Beside
-from noria.tasks.forecasting.describe import BOOSTING, NAIVE
+from noria.tasks.forecasting.describe import NAIVE
 from noria.tasks.forecasting.gaps import filled
 from noria.tasks.forecasting.hierarchy import Hierarchy
 from noria.tasks.forecasting.shape import described
@@ -31,7 +31,11 @@ PREDICTION: Final = "prediction"
 RECONCILED: Final = "reconciled"
 """Of a model with a hierarchy, whether a forecast agrees with those it was asked with."""
 
-BOOSTED: Final = "boosting/"
+LOADERS: Final = {boosting.Boosted.name: boosting.load, dlinear.Linear.name: dlinear.load}
+"""What reads a model of all series, by its method; its files are in a folder of that name."""
+
+Shared: TypeAlias = boosting.Boosted | dlinear.Linear
+
 _COVARIANCE: Final = "covariance"
 _SHARES: Final = "shares"
 _CURVE: Final = np.arange(1.0, 65.0) ** 0.5
@@ -104,7 +108,7 @@ class Forecaster:
 
     manifest: Manifest
     settings: Settings
-    boosted: boosting.Boosted | None
+    shared: Shared | None
     tails: Tails
     hierarchy: Hierarchy | None = None
 
@@ -155,7 +159,7 @@ class Forecaster:
                     sums.append((place, moment, _summed(own)))
         if sums:
             beside, when = None, np.array([moment for _, moment, _ in sums], np.int64)
-            if self.boosted is not None and self.settings.beside is not None:
+            if self.shared is not None and self.settings.beside is not None:
                 # Sums have no covariates: it is the calendar alone.
                 known = self.settings
                 beside = self.settings.beside.read(
@@ -217,8 +221,8 @@ class Forecaster:
 
     def _by(self, method: str, histories: Array, beside: Array | None) -> Array:
         settings = self.settings
-        if method == BOOSTING and self.boosted is not None:
-            return self.boosted.predict(histories, beside)
+        if self.shared is not None and method == self.shared.name:
+            return self.shared.predict(histories, beside)
         return methods.forecast(method, histories, settings.season, settings.horizon)
 
     def places_of(self, keys: Iterable[tuple[str, ...]]) -> NDArray[np.int64]:
@@ -364,7 +368,7 @@ class Forecaster:
             InvalidInput: Something that it has to know is missing.
         """
         settings = self.settings
-        if settings.beside is None or self.boosted is None:
+        if settings.beside is None or self.shared is None:
             return None
         beside = self._beside(columns, asked)
         if not back.any():
@@ -413,8 +417,9 @@ class Forecaster:
             FILE: msgspec.json.format(msgspec.json.encode(self.settings), indent=2),
             TAILS: pack(tails),
         }
-        if self.boosted is not None:
-            found |= {BOOSTED + name: text for name, text in self.boosted.files().items()}
+        if self.shared is not None:
+            folder = self.shared.name
+            found |= {f"{folder}/{name}": text for name, text in self.shared.files().items()}
         return found
 
 
@@ -434,17 +439,22 @@ def load(manifest: Manifest, files: Mapping[str, bytes]) -> Forecaster:
     if not _fits(settings, values, ends, covariates):
         raise IntegrityError(f"{TAILS}: does not fit {FILE}", fix="train again")
     places = {tuple(key): place for place, key in enumerate(settings.series)}
-    model = {name.removeprefix(BOOSTED): text for name, text in files.items() if BOOSTED in name}
-    boosted = boosting.load(model) if model else None
-    if boosted is None and BOOSTING in (settings.method, *settings.methods):
+    shared: Shared | None = None
+    for method in LOADERS.keys() & {settings.method, *settings.methods}:
+        folder = f"{method}/"
+        own = {
+            name.removeprefix(folder): one for name, one in files.items() if name.startswith(folder)
+        }
+        shared = LOADERS[method](own) if own else None
+    if shared is None and LOADERS.keys() & {settings.method, *settings.methods}:
         raise IntegrityError(f"{FILE}: there is no model beside it", fix="train again")
     hierarchy = None
     if settings.reconcile:
         hierarchy = _hierarchy(settings, arrays)
     tails = Tails(values, ends, places, covariates)
-    found = Forecaster(manifest, settings, boosted, tails, hierarchy)
+    found = Forecaster(manifest, settings, shared, tails, hierarchy)
     # The statistical models take seconds to import: before the first request, not in it.
-    for method in {settings.method, *settings.methods} - {BOOSTING}:
+    for method in {settings.method, *settings.methods} - LOADERS.keys():
         methods.forecast(method, _CURVE[None, :], settings.season, settings.horizon)
     return found
 

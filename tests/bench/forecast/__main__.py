@@ -33,8 +33,9 @@ BOOSTING: Final = "boosting"
 SLOW: Final = "arima"
 """It is measured on the smallest competition alone: on M3 it would take a quarter of an hour."""
 
-AUTO: Final = "auto"
-"""The family with its defaults: samples, choice, intervals and all."""
+FAMILY: Final = ("dlinear", "auto")
+"""Algorithms of the family as a user has it: samples, choice, intervals and all."""
+MEASURED: Final = (*methods.METHODS, BOOSTING, *FAMILY)
 LEVEL: Final = 0.8
 _ONE_BY_ONE: Final = 200
 _LEAST_SEASONS: Final = 2
@@ -71,6 +72,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.forecast", description=__doc__)
     parser.add_argument("folder", type=Path, help="where prepare.py has put the series")
     parser.add_argument("--only", default="", metavar="NAME", help="only M1, Tourism or M3")
+    parser.add_argument("--methods", nargs="*", default=MEASURED, help="only these")
     given = parser.parse_args(arguments)
     methods.forecast("combination", np.arange(40.0)[None], 1, 1)  # the library's import
     methods.forecast("ets", np.sin(np.arange(40.0))[None], 1, 1)
@@ -78,7 +80,7 @@ def main(arguments: Sequence[str]) -> int:
     for name in ("M1", "Tourism", "M3"):
         parts = list(_parts(given.folder, name))
         if given.only in ("", name) and parts:
-            for method in (*methods.METHODS, BOOSTING, AUTO):
+            for method in given.methods:
                 if method == SLOW and name != CHOSEN_ON[0]:
                     continue
                 print(f"{name} {method} ...", file=sys.stderr, flush=True)
@@ -96,8 +98,8 @@ def _parts(folder: Path, name: str) -> Iterator[Part]:
 
 def _measure(part: Part, method: str) -> dict[str, Any]:
     """Forecast the holdout; the interval is of errors at earlier origins of the same series."""
-    if method == AUTO:
-        return _measure_family(part)
+    if method in FAMILY:
+        return _measure_family(part, method)
     horizon = part.futures.shape[1]
     began = time.process_time()
     said = _boosted(part) if method == BOOSTING else _local(part, method)
@@ -125,9 +127,9 @@ def _measure(part: Part, method: str) -> dict[str, Any]:
     }
 
 
-def _measure_family(part: Part) -> dict[str, Any]:
+def _measure_family(part: Part, algorithm: str) -> dict[str, Any]:
     began = time.process_time()
-    model = family.fitted(part.kind, part.histories, part.futures.shape[1])
+    model = family.fitted(part.kind, part.histories, part.futures.shape[1], algorithm)
     found, low, high = family.answered(model, part.histories)
     spent = time.process_time() - began
     print(f"  {part.kind}: {model.forecaster.settings.method}", file=sys.stderr, flush=True)

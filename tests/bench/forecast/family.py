@@ -20,8 +20,8 @@ _STEPS: Final = {"yearly": "year", "quarterly": "quarter", "monthly": "month", "
 _STARTS: Final = {"yearly": "YS", "quarterly": "QS", "monthly": "MS", "other": "D"}
 
 
-def fitted(kind: str, histories: Array, horizon: int) -> Fitted:
-    """Return the model that default settings make of histories (m, L)."""
+def fitted(kind: str, histories: Array, horizon: int, algorithm: str) -> Fitted:
+    """Return the model that an algorithm with default settings makes of histories (m, L)."""
     spec = parse_model(
         {
             "apiVersion": "noria.dev/v1alpha1",
@@ -45,6 +45,7 @@ def fitted(kind: str, histories: Array, horizon: int) -> Fitted:
                     "target": "value",
                     "validation": {"minRows": 1},
                 },
+                "train": {"algorithm": algorithm},
             },
         }
     ).spec
