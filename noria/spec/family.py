@@ -38,8 +38,9 @@ class Algorithm:
 
     ``space`` is where it is searched by default, by hyperparameter; ``aliases`` are other names
     that a hyperparameter of the space goes by. ``library`` is the module that it needs beside
-    the family's, ``install`` how to install it where ``needs`` does not say. ``distributes``: it can train on more than one node, where each process is
-    started by ``launcher``.
+    the family's, ``install`` how to install it where the family's ``needs`` don't bring it.
+    ``distributes``: it can train on more than one node, where each process is started by
+    ``launcher``.
     """
 
     name: str
