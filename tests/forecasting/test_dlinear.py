@@ -20,7 +20,7 @@ from noria.tasks.forecasting.methods import forecast
 from noria.tasks.package import load_predictor
 from tests.forecasting.histories import SEASON, Array, padded, seasonal
 from tests.forecasting.test_fitting import fitted, weekly
-from tests.forecasting.test_panel import spec_of
+from tests.forecasting.test_panel import rows_of, spec_of
 
 HORIZON = 6
 
@@ -129,7 +129,7 @@ def test_what_does_not_fit_is_refused() -> None:
 def test_a_package_of_the_family_is_served_without_torch(tmp_path: Path) -> None:
     from noria.tasks.forecasting.family import LEARNER
 
-    series = {f"s{number}": weekly(number, days=220) for number in range(6)}
+    series = {f"s{number}": weekly(number, days=200) for number in range(20)}
     model = fitted({"algorithm": DLINEAR}, **series)
     assert model.forecaster.settings.method == DLINEAR
     assert set(model.forecaster.settings.widths) == {"80", "95"}
@@ -153,6 +153,24 @@ def test_a_package_of_the_family_is_served_without_torch(tmp_path: Path) -> None
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_search_tries_it_and_its_forecasts_of_parts_and_sums_agree(tmp_path: Path) -> None:
+    from noria.tasks.forecasting.family import LEARNER
+
+    search = {"kind": "random", "trials": 2}
+    spec = spec_of({"levels": [80], "hierarchy": [[]]}, {"algorithm": DLINEAR, "search": search})
+    series = {f"s{number}": weekly(number, days=200) for number in range(20)}
+    rows = rows_of(**series)
+    frame = LEARNER.features(spec, tmp_path, rows)
+    found = LEARNER.tune(spec, frame, tmp_path)
+    assert [set(one.params) for one in found.trials] == [{"learning_rate", "weight_decay"}] * 2
+    prepared = LEARNER.prepare(spec, frame)
+    model = LEARNER.fit(spec, prepared, np.arange(len(frame)), found.params, None)
+    assert model.forecaster.settings.method == DLINEAR
+    said = model.forecaster.predict({"depot": np.array([*series, "*"], object)})
+    assert said["reconciled"].all()
+    assert said["prediction"][-1] == pytest.approx(said["prediction"][:-1].sum(axis=0))
 
 
 def test_without_torch_it_is_refused_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
