@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -31,10 +32,13 @@ PREDICTION: Final = "prediction"
 RECONCILED: Final = "reconciled"
 """Of a model with a hierarchy, whether a forecast agrees with those it was asked with."""
 
-LOADERS: Final = {boosting.Boosted.name: boosting.load, dlinear.Linear.name: dlinear.load}
-"""What reads a model of all series, by its method; its files are in a folder of that name."""
-
 Shared: TypeAlias = boosting.Boosted | dlinear.Linear
+"""A model of all series."""
+
+LOADERS: Final[Mapping[str, Callable[[Mapping[str, bytes]], Shared]]] = MappingProxyType(
+    {boosting.Boosted.name: boosting.load, dlinear.Linear.name: dlinear.load}
+)
+"""What reads one, by its method; its files are in a folder of that name."""
 
 _COVARIANCE: Final = "covariance"
 _SHARES: Final = "shares"
