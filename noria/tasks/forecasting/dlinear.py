@@ -136,7 +136,10 @@ def fit(
     try:
         given = msgspec.convert(dict(params), Parameters)
     except msgspec.ValidationError as error:
-        raise TrainingError(f"spec.train.hyperparameters: {error}", fix="correct it") from error
+        raise TrainingError(
+            f"spec.train.hyperparameters: {error}",
+            fix=f"known are {', '.join(Parameters.__struct_fields__)}",
+        ) from error
     width, horizon = windows.shape[1], futures.shape[1]
     length = given.window or window_of(windows, season, horizon)
     rows, back = _drawn(windows, length, horizon, seed)

@@ -191,7 +191,7 @@ def fit(
     """Fit on the samples at places; see ``TaskFamily.fit``.
 
     Raises:
-        TrainingError: The algorithm has no hyperparameters, or boosting too few samples.
+        TrainingError: The algorithm has no such hyperparameters, or too few samples.
     """
     said: dict[str, Array] = {}
     found = _fit(spec, samples, places, params, weight, said)
