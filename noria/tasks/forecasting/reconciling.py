@@ -103,6 +103,6 @@ def _library() -> Any:
         from hierarchicalforecast import methods
     except ImportError as error:
         raise NotInstalled(
-            f"hierarchicalforecast can't be imported: {error}", fix="install noria[forecasting]"
+            f"hierarchicalforecast can't be imported: {error}", fix="install noria[hierarchies]"
         ) from error
     return methods
