@@ -98,6 +98,12 @@ def run(
             "a batch has no requests",
             fix="ask its server, all rows of a group in one request",
         )
+    if wanted.source.is_dir() and wanted.out.resolve().is_relative_to(wanted.source.resolve()):
+        raise InvalidInput(
+            f"--out {wanted.out}: lies in the folder that is read, {wanted.source}: the next run "
+            "would take the answers for rows",
+            fix="give a folder beside it",
+        )
     parts = wanted.shard.of_parts(find(wanted.source))
     known = [part.rows for part in parts if part.rows is not None]
     of_rows = sum(known) if len(known) == len(parts) else None

@@ -229,6 +229,13 @@ def test_an_input_that_can_not_be_read_is_refused_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
+def test_answers_never_lie_among_the_rows(batch: Batch, tmp_path: Path) -> None:
+    write(tmp_path / "in" / "x.parquet", table(1))
+    for out in (tmp_path / "in", tmp_path / "in" / "answers"):
+        with pytest.raises(InvalidInput, match="would take the answers for rows"):
+            batch(out=out)
+
+
 def test_files_without_rows_are_answered_by_files_without_rows(
     batch: Batch, tmp_path: Path
 ) -> None:
