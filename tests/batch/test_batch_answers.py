@@ -44,6 +44,14 @@ def test_rows_are_answered_in_their_order_beside_their_keys(batch: Batch, tmp_pa
     assert (done.rows, done.refused, done.parts, done.of_rows) == (3000, 0, 1, 3000)
 
 
+def test_the_number_of_threads_changes_no_byte(batch: Batch, tmp_path: Path) -> None:
+    write(tmp_path / "in" / "x.parquet", table(200_000))
+    for threads in (1, 4):
+        batch(threads=threads, out=tmp_path / str(threads))
+    one, four = (tmp_path / name / "x-00000.parquet" for name in ("1", "4"))
+    assert one.read_bytes() == four.read_bytes()
+
+
 def test_rows_of_json_are_answered_as_a_v1_request_is(
     batch: Batch, loaded: Loaded, tmp_path: Path
 ) -> None:
